@@ -1,0 +1,66 @@
+"""From any embedded ICC profile to sRGB."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms
+
+BROKEN = "broken colour profile"
+CONVERTED = "colour profile converted"
+# A profile that moves no colour by more than this, in levels of 255, is sRGB under one of its many names.
+_SAME = 2
+_MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
+
+
+def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
+    """An image of mode L, RGB or CMYK as 8-bit sRGB, through its ICC profile (empty: none) at perceptual intent.
+
+    Returns the RGB image and what happened: "" (no profile, or one that is sRGB), `CONVERTED`, or `BROKEN`: a
+    profile that cannot be read or is not for this kind of photo is passed over, as nearly all viewers do.
+    """
+    if not profile:
+        return _plain(image), ""
+    try:
+        mode, transform, same = _transform(profile)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return _plain(image), BROKEN
+    if mode == "RGB" and image.mode == "L":  # many programs write a grey photo with an RGB profile
+        image = image.convert("RGB")
+    if image.mode != mode:
+        return _plain(image), BROKEN
+    if same:
+        return _plain(image), ""
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None
+    return converted, CONVERTED
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@lru_cache(maxsize=64)
+def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform, bool]:
+    """The Pillow mode that a profile is for, its transform to sRGB, and whether that leaves every colour where it is.
+
+    Raises PyCMSError, OSError or ValueError for a profile that cannot be used.
+    """
+    mode = _MODES.get(profile[16:20])  # where an ICC header names its colour space
+    if mode is None:
+        raise ValueError(f"a profile of colour space {profile[16:20]!r}")
+    transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(BytesIO(profile)), _srgb(), mode, "RGB")
+    if mode != "RGB":
+        return mode, transform, False
+    levels = np.arange(0, 256, 51, dtype=np.uint8)
+    probe = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    moved = ImageCms.applyTransform(Image.fromarray(probe), transform)
+    distance = np.abs(np.asarray(moved, np.int16) - probe.astype(np.int16)).max()
+    return mode, transform, bool(distance <= _SAME)
+
+
+@lru_cache(maxsize=1)
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

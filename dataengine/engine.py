@@ -1,0 +1,270 @@
+"""Takes a run folder through the stages: plans what is to be done, has it done, adds up what came of it.
+
+Planning reads names only: a part is done if its stage's folder holds a file whose name carries the hash of what the
+part follows from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from dataengine import stages
+from dataengine.encode import entry_of
+from dataengine.merge import Phrase
+from dataengine.near_duplicates import Assignment, assign
+from dataengine.noun_phrases.answers import AnswerCache
+from dataengine.outcomes import StageSpec, Task
+from dataengine.part_files import PartFile, Slice, add_up, digest, list_parts, read_rows
+from dataengine.retry import Rounds
+from dataengine.row import Row, StageSummary
+from dataengine.run_folder import RunFolder
+from dataengine.settings import BuildSettings
+from dataengine.side_table import SideTable, write_side_table
+from shards.files import commit, sweep
+
+_rows = TypeAdapter(Row)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part as one stage left it, and so as the next one finds it."""
+
+    part: int
+    where: Slice
+    content: str
+
+
+RunStage = Callable[[StageSpec, Sequence[Task]], None]
+
+
+class Engine:
+    """One build in one folder.
+
+    run: has tasks of a stage done and committed (runner.run_stage with a progress display around it).
+    retry_failed: rows that failed in an earlier build are done again, alone.
+    """
+
+    def __init__(self, folder: RunFolder, settings: BuildSettings, run: RunStage, retry_failed: bool) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.summaries: list[StageSummary] = []
+        self._run = run
+        self._retry_failed = retry_failed
+
+    def build(self) -> list[PartFile]:
+        """All stages over all photos of the manifest; returns the shards' part files, in the shards' order."""
+        parts = [Part(part.part, part.where, part.content) for part in self.folder.parts()]
+        tables: dict[str, Callable[[Sequence[Part]], SideTable]] = {
+            stages.DEDUPLICATE: self._duplicates,
+            stages.MERGE: self._phrases,
+        }
+        number = 0
+        for number, spec in enumerate(stages.photo_stages(self.settings), 1):
+            table = tables[spec.name](parts) if spec.name in tables else None
+            files = self._stage(number, spec, [self._task(spec, number, part, table) for part in parts], table)
+            parts = [Part(file.part, Slice(str(file.path)), file.content) for file in files]
+        return self._shards(number + 1, parts)
+
+    def _task(self, spec: StageSpec, number: int, part: Part, table: SideTable | None) -> Task:
+        side = table.hashes.get(part.part, "") if table else ""
+        return Task(
+            part.part, (part.where,), self._stage_folder(number, spec), digest(spec.identity, part.content, side)
+        )
+
+    def _stage_folder(self, number: int, spec: StageSpec) -> Path:
+        return self.folder.stages / f"{number:02d}-{spec.name.replace(' ', '-')}"
+
+    def _stage(
+        self, number: int, spec: StageSpec, planned: Sequence[Task], table: SideTable | None = None
+    ) -> list[PartFile]:
+        """Does those of the planned tasks that are not done yet; removes what no plan names any more."""
+        folder = self._stage_folder(number, spec)
+        folder.mkdir(exist_ok=True)
+        sweep(folder)
+        found = list_parts(folder)
+        done = {task.part: file for task in planned if (file := _match(found.get(task.part, ()), task))}
+        todo = [task for task in planned if task.part not in done]
+        if self._retry_failed:
+            todo += [again for task in planned if task.part in done and (again := _again(spec, task, done[task.part]))]
+        if table:
+            in_order = sorted(todo, key=lambda task: task.part)
+            todo = [replace(task, side=table.slice(task.part)) for task in in_order]
+        if todo:
+            self._run(spec, todo)
+            found = list_parts(folder)
+            done = {task.part: file for task in planned if (file := _match(found[task.part], task))}
+        files = [done[task.part] for task in planned]
+        _remove_stale(found, files)
+        self.summaries.append(_summary(folder, spec.name, files))
+        return files
+
+    def _duplicates(self, parts: Sequence[Part]) -> SideTable:
+        """Who duplicates whom, over all photos that passed intake."""
+        bits = self.settings.near_duplicate_bits
+        path = self.folder.tables / f"duplicates-{digest(bits, [part.content for part in parts])}.parquet"
+        values = TypeAdapter(Assignment)
+        if not path.exists():
+            owners, columns = [], {"name": [], "uri": [], "sha256": [], "perceptual_hash": [], "excluded": []}
+            for part in parts:
+                for _, row in read_rows([part.where], _rows):
+                    assert row.photo
+                    owners.append(part.part)
+                    columns["name"].append(row.origin.name)
+                    columns["uri"].append(row.origin.uri)
+                    columns["sha256"].append(row.photo.sha256)
+                    columns["perceptual_hash"].append(row.photo.perceptual_hash)
+                    columns["excluded"].append(row.origin.excluded)
+            assigned = assign(pa.table(columns), bits) if owners else []
+            slices: dict[int, dict[str, Assignment]] = {}
+            for owner, uri, assignment in zip(owners, columns["uri"], assigned, strict=True):
+                slices.setdefault(owner, {})[uri] = assignment
+            self._replace_table(path, slices.items(), values, {})
+        return SideTable(path, values)
+
+    def _phrases(self, parts: Sequence[Part]) -> SideTable:
+        """What the noun-phrase rounds made of every description of the data set."""
+        settings = self.settings.noun_phrases
+        path = self.folder.tables / (
+            f"phrases-{digest(settings.model_dump(mode='json'), [part.content for part in parts])}.parquet"
+        )
+        values = TypeAdapter(Phrase)
+        table = SideTable(path, values) if path.exists() else None
+        if table is None or (self._retry_failed and table.facts["failed"]):
+            described, given = self._described(parts)
+            totals = described.groupby("description", as_index=False)["count"].sum()
+            rounds = Rounds(totals, given, settings)
+            cache = AnswerCache(self.folder.answers, self._run, self._retry_failed)
+            rounds.run(lambda n, texts: cache.ask(settings.small if n == 1 else settings.large, n, texts))
+            slices = (
+                (part, rounds.phrases(group.to_list())) for part, group in described.groupby("part")["description"]
+            )
+            self._replace_table(path, slices, values, asdict(rounds.summary()))
+            commit(self.folder.tables / "subjects.csv", rounds.frequencies().to_csv(index=False).encode())
+            table = SideTable(path, values)
+        self.summaries.append(StageSummary(**table.facts))
+        return table
+
+    def _described(self, parts: Sequence[Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """(part, description, count) of the pieces to be phrased, and (subject, count) of those that bring both."""
+        described: list[tuple[int, str]] = []
+        given: list[str] = []
+        for part in parts:
+            for _, row in read_rows([part.where], _rows):
+                for piece in row.pieces:
+                    if piece.noun_phrase:
+                        given.append(piece.subject)
+                    else:
+                        described.append((part.part, piece.description))
+        pieces = pd.DataFrame(described, columns=["part", "description"])
+        counted = pieces.groupby(["part", "description"]).size().rename("count").reset_index()
+        subjects = pd.Series(given, dtype="str").value_counts().rename_axis("subject").rename("count").reset_index()
+        return counted, subjects
+
+    def _replace_table(self, path: Path, slices: Any, values: TypeAdapter[Any], facts: dict[str, Any]) -> None:
+        write_side_table(path, slices, values, facts)
+        for old in path.parent.glob(f"{path.name.split('-')[0]}-*.parquet"):
+            if old != path:
+                old.unlink()
+
+    def _shards(self, number: int, parts: Sequence[Part]) -> list[PartFile]:
+        """Cuts the photos that came through, in order, into shards and writes those that are not written yet."""
+        spec = stages.shard_stage(self.settings)
+        sizes = [(part, PartFile.parse(Path(part.where.path)).summary().ok) for part in parts]  # type: ignore[union-attr]
+        folder = self._stage_folder(number, spec)
+        planned = []
+        for shard, pieces in enumerate(_cut(sizes, self.settings.shards.photos_per_shard)):
+            source = [(part.content, piece.start, piece.stop) for part, piece in pieces]
+            planned.append(
+                Task(
+                    shard,
+                    tuple(piece for _, piece in pieces),
+                    folder,
+                    digest(spec.identity, source),
+                    target=self.folder.dataset,
+                )
+            )
+        _forget_lost_shards(folder, self.folder.dataset)
+        found = list_parts(folder)
+        if not all(_match(found.get(task.part, ()), task) for task in planned):
+            for name in ("dataset.json", "index.parquet"):  # what is being rewritten is no data set meanwhile
+                (self.folder.dataset / name).unlink(missing_ok=True)
+        return self._stage(number, spec, planned)
+
+
+def _cut(sizes: Sequence[tuple[Part, int]], photos_per_shard: int) -> Iterator[list[tuple[Part, Slice]]]:
+    """The ok rows of all parts, in order, as runs of `photos_per_shard`."""
+    pieces: list[tuple[Part, Slice]] = []
+    room = photos_per_shard
+    for part, size in sizes:
+        start = 0
+        while start < size:
+            stop = min(size, start + room)
+            pieces.append((part, Slice(part.where.path, start, stop)))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield pieces
+                pieces, room = [], photos_per_shard
+    if pieces:
+        yield pieces
+
+
+def _match(files: Sequence[PartFile], task: Task) -> PartFile | None:
+    """The part's file that this task would give, of several the latest attempt."""
+    matching = [file for file in files if file.input == task.input]
+    return max(matching, key=lambda file: (file.attempt, file.content), default=None)
+
+
+def _again(spec: StageSpec, task: Task, file: PartFile) -> Task | None:
+    """The task that does a committed part's failed rows again; None where none failed."""
+    if "f" not in file.summary().outcomes:
+        return None
+    alone = file.path if spec.row_type is spec.result_type else None
+    return replace(task, attempt=file.attempt + 1, retry=alone)
+
+
+def _forget_lost_shards(folder: Path, dataset: Path) -> None:
+    """Removes the part files of shards that are no longer there, or not whole, so that they are written again."""
+    for files in list_parts(folder).values():
+        for file in files:
+            entry = entry_of(file)
+            if entry and not _has_size(dataset / entry.name, entry.bytes):
+                file.path.unlink()
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def _remove_stale(found: dict[int, list[PartFile]], current: Sequence[PartFile]) -> None:
+    keep = {file.path for file in current}
+    for files in found.values():
+        for file in files:
+            if file.path not in keep:
+                file.path.unlink()
+
+
+def _summary(folder: Path, name: str, files: Sequence[PartFile]) -> StageSummary:
+    """The stage's counts; read from the parts' footers once, then kept beside them."""
+    path = folder / "summary.json"
+    key = digest([file.content for file in files])
+    if path.exists():
+        stored = json.loads(path.read_bytes())
+        if stored["parts"] == key:
+            return StageSummary(**stored["summary"])
+    summary = add_up(name, (file.summary() for file in files))
+    commit(path, json.dumps({"parts": key, "summary": asdict(summary)}, indent=1, ensure_ascii=False).encode())
+    return summary
+
+

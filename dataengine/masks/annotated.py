@@ -1,0 +1,161 @@
+"""The masks a source brings: polygons, run lengths, segments of a panoptic PNG, mattes and mask files.
+
+The paper reuses EntitySeg's own annotations. What people and other programs wrote is never trusted: a mask that
+cannot be used is left out and counted under one of the reasons below, and never costs the photo.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dataengine import photo_file
+from dataengine.row import Annotation, PolygonMask, RunMask, SegmentMask
+from shards import rle
+
+BoolArray = NDArray[np.bool_]
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+# What Pillow's parsers let through on damaged bytes, which are all in memory by then: no I/O trouble is among them.
+_DECODING_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+FEW_POINTS = "polygon of fewer than three points"
+BAD_POLYGON = "bad polygon"
+OUTSIDE = "polygon outside the photo"
+BAD_RUNS = "bad run-length code"
+OTHER_SIZE = "mask of another size"
+NOT_FOUND = "mask not found"
+NOT_READABLE = "mask not readable"
+NO_SEGMENT = "segment not in the picture"
+EMPTY = "empty mask"
+
+
+class _Unusable(ValueError):
+    """A mask that is left out; the text is the reason it is counted under."""
+
+
+def masks_of(
+    annotations: Sequence[Annotation], height: int, width: int
+) -> tuple[list[tuple[BoolArray, Annotation]], dict[str, int]]:
+    """The usable masks, (height, width) bool each, with their annotations in the order given, and the number left
+    out by reason.
+
+    height, width: the photo's upright size in pixels. A mask of the photo as it is stored, where a photo is stored
+    on its side, is "mask of another size": which way it would have to be turned is not for this place to guess.
+    Raises OSError where a mask's file is there but its storage does not answer.
+    """
+    usable: list[tuple[BoolArray, Annotation]] = []
+    counts: Counter[str] = Counter()
+    pictures = _Pictures(height, width)
+    for annotation in annotations:
+        try:
+            mask = _mask(annotation.mask, height, width, pictures)
+            if not mask.any():
+                raise _Unusable(EMPTY)
+        except _Unusable as unusable:
+            counts[str(unusable)] += 1
+        else:
+            usable.append((mask, annotation))
+    return usable, dict(sorted(counts.items()))
+
+
+def _mask(mask: PolygonMask | RunMask | SegmentMask, height: int, width: int, pictures: _Pictures) -> BoolArray:
+    if isinstance(mask, PolygonMask):
+        return _polygons(mask.rings, height, width)
+    if isinstance(mask, RunMask):
+        return _runs(mask, height, width)
+    if mask.id is None:
+        return pictures.matte(mask.uri)
+    segment = pictures.ids(mask.uri) == mask.id
+    if not segment.any():
+        raise _Unusable(NO_SEGMENT)
+    return segment
+
+
+def _polygons(rings: list[list[float]], height: int, width: int) -> BoolArray:
+    if any(len(ring) < 6 for ring in rings):
+        raise _Unusable(FEW_POINTS)
+    try:
+        mask = rle.polygons(rings, height, width)
+    except ValueError:
+        raise _Unusable(BAD_POLYGON) from None
+    # People click a little past the edge, never far: a point far outside was drawn on a photo of another size.
+    slack = 2 + 0.02 * max(height, width)
+    points = np.concatenate([np.reshape(ring, (-1, 2)) for ring in rings])
+    if (points < -slack).any() or (points > (width + slack, height + slack)).any():
+        raise _Unusable(OUTSIDE)
+    return mask.array()
+
+
+def _runs(mask: RunMask, height: int, width: int) -> BoolArray:
+    if (mask.height, mask.width) != (height, width):
+        raise _Unusable(OTHER_SIZE)
+    try:
+        if isinstance(mask.counts, str):
+            return rle.Mask(height, width, mask.counts).array()
+        return rle.uncompressed(mask.counts, height, width).array()
+    except ValueError:
+        raise _Unusable(BAD_RUNS) from None
+
+
+class _Pictures:
+    """Reads a photo's mask images; a panoptic PNG that holds many segments is read once."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self._ids: dict[str, NDArray[np.uint32] | _Unusable] = {}
+
+    def ids(self, uri: str) -> NDArray[np.uint32]:
+        """A panoptic PNG as (H, W) uint32 segment ids: R + 256 G + 65536 B."""
+        if uri not in self._ids:
+            try:
+                rgb = np.asarray(self._open(uri, exact=True).convert("RGB"), np.uint32)
+                self._ids[uri] = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+            except _Unusable as unusable:
+                self._ids[uri] = unusable
+        ids = self._ids[uri]
+        if isinstance(ids, _Unusable):
+            raise _Unusable(str(ids))
+        return ids
+
+    def matte(self, uri: str) -> BoolArray:
+        """A matte or mask file as (H, W) bool: inside where its grey is at least half."""
+        image = self._open(uri, exact=False)
+        if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip and not scale
+            inside = np.asarray(image) >= 128 * 256
+        else:
+            inside = np.asarray(image.convert("L")) >= 128
+        if inside.shape != (self.height, self.width):
+            inside = np.asarray(Image.fromarray(inside).resize((self.width, self.height), Image.Resampling.NEAREST))
+        return np.ascontiguousarray(inside)
+
+    def _open(self, uri: str, exact: bool) -> Image.Image:
+        """The image, decoded, of the photo's size, or, unless `exact`, of its aspect within 1%."""
+        try:
+            data = photo_file.read_bytes(uri)
+        except FileNotFoundError:
+            raise _Unusable(NOT_FOUND) from None
+        except photo_file.UnusablePhoto:
+            raise _Unusable(NOT_READABLE) from None
+        try:
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            size = image.size
+            if size == (self.width, self.height) or (not exact and self._scaled(size)):
+                image.load()
+                return image
+        except _DECODING_ERRORS:
+            raise _Unusable(NOT_READABLE) from None
+        raise _Unusable(OTHER_SIZE)
+
+    def _scaled(self, size: tuple[int, int]) -> bool:
+        """Whether an image of (width, height) is the photo's mask at another size, and of a size to be decoded."""
+        aspect = (size[0] * self.height) / (size[1] * self.width)
+        return 0.99 <= aspect <= 1.01 and size[0] * size[1] <= photo_file.MAX_PIXELS

@@ -1,0 +1,187 @@
+"""What is done to a photo's masks before they are described: holes, islands, areas, duplicates, parts.
+
+The paper asks Semantic-SAM for coarse semantic granularity: whole things and stuff, not their parts. A segmenter
+never gives exactly that, so parts of a kept mask go here. Every removal is counted under one of these reasons:
+
+    hole filled, island dropped     (within a mask: how many of them)
+    empty, too small, too large, duplicate, part of another, beyond the most regions     (whole masks)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BoolArray = NDArray[np.bool_]
+
+
+class CleanupSettings(BaseModel):
+    """What counts as a hole, an island, a duplicate and a part. Areas are shares of the photo's area.
+
+    The defaults are for a segmenter's masks. `CleanupSettings.gentle()` is for masks that people drew.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hole: float = Field(0.004, description="holes in a mask below this share of the photo are filled", ge=0, le=1)
+    island: float = Field(0.004, description="islands of a mask below this share of the photo are dropped", ge=0, le=1)
+    smallest: float = Field(0.01, description="regions below this share of the photo are dropped", ge=0, le=1)
+    largest: float = Field(0.95, description="regions above this share of the photo are dropped", gt=0, le=1)
+    duplicate_iou: float | None = Field(
+        0.8, description="of two masks with an IoU above this the smaller goes; none keeps both", gt=0, le=1
+    )
+    part: float | None = Field(
+        0.9, description="a mask with more than this share inside a larger one goes; none keeps both", gt=0, le=1
+    )
+    most: int = Field(15, description="the most regions of a photo; the largest stay", ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CleanupSettings:
+        if max(self.hole, self.island) > self.smallest:
+            raise ValueError("hole and island must not be larger than smallest, or whole regions would be islands")
+        if self.smallest >= self.largest:
+            raise ValueError("smallest must be below largest")
+        return self
+
+    @classmethod
+    def gentle(cls) -> CleanupSettings:
+        """For masks that people drew: specks go, and what is too small to restore; the rest is what they meant.
+
+        A person behind a post keeps both parts, a face within a person stays, and so do two captions of one mask.
+        """
+        return cls(hole=0.0002, island=0.0002, smallest=0.0025, largest=1.0, duplicate_iou=None, part=None, most=100)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """masks: (H, W) bool each, the largest first. indices: which of the masks given each one was.
+    counts: what was removed, by reason; whole masks removed and kept add up to the masks given."""
+
+    masks: list[BoolArray]
+    indices: list[int]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A mask cut to its box: array (h, w) bool, its top left pixel in the photo, its area in pixels."""
+
+    index: int
+    array: BoolArray
+    top: int
+    left: int
+    area: int
+
+
+def clean(masks: Sequence[BoolArray], settings: CleanupSettings) -> Cleaned:
+    """Cleans each mask by itself, then takes them from the largest to the smallest (equal ones in the order given)
+    and keeps each that is neither a duplicate nor a part of one kept before.
+
+    masks: (H, W) bool each, of one size. A thing in a true hole of a larger mask (a boat in the sea) shares no
+    pixels with it and so is no part of it; a hole so small that it is filled is smaller than any region kept.
+    Cleaning what was kept once more changes nothing.
+    """
+    counts: Counter[str] = Counter()
+    candidates = []
+    for index, mask in enumerate(masks):
+        assert mask.shape == masks[0].shape and mask.dtype == np.bool_, (mask.shape, mask.dtype)
+        candidate = _clean_one(index, mask, settings, counts)
+        if candidate is not None:
+            candidates.append(candidate)
+    candidates.sort(key=lambda candidate: (-candidate.area, candidate.index))
+    kept: list[_Candidate] = []
+    for candidate in candidates:
+        reason = _redundant(candidate, kept, settings)
+        if not reason and len(kept) == settings.most:
+            reason = "beyond the most regions"
+        if reason:
+            counts[reason] += 1
+        else:
+            kept.append(candidate)
+    return Cleaned(
+        [_full(k, masks[k.index].shape) for k in kept], [k.index for k in kept], dict(sorted(counts.items()))
+    )
+
+
+def _clean_one(index: int, mask: BoolArray, settings: CleanupSettings, counts: Counter[str]) -> _Candidate | None:
+    columns = np.flatnonzero(mask.any(axis=0))
+    if columns.size == 0:
+        counts["empty"] += 1
+        return None
+    rows = np.flatnonzero(mask.any(axis=1))
+    top, left = int(rows[0]), int(columns[0])
+    array = np.ascontiguousarray(mask[top : rows[-1] + 1, left : columns[-1] + 1])
+    array, holes = fill_holes(array, settings.hole * mask.size)
+    array, islands = drop_islands(array, settings.island * mask.size)
+    counts.update({name: n for name, n in (("hole filled", holes), ("island dropped", islands)) if n})
+    area = int(np.count_nonzero(array))
+    if area < settings.smallest * mask.size or area == 0:
+        counts["too small"] += 1
+        return None
+    if area > settings.largest * mask.size:
+        counts["too large"] += 1
+        return None
+    return _Candidate(index, array, top, left, area)
+
+
+def fill_holes(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
+    """Fills the holes of fewer than `below` pixels: background, 4-connected, that does not touch the edge.
+
+    mask: (H, W) bool. Returns the mask and how many holes were filled.
+    """
+    background = np.logical_not(mask)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(background.view(np.uint8), connectivity=4)
+    x, y, w, h = (stats[:, column] for column in range(4))
+    inside = (x > 0) & (y > 0) & (x + w < mask.shape[1]) & (y + h < mask.shape[0])
+    hole = inside & (stats[:, cv2.CC_STAT_AREA] < below)
+    hole[0] = False  # label 0 is the mask itself
+    return (mask | hole[labels], int(hole.sum())) if hole.any() else (mask, 0)
+
+
+def drop_islands(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
+    """Drops the islands of fewer than `below` pixels: 8-connected parts of the mask.
+
+    mask: (H, W) bool. Returns the mask and how many islands were dropped.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    island = stats[:, cv2.CC_STAT_AREA] < below
+    island[0] = False  # label 0 is the background
+    return (mask & ~island[labels], int(island.sum())) if island.any() else (mask, 0)
+
+
+def _redundant(candidate: _Candidate, kept: Sequence[_Candidate], settings: CleanupSettings) -> str:
+    """Why the candidate goes beside those kept, all of them at least as large; empty if it stays."""
+    if settings.duplicate_iou is None and settings.part is None:
+        return ""
+    part = False
+    for other in kept:
+        common = _common_area(candidate, other)
+        iou = common / (candidate.area + other.area - common)
+        if settings.duplicate_iou is not None and iou > settings.duplicate_iou:
+            return "duplicate"
+        part = part or (settings.part is not None and common > settings.part * candidate.area)
+    return "part of another" if part else ""
+
+
+def _common_area(a: _Candidate, b: _Candidate) -> int:
+    top, left = max(a.top, b.top), max(a.left, b.left)
+    bottom = min(a.top + a.array.shape[0], b.top + b.array.shape[0])
+    right = min(a.left + a.array.shape[1], b.left + b.array.shape[1])
+    if bottom <= top or right <= left:
+        return 0
+    part_a = a.array[top - a.top : bottom - a.top, left - a.left : right - a.left]
+    part_b = b.array[top - b.top : bottom - b.top, left - b.left : right - b.left]
+    return int(np.count_nonzero(part_a & part_b))
+
+
+def _full(candidate: _Candidate, shape: tuple[int, ...]) -> BoolArray:
+    full = np.zeros(shape, np.bool_)
+    height, width = candidate.array.shape
+    full[candidate.top : candidate.top + height, candidate.left : candidate.left + width] = candidate.array
+    return full

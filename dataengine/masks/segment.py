@@ -1,0 +1,93 @@
+"""The mask stage: every photo gets its regions' masks, its source's own or a segmenter's, and cleaned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataengine import photo_file
+from dataengine.masks import annotated, embedded
+from dataengine.masks.cleanup import Cleaned, CleanupSettings, clean
+from dataengine.row import Annotation, Drop, Row
+from shards.rle import Mask
+from shards.sample import Piece
+
+ANNOTATED = "annotated"
+
+
+class MaskSettings(BaseModel):
+    """Where masks come from and how they are cleaned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    segmenter: Literal["annotated", "embedded"] = Field(
+        "embedded", description="annotated: only masks that the source brings; embedded: regions found on the CPU"
+    )
+    reuse_annotations: bool = Field(
+        True, description="a photo whose source brings masks keeps those and is not segmented (as for EntitySeg)"
+    )
+    cleanup: CleanupSettings = Field(default_factory=CleanupSettings, description="for masks that a segmenter found")
+    annotated_cleanup: CleanupSettings = Field(
+        default_factory=CleanupSettings.gentle, description="for masks that a source brings"
+    )
+
+
+class Segment:
+    """Fills in `Row.pieces`, the largest first; drops photos without any region."""
+
+    def __init__(self, settings: MaskSettings) -> None:
+        self.settings = settings
+        self.segmenter = embedded.EmbeddedSegmenter() if settings.segmenter == "embedded" else None
+
+    def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:
+        return [self._segment(row) for row in rows]
+
+    def _segment(self, row: Row) -> Row | Drop:
+        annotations = row.origin.annotations or ()
+        if annotations and (self.settings.reuse_annotations or self.segmenter is None):
+            return self._reuse(row, annotations)
+        if self.segmenter is None:
+            return Drop("no annotated mask", f"the source {row.origin.source} brings no mask for this photo")
+        # The photo is only decoded here: masks that a source brings need no more than its size.
+        cleaned = clean(self.segmenter(photo_file.load(row)), self.settings.cleanup)
+        name = f"embedded {embedded.REVISION}"
+        return _with_pieces(row, [Piece(Mask.from_array(mask), name) for mask in cleaned.masks], cleaned.counts)
+
+    def _reuse(self, row: Row, annotations: Sequence[Annotation]) -> Row | Drop:
+        assert row.photo is not None
+        usable, unusable = annotated.masks_of(annotations, row.photo.height, row.photo.width)
+        cleaned: Cleaned = clean([mask for mask, _ in usable], self.settings.annotated_cleanup)
+        pieces = [
+            _annotated_piece(Mask.from_array(mask), usable[index][1])
+            for mask, index in zip(cleaned.masks, cleaned.indices, strict=True)
+        ]
+        return _with_pieces(row, pieces, dict(Counter(unusable) + Counter(cleaned.counts)))
+
+
+def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:
+    """A category name is left to be made into a phrase; a caption is a description already, and with the source's
+    own subject beside it the noun-phrase rounds have nothing left to do."""
+    if not annotation.is_caption:
+        return Piece(mask, ANNOTATED, description=annotation.label)
+    if not annotation.subject:
+        return Piece(mask, ANNOTATED, description=annotation.label, describer=ANNOTATED)
+    return Piece(
+        mask,
+        ANNOTATED,
+        description=annotation.label,
+        describer=ANNOTATED,
+        noun_phrase=annotation.label,
+        subject=annotation.subject,
+    )
+
+
+def _with_pieces(row: Row, pieces: list[Piece], counts: dict[str, int]) -> Row | Drop:
+    if not pieces:
+        return Drop("no region", ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())))
+    # The source's annotations are bulky, and used up.
+    origin = dataclasses.replace(row.origin, annotations=None)
+    return dataclasses.replace(row, origin=origin, pieces=tuple(pieces), counts=dict(sorted(counts.items())))

@@ -1,0 +1,289 @@
+"""The embedded grammar: a region description -> its noun phrase and subject, with rules of English and no model.
+
+It plays the part of the paper's Qwen: "the sky is blue" -> ("the blue sky", "sky"). A sentence is read as
+
+    opening, core noun phrase, modifiers, predicate
+    "there is" "a wooden chair" "with its back to us" "is standing near a plant"
+
+The opening is dropped, the predicate becomes part of the noun phrase (`predicate.py`), and of the phrases so made,
+longest first, the first valid one is the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .caption_length import MAX_CAPTION_TOKENS, clip_tokens
+from .chunk import Core, ends_phrase, read_core
+from .clauses import is_adverb, is_finite
+from .parsed import Parsed, fold
+from .predicate import front, with_predicate
+from .validation import faults
+from .verbs import BE, HAVE, SEEMING, is_gerund, is_participle
+from .words import (
+    ARTICLES,
+    CONJUNCTIONS,
+    DETERMINERS,
+    PHOTO_NOUNS,
+    PICTURE_NOUNS,
+    PREPOSITIONS,
+    RELATIVES,
+    SUBJECT_PRONOUNS,
+    SUBORDINATORS,
+    word_set,
+)
+
+REVISION = "1"
+
+# Descriptions are read up to this length; what follows says nothing about the region's subject.
+MAX_CHARACTERS = 1_000
+_MAX_SENTENCES = 8
+
+_QUOTES = re.compile(r"``|''|[\"“”«»]")
+_POSSESSIVE = re.compile(r"(?<=\w) ('s|n't)\b")
+_SENTENCE_END = re.compile(r"[.!?;:](?=\s|$)|[\n\r!?;|]|\s[-–—]+\s")
+_TOKEN = re.compile(r"[^\W_]+(?:['\-/.][^\W_]+)*|,|&")
+_DANGLING = (
+    ARTICLES
+    | word_set("my your their its our every no")
+    | CONJUNCTIONS
+    | RELATIVES
+    | SUBORDINATORS
+    | BE
+    | HAVE
+    | {",", "of", "with", "at", "from", "to", "by"}
+)
+_SHOWING = word_set(
+    "shows show depicts depict features contains displays captures includes showing depicting presents focuses "
+    "showcases highlights"
+)
+_PHOTO_OF = PICTURE_NOUNS | word_set("image close-up closeup view shot screenshot")
+# Words of a captioner for whatever the region holds: "the focus of this region is a young man".
+_VAGUE = word_set(
+    "focus point element object item subject area section part portion side half centerpiece highlight thing"
+)
+_DEICTIC = word_set("there this that it they these those here")
+_DEICTIC_BE = word_set("there's it's that's here's they're")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One sentence, read: its words as written, their lower-case forms, and the core noun phrase in them."""
+
+    words: list[str]
+    lower: list[str]
+    core: Core
+
+
+class Grammar:
+    """Descriptions to noun phrases by rule; deterministic, offline, thousands of descriptions a second.
+
+    strict: the rules of a retry. The phrase is the determiner, the adjectives and the noun alone, without clauses,
+        modifiers, repeated or garbled words: shorter and safer than the first answer.
+    """
+
+    def __init__(self, strict: bool = False) -> None:
+        self.strict = strict
+
+    def __call__(self, description: str) -> Parsed | None:
+        """The noun phrase and subject of `description`, or None where no valid noun phrase is found.
+
+        Whatever is returned has no fault (`validation.faults`) and would be read as having the same subject. Only
+        the first 1,000 characters are read.
+        """
+        for sentence in _sentences(description):
+            reading = _read(sentence)
+            if reading is None:
+                continue
+            subject = " ".join(reading.lower[reading.core.subject : reading.core.end])
+            for words in self._candidates(reading):
+                parsed = Parsed(" ".join(words).replace(" ,", ","), subject)
+                if not faults(parsed, description[:MAX_CHARACTERS]) and _subject(parsed.noun_phrase) == subject:
+                    return parsed
+        return None
+
+    def _candidates(self, reading: _Reading) -> list[list[str]]:
+        core = reading.words[reading.core.start : reading.core.end]
+        shortest = reading.words[reading.core.subject : reading.core.end]
+        plain = [core, [w for w in core if not _is_garbled(w)], shortest]
+        if self.strict:
+            return [_strict_core(reading), *plain[1:]]
+        full = with_predicate(reading.words, reading.lower, reading.core)
+        bare = with_predicate(reading.words, reading.lower, reading.core, predicate=False)
+        return [_fitted(words, len(core)) for words in (full, bare)] + plain
+
+
+def _sentences(description: str) -> list[list[str]]:
+    text = _QUOTES.sub(" ", description[:MAX_CHARACTERS].replace("’", "'"))
+    text = _POSSESSIVE.sub(r"\1", text)
+    parts = (_plain_first(_without_repeats(_TOKEN.findall(part))) for part in _SENTENCE_END.split(text))
+    return [part for part in parts if part][:_MAX_SENTENCES]
+
+
+def _without_repeats(words: list[str]) -> list[str]:
+    """Words said twice or more in a row, once."""
+    return [word for i, word in enumerate(words) if i == 0 or word.casefold() != words[i - 1].casefold()]
+
+
+def _read(words: list[str]) -> _Reading | None:
+    lower = [word.casefold() for word in words]
+    core = read_core(lower, _after_opening(lower))
+    if core is not None and fold(lower[core.end - 1]) in _VAGUE:
+        named = _equated(lower, core.end)
+        core = core if named is None else read_core(lower, named) or core
+    return None if core is None else _Reading(words, lower, core)
+
+
+def _equated(lower: list[str], start: int) -> int | None:
+    """Where the noun phrase starts that a sentence equates its subject with: "the focus of it is | a man"."""
+    verb = next((i for i in range(start, len(lower)) if is_finite(lower, i)), len(lower))
+    return (
+        verb + 1
+        if verb + 1 < len(lower) and (lower[verb] in BE or lower[verb] in _SHOWING) and lower[verb + 1] in DETERMINERS
+        else None
+    )
+
+
+def _subject(noun_phrase: str) -> str | None:
+    """The subject that the grammar reads in a noun phrase."""
+    reading = next((r for r in map(_read, _sentences(noun_phrase)) if r is not None), None)
+    return None if reading is None else " ".join(reading.lower[reading.core.subject : reading.core.end])
+
+
+def _after_opening(lower: list[str]) -> int:
+    """Where the first noun phrase starts that names the thing: behind "there is", "the image shows", "in the back,"."""
+    i = _there_is(lower)
+    while i < len(lower):
+        step = _opening_length(lower, i)
+        if step == 0:
+            return i
+        i += step
+    return i
+
+
+def _there_is(lower: list[str]) -> int:
+    """Position of ", there is", before which a sentence only says where; 0 where there is none."""
+    for i in range(1, len(lower) - 1):
+        if lower[i - 1] == "," and (lower[i] == "there's" or (lower[i] == "there" and lower[i + 1] in BE)):
+            return i
+    return 0
+
+
+def _opening_length(lower: list[str], i: int) -> int:
+    """How many words at `i` say nothing of the thing itself; 0 where the noun phrase starts."""
+    word = lower[i]
+    after = lower[i + 1] if i + 1 < len(lower) else ""
+    if word == "," or word in CONJUNCTIONS or word in SUBORDINATORS or word in _DEICTIC_BE:
+        return 1
+    if (word in _DEICTIC or word == "the") and (after in BE or after in SEEMING):
+        return 2 + (lower[i + 2 : i + 4] == ["to", "be"]) * 2
+    if word == "there" and after != ",":
+        return 1  # "their", misspelt
+    if is_adverb(word) and after == ",":
+        return 2
+    if word in BE and (is_participle(after) or after in DETERMINERS):
+        by = i + 2 if i + 2 < len(lower) and lower[i + 2] == "by" else i
+        return by - i + 1
+    photo = _photo_length(lower, i)
+    if photo:
+        return photo
+    if word in PREPOSITIONS:
+        return _leading_place(lower, i) or 1
+    opens = (is_gerund(word) or is_participle(word) or is_adverb(word)) and (ends_phrase(after) or after in DETERMINERS)
+    return _leading_place(lower, i) if opens else 0
+
+
+def _photo_length(lower: list[str], i: int) -> int:
+    """Length of "the image shows", "a close-up of", "we can see" at `i`, else 0."""
+    if lower[i : i + 3] == ["we", "can", "see"] or lower[i : i + 3] == ["you", "can", "see"]:
+        return 3
+    at = i + 1 if lower[i] in DETERMINERS else i
+    at += at < len(lower) and lower[at] in ("given", "provided", "whole", "entire", "close", "cropped")
+    at += at < len(lower) and lower[at] == "up"
+    if at + 1 >= len(lower):
+        return 0
+    if lower[at] in _VAGUE and lower[at + 1] in _SHOWING:
+        return at + 2 - i
+    if lower[at] not in PHOTO_NOUNS and lower[at] not in _PHOTO_OF:
+        return 0
+    if lower[at + 1] in _SHOWING:
+        return at + 2 - i
+    if lower[at + 1] == "of" and lower[at] in _PHOTO_OF:
+        return at + 2 - i
+    if lower[at + 1] in BE and at + 2 < len(lower) and (lower[at + 2] == "of" or lower[at + 2] in _SHOWING):
+        return at + 3 - i
+    return 0
+
+
+def _leading_place(lower: list[str], i: int) -> int:
+    """Length of a place that opens a sentence: "at the right edge of the image ,", "on top of the sign is"."""
+    rest = lower[i:]
+    if "," in rest:
+        comma = rest.index(",")
+        if comma + 1 < len(rest) and not any(is_finite(rest, k) for k in range(comma)):
+            return comma + 1
+    for k, word in enumerate(rest[:-1]):
+        if word in BE and rest[k + 1] in DETERMINERS:
+            return k + 1
+        if word in SUBJECT_PRONOUNS:
+            break
+    return 0
+
+
+def _fitted(words: list[str], core_length: int) -> list[str]:
+    """`words` without dangling ends, cut at the last joint before the 41st token; the core is never cut."""
+    words = _without_dangling(words)
+    while clip_tokens(" ".join(words)) > MAX_CAPTION_TOKENS and len(words) > core_length:
+        joints = [i for i in range(core_length, len(words)) if _is_joint(words[i].casefold())]
+        words = _without_dangling(words[: joints[-1]] if joints else words[:core_length])
+    return words
+
+
+def _is_joint(word: str) -> bool:
+    return word == "," or word in PREPOSITIONS or word in RELATIVES or word in CONJUNCTIONS or is_gerund(word)
+
+
+def _without_dangling(words: list[str]) -> list[str]:
+    end = len(words)
+    while end > 1 and (words[end - 1].casefold() in _DANGLING or _dangles(words, end)):
+        end -= 1
+    return words[:end]
+
+
+def _dangles(words: list[str], end: int) -> bool:
+    """Whether the last word is a participle that has lost what followed: "the orange, termed"."""
+    last = words[end - 1].casefold()
+    return words[end - 2] == "," and (is_gerund(last) or is_participle(last))
+
+
+def _strict_core(reading: _Reading) -> list[str]:
+    """Determiner, adjectives and noun, each word once and none garbled."""
+    core = reading.core
+    kept: list[str] = []
+    for word in front(reading.words, reading.lower, core):
+        if word.casefold() not in map(str.casefold, kept) and not _is_garbled(word) and word not in ",&":
+            kept.append(word)
+    return kept
+
+
+def _is_garbled(word: str) -> bool:
+    """Whether a word is hardly English: no vowel, three equal letters in a row, or letters and digits mixed."""
+    lower = word.casefold()
+    if len(lower) < 3 or not lower.isalnum():
+        return False
+    no_vowel = lower.isalpha() and not set(lower) & set("aeiouy")
+    triple = any(lower[i] == lower[i + 1] == lower[i + 2] for i in range(len(lower) - 2))
+    return no_vowel or triple or not (lower.isalpha() or lower.isdigit())
+
+
+def _plain_first(words: list[str]) -> list[str]:
+    """A sentence without the capital of its first word, unless a name, and in lower case where all is shouted."""
+    if not words:
+        return words
+    if all(word.isupper() for word in words if word.isalpha()) and len(words) > 1:
+        return [word.lower() for word in words]
+    first = words[0]
+    is_name = len(words) > 1 and words[1][:1].isupper() and first.casefold() not in DETERMINERS | PREPOSITIONS
+    shouted = len(first) > 1 and first.isupper()
+    return words if is_name or shouted else [first.lower(), *words[1:]]

@@ -1,0 +1,138 @@
+"""The stage that turns descriptions into noun phrases: the embedded grammar, or a served language model.
+
+It runs over distinct descriptions, not photos: one question for each description of the whole run and each round.
+Either way the answer is checked by the same `validation`, and a faulty one is an answer with its faults named; what
+becomes of it is for the retry rounds to decide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dataengine.noun_phrases import grammar, prompt, validation
+from dataengine.noun_phrases.language_model import ChatRequest, LanguageModel, ServerSettings
+from dataengine.noun_phrases.parsed import Parsed
+from dataengine.row import Drop, Failed
+from shards.sample import Answer
+
+_strict = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A description to parse, and the round (1, 2, 3, ...) in which it is asked."""
+
+    __pydantic_config__ = _strict
+
+    description: str
+    round: Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question with its answer; `answer.faults` is empty for a valid one."""
+
+    __pydantic_config__ = _strict
+
+    question: Question
+    answer: Answer
+
+
+class ParserSettings(BaseModel):
+    """Who parses the descriptions of a round."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["grammar", "server"] = Field(
+        "grammar", description="the embedded grammar, or a language model's server"
+    )
+    strict: bool = Field(False, description="the grammar's stricter rules, for the retry rounds")
+    server: ServerSettings | None = Field(None, description="the language model; for kind server")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ParserSettings:
+        if self.kind == "server" and self.server is None:
+            raise ValueError('a parser of kind "server" needs a server: give its urls and its model')
+        if self.kind == "grammar" and self.server is not None:
+            raise ValueError('a parser of kind "grammar" asks no server: set kind to "server", or leave the server out')
+        if self.kind == "server" and self.strict:
+            raise ValueError('"strict" is a setting of the grammar, not of a server')
+        return self
+
+
+class Parse:
+    """The stage. Each distinct question of a call is parsed, or asked for, once."""
+
+    def __init__(self, settings: ParserSettings) -> None:
+        self._settings = settings
+        self._grammar = grammar.Grammar(strict=settings.strict)
+        self._model = LanguageModel(settings.server) if settings.server else None
+
+    def __call__(self, questions: Sequence[Question]) -> list[Answered | Drop | Failed]:
+        """An answer to each question, in order, or why its request failed. Raises StopStage with the server gone."""
+        distinct = list(dict.fromkeys(questions))
+        if self._model and self._settings.server:
+            replies = self._model.ask([chat_request(question, self._settings.server) for question in distinct])
+            outcomes = dict(zip(distinct, map(self._answered, distinct, replies), strict=True))
+        else:
+            outcomes = {question: self._parsed(question) for question in distinct}
+        return [outcomes[question] for question in questions]
+
+    def _answered(self, question: Question, reply: str | Failed) -> Answered | Failed:
+        """A server's reply, judged."""
+        if isinstance(reply, Failed):
+            return reply
+        assert self._settings.server is not None
+        return judged(
+            question, validation.read_answer(reply), self._settings.server.model, self._settings.server.revision
+        )
+
+    def _parsed(self, question: Question) -> Answered:
+        """The grammar's answer, judged; where it can make nothing of a description, that is the fault "empty"."""
+        model = "grammar-strict" if self._settings.strict else "grammar"
+        return judged(question, self._grammar(question.description) or Parsed("", ""), model, grammar.REVISION)
+
+
+def judged(question: Question, parsed: Parsed | str, model: str, revision: str) -> Answered:
+    """An answer with its faults. parsed: as from `validation.read_answer`, a text being the name of a fault."""
+    if isinstance(parsed, str):
+        answer = Answer(model, revision, question.round, "", "", (parsed,))
+    else:
+        faults = validation.faults(parsed, question.description)
+        answer = Answer(model, revision, question.round, parsed.noun_phrase, parsed.subject, faults)
+    return Answered(question, answer)
+
+
+def chat_request(question: Question, server: ServerSettings) -> ChatRequest:
+    """The request that asks a server: greedy at first; later rounds are sampled, with a seed of the question."""
+    temperature = server.temperature if question.round < server.sampled_from_round else server.retry_temperature
+    seed = sampling_seed(question) if temperature > 0 else None
+    return ChatRequest(prompt.messages(question.description), prompt.SCHEMA, temperature, seed)
+
+
+def sampling_seed(question: Question) -> int:
+    """A seed of (description, round), 0..2^31 - 1: the same on every machine, another one in the next round."""
+    digest = hashlib.sha256(f"{question.round}\n{question.description}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def cache_identity(settings: ParserSettings) -> str:
+    """Names the answer cache of these settings: 16 hex digits of all that can change an answer but the question.
+
+    Where the server is, and how patiently it is asked, do not.
+    """
+    parts: dict[str, Any]
+    if settings.server is None:
+        parts = {"model": "grammar", "revision": grammar.REVISION, "strict": settings.strict}
+    else:
+        parts = settings.server.model_dump(
+            include={"model", "revision", "max_tokens", "temperature", "sampled_from_round", "retry_temperature"}
+        )
+        parts["prompt"] = prompt.PROMPT_REVISION
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

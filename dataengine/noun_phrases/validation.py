@@ -1,0 +1,193 @@
+"""Is an answer a noun phrase and its subject? Used after the grammar and after a language model alike.
+
+Each fault has a name, so that a report can count it. `read_answer` finds what is wrong with the form of a language
+model's reply, `faults` what is wrong with its content.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+
+from .caption_length import MAX_CAPTION_TOKENS, clip_tokens
+from .clauses import has_finite_verb
+from .parsed import Parsed, fold
+from .verbs import AUXILIARIES, PAST
+from .words import (
+    ADVERBS,
+    CONJUNCTIONS,
+    DETERMINERS,
+    PHOTO_NOUNS,
+    PICTURE_NOUNS,
+    PLAIN_ADJECTIVES,
+    PREPOSITIONS,
+    PRONOUNS,
+    SUBORDINATORS,
+    word_set,
+)
+
+FAULTS: dict[str, str] = {
+    "not_json": "the reply is not exactly one JSON object, or is too long to be one",
+    "schema": "the JSON object does not hold exactly two texts, noun_phrase and subject",
+    "empty": "the noun phrase or the subject holds no letter",
+    "not_text": "control characters, markup, a URL, or more signs than letters",
+    "leaked_prompt": "words of a prompt, a dialogue or the reply's format, or the prompt's own examples",
+    "sentence": "a clause with a finite verb, several sentences or several lines, and no noun phrase",
+    "subject_not_in_phrase": "the subject does not stand in the noun phrase",
+    "subject_not_a_noun": "the subject is a pronoun, number, adjective, preposition or verb, or names the photo itself",
+    "repetition": "a word or a group of words said over and over",
+    "too_long": f"the noun phrase has over {MAX_CAPTION_TOKENS} CLIP tokens, or the subject over 4 words",
+    "unfaithful": "the subject does not occur in the description",
+}
+
+MAX_REPLY_CHARACTERS = 2_000
+MAX_SUBJECT_WORDS = 4
+# Longer texts are too long whatever their tokens; the other faults are looked for in this much of them.
+MAX_PHRASE_CHARACTERS = 1_000
+
+# The examples of the paper's prompt: a model may parrot them instead of reading the description.
+PROMPT_EXAMPLES = ("the blue sky", "the cow standing on the field", "a large field of grass")
+
+_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+_LEAKS = re.compile(
+    r"###|```|<\|?/?\w{1,20}\|?>|\[/?inst\]|[{}\"]\s{0,3}:|noun[ _-]phrase|\bsubject\s?[:=]|\b(?:question|answer|"
+    r"assistant|human|user|system|description|input|output|response|instruction|note|caption)s?\s?\d{0,3}\s?[:=]|"
+    r"\bassistant\b|^\s{0,3}(?:here (?:is|are)|here's|sure\b|certainly\b|of course\b|okay\b|as an ai\b)|"
+    r"\bas an ai\b|\blanguage model\b|\bi(?:'m| am) sorry\b|\bi cannot\b",
+    re.IGNORECASE,
+)
+_MARKUP = re.compile(r"https?://|www\.|</?[a-z][^<>]{0,40}>|\*\*|\\[nrtu]|[{}\[\]|<>=#*~^`\\_]|\]\(", re.IGNORECASE)
+_SEVERAL = re.compile(r"[\n\r]|[.!?;:](?=\s)|[!?;]")
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+def read_answer(text: str) -> Parsed | str:
+    """The answer in a language model's raw reply, or the name of its fault: "not_json" or "schema".
+
+    The reply must be one JSON object {"noun_phrase": str, "subject": str} of at most 2,000 characters, with nothing
+    before or after it but white space, no other key and no key twice. White space around the values is taken off.
+    """
+    if len(text) > MAX_REPLY_CHARACTERS:
+        return "not_json"
+    try:
+        answer = json.loads(text, object_pairs_hook=_pairs)
+    except (ValueError, RecursionError):
+        return "not_json"
+    if not isinstance(answer, tuple):
+        return "schema" if isinstance(answer, list) else "not_json"
+    if sorted(key for key, _ in answer) != ["noun_phrase", "subject"]:
+        return "schema"
+    values = dict(answer)
+    if not all(isinstance(value, str) for value in values.values()):
+        return "schema"
+    return Parsed(values["noun_phrase"].strip(), values["subject"].strip())
+
+
+def _pairs(pairs: list[tuple[str, object]]) -> tuple[tuple[str, object], ...]:
+    return tuple(pairs)
+
+
+def faults(parsed: Parsed, description: str) -> tuple[str, ...]:
+    """The names of everything wrong with `parsed` as an answer to `description`, in the order of FAULTS.
+
+    Empty when the answer is valid. No length of either text makes it slow: what lies beyond the first 1,000
+    characters of a noun phrase is only found too long.
+    """
+    phrase, subject = parsed.noun_phrase, parsed.subject
+    if not (_LETTER.search(phrase[:MAX_PHRASE_CHARACTERS]) and _LETTER.search(subject[:MAX_PHRASE_CHARACTERS])):
+        return ("empty",)
+    too_long = len(phrase) > MAX_PHRASE_CHARACTERS or len(subject) > MAX_PHRASE_CHARACTERS
+    phrase, subject = phrase[:MAX_PHRASE_CHARACTERS], subject[:MAX_PHRASE_CHARACTERS]
+    words = _words(phrase)
+    subject_words = _words(subject)
+    too_long = too_long or clip_tokens(phrase) > MAX_CAPTION_TOKENS or len(subject_words) > MAX_SUBJECT_WORDS
+    found = {
+        "not_text": _is_not_text(phrase) or _is_not_text(subject),
+        "leaked_prompt": _is_leak(phrase, description) or _LEAKS.search(subject) is not None,
+        "sentence": _SEVERAL.search(phrase.strip()) is not None or has_finite_verb(words),
+        "subject_not_in_phrase": not _contains(words, subject_words),
+        "subject_not_a_noun": not _is_noun(subject_words, words),
+        "repetition": _repeats(words) or _repeats(subject_words),
+        "too_long": too_long,
+        "unfaithful": not _is_faithful(subject_words, description),
+    }
+    return tuple(name for name in FAULTS if found.get(name, False))
+
+
+def _words(text: str) -> list[str]:
+    return [word.casefold().replace("’", "'") for word in _WORD.findall(text)]
+
+
+def _is_not_text(text: str) -> bool:
+    if _MARKUP.search(text) or any(
+        unicodedata.category(sign) in ("Cc", "Cf", "Co", "Cs") for sign in text if sign not in "\n\r"
+    ):
+        return True
+    signs = [sign for sign in text if not sign.isspace()]
+    return 2 * sum(sign.isalpha() for sign in signs) < len(signs)
+
+
+def _is_leak(phrase: str, description: str) -> bool:
+    if _LEAKS.search(phrase):
+        return True
+    said = set(map(fold, _words(description[:100_000])))
+    folded = phrase.casefold().strip(" .")
+    return (
+        folded in PROMPT_EXAMPLES and not {fold(word) for word in _words(folded)} - DETERMINERS - PREPOSITIONS <= said
+    )
+
+
+def _contains(words: list[str], part: list[str]) -> bool:
+    size = len(part)
+    return size > 0 and any(words[i : i + size] == part for i in range(len(words) - size + 1))
+
+
+def _is_noun(subject: list[str], phrase: list[str]) -> bool:
+    if not subject:
+        return False
+    head = subject[-1]
+    if (
+        head in PRONOUNS
+        or head in DETERMINERS
+        or (head in AUXILIARIES and head != "can")
+        or head in CONJUNCTIONS
+        or head in SUBORDINATORS
+    ):
+        return False
+    if head in PREPOSITIONS or head in ADVERBS or head in PLAIN_ADJECTIVES or head in PAST or head.isdigit():
+        return False
+    if fold(head) in PHOTO_NOUNS:
+        return False
+    if head not in PICTURE_NOUNS or head not in phrase:
+        return True
+    # "a framed picture on the wall" is a thing; "a picture of a dog", "an indoor picture" and "the photo" are not.
+    at = phrase.index(head)
+    after = phrase[at + 1] if at + 1 < len(phrase) else ""
+    before = [word for word in phrase[:at] if word not in DETERMINERS]
+    return after not in ("of", "showing", "depicting") and (after != "" or bool(set(before) - _OF_A_PHOTO))
+
+
+# What is said of a photo as a whole.
+_OF_A_PHOTO = word_set("indoor outdoor daytime night whole entire close-up")
+
+
+def _repeats(words: list[str]) -> bool:
+    """A word twice in a row, a group of two to six words twice in a row, or one telling word four times in all."""
+    for size in range(1, 7):
+        for i in range(len(words) - 2 * size + 1):
+            if words[i : i + size] == words[i + size : i + 2 * size]:
+                return True
+    common = DETERMINERS | PREPOSITIONS | CONJUNCTIONS
+    telling = [word for word in words if word not in common]
+    return any(telling.count(word) > 3 for word in set(telling))
+
+
+def _is_faithful(subject: list[str], description: str) -> bool:
+    said = {fold(word) for word in _words(description[:100_000])}
+    joined = description[:100_000].casefold().replace(" ", "").replace("-", "")
+    return bool(subject) and (
+        fold(subject[-1]) in said
+        or any(fold(part) == fold(subject[-1]) for word in said if "-" in word for part in word.split("-"))
+        or (len(subject) > 1 and fold("".join(subject)) in joined)
+    )

@@ -1,0 +1,213 @@
+"""Parts on disk: one Parquet file per stage and part, which is the checkpoint; and the manifest, of the same form.
+
+A part's file is named
+
+    <part>-<input>-<attempt>-<content>.parquet        000017-8f3a...-0-c0ff....parquet
+
+input: hash of all that its content follows from: the stage's name, revision and settings, the content of the part
+before it, and its slice of an artefact of the whole data set where the stage depends on one. content: hash of the
+file itself. So a listing of names alone tells what is done, and what a change makes stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from dataengine.row import StageSummary
+from shards.files import commit
+
+R = TypeVar("R")
+
+PART_SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),  # what the row is of: a photo's URI, a description
+        ("outcome", pa.string()),  # ok | dropped | failed
+        ("reason", pa.string()),  # a drop's reason, or a failure's error
+        ("detail", pa.string()),
+        ("attempts", pa.int32()),  # of a failed row
+        ("row", pa.binary()),  # the row as JSON; of a failed row its input, so that it can be tried again
+    ]
+)
+_NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})-(\d+)-([0-9a-f]{16})\.parquet")
+_SUMMARY_KEY = b"instructrestore.summary"
+
+
+def digest(*values: Any) -> str:
+    """16 hex digits over JSON-able values: the hash used in file names and between parts."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[R]):
+    """What became of one row. row: the result where ok, the input where failed, None where dropped."""
+
+    name: str
+    kind: Literal["ok", "dropped", "failed"]
+    row: R | None
+    reason: str = ""
+    detail: str = ""
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """Counts of a part, kept in its file's footer. outcomes: one letter a row, in order: o, d or f."""
+
+    outcomes: str
+    dropped: dict[str, int]
+    failed: dict[str, int]
+    counts: dict[str, int]
+
+    @property
+    def ok(self) -> int:
+        return self.outcomes.count("o")
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """A committed part."""
+
+    part: int
+    input: str
+    attempt: int
+    content: str
+    path: Path
+
+    @classmethod
+    def parse(cls, path: Path) -> PartFile | None:
+        match = _NAME.fullmatch(path.name)
+        return cls(int(match[1]), match[2], int(match[3]), match[4], path) if match else None
+
+    def summary(self) -> PartSummary:
+        metadata = pq.read_metadata(self.path).metadata
+        return PartSummary(**json.loads(metadata[_SUMMARY_KEY]))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows [start, stop) among the ok rows of a part's or the manifest's file; stop None: to the end."""
+
+    path: str
+    start: int = 0
+    stop: int | None = None
+
+
+def write_part(
+    folder: Path, part: int, input_hash: str, attempt: int, outcomes: Sequence[Outcome[R]], rows: TypeAdapter[R]
+) -> tuple[PartFile, PartSummary]:
+    """Commits a part. Raises OSError where it cannot be written."""
+    table = _table(outcomes, rows)
+    summary = _summarise(outcomes)
+    table = table.replace_schema_metadata({_SUMMARY_KEY: json.dumps(summary.__dict__, sort_keys=True).encode()})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    data = buffer.getvalue()
+    content = hashlib.blake2b(data, digest_size=8).hexdigest()
+    path = folder / f"{part:06d}-{input_hash}-{attempt}-{content}.parquet"
+    commit(path, data)
+    return PartFile(part, input_hash, attempt, content, path), summary
+
+
+def _table(outcomes: Sequence[Outcome[R]], rows: TypeAdapter[R]) -> pa.Table:
+    return pa.table(
+        {
+            "name": [_printable(outcome.name) for outcome in outcomes],
+            "outcome": [outcome.kind for outcome in outcomes],
+            "reason": [_printable(outcome.reason) for outcome in outcomes],
+            "detail": [_printable(outcome.detail) for outcome in outcomes],
+            "attempts": [outcome.attempts for outcome in outcomes],
+            "row": [None if outcome.row is None else rows.dump_json(outcome.row) for outcome in outcomes],
+        },
+        schema=PART_SCHEMA,
+    )
+
+
+def _printable(text: str) -> str:
+    """Text with what UTF-8 cannot hold (undecodable bytes of a file name) escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _summarise(outcomes: Sequence[Outcome[Any]]) -> PartSummary:
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        if outcome.kind == "ok":
+            counts.update(getattr(outcome.row, "counts", {}))
+    return PartSummary(
+        outcomes="".join(outcome.kind[0] for outcome in outcomes),
+        dropped=dict(Counter(o.reason for o in outcomes if o.kind == "dropped")),
+        failed=dict(Counter(o.reason for o in outcomes if o.kind == "failed")),
+        counts=dict(counts),
+    )
+
+
+def read_outcomes(path: Path | str, rows: TypeAdapter[R]) -> list[Outcome[R]]:
+    """All rows of a part's file."""
+    return [
+        Outcome(
+            record["name"],
+            record["outcome"],
+            None if record["row"] is None else rows.validate_json(record["row"]),
+            record["reason"],
+            record["detail"],
+            record["attempts"],
+        )
+        for record in pq.read_table(path).to_pylist()
+    ]
+
+
+def read_rows(slices: Iterable[Slice], rows: TypeAdapter[R]) -> Iterator[tuple[str, R]]:
+    """The (name, row) of the ok rows of the slices, in order; of a large file only the row groups needed."""
+    for piece in slices:
+        seen = 0
+        with pq.ParquetFile(piece.path) as file:
+            for group in range(file.num_row_groups):
+                if piece.stop is not None and seen >= piece.stop:
+                    break
+                size = file.metadata.row_group(group).num_rows
+                if file.num_row_groups > 1 and seen + size <= piece.start:
+                    seen += size  # only the manifest has several row groups, and all of its rows are ok
+                    continue
+                for record in file.read_row_group(group, ["name", "outcome", "row"]).to_pylist():
+                    if record["outcome"] != "ok":
+                        continue
+                    if seen >= piece.start and (piece.stop is None or seen < piece.stop):
+                        yield record["name"], rows.validate_json(record["row"])
+                    seen += 1
+
+
+def list_parts(folder: Path) -> dict[int, list[PartFile]]:
+    """The committed files of a stage's folder, by part; several of a part only where a kill left a stale one."""
+    parts: dict[int, list[PartFile]] = {}
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if found := PartFile.parse(path):
+                parts.setdefault(found.part, []).append(found)
+    return parts
+
+
+def add_up(name: str, summaries: Iterable[PartSummary]) -> StageSummary:
+    """The counts of all parts of a stage."""
+    dropped, failed, counts = Counter[str](), Counter[str](), Counter[str]()
+    rows = ok = 0
+    for summary in summaries:
+        rows += len(summary.outcomes)
+        ok += summary.ok
+        dropped.update(summary.dropped)
+        failed.update(summary.failed)
+        counts.update(summary.counts)
+    total = StageSummary(name, rows, ok, *(dict(sorted(c.items())) for c in (dropped, failed, counts)))
+    assert total.input == total.ok + sum(dropped.values()) + sum(failed.values()), total
+    return total

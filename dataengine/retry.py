@@ -1,0 +1,159 @@
+"""Subject frequencies and the three rounds (paper, section 3.1).
+
+Round 1 asks the small model for every distinct description. Subjects are then ranked by how many regions have them,
+over the whole data set. Descriptions whose answer is invalid, or whose subject lies beyond the top 200 (the paper
+takes those for parsing errors), go to the large model in round 2; ranks are computed anew and the same happens in
+round 3, sampled, so that it is not round 2's answer again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataengine.merge import Phrase
+from dataengine.noun_phrases.answers import REQUEST_FAILED
+from dataengine.noun_phrases.parsed import fold
+from dataengine.noun_phrases.parser import ParserSettings
+from dataengine.row import StageSummary
+from shards.sample import Answer
+
+INVALID = "invalid noun phrase"
+RARE = "rare subject"
+
+
+class NounPhraseSettings(BaseModel):
+    """The noun-phrase rounds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    small: ParserSettings = Field(ParserSettings(), description="Who answers in round 1.")
+    large: ParserSettings = Field(
+        ParserSettings(strict=True), description="Who answers in the later rounds, for invalid and rare answers."
+    )
+    rounds: int = Field(3, ge=1, le=10, description="Rounds in all; 1 is no retry.")
+    rank: int = Field(200, ge=1, description="Subjects ranked beyond this are asked again.")
+    rare: Literal["keep", "drop"] = Field(
+        "keep", description="What becomes of regions whose subject is still beyond the rank after the last round."
+    )
+    invalid: Literal["keep", "drop"] = Field(
+        "drop",
+        description="What becomes of regions whose answer is still invalid after the last round; "
+        "'keep' makes the subject their caption where there is at least that.",
+    )
+
+
+def rank_subjects(subjects: pd.Series, counts: pd.Series) -> pd.DataFrame:
+    """How often each subject occurs: columns subject (case and number folded), count, rank (1 is the most frequent).
+
+    Ties are ranked alphabetically, so that the order never depends on how the data set came about.
+    """
+    folded = subjects.map({subject: fold(subject) for subject in subjects.unique()})
+    table = counts.groupby(folded).sum().rename_axis("subject").rename("count").reset_index()
+    table = table.sort_values(["count", "subject"], ascending=[False, True], ignore_index=True)
+    table["rank"] = range(1, len(table) + 1)
+    return table
+
+
+class Rounds:
+    """The state of the rounds over all distinct descriptions; asks nobody itself.
+
+    described: columns description and count (regions that have it), distinct.
+    given: subjects that the source brought with its captions, and their counts; ranked along, never asked again.
+    """
+
+    def __init__(self, described: pd.DataFrame, given: pd.DataFrame, settings: NounPhraseSettings) -> None:
+        self._settings = settings
+        self._given = given
+        self._counts = described.set_index("description")["count"].sort_index()
+        self._answers: list[pd.DataFrame] = []
+        self._rare_at_end: set[str] = set()
+        self._current = pd.DataFrame(
+            {"noun_phrase": "", "subject": "", "valid": False}, index=self._counts.index
+        )
+
+    def frequencies(self) -> pd.DataFrame:
+        """`rank_subjects` of the valid answers so far and the given subjects."""
+        valid = self._current[self._current["valid"]]
+        subjects = pd.concat([valid["subject"], self._given["subject"]])
+        counts = pd.concat([self._counts[self._current["valid"]], self._given["count"]])
+        return rank_subjects(subjects.reset_index(drop=True), counts.reset_index(drop=True))
+
+    def questions(self) -> list[str]:
+        """The descriptions to be asked in the next round, sorted."""
+        if not self._answers:
+            return self._counts.index.to_list()
+        return self._current.index[~self._current["valid"] | self._rare()].to_list()
+
+    def take(self, answers: pd.DataFrame) -> None:
+        """Takes a round's answers: indexed by description; columns round, model, revision, noun_phrase, subject,
+        faults (tuple of names). The latest valid answer to a description counts."""
+        self._answers.append(answers)
+        good = answers[answers["faults"].map(len) == 0]
+        self._current.loc[good.index, ["noun_phrase", "subject"]] = good[["noun_phrase", "subject"]]
+        self._current.loc[good.index, "valid"] = True
+
+    def run(self, ask: Callable[[int, Sequence[str]], pd.DataFrame]) -> None:
+        """All rounds; ask(round, descriptions) gives the answers that `take` takes."""
+        for number in range(1, self._settings.rounds + 1):
+            questions = self.questions()
+            if questions:
+                self.take(ask(number, questions))
+        self._rare_at_end = self._rare_subjects()
+
+    def summary(self) -> StageSummary:
+        """What became of the distinct descriptions; to be asked after `run`."""
+        valid = self._current["valid"]
+        faults: Counter[str] = Counter()
+        if self._answers:
+            latest = pd.concat(self._answers)
+            latest = latest[~latest.index.duplicated(keep="last")]
+            faults.update(names[0] for names in latest.loc[self._current.index[~valid], "faults"])
+        failed = faults.pop(REQUEST_FAILED, 0)
+        counts = {f"asked in round {n}": len(answers) for n, answers in enumerate(self._answers, 1)}
+        rare = int((valid & self._current["subject"].map(fold).isin(self._rare_at_end)).sum())
+        return StageSummary(
+            "noun phrases (distinct descriptions)",
+            input=len(valid),
+            ok=int(valid.sum()),
+            dropped={f"{INVALID}: {fault}": n for fault, n in sorted(faults.items())},
+            failed={REQUEST_FAILED: failed} if failed else {},
+            counts=counts | ({RARE: rare} if rare else {}),
+        )
+
+    def phrases(self, descriptions: Sequence[str]) -> dict[str, Phrase]:
+        """What the rounds made of the descriptions given, each with all of its answers; to be asked after `run`."""
+        current = self._current.loc[list(descriptions)]
+        attempts: dict[str, list[Answer]] = {description: [] for description in descriptions}
+        for answers in self._answers:
+            for row in answers.loc[answers.index.intersection(current.index)].itertuples():
+                attempts[row.Index].append(
+                    Answer(row.model, row.revision, row.round, row.noun_phrase, row.subject, tuple(row.faults))
+                )
+        return {
+            row.Index: self._phrase(row, fold(row.subject) in self._rare_at_end, tuple(attempts[row.Index]))
+            for row in current.itertuples()
+        }
+
+    def _phrase(self, row: Any, rare: bool, answers: tuple[Answer, ...]) -> Phrase:
+        noun_phrase, subject = row.noun_phrase, row.subject
+        if row.valid:
+            dropped = RARE if rare and self._settings.rare == "drop" else ""
+            return Phrase(noun_phrase, subject, dropped, answers)
+        last = next((answer for answer in reversed(answers) if answer.subject), None)
+        if self._settings.invalid == "keep" and last and "too_long" not in last.faults:
+            return Phrase(last.subject, last.subject, "", answers)
+        fault = answers[-1].faults[0] if answers and answers[-1].faults else "no answer"
+        return Phrase("", "", f"{INVALID}: {fault}", answers)
+
+    def _rare_subjects(self) -> set[str]:
+        ranked = self.frequencies()
+        return set(ranked.loc[ranked["rank"] > self._settings.rank, "subject"])
+
+    def _rare(self) -> pd.Series:
+        rare = self._rare_subjects()
+        return self._current["valid"] & self._current["subject"].map(fold).isin(rare)

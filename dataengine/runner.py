@@ -1,0 +1,344 @@
+"""Runs one stage over its parts with the whole cluster. The only file of the data engine that imports ray.
+
+A worker is an actor that holds the stage. It reads a part, maps it and commits it, so that the driver carries names
+and counts only. What can go wrong, and what then happens:
+
+    a row raises             that row's outcome is `failed`; the part goes on (outcomes.apply)
+    a worker dies            it is replaced and its part done again one row a call, so that the driver knows which
+                             row it was in; a row that kills two workers on living nodes is failed and passed over
+    a worker stalls          past its limit it is killed: the same
+    a node is lost           its parts are done again elsewhere; nobody's fault
+    failures in a row        past a limit the run stops with the latest cause
+    StopStage, full disk     the run stops with one sentence; what was committed stays
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from pydantic import TypeAdapter
+from ray.actor import ActorHandle
+from ray.exceptions import ActorUnavailableError, RayActorError
+
+from dataengine.outcomes import Sink, StageSpec, Task, apply, batched, failed
+from dataengine.part_files import Outcome, PartFile, PartSummary, read_outcomes, read_rows
+from dataengine.row import StopStage
+
+KILLS_PER_ROW = 2
+DEATHS_WITHOUT_PROGRESS = 5
+START_LIMIT_S = 900
+NODE_VERDICT_S = 15
+POLL_S = 0.5
+OBJECT_STORE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A worker's word that the whole run must stop."""
+
+    sentence: str
+
+
+Done = tuple[PartFile, PartSummary]
+
+
+class Worker:
+    """Lives in an actor: holds the stage and does parts, or single rows when one of them may be deadly."""
+
+    def __init__(self, spec: StageSpec) -> None:
+        self._spec = spec
+        self._results = TypeAdapter(spec.result_type)
+        self._stage: Callable[..., Sequence[Any]] | None = None
+
+    def start(self) -> tuple[str, int] | Stopped:
+        """Builds the stage. Returns the worker's node and process."""
+        try:
+            self._stage = self._spec.build()
+        except (ValueError, StopStage) as error:
+            return Stopped(f"the {self._spec.name} stage cannot start: {error}")
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def do_part(self, task: Task) -> Done | Stopped:
+        assert self._stage
+        sink = self._spec.sink(task, self._results)
+        try:
+            for batch in batched(_inputs(self._spec, task), self._spec.batch):
+                todo = [(item.name, item.row) for item in batch if item.kind == "todo"]
+                done = iter(apply(self._stage, todo, task.side) if todo else ())
+                for item in batch:
+                    sink.add(next(done) if item.kind == "todo" else item)
+            return sink.commit()
+        except StopStage as stop:
+            sink.abandon()
+            return Stopped(str(stop))
+        except OSError as error:
+            sink.abandon()
+            return Stopped(_disk_sentence(self._spec.name, task, error))
+
+    def do_row(self, name: str, row: Any, side: Any) -> Outcome[Any] | Stopped:
+        assert self._stage
+        try:
+            return apply(self._stage, [(name, row)], side)[0]
+        except StopStage as stop:
+            return Stopped(str(stop))
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """A row still to be done, among outcomes that are kept."""
+
+    name: str
+    row: Any
+    kind: str = "todo"
+
+
+def _inputs(spec: StageSpec, task: Task) -> Iterator[_Todo | Outcome[Any]]:
+    """The part's rows in order; when failed rows are retried, the other rows' outcomes as they were."""
+    if task.retry is None:
+        for name, row in read_rows(task.slices, TypeAdapter(spec.row_type)):
+            yield _Todo(name, row)
+        return
+    for outcome in read_outcomes(task.retry, TypeAdapter(spec.result_type)):
+        yield _Todo(outcome.name, outcome.row) if outcome.kind == "failed" else outcome
+
+
+def _disk_sentence(stage: str, task: Task, error: OSError) -> str:
+    return f"the {stage} stage cannot write to {task.folder}: {error.strerror or error}"
+
+
+@contextmanager
+def cluster(address: str | None, cpus: int | None) -> Iterator[None]:
+    """A Ray cluster for the block: the one at `address`, or one of this machine's `cpus` processors (None: all).
+
+    Raises ValueError where the cluster at `address` cannot be reached.
+    """
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": False}
+    if ray.is_initialized():  # a Ray job's driver, or a test: the cluster is theirs
+        yield
+        return
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+    except ConnectionError as error:
+        raise ValueError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_stage(
+    spec: StageSpec, tasks: Sequence[Task], max_failures_in_a_row: int, on_part: Callable[[PartSummary], None]
+) -> list[PartFile]:
+    """Does the tasks with as many workers as there is room for; returns their files in the tasks' order.
+
+    on_part is told of each part as it is committed. Raises StopStage with one sentence where going on is pointless.
+    """
+    if not tasks:
+        return []
+    run = _StageRun(spec, tasks, max_failures_in_a_row, on_part)
+    try:
+        run.loop()
+    finally:
+        run.close()
+    return [run.files[task.part] for task in tasks]
+
+
+@dataclass
+class _Careful:
+    """A part in whose first attempt a worker died: done one row a call, from the driver."""
+
+    todo: list[_Todo | Outcome[Any]]
+    sink: Sink
+    place: int = 0
+    kills: int = 0
+
+
+@dataclass
+class _Job:
+    """What a worker is doing. task None: it is starting."""
+
+    worker: ActorHandle
+    task: Task | None
+    careful: _Careful | None = None
+    since: float = field(default_factory=time.monotonic)
+    stalled: bool = False
+
+
+class _StageRun:
+    def __init__(
+        self, spec: StageSpec, tasks: Sequence[Task], max_failures: int, on_part: Callable[[PartSummary], None]
+    ) -> None:
+        self._spec = spec
+        self._pending = deque(tasks)
+        self._careful: deque[tuple[Task, _Careful]] = deque()
+        self._max_failures = max_failures
+        self._on_part = on_part
+        self._jobs: dict[ray.ObjectRef, _Job] = {}
+        self._nodes: dict[ActorHandle, str] = {}
+        self._failures = 0
+        self._deaths = 0
+        self._actor = ray.remote(num_cpus=spec.cpus, num_gpus=spec.gpus, max_restarts=0)(Worker)
+        self.files: dict[int, PartFile] = {}
+
+    def loop(self) -> None:
+        for _ in range(self._room()):
+            self._spawn()
+        while self._jobs:
+            done, _ = ray.wait(list(self._jobs), num_returns=1, timeout=POLL_S)
+            for ref in done:
+                job = self._jobs.pop(ref)
+                try:
+                    result = ray.get(ref)
+                except (RayActorError, ActorUnavailableError) as error:
+                    self._bury(job, error)
+                else:
+                    self._take(job, result)
+            self._kill_stalled()
+        assert not self._pending and not self._careful
+
+    def close(self) -> None:
+        for worker in {job.worker for job in self._jobs.values()} | set(self._nodes):
+            ray.kill(worker)
+        for _, careful in self._careful:
+            careful.sink.abandon()
+
+    def _room(self) -> int:
+        """Workers to start: as the cluster has room, the setting allows and the tasks need."""
+        resources = ray.cluster_resources()
+        fits = [int(resources.get("CPU", 1) // self._spec.cpus)] if self._spec.cpus else []
+        if self._spec.gpus:
+            fits.append(int(resources.get("GPU", 0) // self._spec.gpus))
+        if self._spec.workers:
+            fits.append(self._spec.workers)
+        room = min(fits, default=1)
+        if room < 1:
+            raise StopStage(
+                f"the {self._spec.name} stage needs {self._spec.cpus:g} CPUs and {self._spec.gpus:g} GPUs a worker; "
+                f"the cluster has {resources.get('CPU', 0):g} and {resources.get('GPU', 0):g}"
+            )
+        return min(room, len(self._pending))
+
+    def _spawn(self) -> None:
+        worker = self._actor.remote(self._spec)
+        self._jobs[worker.start.remote()] = _Job(worker, None)
+
+    def _next(self, worker: ActorHandle) -> None:
+        if self._careful:
+            task, careful = self._careful.popleft()
+            self._next_row(worker, task, careful)
+        elif self._pending:
+            task = self._pending.popleft()
+            self._jobs[worker.do_part.remote(task)] = _Job(worker, task)
+        else:
+            self._nodes.pop(worker, None)
+            ray.kill(worker)
+
+    def _next_row(self, worker: ActorHandle, task: Task, careful: _Careful) -> None:
+        """The careful part's next row to the worker; commits the part after its last one."""
+        while careful.place < len(careful.todo):
+            item = careful.todo[careful.place]
+            if isinstance(item, _Todo):
+                ref = worker.do_row.remote(item.name, item.row, task.side)
+                self._jobs[ref] = _Job(worker, task, careful)
+                return
+            careful.sink.add(item)
+            careful.place += 1
+        try:
+            done = careful.sink.commit()
+        except OSError as error:
+            careful.sink.abandon()
+            raise StopStage(_disk_sentence(self._spec.name, task, error)) from None
+        self._committed(task, done)
+        self._next(worker)
+
+    def _take(self, job: _Job, result: Any) -> None:
+        if isinstance(result, Stopped):
+            raise StopStage(result.sentence)
+        self._deaths = 0
+        if job.task is None:
+            self._nodes[job.worker] = result[0]
+            self._next(job.worker)
+        elif job.careful:
+            self._settle_row(job.careful, result)
+            self._next_row(job.worker, job.task, job.careful)
+        else:
+            self._committed(job.task, result)
+            self._next(job.worker)
+
+    def _settle_row(self, careful: _Careful, outcome: Outcome[Any]) -> None:
+        careful.sink.add(outcome)
+        careful.place += 1
+        careful.kills = 0
+
+    def _committed(self, task: Task, done: Done) -> None:
+        self.files[task.part], summary = done
+        self._on_part(summary)
+        for letter in summary.outcomes:
+            self._failures = self._failures + 1 if letter == "f" else 0
+            if self._failures >= self._max_failures:
+                cause = Counter(summary.failed).most_common(1)[0][0]
+                raise StopStage(
+                    f"{self._failures} rows in a row failed in the {self._spec.name} stage, the latest with "
+                    f"{cause!r}; put that right and run again with --retry-failed"
+                )
+
+    def _kill_stalled(self) -> None:
+        for job in self._jobs.values():
+            limit = START_LIMIT_S if job.task is None else self._spec.part_limit_s
+            limit = self._spec.row_limit_s if job.careful else limit
+            if not job.stalled and time.monotonic() - job.since > limit:
+                job.stalled = True
+                ray.kill(job.worker)
+
+    def _bury(self, job: _Job, error: Exception) -> None:
+        """Puts back what a dead worker was doing, and replaces it."""
+        node = self._nodes.pop(job.worker, None)
+        ray.kill(job.worker)
+        self._deaths += 1
+        if self._deaths > DEATHS_WITHOUT_PROGRESS:
+            raise StopStage(
+                f"{self._deaths} workers of the {self._spec.name} stage died one after the other and none did "
+                f"anything: {str(error).splitlines()[0]}"
+            )
+        blame = job.stalled or node is None or _is_alive(node)
+        if job.careful and job.task:
+            self._bury_careful(job.task, job.careful, job.stalled, blame)
+        elif job.task and blame:
+            rows = list(_inputs(self._spec, job.task))
+            sink = self._spec.sink(job.task, TypeAdapter(self._spec.result_type))
+            self._careful.append((job.task, _Careful(rows, sink)))
+        elif job.task:
+            self._pending.appendleft(job.task)
+        self._spawn()
+
+    def _bury_careful(self, task: Task, careful: _Careful, stalled: bool, blame: bool) -> None:
+        careful.kills += blame
+        if careful.kills >= KILLS_PER_ROW:
+            item = careful.todo[careful.place]
+            reason = "worker stalled" if stalled else "worker died"
+            detail = f"{careful.kills} workers, one after the other, on this row"
+            self._settle_row(careful, failed(item.name, item.row, (reason, detail), careful.kills))
+            self._deaths = 0
+        self._careful.append((task, careful))
+
+
+def _is_alive(node: str) -> bool:
+    """Whether a node still answers; the cluster needs some seconds to notice that one is gone."""
+    deadline = time.monotonic() + NODE_VERDICT_S
+    while True:
+        alive = any(known["NodeID"] == node and known["Alive"] for known in ray.nodes())
+        if not alive or len(ray.nodes()) == 1 or time.monotonic() > deadline:
+            return alive
+        time.sleep(POLL_S)
+
+

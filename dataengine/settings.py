@@ -1,0 +1,64 @@
+"""All settings of a build in one place; presets and command-line overrides make one of these."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataengine.bokeh import BokehSettings
+from dataengine.descriptions.describe import DescribeSettings
+from dataengine.encode import ShardSettings
+from dataengine.intake import IntakeSettings
+from dataengine.masks.segment import MaskSettings
+from dataengine import near_duplicates
+from dataengine.quality_gate import QualityGateSettings
+from dataengine.retry import NounPhraseSettings
+from dataengine.sources import SourceSettings
+
+
+class StageResources(BaseModel):
+    """What a worker of a stage gets. Never changes a result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: float = Field(1, ge=0, description="CPUs a worker.")
+    gpus: float = Field(0, ge=0, description="GPUs a worker; a fraction shares one.")
+    workers: int | None = Field(None, ge=1, description="At most so many workers; unset: all that fit.")
+    batch: int = Field(64, ge=1, description="Rows a call.")
+    part_limit_s: float = Field(1800, gt=0, description="A worker that takes longer over a part counts as dead.")
+    row_limit_s: float = Field(300, gt=0, description="The same for a single row, once a part is done row by row.")
+
+
+class RunSettings(BaseModel):
+    """How the stages run. Never changes a result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: str | None = Field(None, description="A Ray cluster's address; unset: this machine.")
+    cpus: int | None = Field(None, ge=1, description="CPUs to use of this machine; unset: all.")
+    max_failures_in_a_row: int = Field(100, ge=1, description="So many failed rows in a row stop the run.")
+    default: StageResources = Field(StageResources(), description="For every stage not named in 'stages'.")
+    stages: dict[str, StageResources] = Field({}, description="By stage name.")
+
+
+class BuildSettings(BaseModel):
+    """A build: from these settings and the same photos come the same bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("dataset", pattern=r"^[\w.-]+$", description="The data set's name.")
+    preset: str = Field("embedded", description="The preset these settings began as; for people.")
+    sources: tuple[SourceSettings, ...] = Field((), description="Where the photos come from.")
+    exclude: tuple[SourceSettings, ...] = Field((), description="Test photos: they and their near-duplicates go.")
+    limit: int | None = Field(None, ge=1, description="Take only so many photos of the sources' listing.")
+    photos_per_part: int = Field(64, ge=1, le=4096, description="Photos in a part, the unit of resuming.")
+    intake: IntakeSettings = IntakeSettings()
+    near_duplicate_bits: int = Field(
+        near_duplicates.DISTANCE, ge=0, le=16, description="Perceptual hashes this near, of 64 bits, are one group."
+    )
+    quality_gate: QualityGateSettings = QualityGateSettings()
+    masks: MaskSettings = MaskSettings()
+    descriptions: DescribeSettings = DescribeSettings()
+    noun_phrases: NounPhraseSettings = NounPhraseSettings()
+    bokeh: BokehSettings = BokehSettings()
+    shards: ShardSettings = ShardSettings()
+    run: RunSettings = RunSettings()

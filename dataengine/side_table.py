@@ -1,0 +1,78 @@
+"""A result over the whole data set (duplicates, noun phrases), cut into the slices that single parts depend on.
+
+Each part sees only its own slice and carries its hash, so that photos added later redo only the parts whose slice
+they change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from dataengine.part_files import digest
+from shards.files import replacing
+
+_SCHEMA = pa.schema([("part", pa.int32()), ("key", pa.string()), ("value", pa.binary())])
+_HASHES_KEY = b"instructrestore.slices"
+PARTS_PER_GROUP = 64
+
+
+class SideTable:
+    """Opened for reading: one dictionary a part, read when it is asked for.
+
+    hashes: of each part's slice; a part that is not in it has an empty slice.
+    facts: what the writer had to say of the whole (JSON).
+    """
+
+    def __init__(self, path: Path, values: TypeAdapter[Any]) -> None:
+        self._file = pq.ParquetFile(path)
+        self._values = values
+        stored = json.loads(self._file.metadata.metadata[_HASHES_KEY])
+        self.facts: dict[str, Any] = stored["facts"]
+        self.hashes: dict[int, str] = {int(part): found for part, found in stored["hashes"].items()}
+        self._group_of = {part: place // PARTS_PER_GROUP for place, part in enumerate(sorted(self.hashes))}
+        self._loaded: tuple[int, dict[int, dict[str, Any]]] = (-1, {})
+
+    def slice(self, part: int) -> dict[str, Any]:
+        """The part's slice; ask in the parts' order, as one group of parts at a time is kept in memory."""
+        group = self._group_of.get(part)
+        if group is None:
+            return {}
+        if self._loaded[0] != group:
+            slices: dict[int, dict[str, Any]] = {}
+            for row in self._file.read_row_group(group).to_pylist():
+                slices.setdefault(row["part"], {})[row["key"]] = self._values.validate_json(row["value"])
+            self._loaded = (group, slices)
+        return self._loaded[1][part]
+
+
+def write_side_table(
+    path: Path, slices: Iterable[tuple[int, dict[str, Any]]], values: TypeAdapter[Any], facts: dict[str, Any]
+) -> None:
+    """Commits the slices, given in the parts' order; parts with an empty slice are left out."""
+    hashes: dict[int, str] = {}
+    with replacing(path) as file, pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
+        rows: list[tuple[int, str, bytes]] = []
+        for part, entries in slices:
+            if not entries:
+                continue
+            encoded = [(key, values.dump_json(entries[key])) for key in sorted(entries)]
+            hashes[part] = digest([(key, value.decode()) for key, value in encoded])
+            rows += [(part, key, value) for key, value in encoded]
+            if len(hashes) % PARTS_PER_GROUP == 0:
+                _flush(writer, rows)
+        if rows:
+            _flush(writer, rows)
+        writer.add_key_value_metadata({_HASHES_KEY.decode(): json.dumps({"hashes": hashes, "facts": facts})})
+
+
+def _flush(writer: pq.ParquetWriter, rows: list[tuple[int, str, bytes]]) -> None:
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    writer.write_table(pa.table(columns, schema=_SCHEMA), row_group_size=len(rows))
+    rows.clear()

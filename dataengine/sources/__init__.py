@@ -1,0 +1,40 @@
+"""Sources: whatever people have their photos in, as one stream of `SourcePhoto`. One file per layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dataengine.row import SourcePhoto
+from dataengine.sources.coco import list_coco, list_panoptic
+from dataengine.sources.dataset import list_dataset
+from dataengine.sources.folder import list_folder
+from dataengine.sources.manifest import list_manifest
+from dataengine.sources.matte import list_matte
+from dataengine.sources.settings import SourceSettings, parse_source
+from dataengine.sources.tri_ir import list_tri_ir
+
+__all__ = ["SourceSettings", "list_photos", "parse_source"]
+
+_LAYOUTS = {
+    "folder": list_folder,
+    "coco": list_coco,
+    "panoptic": list_panoptic,
+    "matte": list_matte,
+    "tri-ir": list_tri_ir,
+    "dataset": list_dataset,
+    "manifest": list_manifest,
+}
+
+
+def list_photos(source: SourceSettings) -> Iterator[SourcePhoto]:
+    """The photos of a source, one by one, in an order that depends on its content alone.
+
+    What the source lists and cannot give carries a `problem`. Raises ValueError, in one sentence, for a source that
+    cannot be read or holds no photo, and OSError where storage fails.
+    """
+    empty = True
+    for photo in _LAYOUTS[source.kind](source):
+        empty = False
+        yield photo
+    if empty:
+        raise ValueError(f"the source {source.path} holds no photos")

@@ -1,0 +1,105 @@
+"""A CSV or Parquet table of photos: columns uri (required), name, licence, url, label and mask.
+
+A relative URI lies beside the manifest and may not leave its folder; an absolute path or a URI is taken as written,
+for naming photos wherever they lie is what a manifest is for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from dataengine.photo_file import UnusablePhoto
+from dataengine.row import Annotation, SegmentMask, SourcePhoto
+from dataengine.sources import places
+from dataengine.sources.settings import SourceSettings
+
+COLUMNS = ("uri", "name", "licence", "url", "label", "mask")
+_SPELLINGS = {"license": "licence", "path": "uri", "file_name": "uri"}
+
+
+def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
+    """The rows of a manifest in its order, read in batches. Raises ValueError, in one sentence, for a table that
+    cannot be read or has no column `uri`."""
+    path = places.absolute(source.path)
+    folder = places.parent(path)
+    title, row = source.title, 0
+    try:
+        with fsspec.open(path, "rb") as file:
+            for batch in _batches(path, file):
+                columns = [_column(batch, name) for name in COLUMNS]
+                for uri, name, licence, url, label, mask in zip(*columns, strict=True):
+                    row += 1
+                    problem, annotations = "", None
+                    try:
+                        place = _place(folder, uri)
+                        if mask:
+                            annotations = (Annotation(SegmentMask(_place(folder, mask), None), label or source.label),)
+                    except UnusablePhoto as fault:
+                        place, problem = f"{path}#row {row}", fault.reason
+                    yield SourcePhoto(
+                        place,
+                        name
+                        or (uri.rpartition("/")[2] if uri.startswith("/") or "://" in uri else uri)
+                        or f"row {row}",
+                        title,
+                        licence or source.licence,
+                        url,
+                        annotations,
+                        None,
+                        source.exclude,
+                        problem,
+                    )
+    except pa.ArrowException as error:
+        raise ValueError(f"{source.path} cannot be read as a manifest: {str(error).splitlines()[0]}") from None
+
+
+def _place(folder: str, uri: str) -> str:
+    if uri.startswith("/") or "://" in uri:
+        if "\0" in uri:
+            raise UnusablePhoto(places.OUTSIDE, uri)
+        return uri
+    if not uri:
+        raise UnusablePhoto("row without a URI")
+    if "." not in uri[:2] and "/." not in uri and "::" not in uri and "\\" not in uri[:1] and "\0" not in uri:
+        return f"{folder}/{uri}"  # the plain case, for manifests are long
+    return places.inside(folder, uri)
+
+
+def _batches(path: str, file: object) -> Iterator[pa.RecordBatch]:
+    if path.lower().endswith(".parquet"):
+        table = pq.ParquetFile(file)
+        names = table.schema_arrow.names
+        _check(path, names)
+        wanted = [name for name in names if _SPELLINGS.get(name, name) in COLUMNS]
+        yield from table.iter_batches(batch_size=16_384, columns=wanted)
+    else:
+        # Every column is read as text: a name like 0001 must stay one, and no block may guess otherwise.
+        reader = csv.open_csv(
+            file,
+            read_options=csv.ReadOptions(block_size=2**22),
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                column_types={name: pa.string() for name in (*COLUMNS, *_SPELLINGS)}, strings_can_be_null=False
+            ),
+        )
+        _check(path, reader.schema.names)
+        yield from reader
+
+
+def _check(path: str, names: list[str]) -> None:
+    if "uri" not in [_SPELLINGS.get(name, name) for name in names]:
+        raise ValueError(f"the manifest {path} has no column uri; its columns are {', '.join(names)}")
+
+
+def _column(batch: pa.RecordBatch, name: str) -> list[str]:
+    """A column as texts; "" where it is missing or null."""
+    for found in batch.schema.names:
+        if _SPELLINGS.get(found, found) == name:
+            return ["" if value is None else str(value) for value in batch.column(found).to_pylist()]
+    return [""] * batch.num_rows

@@ -1,0 +1,69 @@
+"""Pairs of a photo and a soft matte of its main subject, as matting sets have them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from dataengine.row import Annotation, SegmentMask, SourcePhoto
+from dataengine.sources import places
+from dataengine.sources.folder import list_folder
+from dataengine.sources.settings import SourceSettings
+
+MISSING_MATTE = "missing matte"
+_LAYOUTS = (("original", "alpha"), ("original", "mask"), ("image", "alpha"), ("images", "masks"))
+
+
+@dataclass
+class _Pair:
+    photos: list[SourcePhoto] = field(default_factory=list)
+    mattes: list[SourcePhoto] = field(default_factory=list)
+
+
+def list_matte(source: SourceSettings) -> Iterator[SourcePhoto]:
+    """The photos that have a matte of the same name but for the ending, in the order of their names.
+
+    Either in two folders (`source.masks`, or original/ and alpha/ as P3M has them), or in one, photo.jpg beside
+    photo.png. A photo without a matte and a matte without a photo are listed with that problem.
+    """
+    photos, mattes = _folders(source)
+    pairs: dict[str, _Pair] = defaultdict(_Pair)
+    for photo in _list(source, photos):
+        if photos != mattes and photo.uri.startswith(mattes + "/"):
+            continue  # the mattes lie in a folder among the photos
+        is_matte = photos == mattes and photo.name.lower().endswith(".png")
+        pair = pairs[_stem(photo.name)]
+        (pair.mattes if is_matte else pair.photos).append(photo)
+    if photos != mattes:
+        for matte in _list(source, mattes):
+            pairs[_stem(matte.name)].mattes.append(matte)
+    for _, pair in sorted(pairs.items()):
+        for photo in pair.photos:
+            masks = tuple(Annotation(SegmentMask(matte.uri, None), source.label) for matte in pair.mattes[:1])
+            problem = photo.problem or ("" if masks else MISSING_MATTE)
+            yield replace(photo, annotations=masks, problem=problem)
+        if not pair.photos:
+            for matte in pair.mattes:
+                yield replace(matte, problem=matte.problem or places.MISSING_PHOTO)
+
+
+def _list(source: SourceSettings, folder: str) -> Iterator[SourcePhoto]:
+    return list_folder(source.model_copy(update={"path": folder, "name": source.title}))
+
+
+def _folders(source: SourceSettings) -> tuple[str, str]:
+    """The folders of the photos and of the mattes."""
+    root = places.absolute(source.path)
+    photos = places.given_folder(source.images, root, "photos") if source.images else root
+    if source.masks:
+        return photos, places.given_folder(source.masks, root, "mattes")
+    present = set(places.subfolders(root))
+    for names in _LAYOUTS:
+        if set(names) <= present and not source.images:
+            return places.join(root, names[0]), places.join(root, names[1])
+    return photos, photos
+
+
+def _stem(name: str) -> str:
+    return name.rsplit(".", 1)[0]

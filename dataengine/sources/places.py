@@ -1,0 +1,170 @@
+"""Places of a source: local folders and fsspec URIs behind the same few questions, and names from data made safe."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import fsspec
+
+from dataengine.photo_file import BYTE_RANGE, UnusablePhoto, local_path
+
+MISSING_PHOTO = "missing photo"
+OUTSIDE = "path outside its folder"
+PHOTO_ENDINGS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".mpo", ".ppm",
+    ".pgm", ".jp2", ".j2k", ".jpx", ".heic", ".heif", ".avif", ".jxl",
+)  # fmt: skip
+
+
+def readable(text: str) -> str:
+    """Text for people and for UTF-8 files: what cannot be encoded (undecodable bytes of a file name, lone surrogates
+    of a JSON string) becomes a visible escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_local(place: str) -> bool:
+    return local_path(place) is not None
+
+
+def absolute(place: str) -> str:
+    """A local place as an absolute path, so that it means the same in every worker; a URI as it is."""
+    local = local_path(place)
+    return place.rstrip("/") if local is None else os.path.abspath(local)
+
+
+def uri_of(path: str) -> str:
+    """An absolute local path as a photo's URI: itself, or percent-encoded where it is not UTF-8 or would be read as
+    a byte range."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "file://" + quote_from_bytes(os.fsencode(path))
+    return "file://" + quote_from_bytes(os.fsencode(path)) if BYTE_RANGE.fullmatch(path) else path
+
+
+def join(folder: str, name: str) -> str:
+    """The place `name` in `folder`. In a chained URI (zip://in::s3://there) the first part is the folder."""
+    if is_local(folder):
+        return os.path.join(folder, name)
+    head, chain, tail = folder.partition("::")
+    return (head if head.endswith("://") else head.rstrip("/") + "/") + name + chain + tail
+
+
+def inside(folder: str, name: str) -> str:
+    """The place that data names within a folder.
+
+    Raises UnusablePhoto("path outside its folder") for a name that is absolute, a URI, or climbs out with "..".
+    """
+    climbs = posixpath.normpath(name).split("/", 1)[0] == ".."
+    if not name or climbs or name.startswith(("/", "\\")) or "://" in name or "::" in name or "\0" in name:
+        raise UnusablePhoto(OUTSIDE, readable(name))
+    return join(folder, name)
+
+
+def parent(place: str) -> str:
+    head, chain, tail = place.partition("::")
+    return posixpath.dirname(head.rstrip("/")) + chain + tail
+
+
+def base_name(place: str) -> str:
+    return posixpath.basename(place.partition("::")[0].rstrip("/"))
+
+
+def file_system(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URI and the path on it. Raises ValueError where its protocol cannot be spoken."""
+    try:
+        return fsspec.url_to_fs(uri)
+    except ImportError as error:
+        raise ValueError(f"{uri} cannot be opened: {error}") from None
+
+
+def exists(place: str) -> bool:
+    if (local := local_path(place)) is not None:
+        return os.path.exists(local)
+    files, path = file_system(place)
+    return files.exists(path)
+
+
+def is_folder(place: str) -> bool:
+    if (local := local_path(place)) is not None:
+        return os.path.isdir(local)
+    files, path = file_system(place)
+    return files.isdir(path)
+
+
+def subfolders(folder: str) -> list[str]:
+    """Names of the folders directly in `folder`, sorted; hidden ones left out, none if there is no such folder."""
+    if not is_folder(folder):
+        return []
+    if is_local(folder):
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    else:
+        files, path = file_system(folder)
+        names = [base_name(entry["name"]) for entry in files.ls(path, detail=True) if entry["type"] == "directory"]
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def remote_files(folder: str) -> Iterator[str]:
+    """Names, relative to a remote folder, of all the files below it, sorted; hidden ones left out."""
+    files, path = file_system(folder)
+    root = path.rstrip("/")
+    for found in sorted(files.find(root)):
+        name = found[len(root) :].lstrip("/")
+        if name and not any(part.startswith(".") for part in name.split("/")):
+            yield name
+
+
+def read_json(place: str) -> Any:
+    """A JSON file's content. Raises ValueError, in one sentence, where it is none."""
+    with fsspec.open(place, "rb") as file:
+        try:
+            return json.load(file)  # pyright: ignore[reportArgumentType]
+        except (ValueError, RecursionError) as error:
+            reason = (
+                str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text or nested too deep"
+            )
+            raise ValueError(f"{place} is not valid JSON: {reason}") from None
+
+
+def given_folder(option: str, beside: str, what: str) -> str:
+    """The folder that a user names: as it stands, or relative to the source. Raises ValueError if it is not there."""
+    for folder in (absolute(option), join(beside, option) if is_local(option) else option):
+        if is_folder(folder):
+            return folder
+    raise ValueError(f"the folder of {what} {option} does not exist")
+
+
+class PhotoFinder:
+    """Finds the photos that an annotation file names, in the first of some folders that has them."""
+
+    def __init__(self, folders: list[str]) -> None:
+        self.folders = folders
+        self._listed: dict[str, frozenset[str]] = {}
+
+    def find(self, name: str) -> str | None:
+        """The photo's URI, or None where no folder has it. Raises UnusablePhoto for a name that leads outside."""
+        for folder in self.folders:
+            place = inside(folder, name)
+            if is_local(place):
+                if os.path.lexists(place):
+                    return uri_of(place)
+            elif base_name(place) in self._names(parent(place)):
+                return place
+        return None
+
+    def _names(self, folder: str) -> frozenset[str]:
+        # A remote folder is listed once: a question per photo would take longer than reading the photos.
+        if folder not in self._listed:
+            files, path = file_system(folder)
+            try:
+                found = files.ls(path, detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                found = []
+            self._listed[folder] = frozenset(map(base_name, found))
+        return self._listed[folder]

@@ -1,0 +1,127 @@
+"""What a source is: its settings, and how people write one on the command line."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+from urllib.parse import unquote
+
+import fsspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dataengine.sources import places
+from shards.sample import first_error
+
+SourceKind = Literal["folder", "coco", "panoptic", "matte", "tri-ir", "dataset", "manifest"]
+KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
+
+
+class SourceSettings(BaseModel):
+    """One source of photos."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: SourceKind = Field(description="The layout: " + ", ".join(KINDS) + ".")
+    path: str = Field(
+        description="The folder, annotation file or manifest: a local path or any fsspec URI.", min_length=1
+    )
+    images: str = Field(
+        "", description="Folder of the photos (coco, panoptic, matte), where it is not found beside the annotations."
+    )
+    masks: str = Field(
+        "", description="Folder of the mattes (matte) or of the panoptic PNGs, where it is not found beside the photos."
+    )
+    label: str = Field("main subject", description="What a matte shows (matte; manifest rows without a label).")
+    licence: str = Field("", description="The licence of the photos for which the source states none.")
+    name: str = Field("", description="The source's name in records and statistics; by default the path's last part.")
+    exclude: bool = Field(
+        False, description="Test photos: they and their near-duplicates are left out of the data set."
+    )
+
+    @property
+    def title(self) -> str:
+        """The source's name in records: `name`, or the path's last part without a file's ending."""
+        last = places.base_name(places.absolute(self.path))
+        return places.readable(self.name or re.sub(r"\.(json|csv|parquet)$", "", last) or self.path)
+
+
+def parse_source(text: str) -> SourceSettings:
+    """A source as people write it: [KIND:]PATH[?option=value&...].
+
+    Text that is an existing path is that path, whatever it looks like. Without KIND the layout is found by content.
+    Options are the fields of SourceSettings, percent-encoded where they hold "&" or "%".
+    Raises ValueError, in one sentence, for a path that is not there, an unknown kind or option, or no known layout.
+    """
+    if not text.strip():
+        raise ValueError("a source is empty: give a folder, an annotation file or a manifest")
+    kind, path, options = "", text, {}
+    if "://" in text or not places.exists(text):
+        kind, path, options = _split(text)
+    if not places.exists(path):
+        raise ValueError(f"the source {path} does not exist")
+    if not kind:
+        kind = detect_kind(path)
+    try:
+        return SourceSettings.model_validate({"kind": kind, "path": path, **options})
+    except ValidationError as error:
+        raise ValueError(f"the source {text} is not understood: {first_error(error)}") from None
+
+
+def _split(text: str) -> tuple[str, str, dict[str, str]]:
+    prefix, colon, rest = text.partition(":")
+    kind = prefix if colon and prefix in KINDS else ""
+    if kind:
+        text = rest
+    elif colon and re.fullmatch(r"[a-z-]{2,}", prefix) and not rest.startswith("/") and ":" not in rest:
+        raise ValueError(f"the source {text} does not exist, and {prefix} is no kind of source ({', '.join(KINDS)})")
+    path, mark, query = text.rpartition("?")
+    if not mark or places.exists(text):
+        return kind, text, {}
+    pairs = [part.partition("=")[::2] for part in query.split("&")]
+    known = {"images", "masks", "label", "licence", "name", "exclude"}
+    if path.startswith(("http://", "https://")) and not known.intersection(name for name, _ in pairs):
+        return kind, text, {}  # a web address has a query of its own
+    for name, _ in pairs:
+        if name not in known:
+            raise ValueError(f"the source {text} has an unknown option {name!r}: known are {', '.join(sorted(known))}")
+    return kind, path, {name: unquote(value) for name, value in pairs}
+
+
+def detect_kind(path: str) -> SourceKind:
+    """The layout of what lies at `path`. Raises ValueError, in one sentence, where it is none."""
+    if places.is_folder(path):
+        if places.exists(places.join(path, "dataset.json")):
+            return "dataset"
+        if is_tri_ir(path):
+            return "tri-ir"
+        return "folder"
+    ending = places.base_name(path).rsplit(".", 1)[-1].lower()
+    if ending in ("csv", "parquet"):
+        return "manifest"
+    if ending == "json":
+        found = _mentioned(path, (b'"segments_info"', b'"images"'))
+        if b'"images"' in found:
+            return "panoptic" if b'"segments_info"' in found else "coco"
+        raise ValueError(f"{path} is neither COCO instances nor panoptic annotations: it lists no images")
+    raise ValueError(f"{path} is no source: give a folder, a COCO or panoptic .json, or a .csv or .parquet manifest")
+
+
+def is_tri_ir(path: str) -> bool:
+    """Whether a folder has the layout of the released Tri-IR: {Normal,Bokeh}/SET/{GT,masks,annotated_jsons}."""
+    for part in ("Normal", "Bokeh"):
+        for name in places.subfolders(places.join(path, part)):
+            if {"GT", "annotated_jsons"} <= set(places.subfolders(places.join(places.join(path, part), name))):
+                return True
+    return False
+
+
+def _mentioned(path: str, words: tuple[bytes, ...]) -> set[bytes]:
+    """Which of the words a file holds; it is read in pieces, for annotation files can be big."""
+    found: set[bytes] = set()
+    overlap = max(map(len, words)) - 1
+    tail = b""
+    with fsspec.open(path, "rb") as file:
+        while len(found) < len(words) and (piece := file.read(2**22)):  # pyright: ignore[reportAttributeAccessIssue]
+            found.update(word for word in words if word in tail + piece)
+            tail = piece[-overlap:]
+    return found

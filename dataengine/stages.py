@@ -1,0 +1,81 @@
+"""The stages, in their order: what `build` does to a photo, on one page.
+
+    photo -> intake -> deduplicate -> quality gate -> masks -> descriptions
+          -> noun-phrase rounds (over all distinct descriptions of the data set: retry.py)
+          -> merge -> bokeh -> shards
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from dataengine import bokeh, encode, intake, merge, near_duplicates, quality_gate
+from dataengine.descriptions import describe
+from dataengine.masks import segment
+from dataengine.outcomes import StageSpec
+from dataengine.part_files import digest
+from dataengine.row import Row
+from dataengine.settings import BuildSettings
+
+INTAKE = "intake"
+DEDUPLICATE = "deduplicate"
+QUALITY_GATE = "quality gate"
+MASKS = "masks"
+DESCRIPTIONS = "descriptions"
+MERGE = "merge"
+BOKEH = "bokeh"
+SHARDS = "shards"
+
+
+def photo_stages(settings: BuildSettings) -> list[StageSpec]:
+    """The stages up to the shards, each of which maps part k to part k.
+
+    A stage's revision is raised by hand whenever its code gives other results: it is part of its identity.
+    """
+
+    def stage(name: str, build: Callable[[], Callable[..., Sequence[Any]]], *identity: Any) -> StageSpec:
+        return _spec(settings, name, build, identity)
+
+    s = settings
+    return [
+        stage(INTAKE, partial(intake.Intake, s.intake), intake.REVISION, s.intake),
+        stage(DEDUPLICATE, near_duplicates.Deduplicate, near_duplicates.REVISION),
+        stage(QUALITY_GATE, partial(quality_gate.QualityGate, s.quality_gate), quality_gate.REVISION, s.quality_gate),
+        stage(MASKS, partial(segment.Segment, s.masks), segment.REVISION, s.masks),
+        stage(DESCRIPTIONS, partial(describe.Describe, s.descriptions), describe.REVISION, s.descriptions),
+        stage(MERGE, merge.Merge, merge.REVISION),
+        stage(BOKEH, partial(bokeh.BokehFlag, s.bokeh), bokeh.REVISION, s.bokeh),
+    ]
+
+
+def shard_stage(settings: BuildSettings) -> StageSpec:
+    """The last stage, which maps a shard's photos to the shard."""
+    return _spec(
+        settings,
+        SHARDS,
+        encode.Encode,
+        (encode.REVISION,),
+        result_type=encode.Written,
+        sink=encode.ShardSink,
+        batch=8,  # encoded photos are held in memory until they are written
+    )
+
+
+def _spec(settings: BuildSettings, name: str, build: Callable[[], Any], identity: Any, **fields: Any) -> StageSpec:
+    known = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in identity]
+    resources = settings.run.stages.get(name, settings.run.default).model_dump()
+    return StageSpec(
+        **{
+            "name": name,
+            "build": build,
+            "identity": digest(name, known),
+            "row_type": Row,
+            "result_type": Row,
+            **resources,
+            **fields,
+        }
+    )

@@ -1,0 +1,131 @@
+"""`instructrestore build`: photos in, verified training triplets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from dataengine import card, report, statistics
+from dataengine.encode import entry_of, written
+from dataengine.engine import Engine
+from dataengine.outcomes import StageSpec, Task
+from dataengine.part_files import PartFile
+from dataengine.row import SourcePhoto, StageSummary
+from dataengine.run_folder import RunFolder
+from dataengine.runner import cluster, run_stage
+from dataengine.settings import BuildSettings
+from dataengine.sources import list_photos
+from dataengine.stages import photo_stages, shard_stage
+from pipelines.presets import to_toml
+from pipelines.progress import StageProgress
+from shards.files import commit
+from shards.index import INDEX_SCHEMA, Dataset, DatasetCard
+from shards.write import finish_dataset
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build left: the data set's folder and card, and what each stage did."""
+
+    dataset: Path
+    card: DatasetCard
+    summaries: list[StageSummary]
+
+
+def build(settings: BuildSettings, out: Path, console: Console, retry_failed: bool = False) -> BuildResult:
+    """Builds, or goes on building, the data set in `out`.
+
+    Raises ValueError for a user's mistake and StopStage where going on is pointless, each with one sentence; what
+    was done by then stays and is not done again.
+    """
+    folder = RunFolder(out)
+    with folder.lock(), ExitStack() as stack:
+        new = folder.append(listed(settings), settings.photos_per_part)
+        parts = folder.parts()
+        if not parts:
+            raise ValueError(f"there is no photo in {' or '.join(source.path for source in settings.sources)}")
+        commit(out / "settings.toml", to_toml(settings).encode())
+        console.print(f"{new} new photos; {len(parts)} parts in {out}", highlight=False, markup=False)
+        connected = False
+
+        def run(spec: StageSpec, tasks: Sequence[Task]) -> None:
+            nonlocal connected
+            if not connected:
+                console.print("starting Ray", highlight=False)
+                stack.enter_context(cluster(settings.run.address, settings.run.cpus))
+                connected = True
+            with StageProgress(console, spec.name, len(tasks)) as progress:
+                run_stage(spec, tasks, settings.run.max_failures_in_a_row, progress.part)
+
+        engine = Engine(folder, settings, run, retry_failed)
+        dataset_card = publish(folder, settings, engine.build())
+        dataset = Dataset(str(folder.dataset))
+        stats = statistics.of_dataset(dataset)
+        card.write_card(folder.dataset, dataset_card, stats)
+        report.write_report(out / "report.html", dataset, stats, engine.summaries, to_toml(settings))
+    return BuildResult(folder.dataset, dataset_card, engine.summaries)
+
+
+def listed(settings: BuildSettings) -> Iterator[SourcePhoto]:
+    """The photos of all sources, then the excluded ones, which no limit leaves out."""
+    if not settings.sources:
+        raise ValueError("a build needs a source: a folder of photos, annotations, a manifest")
+    photos = chain.from_iterable(list_photos(source) for source in settings.sources)
+    excluded = chain.from_iterable(list_photos(source) for source in settings.exclude)
+    return chain(islice(photos, settings.limit), excluded)
+
+
+def publish(folder: RunFolder, settings: BuildSettings, shards: Sequence[PartFile]) -> DatasetCard:
+    """Index and card of the shards; shards of an earlier build that are no part of this one are removed."""
+    entries = [entry for file in shards if (entry := entry_of(file))]
+    tables = (pa.Table.from_pylist([photo.index for photo in written(file)], INDEX_SCHEMA) for file in shards)
+    made_by = settings.model_dump(mode="json", exclude={"sources", "exclude", "limit", "run", "name"})
+    made = finish_dataset(folder.dataset, settings.name, entries, tables, made_by)
+    current = {entry.name for entry in entries}
+    for path in folder.dataset.glob("shard-*.tar"):
+        if path.name not in current:
+            path.unlink()
+    return made
+
+
+def print_summary(result: BuildResult, console: Console) -> None:
+    """What each stage did, and that nothing was lost on the way."""
+    table = Table("stage", "in", "ok", "dropped", "failed", "why", box=None, pad_edge=False)
+    for summary in result.summaries:
+        dropped, failed = sum(summary.dropped.values()), sum(summary.failed.values())
+        assert summary.input == summary.ok + dropped + failed, summary
+        reasons = {**summary.dropped, **{f"failed: {reason}": n for reason, n in summary.failed.items()}}
+        why = ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items(), key=lambda item: -item[1]))
+        table.add_row(summary.name, *(f"{n:,}" for n in (summary.input, summary.ok, dropped, failed)), why)
+    console.print(table)
+    failed = sum(sum(summary.failed.values()) for summary in result.summaries)
+    console.print("At every stage: input = ok + dropped + failed.", highlight=False)
+    if failed:
+        console.print(f"{failed} failed; --retry-failed does those alone again.", highlight=False)
+    made = result.card
+    console.print(
+        f"{made.photos:,} photos, {made.regions:,} triplets, {len(made.shards):,} shards in {result.dataset}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def print_plan(settings: BuildSettings, out: Path, console: Console) -> None:
+    """What a build would do, without doing it: the photos of each source, and the stages."""
+    for source in (*settings.sources, *settings.exclude):
+        photos = sum(1 for _ in list_photos(source))
+        role = "exclude list" if source in settings.exclude else source.kind
+        console.print(f"{photos:>9,}  {role:<12}  {source.path}", highlight=False, markup=False)
+    if (out / "run.json").exists():
+        known = sum(1 for _ in RunFolder(out).known_uris())
+        console.print(f"{known:>9,}  photos are in {out} already", highlight=False, markup=False)
+    names = [spec.name for spec in photo_stages(settings)] + [shard_stage(settings).name]
+    console.print("stages: " + " -> ".join(names), highlight=False, markup=False)
+    console.print(f"preset {settings.preset}; nothing was written", highlight=False, markup=False)

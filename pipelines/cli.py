@@ -1,0 +1,155 @@
+"""The command `instructrestore`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dataengine.row import StopStage
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Region-customized photo restoration by instruction.",
+)
+
+USER_ERROR = 2
+FAULTS_FOUND = 1
+
+Preset = Annotated[str, typer.Option(help="Settings to begin from: embedded (no download, CPU) or demo.")]
+Config = Annotated[Path | None, typer.Option(help="A TOML file of settings, laid over the preset.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, as in quality_gate.score=55.")
+]
+DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's folder, or its fsspec URI.")]
+
+
+@app.command()
+def build(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Where photos are: [KIND:]PATH[?OPTION=VALUE&...]. KIND is folder, coco, panoptic, matte, tri-ir, "
+            "dataset or manifest, and is found out where it is left out. PATH is local or any fsspec URI.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The run's folder: the data set, the report, and all that resuming needs.")] = Path("run"),
+    preset: Preset = "embedded",
+    config: Config = None,
+    assignments: Assignments = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE", help="Test photos: they and their near-duplicates are left out."),
+    ] = None,
+    address: Annotated[str | None, typer.Option(metavar="RAY", help="A Ray cluster; unset: this machine.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many photos of the sources.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed rows again, and those alone.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Photos in, verified training triplets out.
+
+    Goes through quality gate, masks, descriptions, noun phrases and merging, and leaves WebDataset shards and a
+    report. Run it again after an interruption, or with more photos, and it goes on where it was.
+
+    instructrestore build photos/ --out run
+
+    instructrestore build coco:instances_val2017.json?images=val2017 --set masks.segmenter=annotated --out run
+    """
+    from dataengine.sources import parse_source
+    from pipelines.build import build as run_build
+    from pipelines.build import print_plan, print_summary
+    from pipelines.presets import read_settings, with_values
+
+    settings = read_settings(preset, config, assignments or ())
+    given = {
+        "sources": [parse_source(text) for text in sources or ()],
+        "exclude": [parse_source(text) for text in exclude or ()],
+        "limit": limit,
+    }
+    settings = with_values(settings, {name: value for name, value in given.items() if value})
+    if address:
+        settings = with_values(settings, {"run": {"address": address}})
+    console = Console()
+    if dry_run:
+        print_plan(settings, out, console)
+        return
+    result = run_build(settings, out, console, retry_failed)
+    print_summary(result, console)
+    console.print(f"report: {out / 'report.html'}", highlight=False, markup=False)
+
+
+@app.command()
+def verify(dataset: DatasetPath) -> None:
+    """Check a data set against itself: hashes, keys, masks, areas, counts. Exit status 1 if anything is wrong."""
+    from pipelines.verify import verify as run_verify
+
+    if not run_verify(dataset, Console()):
+        raise typer.Exit(FAULTS_FOUND)
+
+
+@app.command()
+def stats(
+    dataset: DatasetPath,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+) -> None:
+    """Table 1 of the paper with this data set's row, subject frequencies, histograms, licences, near-duplicates."""
+    from pipelines.stats import stats as run_stats
+
+    run_stats(dataset, as_json)
+
+
+@app.command()
+def show(
+    dataset: DatasetPath,
+    key: Annotated[str, typer.Argument(help="A photo's key, or the beginning of it.")],
+    out: Annotated[str | None, typer.Option(help="The PNG to write; unset: KEY.png.")] = None,
+) -> None:
+    """A photo with its regions in colour and their captions, as a PNG."""
+    from pipelines.show import show as run_show
+
+    typer.echo(run_show(dataset, key, out))
+
+
+@app.command()
+def phrase(
+    file: Annotated[str, typer.Argument(help="A description a line; - is standard input.")] = "-",
+    preset: Preset = "embedded",
+    config: Config = None,
+    assignments: Assignments = None,
+    round_number: Annotated[
+        int, typer.Option("--round", min=1, max=10, help="1 asks noun_phrases.small, later rounds noun_phrases.large.")
+    ] = 1,
+) -> None:
+    """Descriptions to noun phrases: a line in, a line of JSON out. To try a model or a prompt before a build."""
+    from pipelines.phrase import phrase as run_phrase
+    from pipelines.presets import read_settings
+
+    run_phrase(file, read_settings(preset, config, assignments or ()).noun_phrases, round_number)
+
+
+def main() -> None:
+    """Runs the command; a user's mistake ends with one sentence and status 2."""
+    try:
+        app()
+    except (ValueError, StopStage) as error:
+        _end(str(error), USER_ERROR)
+    except OSError as error:
+        _end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), USER_ERROR)
+    except KeyboardInterrupt:
+        _end("interrupted; run the same command again to go on", 130)
+
+
+def _end(sentence: str, status: int) -> None:
+    print(f"instructrestore: {sentence}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

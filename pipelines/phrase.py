@@ -1,0 +1,49 @@
+"""`instructrestore phrase`: descriptions to noun phrases, outside of a build."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataengine.noun_phrases.parser import Answered, Parse, Question
+from dataengine.outcomes import batched
+from dataengine.retry import NounPhraseSettings
+
+BATCH = 256
+
+
+def phrase(file: str, settings: NounPhraseSettings, number: int) -> None:
+    """Prints a line of JSON for each line of `file` ("-": standard input). Raises ValueError where it is not there.
+
+    number: the round; 1 asks the small model, any later one the large model.
+    """
+    parse = Parse(settings.small if number == 1 else settings.large)
+    for lines in batched(_lines(file), BATCH if file != "-" else 1):
+        for line, result in zip(lines, parse([Question(line, number) for line in lines]), strict=True):
+            print(json.dumps(_record(line, result), ensure_ascii=False), flush=True)
+
+
+def _record(description: str, result: object) -> dict[str, object]:
+    if not isinstance(result, Answered):
+        return {"description": description, "noun_phrase": "", "subject": "", "valid": False, "reasons": [str(result)]}
+    answer = result.answer
+    return {
+        "description": description,
+        "noun_phrase": answer.noun_phrase,
+        "subject": answer.subject,
+        "valid": not answer.faults,
+        "reasons": list(answer.faults),
+    }
+
+
+def _lines(file: str) -> Iterator[str]:
+    if file == "-":
+        yield from (line.rstrip("\n") for line in sys.stdin)
+        return
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"there is no file {file}")
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        yield from (line.rstrip("\n") for line in lines)

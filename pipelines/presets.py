@@ -1,0 +1,89 @@
+"""Presets: functions that return the settings of a build."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from dataengine.settings import BuildSettings
+from shards.sample import first_error
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def embedded() -> BuildSettings:
+    """The paper's gate and rounds with the embedded annotators: nothing is downloaded, no GPU, no server."""
+    return BuildSettings()
+
+
+def demo() -> BuildSettings:
+    """`embedded` with a gate for small photos: short side above 256 px, score above 40."""
+    return with_values(embedded(), {"preset": "demo", "quality_gate": {"short_side": 256, "score": 40.0}})
+
+
+PRESETS: dict[str, Callable[[], BuildSettings]] = {"embedded": embedded, "demo": demo}
+
+
+def with_values(settings: BuildSettings, values: Mapping[str, Any]) -> BuildSettings:
+    """The settings with nested `values` laid over them. Raises ValueError, in one sentence, for what is not valid."""
+    try:
+        return BuildSettings.model_validate(_overlaid(settings.model_dump(), values))
+    except ValidationError as error:
+        raise ValueError(f"setting {first_error(error)}") from None
+
+
+def _overlaid(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in values.items():
+        below = merged.get(key)
+        merged[key] = _overlaid(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def read_settings(preset: str, config: Path | None, assignments: Sequence[str]) -> BuildSettings:
+    """A preset, a TOML file laid over it, and `a.b=c` assignments over both.
+
+    A file that names a preset begins from that one. Raises ValueError in one sentence.
+    """
+    values: dict[str, Any] = {}
+    if config:
+        try:
+            values = tomllib.loads(config.read_text("utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"there is no settings file {config}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ValueError(f"{config} cannot be read as TOML: {error}") from None
+        preset = values.get("preset", preset)
+    if preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    settings = with_values(PRESETS[preset](), {"preset": preset, **values})
+    for assignment in assignments:
+        settings = with_values(settings, _assignment(assignment))
+    return settings
+
+
+def _assignment(text: str) -> dict[str, Any]:
+    """`a.b=c` as {"a": {"b": c}}; c is read as TOML where it is that, else as text."""
+    path, equals, value = text.partition("=")
+    if not equals or not all(path.split(".")):
+        raise ValueError(f"--set takes NAME=VALUE as in quality_gate.score=55, not {text!r}")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for name in reversed(path.split(".")):
+        parsed = {name: parsed}
+    return parsed
+
+
+def to_toml(settings: BuildSettings) -> str:
+    """The settings as the TOML file that gives them again."""
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))

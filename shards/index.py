@@ -1,0 +1,139 @@
+"""A data set on disk: `dataset.json`, `index.parquet` and the shards, and random access through the index.
+
+    DATASET/dataset.json       schema version, counts, sha256 of every shard and of the index, the configuration
+    DATASET/index.parquet      a row per photo: where it lies and what one needs to choose without reading it
+    DATASET/shard-000000.tar   plain WebDataset: <key>.jpg|png|webp and <key>.json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from shards.sample import SCHEMA_VERSION, AnnotatedPhoto, first_error, from_json
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("shard", pa.string()),  # file name of the shard, relative to the data set
+        ("key", pa.string()),
+        ("format", pa.string()),  # jpg | png | webp
+        ("photo_offset", pa.int64()),  # bytes from the shard's start to the photo's first byte
+        ("photo_bytes", pa.int64()),
+        ("json_offset", pa.int64()),
+        ("json_bytes", pa.int64()),
+        ("width", pa.int32()),  # upright, in pixels
+        ("height", pa.int32()),
+        ("quality", pa.float64()),  # 0..100, null where there was no gate
+        ("group", pa.string()),  # key of the first photo of the near-duplicate group
+        ("source", pa.string()),
+        ("licence", pa.string()),
+        ("url", pa.string()),
+        ("region_count", pa.int32()),
+        ("captions", pa.list_(pa.string())),  # one per region, in the record's order
+        ("subjects", pa.list_(pa.string())),
+        ("areas", pa.list_(pa.float64())),  # each region's share of the photo, 0..1
+        ("bokeh", pa.list_(pa.bool_())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard as `dataset.json` lists it. name: file name; bytes: file size."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    sha256: str
+    bytes: int
+    photos: int
+    regions: int
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """The content of `dataset.json`. configuration: the settings that made the data set, as plain JSON."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    schema_version: int
+    name: str
+    photos: int
+    regions: int
+    index_sha256: str
+    shards: tuple[ShardEntry, ...]
+    configuration: dict[str, Any]
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+_card = TypeAdapter(DatasetCard)
+
+
+class Dataset:
+    """A data set opened for reading, local or at any fsspec URI.
+
+    Raises ValueError, in one sentence, where the folder is no data set of this schema.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path.rstrip("/")
+        self._files, self._root = fsspec.url_to_fs(self.path)
+        try:
+            text = self._files.cat_file(f"{self._root}/dataset.json")
+        except (FileNotFoundError, NotADirectoryError):
+            raise ValueError(f"{path} is not a data set: it has no dataset.json") from None
+        try:
+            self.card = _card.validate_json(text)
+        except ValidationError as error:
+            raise ValueError(f"{path}/dataset.json cannot be read: {first_error(error)}") from None
+        if self.card.schema_version != SCHEMA_VERSION:
+            raise ValueError(
+                f"{path} has schema version {self.card.schema_version}; this program reads {SCHEMA_VERSION}"
+            )
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """`index.parquet`, a row per photo in the shards' order (columns: `INDEX_SCHEMA`)."""
+        try:
+            with self._files.open(f"{self._root}/index.parquet") as file:
+                table = pq.read_table(file)
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} has no index.parquet") from None
+        except pa.ArrowInvalid:
+            raise ValueError(f"{self.path}/index.parquet is damaged") from None
+        if not table.schema.equals(INDEX_SCHEMA, check_metadata=False):
+            raise ValueError(f"{self.path}/index.parquet has other columns than this program reads")
+        return table
+
+    def read(self, row: int) -> tuple[AnnotatedPhoto, bytes]:
+        """Row `row` of the index as the record and the encoded photo. Raises ValueError for a damaged member."""
+        place = {name: self.index[name][row].as_py() for name in self.index.schema.names[:7]}
+        shard = f"{self._root}/{place['shard']}"
+        record = self._member(shard, place["json_offset"], place["json_bytes"])
+        sample = from_json(record)
+        if sample.photo.key != place["key"]:
+            raise ValueError(f"{place['shard']} holds {sample.photo.key} where the index says {place['key']}")
+        return sample, self._member(shard, place["photo_offset"], place["photo_bytes"])
+
+    def find(self, key: str) -> int:
+        """The index row of the photo whose key is, or begins with, `key`. Raises ValueError if none or several."""
+        keys = self.index["key"].to_pylist()
+        rows = [row for row, known in enumerate(keys) if known.startswith(key)]
+        if len(rows) != 1:
+            raise ValueError(f"{len(rows) or 'no'} photos of {self.path} have a key that begins with {key!r}")
+        return rows[0]
+
+    def _member(self, shard: str, offset: int, size: int) -> bytes:
+        data = self._files.cat_file(shard, start=offset, end=offset + size)
+        if len(data) != size:
+            raise ValueError(f"{shard.rsplit('/', 1)[-1]} ends before byte {offset + size}")
+        return data

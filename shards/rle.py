@@ -1,0 +1,126 @@
+"""Masks as COCO run-length encoding: the only file that talks to pycocotools.
+
+COCO RLE counts runs down the columns (Fortran order), starting with zeros, and packs the counts into text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+MAX_SIDE = 65_535
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A binary mask as compressed COCO RLE.
+
+    height, width: of the photo the mask belongs to, upright, in pixels (1..65535).
+    counts: the compressed run lengths, ASCII.
+    """
+
+    height: int
+    width: int
+    counts: str
+
+    @classmethod
+    def from_array(cls, array: NDArray[np.bool_]) -> Mask:
+        """array: (H, W) bool."""
+        assert array.ndim == 2 and array.dtype == np.bool_, (array.shape, array.dtype)
+        rle = coco.encode(np.asfortranarray(array.view(np.uint8)))
+        return cls(array.shape[0], array.shape[1], rle["counts"].decode("ascii"))
+
+    def array(self) -> NDArray[np.bool_]:
+        """The mask as (H, W) bool. Raises ValueError where the runs do not fill the mask exactly."""
+        self.check()
+        return coco.decode(self._rle()).view(np.bool_)
+
+    def area(self) -> int:
+        """Pixels set, from the runs alone: nothing is decoded."""
+        return int(run_lengths(self.counts)[1::2].sum())
+
+    def box(self) -> tuple[int, int, int, int]:
+        """The bounding box, XYWH in pixels; (0, 0, 0, 0) for an empty mask."""
+        x, y, w, h = (round(v) for v in coco.toBbox(self._rle()))
+        return x, y, w, h
+
+    def check(self) -> None:
+        """Raises ValueError unless the runs are well formed and cover height x width pixels exactly."""
+        if not (0 < self.height <= MAX_SIDE and 0 < self.width <= MAX_SIDE):
+            raise ValueError(f"a mask of {self.width}x{self.height} pixels is outside 1..{MAX_SIDE}")
+        runs = run_lengths(self.counts)
+        if runs.size and int(runs.min()) < 0:
+            raise ValueError("the mask has a negative run")
+        if int(runs.sum()) != self.height * self.width:
+            raise ValueError(f"the mask's runs cover {int(runs.sum())} of {self.height * self.width} pixels")
+
+    def _rle(self) -> dict[str, object]:
+        return {"size": [self.height, self.width], "counts": self.counts.encode("ascii")}
+
+
+def run_lengths(counts: str) -> NDArray[np.int64]:
+    """The run lengths, zeros first, of compressed COCO counts. Raises ValueError for text that is no such code.
+
+    Read here and not by pycocotools, whose C code trusts its input: a mask that comes from a file must not be
+    able to write outside its array. Each run is a chain of 5-bit groups, low first, bit 5 saying that more
+    follow, the last group sign-extended; from the third run on it is the difference to the run before last.
+    """
+    try:
+        code = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+    except UnicodeEncodeError:
+        raise ValueError("the mask's counts are not ASCII text") from None
+    if code.size == 0:
+        return np.zeros(0, np.int64)
+    if int(code.min()) < 0 or int(code.max()) > 63 or code[-1] & 32:
+        raise ValueError("the mask's counts are not COCO run-length code")
+    ends = np.flatnonzero((code & 32) == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    if int((ends - starts).max()) > 6:
+        raise ValueError("the mask's counts hold a run too long for any photo")
+    place = np.arange(code.size) - np.repeat(starts, ends - starts + 1)
+    runs = np.add.reduceat((code & 31) << (5 * place), starts)
+    runs -= np.where(code[ends] & 16, np.int64(1) << (5 * (ends - starts + 1)), 0)
+    # Undo the differences: odd and even runs are two independent sums, the first three runs being plain
+    # (the format takes differences from index 3 on: run i follows run i - 2).
+    runs[1::2] = np.cumsum(runs[1::2])
+    if runs.size > 2:
+        runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def union(masks: Sequence[Mask]) -> Mask:
+    """The union of masks of one size."""
+    assert masks and all((m.height, m.width) == (masks[0].height, masks[0].width) for m in masks)
+    for mask in masks:
+        mask.check()
+    merged = coco.merge([mask._rle() for mask in masks])
+    return Mask(masks[0].height, masks[0].width, merged["counts"].decode("ascii"))
+
+
+def polygons(rings: Sequence[Sequence[float]], height: int, width: int) -> Mask:
+    """COCO polygons ([x0, y0, x1, y1, ...] each, in pixels) as one mask.
+
+    Raises ValueError for a ring of fewer than three points, an odd number of numbers, or values not finite.
+    """
+    if not rings:
+        raise ValueError("the annotation has no polygon")
+    for ring in rings:
+        if len(ring) < 6 or len(ring) % 2:
+            raise ValueError(f"a polygon of {len(ring)} numbers is not at least three points")
+        if not np.isfinite(np.asarray(ring, np.float64)).all() or max(map(abs, ring)) > 4 * MAX_SIDE:
+            raise ValueError("a polygon has a coordinate that is not a place near the photo")
+    merged = coco.merge(coco.frPyObjects([list(map(float, ring)) for ring in rings], height, width))
+    return Mask(height, width, merged["counts"].decode("ascii"))
+
+
+def uncompressed(counts: Sequence[int], height: int, width: int) -> Mask:
+    """COCO's uncompressed run lengths (as crowd annotations have them) as a mask. Raises ValueError if they do
+    not fill it."""
+    if any(run < 0 for run in counts) or sum(counts) != height * width:
+        raise ValueError(f"the annotation's runs cover {sum(counts)} of {height * width} pixels")
+    packed = coco.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+    return Mask(height, width, packed["counts"].decode("ascii"))

@@ -1,0 +1,137 @@
+"""Checks a data set against itself: every hash, key, mask, area and count. Names each fault."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fsspec
+import numpy as np
+from PIL import Image
+
+from shards.index import Dataset, ShardEntry
+from shards.sample import PHOTO_FORMATS, AnnotatedPhoto, from_json, split_member
+from shards.write import index_facts
+
+MAX_PIXELS = 1 << 30
+
+
+def verify(path: str, on_shard: Callable[[], None] = lambda: None) -> list[str]:
+    """The faults of the data set at `path`, each one sentence; none means that it is sound.
+
+    Rehashes every shard and the index; opens every photo's header; decodes every mask; compares areas, captions
+    and sizes with the index and all counts with `dataset.json`. Raises ValueError where there is no data set.
+    """
+    dataset = Dataset(path)
+    files, root = fsspec.url_to_fs(dataset.path)
+    faults = []
+    try:
+        index_file = files.cat_file(f"{root}/index.parquet")
+        rows = dataset.index.to_pylist()
+    except (OSError, ValueError) as error:
+        return [f"index.parquet cannot be read: {error}"]
+    if hashlib.sha256(index_file).hexdigest() != dataset.card.index_sha256:
+        faults.append("index.parquet has another sha256 than dataset.json says")
+
+    expected: dict[str, dict[str, dict[str, Any]]] = {entry.name: {} for entry in dataset.card.shards}
+    seen: set[str] = set()
+    for row in rows:
+        if row["key"] in seen:
+            faults.append(f"{row['key']} stands twice in index.parquet")
+        seen.add(row["key"])
+        if row["shard"] in expected:
+            expected[row["shard"]][row["key"]] = row
+        else:
+            faults.append(f"{row['key']} lies in {row['shard']}, which dataset.json does not list")
+
+    totals = np.zeros(2, np.int64)
+    for entry in dataset.card.shards:
+        totals += (entry.photos, entry.regions)
+        try:
+            data = files.cat_file(f"{root}/{entry.name}")
+        except OSError:
+            faults.append(f"{entry.name} is missing")
+        else:
+            faults += [f"{entry.name}: {fault}" for fault in _shard_faults(data, entry, expected[entry.name])]
+        on_shard()
+    if tuple(totals) != (dataset.card.photos, dataset.card.regions):
+        faults.append("dataset.json's counts are not the sums of its shards'")
+    known = {f"{root}/{entry.name}".lstrip("/") for entry in dataset.card.shards}
+    for file in files.glob(f"{root}/*.tar"):
+        if str(file).lstrip("/") not in known:
+            faults.append(f"{str(file).rsplit('/', 1)[-1]} is not listed in dataset.json")
+    return faults
+
+
+def _shard_faults(data: bytes, entry: ShardEntry, rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        yield "its sha256 is not the one in dataset.json"
+    members: dict[str, dict[str, tuple[int, bytes]]] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            for member in tar:
+                key, extension = split_member(member.name)
+                if not member.isfile() or extension not in (*PHOTO_FORMATS, "json"):
+                    yield f"{member.name} does not belong in a shard"
+                    continue
+                if extension in members.setdefault(key, {}):
+                    yield f"{member.name} stands in it twice"
+                place = member.offset_data
+                members[key][extension] = (place, data[place : place + member.size])
+                if len(members[key][extension][1]) != member.size:
+                    yield f"{member.name} is cut off"
+    except tarfile.TarError as error:
+        yield f"it is no readable tar: {error}"
+    if len(members) != entry.photos:
+        yield f"it holds {len(members)} photos and dataset.json says {entry.photos}"
+    for key in rows.keys() - members.keys():
+        yield f"{key} is in index.parquet but not in it"
+    regions = 0
+    for key, files in members.items():
+        if key not in rows:
+            yield f"{key} is not in index.parquet"
+            continue
+        try:
+            sample = from_json(files["json"][1])
+        except KeyError:
+            yield f"{key} has no record"
+            continue
+        except ValueError as error:
+            yield f"{key}.json: {error}"
+            continue
+        regions += len(sample.regions)
+        yield from (f"{key}: {fault}" for fault in _sample_faults(key, sample, files, rows[key]))
+    if regions != entry.regions:
+        yield f"it holds {regions} regions and dataset.json says {entry.regions}"
+
+
+def _sample_faults(
+    key: str, sample: AnnotatedPhoto, files: dict[str, tuple[int, bytes]], row: dict[str, Any]
+) -> Iterator[str]:
+    if sample.photo.key != key or not sample.photo.sha256.startswith(key):
+        yield f"its record is of {sample.photo.key}"
+    for column, value in index_facts(sample).items():
+        if row[column] != value:
+            yield f"index.parquet has {column} {row[column]!r} and the record {value!r}"
+    for region in sample.regions:
+        if not region.mask.array().any():
+            yield f"the mask of {region.caption!r} is empty"
+    photo_format = row["format"]
+    if set(files) != {photo_format, "json"}:
+        yield f"it has the files {', '.join(sorted(files))} and index.parquet says {photo_format}, json"
+        return
+    for column, extension in (("photo", photo_format), ("json", "json")):
+        offset, content = files[extension]
+        if (offset, len(content)) != (row[f"{column}_offset"], row[f"{column}_bytes"]):
+            yield f"index.parquet has another place for its {extension} file"
+    try:
+        with Image.open(io.BytesIO(files[photo_format][1]), formats=["JPEG", "PNG", "WEBP"]) as photo:
+            if photo.size != (sample.photo.width, sample.photo.height):
+                yield f"the photo has {photo.width}x{photo.height} pixels, not {sample.photo.width}x{sample.photo.height}"
+            elif photo.width * photo.height <= MAX_PIXELS:
+                photo.load()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        yield f"the photo cannot be opened: {error}"

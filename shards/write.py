@@ -1,0 +1,134 @@
+"""Samples into a shard, and shards into a data set: the same samples always give the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import webdataset
+
+from shards.files import commit
+from shards.index import INDEX_SCHEMA, DatasetCard, ShardEntry
+from shards.sample import PHOTO_FORMATS, SCHEMA_VERSION, AnnotatedPhoto, to_json
+
+TAR_BLOCK = 512
+
+
+def shard_name(number: int) -> str:
+    """The file name of shard `number`."""
+    return f"shard-{number:06d}.tar"
+
+
+class _HashingStream(io.RawIOBase):
+    """Passes bytes on to a file and keeps their sha256 and number."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._file.write(data)
+        self.sha256.update(data)
+        self.size += len(data)
+        return len(data)
+
+
+class ShardWriter:
+    """Writes samples to one tar with webdataset's own writer, all that varies in its headers fixed."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self.name = name
+        self._stream = _HashingStream(file)
+        self._tar = webdataset.TarWriter(
+            self._stream, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False
+        )
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, sample: AnnotatedPhoto, photo: bytes, photo_format: str) -> None:
+        """Adds a sample; `photo` is its encoded file in `photo_format`, upright and sRGB in any decoder."""
+        assert photo_format in PHOTO_FORMATS and sample.regions, (photo_format, sample.photo.key)
+        members = {photo_format: photo, "json": to_json(sample)}
+        place = self._tar.tarstream.offset
+        offsets = {}
+        for extension in sorted(members):  # the order in which the writer writes them
+            offsets[extension] = place + TAR_BLOCK
+            place += TAR_BLOCK + -(-len(members[extension]) // TAR_BLOCK) * TAR_BLOCK
+        self._tar.write({"__key__": sample.photo.key, **members})
+        assert self._tar.tarstream.offset == place
+        self.rows.append(
+            {
+                "shard": self.name,
+                "format": photo_format,
+                "photo_offset": offsets[photo_format],
+                "photo_bytes": len(photo),
+                "json_offset": offsets["json"],
+                "json_bytes": len(members["json"]),
+                **index_facts(sample),
+            }
+        )
+
+    def close(self) -> ShardEntry:
+        """Ends the tar; the file itself stays open and is its owner's to commit."""
+        self._tar.close()
+        regions = sum(row["region_count"] for row in self.rows)
+        return ShardEntry(
+            self.name, self._stream.sha256.hexdigest(), self._stream.size, len(self.rows), regions
+        )
+
+
+def index_facts(sample: AnnotatedPhoto) -> dict[str, Any]:
+    """The columns of a sample's index row that follow from its record alone."""
+    photo, regions = sample.photo, sample.regions
+    return {
+        "key": photo.key,
+        "width": photo.width,
+        "height": photo.height,
+        "quality": photo.quality,
+        "group": photo.group,
+        "source": photo.source,
+        "licence": photo.licence,
+        "url": photo.url,
+        "region_count": len(regions),
+        "captions": [region.caption for region in regions],
+        "subjects": [region.subject for region in regions],
+        "areas": [region.mask.area() / (photo.width * photo.height) for region in regions],
+        "bokeh": [region.bokeh for region in regions],
+    }
+
+
+def index_bytes(tables: Iterable[pa.Table]) -> bytes:
+    """`index.parquet` of the shards' index tables, in their order."""
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, INDEX_SCHEMA, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+    return buffer.getvalue()
+
+
+def finish_dataset(
+    folder: Path, name: str, entries: Iterable[ShardEntry], tables: Iterable[pa.Table], configuration: dict[str, Any]
+) -> DatasetCard:
+    """Writes `index.parquet`, then `dataset.json`, which makes the folder a data set."""
+    entries = tuple(entries)
+    index = index_bytes(tables)
+    card = DatasetCard(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        photos=sum(entry.photos for entry in entries),
+        regions=sum(entry.regions for entry in entries),
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        shards=entries,
+        configuration=configuration,
+    )
+    commit(folder / "index.parquet", index)
+    commit(folder / "dataset.json", card.to_json())
+    return card

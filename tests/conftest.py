@@ -1,0 +1,29 @@
+"""What the tests share: where the data lies, and one Ray cluster for all that need one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Real photos, masks and captions; tests that need them are skipped where they are absent."""
+    folder = Path(os.environ.get("INSTRUCTRESTORE_DATA", ROOT / "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder}: set INSTRUCTRESTORE_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A Ray cluster of two CPUs on this machine."""
+    from dataengine.runner import cluster
+
+    with cluster(None, 2):
+        yield
