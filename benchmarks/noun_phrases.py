@@ -21,9 +21,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataengine.noun_phrases.caption_length import clip_tokens
 from dataengine.noun_phrases.grammar import Grammar
 from dataengine.noun_phrases.parsed import Parsed, fold
-from dataengine.noun_phrases.validation import clip_tokens, faults, read_answer
+from dataengine.noun_phrases.validation import faults, read_answer
 
 _WORD = re.compile(r"[\w'-]+")
 

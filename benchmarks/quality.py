@@ -136,14 +136,19 @@ def table(paths: list[Path]) -> None:
         print(f"{'':10}{'ordered':>9}{'dropped at 60':>15}{'COCO and charts aside':>23}")
         for column, how in enumerate(COPIES):
             dropped = score[:, 1 + column] <= THRESHOLD
-            print(
-                f"{how:10}{ordered[:, column].mean():9.1%}{dropped[half].mean():15.1%}{dropped[half & good].mean():23.1%}"
-            )
+            shares = f"{dropped[half].mean():15.1%}{dropped[half & good].mean():23.1%}"
+            print(f"{how:10}{ordered[:, column].mean():9.1%}{shares}")
         kept = score[:, 0] > THRESHOLD
         print(f"{'kept':10}{'':9}{kept[half].mean():15.1%}{kept[half & good].mean():23.1%}")
     print(f"\nmedian score of the photos {np.median(score[good, 0]):.1f}")
-    print("dropped photos:", *(f"{p.parent.name}/{p.name} {s:.1f}" for p, s in zip(paths, score[:, 0], strict=True) if s <= 60))
-    print("charts:", *(f"{p.name} {s:.1f}" for p, s in zip(paths, score[:, 0], strict=True) if any(c in p.name for c in CHARTS)))
+    print(
+        "dropped photos:",
+        *(f"{p.parent.name}/{p.name} {s:.1f}" for p, s in zip(paths, score[:, 0], strict=True) if s <= 60),
+    )
+    print(
+        "charts:",
+        *(f"{p.name} {s:.1f}" for p, s in zip(paths, score[:, 0], strict=True) if any(c in p.name for c in CHARTS)),
+    )
     wrong = np.argwhere(score[:, :1] <= score[:, 1:])
     print("pairs ordered wrong:", *(f"{paths[i].parent.name}/{paths[i].name} {COPIES[j]}" for i, j in wrong))
 

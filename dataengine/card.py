@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -19,6 +19,7 @@ from dataengine.published import PUBLISHED
 from dataengine.statistics import NOT_STATED, Count, Statistics, quality_text
 from shards.files import commit
 from shards.index import INDEX_SCHEMA, DatasetCard
+from shards.sample import AnnotatedPhoto
 
 # Creative Commons and other licences under the names that Hugging Face knows.
 _CREATIVE_COMMONS = {f"cc-{terms}-{version}" for terms in ("by", "by-nc") for version in ("2.0", "3.0", "4.0")} | {
@@ -43,6 +44,7 @@ _EMBEDDED_LIMITS = {
 }
 _EMBEDDED_NAMES = {"embedded", "grammar"}
 
+_FEATURE_TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
 _CROISSANT_TYPES: dict[pa.DataType, str] = {
     pa.string(): "sc:Text",
     pa.int32(): "sc:Integer",
@@ -130,9 +132,34 @@ def _front_matter(card: DatasetCard, stats: Statistics) -> str:
         "language": ["en"],
         "tags": ["image-restoration", "region-captions", "webdataset", "instructrestore"],
         "size_categories": [next((name for limit, name in _SIZES if card.photos < limit), "n>10M")],
+        "dataset_info": {"features": _features(stats)},
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.tar"}]}],
     }
     return "\n".join(f"{key}: {json.dumps(value)}" for key, value in content.items())
+
+
+def _features(stats: Statistics) -> list[dict[str, Any]]:
+    """The columns as Hugging Face datasets notes them. Given, because its guess from the first photos fails where
+    they have other formats than later ones, or lists that happen to be empty."""
+    photos = [{"name": entry.name, "dtype": "image"} for entry in sorted(stats.formats, key=lambda entry: entry.name)]
+    text = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__")]
+    return [*photos, {"name": "json", "struct": _struct(AnnotatedPhoto)}, *text]
+
+
+def _struct(record: type) -> list[dict[str, Any]]:
+    return [{"name": name, **_feature(hint)} for name, hint in get_type_hints(record).items() if name[0] != "_"]
+
+
+def _feature(hint: Any) -> dict[str, Any]:
+    """A record's field by its type: text, numbers, records, and tuples and options of those."""
+    if hint in _FEATURE_TYPES:
+        return {"dtype": _FEATURE_TYPES[hint]}
+    if get_origin(hint) is tuple:
+        inner = _feature(get_args(hint)[0])
+        return {"list": inner.get("struct") or inner["dtype"]}
+    if options := [option for option in get_args(hint) if option is not type(None)]:
+        return _feature(options[0])
+    return {"struct": _struct(hint)}
 
 
 def _annotation(configuration: dict[str, Any]) -> str:

@@ -154,8 +154,10 @@ def _beside(
 def _badge(pen: ImageDraw.ImageDraw, x: int, y: int, radius: int, index: int, colour: RGB, bokeh: bool) -> None:
     """A disc with the region's number; with rings around it for a bokeh region."""
     if bokeh:
-        for grown, tint in ((radius + 6, (255, 255, 255)), (radius + 5, colour), (radius + 3, (255, 255, 255))):
-            pen.ellipse((x - grown, y - grown, x + grown, y + grown), fill=tint)
+        ring = max(2, radius // 6)
+        for grown, tint in ((3 * ring, (255, 255, 255)), (3 * ring - 1, colour), (2 * ring - 1, (255, 255, 255))):
+            reach = radius + grown
+            pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=tint)
     else:
         pen.ellipse((x - radius - 1, y - radius - 1, x + radius + 1, y + radius + 1), fill=(255, 255, 255))
     pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)

@@ -31,11 +31,10 @@ class ShardSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A photo as it goes into a shard. as_is: these are the source's own bytes."""
+    """A photo as it goes into a shard."""
 
     sample: AnnotatedPhoto
     data: bytes
-    format: str
 
 
 class Encode:
@@ -49,9 +48,7 @@ class Encode:
         data = photo_file.read_source(row)
         decoded = photo_file.decode(data, row.photo.width * row.photo.height)
         sample = AnnotatedPhoto(row.photo, row.regions)
-        if decoded.as_is:
-            return Encoded(sample, data, decoded.format)
-        return Encoded(sample, photo_file.encode(decoded.rgb), "png")
+        return Encoded(sample, data if decoded.as_is else photo_file.encode(decoded.rgb))
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,14 @@ class ShardSink:
         self._outcomes: list[Outcome[Any]] = []
         self._stack = ExitStack()
         assert task.target
-        name = shard_name(task.part)
+        name = shard_name(str(task.slices[0].family), task.part)
         file = self._stack.enter_context(replacing(task.target / name))
         self._writer = ShardWriter(name, file)
 
     def add(self, outcome: Outcome[Any]) -> None:
         if outcome.kind == "ok":
             encoded = outcome.row
-            self._writer.add(encoded.sample, encoded.data, encoded.format)
+            self._writer.add(encoded.sample, encoded.data)
             outcome = Outcome(outcome.name, "ok", Written(self._writer.rows[-1]))
         elif outcome.kind == "failed":
             outcome = Outcome(outcome.name, "failed", None, outcome.reason, outcome.detail, outcome.attempts)

@@ -29,6 +29,7 @@ from dataengine.run_folder import RunFolder
 from dataengine.settings import BuildSettings
 from dataengine.side_table import SideTable, write_side_table
 from shards.files import commit, sweep
+from shards.sample import PHOTO_FORMATS
 
 _rows = TypeAdapter(Row)
 
@@ -175,28 +176,41 @@ class Engine:
                 old.unlink()
 
     def _shards(self, number: int, parts: Sequence[Part]) -> list[PartFile]:
-        """Cuts the photos that came through, in order, into shards and writes those that are not written yet."""
-        spec = stages.shard_stage(self.settings)
-        sizes = [(part, PartFile.parse(Path(part.where.path)).summary().ok) for part in parts]  # type: ignore[union-attr]
-        folder = self._stage_folder(number, spec)
-        planned = []
-        for shard, pieces in enumerate(_cut(sizes, self.settings.shards.photos_per_shard)):
-            source = [(part.content, piece.start, piece.stop) for part, piece in pieces]
-            planned.append(
+        """Cuts the photos that came through, in order, into shards of one format each and writes those not done."""
+        counts = [(part, _families(part)) for part in parts]
+        done: list[PartFile] = []
+        for photo_format in PHOTO_FORMATS:
+            spec = stages.shard_stage(self.settings, photo_format)
+            folder = self._stage_folder(number, spec)
+            sizes = [(part, families.get(photo_format, 0)) for part, families in counts]
+            planned = [
                 Task(
-                    shard,
-                    tuple(piece for _, piece in pieces),
-                    folder,
-                    digest(spec.identity, source),
+                    part=shard,
+                    slices=tuple(replace(piece, family=photo_format) for _, piece in pieces),
+                    folder=folder,
+                    input=digest(spec.identity, [(part.content, piece.start, piece.stop) for part, piece in pieces]),
                     target=self.folder.dataset,
                 )
-            )
+                for shard, pieces in enumerate(_cut(sizes, self.settings.shards.photos_per_shard))
+            ]
+            if planned:
+                self._unpublish(planned, folder)
+                done += self._stage(number, spec, planned)
+        return done
+
+    def _unpublish(self, planned: Sequence[Task], folder: Path) -> None:
+        """Takes the data set's card away where shards are to be written: until they are it is no data set."""
         _forget_lost_shards(folder, self.folder.dataset)
         found = list_parts(folder)
         if not all(_match(found.get(task.part, ()), task) for task in planned):
-            for name in ("dataset.json", "index.parquet"):  # what is being rewritten is no data set meanwhile
+            for name in ("dataset.json", "index.parquet"):
                 (self.folder.dataset / name).unlink(missing_ok=True)
-        return self._stage(number, spec, planned)
+
+
+def _families(part: Part) -> dict[str, int]:
+    file = PartFile.parse(Path(part.where.path))
+    assert file
+    return file.summary().families
 
 
 def _cut(sizes: Sequence[tuple[Part, int]], photos_per_shard: int) -> Iterator[list[tuple[Part, Slice]]]:

@@ -51,7 +51,7 @@ class Intake:
         origin = row.origin
         if origin.problem:
             return Drop(origin.problem, origin.name)
-        if self.licences is not None and not _is_allowed(origin.licence, self.licences):
+        if self.licences is not None and not origin.excluded and not _is_allowed(origin.licence, self.licences):
             return Drop("licence", origin.licence or "no licence is known")
         try:
             data = photo_file.read_bytes(origin.uri, self.settings.max_bytes)
@@ -75,6 +75,7 @@ def describe(origin: SourcePhoto, data: bytes, decoded: photo_file.Decoded) -> P
         width=width,
         height=height,
         bytes=len(data),
+        format=decoded.format if decoded.as_is else "png",  # pyright: ignore[reportArgumentType]
         perceptual_hash=perceptual_hash(decoded.rgb),
     )
 

@@ -64,12 +64,16 @@ class Outcome(Generic[R]):
 
 @dataclass(frozen=True)
 class PartSummary:
-    """Counts of a part, kept in its file's footer. outcomes: one letter a row, in order: o, d or f."""
+    """Counts of a part, kept in its file's footer.
+
+    outcomes: one letter a row, in order: o, d or f. families: ok rows by their family, where rows have one.
+    """
 
     outcomes: str
     dropped: dict[str, int]
     failed: dict[str, int]
     counts: dict[str, int]
+    families: dict[str, int]
 
     @property
     def ok(self) -> int:
@@ -98,11 +102,15 @@ class PartFile:
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows [start, stop) among the ok rows of a part's or the manifest's file; stop None: to the end."""
+    """Rows [start, stop) among the ok rows of a part's or the manifest's file; stop None: to the end.
+
+    family: counts, and takes, the rows of that family alone; None: all.
+    """
 
     path: str
     start: int = 0
     stop: int | None = None
+    family: str | None = None
 
 
 def write_part(
@@ -150,6 +158,7 @@ def _summarise(outcomes: Sequence[Outcome[Any]]) -> PartSummary:
         dropped=dict(Counter(o.reason for o in outcomes if o.kind == "dropped")),
         failed=dict(Counter(o.reason for o in outcomes if o.kind == "failed")),
         counts=dict(counts),
+        families=dict(Counter(getattr(o.row, "family", "") for o in outcomes if o.kind == "ok")),
     )
 
 
@@ -183,8 +192,11 @@ def read_rows(slices: Iterable[Slice], rows: TypeAdapter[R]) -> Iterator[tuple[s
                 for record in file.read_row_group(group, ["name", "outcome", "row"]).to_pylist():
                     if record["outcome"] != "ok":
                         continue
+                    row = rows.validate_json(record["row"])
+                    if piece.family is not None and getattr(row, "family", None) != piece.family:
+                        continue
                     if seen >= piece.start and (piece.stop is None or seen < piece.stop):
-                        yield record["name"], rows.validate_json(record["row"])
+                        yield record["name"], row
                     seen += 1
 
 

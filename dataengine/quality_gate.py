@@ -104,8 +104,8 @@ class Musiq:
 
     def __init__(self) -> None:
         try:
-            import pyiqa
-            import torch
+            import pyiqa  # noqa: PLC0415  (an extra)
+            import torch  # noqa: PLC0415  (slow, and needed here alone)
         except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
             raise ValueError(
                 'the quality metric "musiq" needs pyiqa: pip install "instructrestore[iqa]", or set the metric to '

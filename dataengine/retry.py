@@ -91,9 +91,9 @@ class Rounds:
 
     def take(self, answers: pd.DataFrame) -> None:
         """Takes a round's answers: indexed by description; columns round, model, revision, noun_phrase, subject,
-        faults (tuple of names). The latest valid answer to a description counts."""
+        faults (names, separated by spaces). The latest valid answer to a description counts."""
         self._answers.append(answers)
-        good = answers[answers["faults"].map(len) == 0]
+        good = answers[answers["faults"] == ""]
         self._current.loc[good.index, ["noun_phrase", "subject"]] = good[["noun_phrase", "subject"]]
         self._current.loc[good.index, "valid"] = True
 
@@ -112,7 +112,7 @@ class Rounds:
         if self._answers:
             latest = pd.concat(self._answers)
             latest = latest[~latest.index.duplicated(keep="last")]
-            faults.update(names[0] for names in latest.loc[self._current.index[~valid], "faults"])
+            faults.update(names.split()[0] for names in latest.loc[self._current.index[~valid], "faults"])
         failed = faults.pop(REQUEST_FAILED, 0)
         counts = {f"asked in round {n}": len(answers) for n, answers in enumerate(self._answers, 1)}
         rare = int((valid & self._current["subject"].map(fold).isin(self._rare_at_end)).sum())
@@ -132,7 +132,7 @@ class Rounds:
         for answers in self._answers:
             for row in answers.loc[answers.index.intersection(current.index)].itertuples():
                 attempts[row.Index].append(
-                    Answer(row.model, row.revision, row.round, row.noun_phrase, row.subject, tuple(row.faults))
+                    Answer(row.model, row.revision, row.round, row.noun_phrase, row.subject, row.faults)
                 )
         return {
             row.Index: self._phrase(row, fold(row.subject) in self._rare_at_end, tuple(attempts[row.Index]))
@@ -145,9 +145,9 @@ class Rounds:
             dropped = RARE if rare and self._settings.rare == "drop" else ""
             return Phrase(noun_phrase, subject, dropped, answers)
         last = next((answer for answer in reversed(answers) if answer.subject), None)
-        if self._settings.invalid == "keep" and last and "too_long" not in last.faults:
+        if self._settings.invalid == "keep" and last and "too_long" not in last.faults.split():
             return Phrase(last.subject, last.subject, "", answers)
-        fault = answers[-1].faults[0] if answers and answers[-1].faults else "no answer"
+        fault = answers[-1].faults.split()[0] if answers else "no answer"
         return Phrase("", "", f"{INVALID}: {fault}", answers)
 
     def _rare_subjects(self) -> set[str]:

@@ -109,6 +109,11 @@ class Row:
     regions: tuple[Region, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def family(self) -> str:
+        """Which shards the photo goes to: those of its format; "" before intake."""
+        return self.photo.format if self.photo else ""
+
 
 @dataclass(frozen=True)
 class Drop:

@@ -48,8 +48,7 @@ class BuildSettings(BaseModel):
     name: str = Field("dataset", pattern=r"^[\w.-]+$", description="The data set's name.")
     preset: str = Field("embedded", description="The preset these settings began as; for people.")
     sources: tuple[SourceSettings, ...] = Field((), description="Where the photos come from.")
-    exclude: tuple[SourceSettings, ...] = Field((), description="Test photos: they and their near-duplicates go.")
-    limit: int | None = Field(None, ge=1, description="Take only so many photos of the sources' listing.")
+    limit: int | None = Field(None, ge=1, description="Take only so many photos of the sources; excluded ones all.")
     photos_per_part: int = Field(64, ge=1, le=4096, description="Photos in a part, the unit of resuming.")
     intake: IntakeSettings = IntakeSettings()
     near_duplicate_bits: int = Field(

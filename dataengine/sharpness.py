@@ -74,15 +74,15 @@ def measure(rgb: NDArray[np.uint8]) -> Measurement:
     assert rgb.ndim == 3 and min(rgb.shape[:2]) >= SMALLEST_SIDE, rgb.shape
     fine, coarse, high_pass, brightness = [], [], [], []
     steps = np.zeros((2, JPEG_BLOCK))
-    for rows, columns in windows(*rgb.shape[:2]):
+    places = windows(*rgb.shape[:2])
+    for rows, columns in places:
         plane = rgb[rows, columns, 1].astype(np.float32)
         energy = block_energy(plane)
-        response = cv2.filter2D(plane, -1, HIGH_PASS)
         fine.append(energy.fine.ravel())
         coarse.append(energy.coarse.ravel())
-        high_pass.append(block_mean(cv2.multiply(response, response)).ravel() / float((HIGH_PASS**2).sum()))
+        high_pass.append(high_pass_energy(plane).ravel())
         brightness.append(block_mean(plane).ravel())
-        steps += steps_by_place(plane)
+        steps += steps_by_place(plane) / len(places)
     energy = BlockEnergy(np.concatenate(fine), np.concatenate(coarse))
     variance = noise_variance(np.concatenate(high_pass), energy.coarse, np.concatenate(brightness))
     return Measurement(
@@ -90,8 +90,7 @@ def measure(rgb: NDArray[np.uint8]) -> Measurement:
         noise=float(np.sqrt(variance)),
         # One of the 8 places is the blocks' border, wherever the photo was cropped; the median is what the others
         # have. Busy texture hides steps and makes them by chance.
-        blocking=float((steps.max(1) - np.median(steps, 1)).sum() / len(windows(*rgb.shape[:2])))
-        / float(1 + np.sqrt(energy.fine).mean()) ** 0.25,
+        blocking=float((steps.max(1) - np.median(steps, 1)).sum() / (1 + np.sqrt(energy.fine).mean()) ** 0.25),
     )
 
 
@@ -130,14 +129,22 @@ def block_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
 
 
+def high_pass_energy(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each block's variance would be if it were all white noise: float32 (H // 16, W // 16).
+
+    From a mask blind to brightness, ramps and straight edges along the axes (Immerkaer, Fast noise variance
+    estimation, 1996), divided by its gain on white noise.
+    """
+    response = cv2.filter2D(plane, -1, HIGH_PASS, borderType=cv2.BORDER_REFLECT_101)
+    return block_mean(cv2.multiply(response, response, scale=1 / float((HIGH_PASS**2).sum())))
+
+
 def noise_variance(
     high_pass: NDArray[np.float32], coarse: NDArray[np.float32], brightness: NDArray[np.float32]
 ) -> float:
-    """The variance of the noise from the flattest blocks: (N,) each, squared grey levels and grey levels.
+    """The variance of the noise, in squared grey levels, as the flattest blocks show it; (N,) each.
 
-    high_pass: mean squared response to a mask blind to brightness, ramps and straight edges along the axes, divided
-    by its gain on white noise (Immerkaer, Fast noise variance estimation, 1996). White noise has next to no coarse
-    energy and texture has much, which discounts it.
+    White noise has next to no coarse energy and texture has much: that discounts what is texture.
     """
     unclipped = (brightness > CLIPPED) & (brightness < 255 - CLIPPED)
     variance = high_pass**2 / (high_pass + TEXTURE * coarse + 1e-9)

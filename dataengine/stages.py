@@ -52,11 +52,11 @@ def photo_stages(settings: BuildSettings) -> list[StageSpec]:
     ]
 
 
-def shard_stage(settings: BuildSettings) -> StageSpec:
-    """The last stage, which maps a shard's photos to the shard."""
+def shard_stage(settings: BuildSettings, photo_format: str) -> StageSpec:
+    """The last stage, which maps a shard's photos, all of one format, to the shard."""
     return _spec(
         settings,
-        SHARDS,
+        f"{photo_format} {SHARDS}",
         encode.Encode,
         (encode.REVISION,),
         result_type=encode.Written,

@@ -22,7 +22,7 @@ from dataengine.run_folder import RunFolder
 from dataengine.runner import cluster, run_stage
 from dataengine.settings import BuildSettings
 from dataengine.sources import list_photos
-from dataengine.stages import photo_stages, shard_stage
+from dataengine.stages import SHARDS, photo_stages
 from pipelines.presets import to_toml
 from pipelines.progress import StageProgress
 from shards.files import commit
@@ -77,19 +77,19 @@ def listed(settings: BuildSettings) -> Iterator[SourcePhoto]:
     """The photos of all sources, then the excluded ones, which no limit leaves out."""
     if not settings.sources:
         raise ValueError("a build needs a source: a folder of photos, annotations, a manifest")
-    photos = chain.from_iterable(list_photos(source) for source in settings.sources)
-    excluded = chain.from_iterable(list_photos(source) for source in settings.exclude)
-    return chain(islice(photos, settings.limit), excluded)
+    wanted = chain.from_iterable(list_photos(source) for source in settings.sources if not source.exclude)
+    excluded = chain.from_iterable(list_photos(source) for source in settings.sources if source.exclude)
+    return chain(islice(wanted, settings.limit), excluded)
 
 
 def publish(folder: RunFolder, settings: BuildSettings, shards: Sequence[PartFile]) -> DatasetCard:
     """Index and card of the shards; shards of an earlier build that are no part of this one are removed."""
     entries = [entry for file in shards if (entry := entry_of(file))]
     tables = (pa.Table.from_pylist([photo.index for photo in written(file)], INDEX_SCHEMA) for file in shards)
-    made_by = settings.model_dump(mode="json", exclude={"sources", "exclude", "limit", "run", "name"})
+    made_by = settings.model_dump(mode="json", exclude={"sources", "limit", "run", "name"})
     made = finish_dataset(folder.dataset, settings.name, entries, tables, made_by)
     current = {entry.name for entry in entries}
-    for path in folder.dataset.glob("shard-*.tar"):
+    for path in folder.dataset.glob("*.tar"):
         if path.name not in current:
             path.unlink()
     return made
@@ -119,13 +119,13 @@ def print_summary(result: BuildResult, console: Console) -> None:
 
 def print_plan(settings: BuildSettings, out: Path, console: Console) -> None:
     """What a build would do, without doing it: the photos of each source, and the stages."""
-    for source in (*settings.sources, *settings.exclude):
+    for source in settings.sources:
         photos = sum(1 for _ in list_photos(source))
-        role = "exclude list" if source in settings.exclude else source.kind
+        role = "exclude list" if source.exclude else source.kind
         console.print(f"{photos:>9,}  {role:<12}  {source.path}", highlight=False, markup=False)
     if (out / "run.json").exists():
         known = sum(1 for _ in RunFolder(out).known_uris())
         console.print(f"{known:>9,}  photos are in {out} already", highlight=False, markup=False)
-    names = [spec.name for spec in photo_stages(settings)] + [shard_stage(settings).name]
+    names = [*(spec.name for spec in photo_stages(settings)), SHARDS]
     console.print("stages: " + " -> ".join(names), highlight=False, markup=False)
     console.print(f"preset {settings.preset}; nothing was written", highlight=False, markup=False)

@@ -68,12 +68,12 @@ def build(
     from pipelines.presets import read_settings, with_values
 
     settings = read_settings(preset, config, assignments or ())
-    given = {
-        "sources": [parse_source(text) for text in sources or ()],
-        "exclude": [parse_source(text) for text in exclude or ()],
-        "limit": limit,
-    }
-    settings = with_values(settings, {name: value for name, value in given.items() if value})
+    wanted = [parse_source(text) for text in sources or ()]
+    unwanted = [parse_source(text).model_copy(update={"exclude": True}) for text in exclude or ()]
+    if wanted or unwanted:
+        settings = settings.model_copy(update={"sources": (*(wanted or settings.sources), *unwanted)})
+    if limit:
+        settings = with_values(settings, {"limit": limit})
     if address:
         settings = with_values(settings, {"run": {"address": address}})
     console = Console()

@@ -2,7 +2,7 @@
 
     DATASET/dataset.json       schema version, counts, sha256 of every shard and of the index, the configuration
     DATASET/index.parquet      a row per photo: where it lies and what one needs to choose without reading it
-    DATASET/shard-000000.tar   plain WebDataset: <key>.jpg|png|webp and <key>.json
+    DATASET/jpg-000000.tar     plain WebDataset: <key>.jpg and <key>.json; likewise png-... and webp-...
 """
 
 from __future__ import annotations

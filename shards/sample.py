@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -41,6 +41,7 @@ class Photo:
     licence, url: as the source states them; empty where it does not.
     width, height: upright size in pixels.
     bytes: size of the source file.
+    format: how it lies in a shard: "jpg", "png" or "webp".
     quality: no-reference quality score, 0 (worst) to 100; None before the gate.
     quality_metric: what gave the score ("musiq", "embedded").
     perceptual_hash: 64-bit DCT hash, 16 hex digits.
@@ -59,6 +60,7 @@ class Photo:
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
     bytes: Annotated[int, Field(ge=1)]
+    format: Literal["jpg", "png", "webp"]
     perceptual_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     group: str = ""
     quality: Annotated[float, Field(ge=0, le=100)] | None = None
@@ -69,9 +71,11 @@ class Photo:
 class Answer:
     """One attempt to turn a description into a noun phrase and its subject.
 
-    round: 1, 2 or 3 (paper: one round of Qwen-7B, two of Qwen-72B).
+    model: who answered; "annotated" for a source's own caption and subject.
+    round: 1, 2 or 3 (paper: one round of Qwen-7B, two of Qwen-72B); 0 for what was given with the description.
     noun_phrase, subject: the answer; empty where there was none.
-    faults: the names of what is wrong with it; empty for a valid answer.
+    faults: the names of what is wrong with it, separated by spaces; empty for a valid answer. (Text and not a list:
+        loaders that infer types from the first samples take a list that is empty there for a list of nothing.)
     """
 
     __pydantic_config__ = _strict
@@ -81,7 +85,7 @@ class Answer:
     round: int
     noun_phrase: str
     subject: str
-    faults: tuple[str, ...] = ()
+    faults: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Piece:
     segmenter, describer: model and revision that gave the mask and the description ("annotated" for a source's own).
     description: the captioner's text, or the source's category made into a phrase.
     noun_phrase, subject: the accepted answer; empty before the noun-phrase rounds.
-    answers: every attempt, in order.
+    answers: every attempt, in order; never empty once there is a noun phrase.
     """
 
     __pydantic_config__ = _strict

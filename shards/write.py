@@ -14,14 +14,15 @@ import webdataset
 
 from shards.files import commit
 from shards.index import INDEX_SCHEMA, DatasetCard, ShardEntry
-from shards.sample import PHOTO_FORMATS, SCHEMA_VERSION, AnnotatedPhoto, to_json
+from shards.sample import SCHEMA_VERSION, AnnotatedPhoto, to_json
 
 TAR_BLOCK = 512
 
 
-def shard_name(number: int) -> str:
-    """The file name of shard `number`."""
-    return f"shard-{number:06d}.tar"
+def shard_name(photo_format: str, number: int) -> str:
+    """The file name of a shard. All photos of a shard have one format: loaders that make a column of each file
+    ending (HF datasets, Ray Data) want the same ones in every sample."""
+    return f"{photo_format}-{number:06d}.tar"
 
 
 class _HashingStream(io.RawIOBase):
@@ -53,9 +54,10 @@ class ShardWriter:
         )
         self.rows: list[dict[str, Any]] = []
 
-    def add(self, sample: AnnotatedPhoto, photo: bytes, photo_format: str) -> None:
-        """Adds a sample; `photo` is its encoded file in `photo_format`, upright and sRGB in any decoder."""
-        assert photo_format in PHOTO_FORMATS and sample.regions, (photo_format, sample.photo.key)
+    def add(self, sample: AnnotatedPhoto, photo: bytes) -> None:
+        """Adds a sample; `photo` is its file in the record's format, upright and sRGB in any decoder."""
+        assert sample.regions, sample.photo.key
+        photo_format = sample.photo.format
         members = {photo_format: photo, "json": to_json(sample)}
         place = self._tar.tarstream.offset
         offsets = {}
@@ -67,7 +69,6 @@ class ShardWriter:
         self.rows.append(
             {
                 "shard": self.name,
-                "format": photo_format,
                 "photo_offset": offsets[photo_format],
                 "photo_bytes": len(photo),
                 "json_offset": offsets["json"],
@@ -90,6 +91,7 @@ def index_facts(sample: AnnotatedPhoto) -> dict[str, Any]:
     photo, regions = sample.photo, sample.regions
     return {
         "key": photo.key,
+        "format": photo.format,
         "width": photo.width,
         "height": photo.height,
         "quality": photo.quality,

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dataengine import photo_file
 from dataengine.descriptions import annotated, embedded
 from dataengine.row import Drop, Row
-from shards.sample import Piece
+from shards.sample import Answer, Piece
 
 ANNOTATED = "annotated"
 EMBEDDED = f"embedded {embedded.REVISION}"
@@ -39,9 +39,10 @@ class DescribeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     describer: Literal["annotated", "embedded"] = Field(
-        "embedded", description="what describes a piece without words of its source; annotated: such pieces are removed"
+        default="embedded",
+        description="what describes a piece without words of its source; annotated: such pieces are removed",
     )
-    reuse_annotations: bool = Field(True, description="keep the words that a source brings")
+    reuse_annotations: bool = Field(default=True, description="keep the words that a source brings")
 
     @model_validator(mode="after")
     def _consistent(self) -> DescribeSettings:
@@ -65,7 +66,7 @@ class Describe:
         silent = [index for index, piece in enumerate(pieces) if not piece.describer]
         counts: Counter[str] = Counter()
         if silent and self._settings.describer == "embedded":
-            masks = [pieces[index].mask.array() for index in silent]
+            masks = (pieces[index].mask.array() for index in silent)  # one at a time: they are as large as the photo
             for index, seen in zip(silent, self._describer(photo_file.load(row), masks), strict=True):
                 pieces[index] = replace(
                     pieces[index],
@@ -73,6 +74,7 @@ class Describe:
                     describer=EMBEDDED,
                     noun_phrase=seen.noun_phrase,
                     subject=seen.subject,
+                    answers=(Answer("embedded", embedded.REVISION, 0, seen.noun_phrase, seen.subject),),
                 )
         elif silent:
             counts[NO_LABEL] = len(silent)

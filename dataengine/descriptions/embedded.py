@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -73,12 +73,12 @@ class EmbeddedDescriber:
     def __init__(self) -> None:
         self._colours = ColourTerms()
 
-    def __call__(self, rgb: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]) -> list[Description]:
+    def __call__(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[Description]:
         """rgb: (H, W, 3) uint8. masks: (H, W) bool each, none empty. Descriptions in the masks' order."""
         height, width = rgb.shape[:2]
         scale = min(1.0, _SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
+        small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else rgb
         terms = self._colours(small)
         steps = _steps(small)
         seen = []
@@ -93,8 +93,11 @@ def _shrink(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]
     """The mask at (width, height), with at least one pixel however small the region."""
     if (mask.shape[1], mask.shape[0]) == size:
         return mask
-    cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return cover >= min(0.5, float(cover.max()))
+    shrunk = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_AREA).astype(np.bool_)
+    if not shrunk.any():  # too thin to fill half of any pixel
+        cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        shrunk = np.asarray(cover >= 0.5 * cover.max(), np.bool_)
+    return shrunk
 
 
 def _steps(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

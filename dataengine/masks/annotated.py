@@ -129,10 +129,9 @@ class _Pictures:
     def matte(self, uri: str) -> BoolArray:
         """A matte or mask file as (H, W) bool: inside where its grey is at least half."""
         image = self._open(uri, exact=False)
-        if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip and not scale
-            inside = np.asarray(image) >= 128 * 256
-        else:
-            inside = np.asarray(image.convert("L")) >= 128
+        # 16-bit grey is compared as it is: Pillow would clip it, not scale it.
+        sixteen_bit = image.mode.startswith("I")
+        inside = np.asarray(image) >= 128 * 256 if sixteen_bit else np.asarray(image.convert("L")) >= 128
         if inside.shape != (self.height, self.width):
             inside = np.asarray(Image.fromarray(inside).resize((self.width, self.height), Image.Resampling.NEAREST))
         return np.ascontiguousarray(inside)

@@ -4,11 +4,12 @@ It works on a copy of the photo of at most 256 pixels and sees colour, texture, 
 
 1. Layout. Superpixels (SLIC: Achanta et al., PAMI 2012) are merged pairwise, always the pair that costs least: Ward's
    criterion (the growth of the variance of colour and texture) plus the edge between the two, and less for a long
-   common border. The merging ends at 12 regions, which tile the photo: sky, field, wall, and things or parts of them.
+   common border. It ends where the next merger would cost too much, at 5 to 13 regions, which tile the photo: sky,
+   field, wall, and things or parts of them.
 2. Figure. Superpixels that differ from the photo's margins, are in focus and near the middle seed a two-colour-model
-   segmentation (GrabCut: Rother et al., SIGGRAPH 2004). Where its outline is a strong edge around something more
-   detailed than the rest, it is taken for the photo's subject and handed out whole, beside the layout's regions; the
-   parts of it among those then go in `cleanup.py`.
+   segmentation (GrabCut: Rother et al., SIGGRAPH 2004). Where the result is in focus before a blurred background, or
+   detailed, of a colour of its own and strongly outlined, it is taken for the photo's subject, handed out whole and
+   cut out of the layout's regions, but for those that are parts of it: what becomes of these is for `cleanup.py`.
 
 The constants were chosen on one half of 36 COCO photos and on photos with mattes; `benchmarks/masks.py` measures.
 """
@@ -30,42 +31,51 @@ IntArray = NDArray[np.integer]
 REVISION = "1"
 
 WORKING_SIDE = 256
+FOCUS_SIDE = 640  # focus is measured on a copy of this size: at 256 pixels most blur is gone
 LEAST_SIDE = 16  # below this a working copy is one region
 SUPERPIXELS = 300
 COMPACTNESS = 12.0
-LAYOUT_REGIONS = 12
-MOST_FIGURES = 3
+LEAST_REGIONS, MOST_REGIONS = 5, 13  # of the layout
+MERGER_TOO_DEAR = 2e5  # cost of a merger that is only made above MOST_REGIONS
+MOST_FIGURES = 2
 
 # Weights of a superpixel's features: CIELAB lightness and chroma, root of texture energy, place (percent of the side).
 LIGHTNESS, CHROMA, TEXTURE, PLACE_X, PLACE_Y = 0.7, 1.0, 4.0, 0.1, 0.0
 EDGE = 5.0  # weight of the mean squared edge between two regions against the squared distance of their features
 
-# A figure is one where the edge along its outline is this many times the photo's mean gradient ...
-FIGURE_OUTLINE = 3.2
-# ... and its mean log texture is this much above that of what surrounds it.
-FIGURE_DETAIL = 0.7
+# A figure is in focus before a blurred background: its log ratio of fine to coarse detail is this much higher ...
+FIGURE_FOCUS = 0.5
+# ... or its mean log texture is this much above that of the rest, its outline's edge this many times the photo's mean
+# gradient, and its mean colour this many times its own spread of colours away from that of what lies around it.
+FIGURE_DETAIL, FIGURE_OUTLINE, FIGURE_COLOUR = 0.7, 3.2, 1.0
 LEAST_FIGURE = 0.01  # share of the photo
+PART_OF_FIGURE = 0.9  # a region of the layout with more than this share in the figure is a part of it
 GRABCUT_ITERATIONS = 3
 
 
 class EmbeddedSegmenter:
     """Called with a photo, (H, W, 3) uint8 RGB upright sRGB, it returns its regions, (H, W) bool each.
 
-    The regions of the layout do not overlap; a figure comes first and overlaps them. The same pixels give the same
-    regions. Photos too narrow to show anything (a working copy below 16 pixels high or wide) are one region.
+    Figures come first, then the layout. Regions do not overlap, but for parts of a figure. The same pixels give the
+    same regions. A photo too narrow to show anything (a working copy below 16 pixels high or wide) is one region.
     """
 
     def __call__(self, rgb: NDArray[np.uint8]) -> list[BoolArray]:
         assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8, (rgb.shape, rgb.dtype)
         height, width = rgb.shape[:2]
-        working = _working_copy(rgb)
+        working = _at_most(rgb, WORKING_SIDE)
         if min(working.shape[:2]) < LEAST_SIDE:
             return [np.ones((height, width), np.bool_)]
         look = _look(working)
         superpixels = slic(working, SUPERPIXELS, COMPACTNESS, start_label=0, enforce_connectivity=True, channel_axis=-1)
         layout = _layout(superpixels, look)
-        regions = [layout == region for region in range(int(layout.max()) + 1)]
-        regions = _figures(working, superpixels, look) + regions
+        figures = _figures(working, superpixels, look, _focus_bands(rgb, layout.shape))
+        figure = np.any(figures, axis=0) if figures else np.zeros(layout.shape, np.bool_)
+        regions = list(figures)
+        for label in range(int(layout.max()) + 1):
+            region = layout == label
+            is_part = np.count_nonzero(region & figure) > PART_OF_FIGURE * np.count_nonzero(region)
+            regions.append(region if is_part else region & ~figure)
         return [full for region in regions if (full := _enlarge(region, height, width)).any()]
 
 
@@ -82,9 +92,10 @@ class _Look:
     gradient: FloatArray
 
 
-def _working_copy(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _at_most(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The photo with its long side scaled down to `side` pixels, where it is longer."""
     height, width = rgb.shape[:2]
-    scale = min(1.0, WORKING_SIDE / max(height, width))
+    scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.ascontiguousarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
@@ -119,7 +130,7 @@ def _layout(superpixels: IntArray, look: _Look) -> IntArray:
     lab = look.lab * (LIGHTNESS, CHROMA, CHROMA)
     planes = np.dstack([lab, TEXTURE * np.sqrt(look.texture), PLACE_X * columns, PLACE_Y * rows])
     regions = _Regions(superpixels, _means(superpixels, planes), look.gradient)
-    return regions.merged(LAYOUT_REGIONS)[superpixels]
+    return regions.merged()[superpixels]
 
 
 class _Regions:
@@ -138,16 +149,18 @@ class _Regions:
             self.neighbours[first][second] = self.neighbours[second][first] = (length, edge)
         self.outline = [sum(length for length, _ in around.values()) for around in self.neighbours]
 
-    def merged(self, number: int) -> IntArray:
-        """Merges until `number` regions are left; for each superpixel the number of its region, from 0 up."""
+    def merged(self) -> IntArray:
+        """Merges the cheapest pair until that is too dear; for each superpixel the number of its region, from 0 up."""
         superpixels = left = len(self.area)
         parent = list(range(superpixels))
         queue = [(self._cost(a, b), a, b) for a, around in enumerate(self.neighbours) for b in around if b > a]
         heapq.heapify(queue)
-        while left > number and queue:
-            _, a, b = heapq.heappop(queue)
+        while left > LEAST_REGIONS and queue:
+            cost, a, b = heapq.heappop(queue)
             if parent[a] != a or parent[b] != b:
                 continue
+            if cost > MERGER_TOO_DEAR and left <= MOST_REGIONS:
+                break
             merged = self._merge(a, b)
             parent[a] = parent[b] = merged
             parent.append(merged)
@@ -199,7 +212,15 @@ def _borders(labels: IntArray, gradient: FloatArray) -> tuple[list[int], list[in
     return (unique // number).tolist(), (unique % number).tolist(), lengths.tolist(), sums.tolist()
 
 
-def _figures(rgb: NDArray[np.uint8], superpixels: IntArray, look: _Look) -> list[BoolArray]:
+def _focus_bands(rgb: NDArray[np.uint8], shape: tuple[int, ...]) -> FloatArray:
+    """Local energy of fine and of coarse detail in squared grey levels: (h, w, 2) float32 of the working shape."""
+    grey = cv2.cvtColor(_at_most(rgb, FOCUS_SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    levels = [cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (0.7, 1.4, 4.0)]
+    bands = np.dstack([(levels[0] - levels[1]) ** 2, (levels[1] - levels[2]) ** 2])
+    return cv2.GaussianBlur(cv2.resize(bands, shape[::-1], interpolation=cv2.INTER_AREA), (0, 0), 3)
+
+
+def _figures(rgb: NDArray[np.uint8], superpixels: IntArray, look: _Look, focus_bands: FloatArray) -> list[BoolArray]:
     """The photo's subject, (h, w) bool, as one region or, in pieces, as several, the largest first; or none."""
     seeds = _seeds(superpixels, look)
     if np.count_nonzero(seeds & 1) < 64 or np.count_nonzero(~seeds & 1) < 64:
@@ -208,7 +229,7 @@ def _figures(rgb: NDArray[np.uint8], superpixels: IntArray, look: _Look) -> list
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(rgb, seeds, None, *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK)
     figure = cv2.morphologyEx(seeds & 1, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    if not _stands_out(figure.view(np.bool_), look):
+    if not _stands_out(figure.view(np.bool_), look, focus_bands):
         return []
     number, labels, stats, _ = cv2.connectedComponentsWithStats(figure, connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA]
@@ -254,15 +275,29 @@ def _unlike_margins(lab: FloatArray) -> FloatArray:
     return nearest / (nearest.mean() + 1e-6)
 
 
-def _stands_out(figure: BoolArray, look: _Look) -> bool:
-    outline = cv2.morphologyEx(figure.view(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).view(np.bool_)
+def _stands_out(figure: BoolArray, look: _Look, focus_bands: FloatArray) -> bool:
+    if not figure.any() or figure.all():
+        return False
+    ground = ~figure
+    # The constants, in squared grey levels, keep sensor noise in flat places from counting as detail.
+    bands = [focus_bands[place].mean(axis=0, dtype=np.float64) + (0.025, 0.5) for place in (figure, ground)]
+    ratios = [float(np.log(fine / coarse)) for fine, coarse in bands]
+    if ratios[0] - ratios[1] >= FIGURE_FOCUS:
+        return True
+    detail = np.log(look.texture[..., 2] + 0.3)
+    if detail[figure].mean() - detail[ground].mean() < FIGURE_DETAIL:
+        return False
+    mask = figure.view(np.uint8)
+    outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).view(np.bool_)
     outline[[0, -1]] = False
     outline[:, [0, -1]] = False
-    if not outline.any() or figure.all():
+    if not outline.any() or look.gradient[outline].mean() < FIGURE_OUTLINE * look.gradient.mean():
         return False
-    detail = np.log(look.texture[..., 2] + 0.3)
-    edge = float(look.gradient[outline].mean()) / (float(look.gradient.mean()) + 1e-6)
-    return edge >= FIGURE_OUTLINE and float(detail[figure].mean() - detail[~figure].mean()) >= FIGURE_DETAIL
+    colours = look.lab * np.float32((LIGHTNESS, CHROMA, CHROMA))
+    around = cv2.dilate(mask, np.ones((25, 25), np.uint8)).view(np.bool_) & ground
+    apart = np.linalg.norm(colours[figure].mean(axis=0) - colours[around].mean(axis=0))
+    spread = np.sqrt(colours[figure].var(axis=0).sum())
+    return bool(apart >= FIGURE_COLOUR * (spread + 1))
 
 
 def _enlarge(region: BoolArray, height: int, width: int) -> BoolArray:

@@ -86,7 +86,7 @@ class AnswerCache:
                 answer = outcome.row.answer
                 known[outcome.row.question.description] = tuple(getattr(answer, column) for column in COLUMNS)
             elif keep_failed:
-                known.setdefault(outcome.name, (0, "", "", "", "", (REQUEST_FAILED,)))
+                known.setdefault(outcome.name, (0, "", "", "", "", REQUEST_FAILED))
         return known
 
     def _outcomes(self, folder: Path) -> Iterator[Outcome[Answered]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from .parsed import fold
-from .verbs import AUXILIARIES
-from .words import (
+from dataengine.noun_phrases.parsed import fold
+from dataengine.noun_phrases.verbs import AUXILIARIES
+from dataengine.noun_phrases.words import (
     ADJECTIVES,
     CONJUNCTIONS,
     DETERMINERS,

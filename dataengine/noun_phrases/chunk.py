@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .clauses import DEMONSTRATIVES, is_adverb, is_auxiliary, is_finite
-from .parsed import fold
-from .verbs import AUXILIARIES, NOUN_LIKE_PARTICIPLES, is_gerund, is_participle
-from .words import (
+from dataengine.noun_phrases.clauses import DEMONSTRATIVES, is_adverb, is_auxiliary, is_finite
+from dataengine.noun_phrases.parsed import fold
+from dataengine.noun_phrases.verbs import AUXILIARIES, NOUN_LIKE_PARTICIPLES, is_gerund, is_participle
+from dataengine.noun_phrases.words import (
     ADJECTIVE_ENDING_NOUNS,
     ADJECTIVE_ENDINGS,
     ADJECTIVES,
@@ -46,6 +46,7 @@ _DONE_AT = word_set(
 
 _SOMETIMES_NOUNS = ADJECTIVES - PLAIN_ADJECTIVES - NEVER_NOUNS
 JOINTS = CONJUNCTIONS | {","}
+_NO_NOUNS = DETERMINERS | CONJUNCTIONS | PRONOUNS | PLAIN_ADJECTIVES | NEVER_NOUNS
 
 
 @dataclass(frozen=True)
@@ -162,23 +163,20 @@ def _may_follow(lower: list[str], start: int, i: int, noun_seen: bool) -> bool:
 
 
 def _joins_adjectives(lower: list[str], start: int, i: int, noun_seen: bool) -> bool:
-    """Whether a comma or conjunction at `i` joins adjectives of one noun: "tall, green grass", "black and white cat"."""
-    before = lower[i - 1]
-    after = lower[i + 1] if i + 1 < len(lower) else ""
-    then = lower[i + 2] if i + 2 < len(lower) else ""
+    """Whether a comma or conjunction at `i` joins adjectives of one noun: "tall, green grass", "a red and blue cat"."""
+    before, after, then = lower[i - 1], *(*lower[i + 1 : i + 3], "", "")[:2]
     if not (is_adjective(before) or before == "," or is_gerund(before)) or (noun_seen and before in PLAIN_ADJECTIVES):
         return False
     if after in CONJUNCTIONS:
         return True
-    if lower[i] == "," or noun_seen:
-        goes_on = then == "," or then in CONJUNCTIONS or not ends_phrase(then)
-        adjectival = is_adjective(after) or is_adverb(after) or (not noun_seen and before not in _SOMETIMES_NOUNS)
-        return (
-            (adjectival or (lower[start] in ARTICLES and not noun_seen))
-            and goes_on
-            and (not ends_phrase(after) or is_adverb(after))
-        )
-    return (is_adjective(after) and not ends_phrase(then)) or (is_adverb(after) and is_adjective(then))
+    if is_adverb(after):
+        return not ends_phrase(then) or then in JOINTS
+    if ends_phrase(after) or (ends_phrase(then) and then not in JOINTS):
+        return False
+    if is_adjective(after):
+        return lower[i] == "," or noun_seen or not ends_phrase(then)
+    # Behind "a" and adjectives alone, an unknown word must be one more: "a plastic, pretend donut".
+    return lower[i] == "," and not noun_seen and (lower[start] in ARTICLES or before not in _SOMETIMES_NOUNS)
 
 
 def _ends_after_noun(lower: list[str], start: int, i: int, after: str) -> bool:
@@ -210,21 +208,14 @@ def _noun(lower: list[str], start: int, end: int) -> int | None:
     """Position of the chunk's noun: its last word that can be one, before any adjectives behind it."""
     for i in range(end - 1, start - 1, -1):
         word = lower[i]
-        if word == "," or word.isdigit() or not any(map(str.isalpha, word)):
+        after = lower[i + 1] if i + 1 < len(lower) else ""
+        if word in _NO_NOUNS or is_adverb(word) or word.endswith(("'s", "s'")):
             continue
-        if (
-            word in DETERMINERS
-            or word in CONJUNCTIONS
-            or word in PRONOUNS
-            or word.endswith(("'s", "s'"))
-            or len(word) < 2
-        ):
+        if len(word) < 2 or not any(map(str.isalpha, word)):
             continue
-        if word in PLAIN_ADJECTIVES or word in NEVER_NOUNS or is_adverb(word):
+        if is_participle(word) and not (word in NOUN_LIKE_PARTICIPLES and i > start) and after != "of":
             continue
-        if is_participle(word) and not (word in NOUN_LIKE_PARTICIPLES and i > start) and lower[i + 1 : i + 2] != ["of"]:
-            continue
-        if is_gerund(word) and i == start and lower[i + 1 : i + 2] not in (["is"], ["are"]):
+        if is_gerund(word) and i == start and after not in ("is", "are"):
             continue
         if word in PHOTO_NOUNS:
             return None

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from .parsed import fold
-from .verbs import AUXILIARIES, BARE, BE, HAVE, MODALS, NEEDS_OBJECT, NOUN_LIKE, PAST, THIRD_PERSON, is_gerund
-from .words import (
+from dataengine.noun_phrases.parsed import fold
+from dataengine.noun_phrases.verbs import (
+    AUXILIARIES,
+    BARE,
+    BE,
+    HAVE,
+    MODALS,
+    NEEDS_OBJECT,
+    NOUN_LIKE,
+    PAST,
+    THIRD_PERSON,
+    is_gerund,
+)
+from dataengine.noun_phrases.words import (
     ADVERBS,
     CONJUNCTIONS,
     DETERMINERS,
@@ -23,6 +34,7 @@ _NOT_FINITE_ALONE = word_set("be been am can might must will")
 _NOUNS_TOO = word_set("can might must will")
 _AFTER_MODAL = word_set("be have see not also")
 DEMONSTRATIVES = word_set("this that these those")
+_PLURAL_DETERMINERS = (NUMBERS - {"one"}) | word_set("several many these those various multiple few both")
 _POSSESSIVES = word_set("his her their its")
 
 
@@ -72,6 +84,8 @@ def is_finite(words: list[str], i: int) -> bool:
         return False
     if word not in NOUN_LIKE or not agrees:
         return agrees
+    if words[0] in _PLURAL_DETERMINERS and all(fold(inner) == inner for inner in words[1:i]):
+        return False  # "two market stands"
     return opens or (word not in NEEDS_OBJECT and (after in PREPOSITIONS or is_adverb(after)) and after != "of")
 
 

@@ -12,16 +12,18 @@ longest first, the first valid one is the answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from .chunk import Core, ends_phrase, read_core
-from .clauses import is_adverb, is_finite
-from .parsed import Parsed, fold
-from .predicate import front, with_predicate
-from .validation import faults
-from .verbs import BE, HAVE, SEEMING, is_gerund, is_participle
-from .words import (
+from dataengine.noun_phrases.caption_length import MAX_CAPTION_TOKENS, clip_tokens
+from dataengine.noun_phrases.chunk import Core, ends_phrase, read_core
+from dataengine.noun_phrases.clauses import is_adverb, is_finite
+from dataengine.noun_phrases.parsed import Parsed, fold
+from dataengine.noun_phrases.predicate import front, with_predicate
+from dataengine.noun_phrases.prompt import MAX_DESCRIPTION_CHARACTERS
+from dataengine.noun_phrases.validation import faults
+from dataengine.noun_phrases.verbs import BE, HAVE, SEEMING, is_gerund, is_participle
+from dataengine.noun_phrases.words import (
     ARTICLES,
     CONJUNCTIONS,
     DETERMINERS,
@@ -36,8 +38,6 @@ from .words import (
 
 REVISION = "1"
 
-# Descriptions are read up to this length; what follows says nothing about the region's subject.
-MAX_CHARACTERS = 1_000
 _MAX_SENTENCES = 8
 
 _QUOTES = re.compile(r"``|''|[\"“”«»]")
@@ -99,23 +99,26 @@ class Grammar:
             subject = " ".join(reading.lower[reading.core.subject : reading.core.end])
             for words in self._candidates(reading):
                 parsed = Parsed(" ".join(words).replace(" ,", ","), subject)
-                if not faults(parsed, description[:MAX_CHARACTERS]) and _subject(parsed.noun_phrase) == subject:
+                if not faults(parsed, description) and _subject(parsed.noun_phrase) == subject:
                     return parsed
         return None
 
-    def _candidates(self, reading: _Reading) -> list[list[str]]:
+    def _candidates(self, reading: _Reading) -> Iterator[list[str]]:
+        """Phrases to choose from, the fullest first."""
         core = reading.words[reading.core.start : reading.core.end]
-        shortest = reading.words[reading.core.subject : reading.core.end]
-        plain = [core, [w for w in core if not _is_garbled(w)], shortest]
         if self.strict:
-            return [_strict_core(reading), *plain[1:]]
-        full = with_predicate(reading.words, reading.lower, reading.core)
-        bare = with_predicate(reading.words, reading.lower, reading.core, predicate=False)
-        return [_fitted(words, len(core)) for words in (full, bare)] + plain
+            yield _strict_core(reading)
+        else:
+            for predicate in (True, False):
+                words = with_predicate(reading.words, reading.lower, reading.core, predicate)
+                yield from _cut_at_joints(words, len(core))
+        yield core
+        yield [word for word in core if not _is_garbled(word)]
+        yield reading.words[reading.core.subject : reading.core.end]
 
 
 def _sentences(description: str) -> list[list[str]]:
-    text = _QUOTES.sub(" ", description[:MAX_CHARACTERS].replace("’", "'"))
+    text = _QUOTES.sub(" ", description[:MAX_DESCRIPTION_CHARACTERS].replace("’", "'"))
     text = _POSSESSIVE.sub(r"\1", text)
     parts = (_plain_first(_without_repeats(_TOKEN.findall(part))) for part in _SENTENCE_END.split(text))
     return [part for part in parts if part][:_MAX_SENTENCES]
@@ -231,13 +234,18 @@ def _leading_place(lower: list[str], i: int) -> int:
     return 0
 
 
-def _fitted(words: list[str], core_length: int) -> list[str]:
-    """`words` without dangling ends, cut at the last joint before the 41st token; the core is never cut."""
+def _cut_at_joints(words: list[str], core_length: int) -> Iterator[list[str]]:
+    """`words` without dangling ends, cut at the last joint, at the one before, and so on; from 40 tokens down.
+
+    The core is never cut.
+    """
     words = _without_dangling(words)
-    while clip_tokens(" ".join(words)) > MAX_CAPTION_TOKENS and len(words) > core_length:
-        joints = [i for i in range(core_length, len(words)) if _is_joint(words[i].casefold())]
-        words = _without_dangling(words[: joints[-1]] if joints else words[:core_length])
-    return words
+    while len(words) > core_length:
+        if clip_tokens(" ".join(words)) <= MAX_CAPTION_TOKENS:
+            yield words
+        joint = next((i for i in range(len(words) - 1, core_length, -1) if _is_joint(words[i].casefold())), core_length)
+        words = _without_dangling(words[:joint])
+    yield words
 
 
 def _is_joint(word: str) -> bool:

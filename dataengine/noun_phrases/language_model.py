@@ -44,19 +44,19 @@ class ServerSettings(BaseModel):
         min_length=1, description="OpenAI-compatible servers of the same model, as in http://host:8000/v1"
     )
     model: str = Field(min_length=1, description="the model's name at the server")
-    revision: str = Field("", description="the revision of the model's weights that the server runs, for provenance")
-    api_key_env: str = Field("", description="name of the environment variable that holds the key; never the key")
-    requests_in_flight: int = Field(64, ge=1, le=4096, description="requests under way at once, over all servers")
-    timeout_s: float = Field(60, gt=0, description="time for a request, from connecting to its last byte, in seconds")
-    tries: int = Field(6, ge=1, description="how often a request is sent before it has failed")
-    backoff_s: float = Field(0.5, gt=0, description="bound of the first wait before trying again; doubles up to 20 s")
-    give_up_s: float = Field(30, gt=0, description="seconds without any server reachable after which the stage stops")
-    failures_in_a_row: int = Field(20, ge=1, description="failures without an answer between that stop the stage")
-    max_tokens: int = Field(128, ge=16, description="longest reply, in tokens")
-    temperature: float = Field(0, ge=0, le=2, description="sampling temperature of the first rounds; 0 is greedy")
-    sampled_from_round: int = Field(3, ge=1, description="first round that is sampled at retry_temperature")
+    revision: str = Field(default="", description="revision of the model's weights, for provenance")
+    api_key_env: str = Field(default="", description="environment variable that holds the key; never the key")
+    requests_in_flight: int = Field(default=64, ge=1, le=4096, description="requests under way at once, in all")
+    timeout_s: float = Field(default=60, gt=0, description="seconds for a request, connecting included")
+    tries: int = Field(default=6, ge=1, description="how often a request is sent before it has failed")
+    backoff_s: float = Field(default=0.5, gt=0, description="bound of the first wait before a new try; doubles to 20 s")
+    give_up_s: float = Field(default=30, gt=0, description="seconds without any server that stop the stage")
+    failures_in_a_row: int = Field(default=20, ge=1, description="failed requests in a row that stop the stage")
+    max_tokens: int = Field(default=128, ge=16, description="longest reply, in tokens")
+    temperature: float = Field(default=0, ge=0, le=2, description="of the first rounds' sampling; 0 is greedy")
+    sampled_from_round: int = Field(default=3, ge=1, description="first round that is sampled at retry_temperature")
     retry_temperature: float = Field(
-        0.7, ge=0, le=2, description="temperature of the later rounds, so that an answer can differ from the one before"
+        default=0.7, ge=0, le=2, description="of the later rounds, so that an answer can differ from the one before"
     )
 
     @field_validator("urls")
@@ -119,6 +119,7 @@ class LanguageModel:
         self._key = os.environ.get(settings.api_key_env, "") if settings.api_key_env else ""
         if settings.api_key_env and not self._key:
             raise ValueError(f"the environment variable {settings.api_key_env}, named by api_key_env, is not set")
+        self._certificates = httpx.create_ssl_context()
         self._failed_in_a_row = 0
 
     def ask(self, requests: Sequence[ChatRequest]) -> list[str | Failed]:
@@ -131,26 +132,34 @@ class LanguageModel:
         replies: list[str | Failed] = [Failed("not asked")] * len(requests)
         waiting = iter(enumerate(requests))
 
-        async def work(client: httpx.AsyncClient) -> None:
-            for place, request in waiting:  # shared: each worker takes the next one
-                replies[place] = await self._reply(client, servers, request)
+        async def work() -> None:
+            # A client each: one client's pool goes through all its connections at every request.
+            async with self._client() as client:
+                for place, request in waiting:  # shared: each worker takes the next one
+                    replies[place] = await self._reply(client, servers, request)
 
+        workers = [asyncio.create_task(work()) for _ in range(min(settings.requests_in_flight, len(requests)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return replies
+
+    def _client(self) -> httpx.AsyncClient:
         headers = {"Accept-Encoding": "identity"}  # a compressed reply could be of any size
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        timeout = httpx.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s / 2), pool=None)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=settings.requests_in_flight)
-        async with httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, follow_redirects=False) as client:
-            workers = [
-                asyncio.create_task(work(client)) for _ in range(min(settings.requests_in_flight, len(requests)))
-            ]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-        return replies
+        timeout_s = self._settings.timeout_s
+        return httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s / 2)),
+            # Idle connections are closed here before a server closes them (after 5 s, usually) under a request.
+            limits=httpx.Limits(keepalive_expiry=3),
+            follow_redirects=False,
+            verify=self._certificates,
+        )
 
     async def _reply(self, client: httpx.AsyncClient, servers: Sequence[_Server], request: ChatRequest) -> str | Failed:
         settings = self._settings

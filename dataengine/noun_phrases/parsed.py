@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .words import IRREGULAR_PLURALS, S_INVARIANT, word_set
+from dataengine.noun_phrases.words import IRREGULAR_PLURALS, S_INVARIANT, word_set
 
 
 @dataclass(frozen=True)

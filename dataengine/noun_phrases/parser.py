@@ -50,10 +50,10 @@ class ParserSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["grammar", "server"] = Field(
-        "grammar", description="the embedded grammar, or a language model's server"
+        default="grammar", description="the embedded grammar, or a language model's server"
     )
-    strict: bool = Field(False, description="the grammar's stricter rules, for the retry rounds")
-    server: ServerSettings | None = Field(None, description="the language model; for kind server")
+    strict: bool = Field(default=False, description="the grammar's stricter rules, for the retry rounds")
+    server: ServerSettings | None = Field(default=None, description="the language model; for kind server")
 
     @model_validator(mode="after")
     def _consistent(self) -> ParserSettings:
@@ -102,9 +102,9 @@ class Parse:
 def judged(question: Question, parsed: Parsed | str, model: str, revision: str) -> Answered:
     """An answer with its faults. parsed: as from `validation.read_answer`, a text being the name of a fault."""
     if isinstance(parsed, str):
-        answer = Answer(model, revision, question.round, "", "", (parsed,))
+        answer = Answer(model, revision, question.round, "", "", parsed)
     else:
-        faults = validation.faults(parsed, question.description)
+        faults = " ".join(validation.faults(parsed, question.description))
         answer = Answer(model, revision, question.round, parsed.noun_phrase, parsed.subject, faults)
     return Answered(question, answer)
 

@@ -6,10 +6,19 @@
 
 from __future__ import annotations
 
-from .chunk import Core, ends_phrase, is_adjective
-from .clauses import is_adverb, is_finite
-from .verbs import BE, FINITE, HAVE, MODALS, SEEMING, is_gerund, is_participle, present_participle
-from .words import (
+from dataengine.noun_phrases.chunk import Core, ends_phrase, is_adjective
+from dataengine.noun_phrases.clauses import is_adverb, is_finite
+from dataengine.noun_phrases.verbs import (
+    BE,
+    FINITE,
+    HAVE,
+    MODALS,
+    SEEMING,
+    is_gerund,
+    is_participle,
+    present_participle,
+)
+from dataengine.noun_phrases.words import (
     CONJUNCTIONS,
     DETERMINERS,
     OPENERS,
@@ -59,7 +68,10 @@ def _with_adjectives(words: list[str], lower: list[str], core: Core, adjectives:
     for i in range(core.start, core.end - 1):
         if lower[i] in DETERMINERS or lower[i].endswith(("'s", "s'")) or lower[i] == "of":
             at = i + 1
-    return words[core.start : at] + adjectives + words[at : core.end]
+    before = words[core.start : at]
+    if adjectives and before and before[-1].casefold() in ("a", "an"):
+        before[-1] = "an" if adjectives[0][0] in "aeiouAEIOU" else "a"
+    return before + adjectives + words[at : core.end]
 
 
 def _clause_end(lower: list[str], start: int) -> int:
@@ -176,7 +188,8 @@ def _adjectives(words: list[str], lower: list[str], start: int, end: int) -> tup
     behind = words[stop:end] if stop < end and lower[stop] == "with" else []
     if any(not (is_adjective(w) or is_adverb(w) or w in CONJUNCTIONS or w == ",") for w in lower[start:stop]):
         # Bare nouns: a material ("the wall is brick") goes in front, anything longer is left out.
-        return (words[start:stop], behind) if stop - start <= 2 else ([], behind)
+        short = stop - start <= 2 or (stop - start == 3 and lower[start + 1] in CONJUNCTIONS)
+        return (words[start:stop], behind) if short else ([], behind)
     if is_adverb(lower[stop - 1]):
         return [], words[start:stop] + behind
     return words[start:stop], behind

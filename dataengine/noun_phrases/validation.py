@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
+from difflib import get_close_matches
 
-from .caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from .clauses import has_finite_verb
-from .parsed import Parsed, fold
-from .verbs import AUXILIARIES, PAST
-from .words import (
+from dataengine.noun_phrases.caption_length import MAX_CAPTION_TOKENS, clip_tokens
+from dataengine.noun_phrases.clauses import has_finite_verb
+from dataengine.noun_phrases.parsed import Parsed, fold
+from dataengine.noun_phrases.prompt import EXAMPLES, MAX_DESCRIPTION_CHARACTERS
+from dataengine.noun_phrases.verbs import AUXILIARIES, PAST
+from dataengine.noun_phrases.words import (
     ADVERBS,
     CONJUNCTIONS,
     DETERMINERS,
@@ -46,8 +49,15 @@ MAX_SUBJECT_WORDS = 4
 # Longer texts are too long whatever their tokens; the other faults are looked for in this much of them.
 MAX_PHRASE_CHARACTERS = 1_000
 
-# The examples of the paper's prompt: a model may parrot them instead of reading the description.
-PROMPT_EXAMPLES = ("the blue sky", "the cow standing on the field", "a large field of grass")
+# A model may parrot the prompt's examples instead of reading the description.
+_PROMPT_EXAMPLES = frozenset(noun_phrase.casefold() for _, noun_phrase, _ in EXAMPLES)
+
+_SMALL_WORDS = DETERMINERS | PREPOSITIONS | CONJUNCTIONS
+_NO_NOUNS = (
+    _SMALL_WORDS | PRONOUNS | SUBORDINATORS | ADVERBS | PLAIN_ADJECTIVES | PAST | PHOTO_NOUNS | (AUXILIARIES - {"can"})
+)
+# Similarity from which two spellings are one word: a model may mend "windshiled", not turn "house" into "horse".
+_SAME_WORD = 0.85
 
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _LEAKS = re.compile(
@@ -59,6 +69,8 @@ _LEAKS = re.compile(
 )
 _MARKUP = re.compile(r"https?://|www\.|</?[a-z][^<>]{0,40}>|\*\*|\\[nrtu]|[{}\[\]|<>=#*~^`\\_]|\]\(", re.IGNORECASE)
 _SEVERAL = re.compile(r"[\n\r]|[.!?;:](?=\s)|[!?;]")
+# Unicode categories: control, format, private use, surrogate.
+_CONTROL = frozenset(("Cc", "Cf", "Co", "Cs"))
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -91,14 +103,15 @@ def _pairs(pairs: list[tuple[str, object]]) -> tuple[tuple[str, object], ...]:
 def faults(parsed: Parsed, description: str) -> tuple[str, ...]:
     """The names of everything wrong with `parsed` as an answer to `description`, in the order of FAULTS.
 
-    Empty when the answer is valid. No length of either text makes it slow: what lies beyond the first 1,000
-    characters of a noun phrase is only found too long.
+    Empty when the answer is valid. No length of any text makes it slow: of a noun phrase the first 1,000 characters
+    are looked at (and a longer one is too long), of a description the first 1,000, as the grammar and the prompt do.
     """
     phrase, subject = parsed.noun_phrase, parsed.subject
     if not (_LETTER.search(phrase[:MAX_PHRASE_CHARACTERS]) and _LETTER.search(subject[:MAX_PHRASE_CHARACTERS])):
         return ("empty",)
     too_long = len(phrase) > MAX_PHRASE_CHARACTERS or len(subject) > MAX_PHRASE_CHARACTERS
     phrase, subject = phrase[:MAX_PHRASE_CHARACTERS], subject[:MAX_PHRASE_CHARACTERS]
+    description = description[:MAX_DESCRIPTION_CHARACTERS]
     words = _words(phrase)
     subject_words = _words(subject)
     too_long = too_long or clip_tokens(phrase) > MAX_CAPTION_TOKENS or len(subject_words) > MAX_SUBJECT_WORDS
@@ -120,9 +133,8 @@ def _words(text: str) -> list[str]:
 
 
 def _is_not_text(text: str) -> bool:
-    if _MARKUP.search(text) or any(
-        unicodedata.category(sign) in ("Cc", "Cf", "Co", "Cs") for sign in text if sign not in "\n\r"
-    ):
+    categories = (unicodedata.category(sign) for sign in text if sign not in "\n\r")
+    if _MARKUP.search(text) or not _CONTROL.isdisjoint(categories):
         return True
     signs = [sign for sign in text if not sign.isspace()]
     return 2 * sum(sign.isalpha() for sign in signs) < len(signs)
@@ -131,11 +143,10 @@ def _is_not_text(text: str) -> bool:
 def _is_leak(phrase: str, description: str) -> bool:
     if _LEAKS.search(phrase):
         return True
-    said = set(map(fold, _words(description[:100_000])))
-    folded = phrase.casefold().strip(" .")
-    return (
-        folded in PROMPT_EXAMPLES and not {fold(word) for word in _words(folded)} - DETERMINERS - PREPOSITIONS <= said
-    )
+    if phrase.casefold().strip(" .") not in _PROMPT_EXAMPLES:
+        return False
+    telling = {fold(word) for word in _words(phrase) if word not in DETERMINERS and word not in PREPOSITIONS}
+    return not telling <= {fold(word) for word in _words(description)}
 
 
 def _contains(words: list[str], part: list[str]) -> bool:
@@ -147,17 +158,7 @@ def _is_noun(subject: list[str], phrase: list[str]) -> bool:
     if not subject:
         return False
     head = subject[-1]
-    if (
-        head in PRONOUNS
-        or head in DETERMINERS
-        or (head in AUXILIARIES and head != "can")
-        or head in CONJUNCTIONS
-        or head in SUBORDINATORS
-    ):
-        return False
-    if head in PREPOSITIONS or head in ADVERBS or head in PLAIN_ADJECTIVES or head in PAST or head.isdigit():
-        return False
-    if fold(head) in PHOTO_NOUNS:
+    if head in _NO_NOUNS or fold(head) in _NO_NOUNS or head.isdigit():
         return False
     if head not in PICTURE_NOUNS or head not in phrase:
         return True
@@ -165,7 +166,7 @@ def _is_noun(subject: list[str], phrase: list[str]) -> bool:
     at = phrase.index(head)
     after = phrase[at + 1] if at + 1 < len(phrase) else ""
     before = [word for word in phrase[:at] if word not in DETERMINERS]
-    return after not in ("of", "showing", "depicting") and (after != "" or bool(set(before) - _OF_A_PHOTO))
+    return after not in ("of", "showing", "depicting", "taken") and (after != "" or bool(set(before) - _OF_A_PHOTO))
 
 
 # What is said of a photo as a whole.
@@ -178,16 +179,16 @@ def _repeats(words: list[str]) -> bool:
         for i in range(len(words) - 2 * size + 1):
             if words[i : i + size] == words[i + size : i + 2 * size]:
                 return True
-    common = DETERMINERS | PREPOSITIONS | CONJUNCTIONS
-    telling = [word for word in words if word not in common]
-    return any(telling.count(word) > 3 for word in set(telling))
+    said = Counter(word for word in words if word not in _SMALL_WORDS)
+    return any(count > 3 for count in said.values())
 
 
 def _is_faithful(subject: list[str], description: str) -> bool:
-    said = {fold(word) for word in _words(description[:100_000])}
-    joined = description[:100_000].casefold().replace(" ", "").replace("-", "")
-    return bool(subject) and (
-        fold(subject[-1]) in said
-        or any(fold(part) == fold(subject[-1]) for word in said if "-" in word for part in word.split("-"))
-        or (len(subject) > 1 and fold("".join(subject)) in joined)
-    )
+    """Whether the description holds the subject's last word, in any number, spelling it nearly so, or in parts."""
+    if not subject:
+        return False
+    head = fold(subject[-1])
+    said = {fold(part) for word in _words(description) for part in (word, *word.split("-"))}
+    if head in said or get_close_matches(head, said, n=1, cutoff=_SAME_WORD):
+        return True
+    return len(subject) > 1 and fold("".join(subject)) in said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .words import ED_NOT_PARTICIPLES, ING_NOUNS, word_set
+from dataengine.noun_phrases.words import ED_NOT_PARTICIPLES, ING_NOUNS, word_set
 
 BE = word_set("is are was were am be been isn't aren't wasn't weren't")
 HAVE = word_set("has have had hasn't haven't")

@@ -46,6 +46,9 @@ def list_coco(source: SourceSettings) -> Iterator[SourcePhoto]:
             label = categories.get(_key(entry.get("category_id")), "")
             annotations[_key(entry.get("image_id"))].append(Annotation(_mask(entry.get("segmentation")), label))
     for record, photo in _photos(source, content, excluded_folder=""):
+        if "annotations" not in content:  # a list of photos alone: it says nothing of masks
+            yield photo
+            continue
         yield replace(photo, annotations=tuple(annotations.pop(_key(record.get("id")), ())))
 
 

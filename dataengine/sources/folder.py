@@ -8,8 +8,6 @@ import os
 import stat
 from collections.abc import Iterator
 
-import fsspec
-
 from dataengine.photo_file import MAGIC_BYTES, format_of
 from dataengine.row import SourcePhoto
 from dataengine.sources import places
@@ -96,13 +94,15 @@ def _cause(error: OSError) -> str:
 
 
 def _remote(root: str) -> Iterator[tuple[str, str, str]]:
-    files, _ = places.file_system(root)
     for name in places.remote_files(root):
         uri = places.join(root, name)
         ending = os.path.splitext(name)[1]
-        if ending.lower() in places.PHOTO_ENDINGS or (not ending and _is_photo(files, uri)):
+        if ending.lower() in places.PHOTO_ENDINGS or (not ending and _is_photo(uri)):
             yield name, uri, ""
 
 
-def _is_photo(files: fsspec.AbstractFileSystem, uri: str) -> bool:
-    return bool(format_of(files.cat_file(places.file_system(uri)[1], start=0, end=MAGIC_BYTES)))
+def _is_photo(uri: str) -> bool:
+    files, path = places.file_system(uri)
+    head = files.cat_file(path, start=0, end=MAGIC_BYTES)
+    assert isinstance(head, bytes)
+    return bool(format_of(head))

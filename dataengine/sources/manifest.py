@@ -6,7 +6,6 @@ for naming photos wherever they lie is what a manifest is for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import fsspec
@@ -44,9 +43,7 @@ def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
                         place, problem = f"{path}#row {row}", fault.reason
                     yield SourcePhoto(
                         place,
-                        name
-                        or (uri.rpartition("/")[2] if uri.startswith("/") or "://" in uri else uri)
-                        or f"row {row}",
+                        name or _name(uri, row),
                         title,
                         licence or source.licence,
                         url,
@@ -60,15 +57,20 @@ def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
 
 
 def _place(folder: str, uri: str) -> str:
-    if uri.startswith("/") or "://" in uri:
-        if "\0" in uri:
-            raise UnusablePhoto(places.OUTSIDE, uri)
-        return uri
     if not uri:
         raise UnusablePhoto("row without a URI")
-    if "." not in uri[:2] and "/." not in uri and "::" not in uri and "\\" not in uri[:1] and "\0" not in uri:
-        return f"{folder}/{uri}"  # the plain case, for manifests are long
+    if _is_absolute(uri) and "\0" not in uri:
+        return uri
     return places.inside(folder, uri)
+
+
+def _name(uri: str, row: int) -> str:
+    """The name of a photo that has none in the manifest: its path within the manifest's folder, or its last part."""
+    return (uri.rpartition("/")[2] if _is_absolute(uri) else uri) or f"row {row}"
+
+
+def _is_absolute(uri: str) -> bool:
+    return uri.startswith("/") or "://" in uri
 
 
 def _batches(path: str, file: object) -> Iterator[pa.RecordBatch]:

@@ -126,9 +126,7 @@ def read_json(place: str) -> Any:
         try:
             return json.load(file)  # pyright: ignore[reportArgumentType]
         except (ValueError, RecursionError) as error:
-            reason = (
-                str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text or nested too deep"
-            )
+            reason = str(error) if isinstance(error, json.JSONDecodeError) else "not UTF-8 text, or nested too deep"
             raise ValueError(f"{place} is not valid JSON: {reason}") from None
 
 

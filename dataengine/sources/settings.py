@@ -22,9 +22,7 @@ class SourceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: SourceKind = Field(description="The layout: " + ", ".join(KINDS) + ".")
-    path: str = Field(
-        description="The folder, annotation file or manifest: a local path or any fsspec URI.", min_length=1
-    )
+    path: str = Field(description="The folder, annotation file or manifest: a path or any fsspec URI.", min_length=1)
     images: str = Field(
         "", description="Folder of the photos (coco, panoptic, matte), where it is not found beside the annotations."
     )
@@ -34,9 +32,7 @@ class SourceSettings(BaseModel):
     label: str = Field("main subject", description="What a matte shows (matte; manifest rows without a label).")
     licence: str = Field("", description="The licence of the photos for which the source states none.")
     name: str = Field("", description="The source's name in records and statistics; by default the path's last part.")
-    exclude: bool = Field(
-        False, description="Test photos: they and their near-duplicates are left out of the data set."
-    )
+    exclude: bool = Field(False, description="Test photos: they and their near-duplicates are left out.")
 
     @property
     def title(self) -> str:

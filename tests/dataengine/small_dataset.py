@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from PIL import Image
 
-from dataengine.photo_file import encode
 from shards.files import replacing
 from shards.index import INDEX_SCHEMA, Dataset
 from shards.rle import Mask
@@ -51,15 +53,19 @@ def write_dataset(
     folder: Path,
     samples: Sequence[tuple[AnnotatedPhoto, NDArray[np.uint8]]],
     configuration: dict[str, Any] | None = None,
+    formats: Sequence[str] = ("png",),
 ) -> Dataset:
-    """Writes the samples as one shard of PNG photos, with its index and dataset.json."""
+    """Writes the samples as one shard with its index and dataset.json; the photos take turns in the (lossless)
+    formats."""
     folder.mkdir(parents=True, exist_ok=True)
     entries, tables = [], []
     if samples:
         with replacing(folder / shard_name(0)) as file:
             writer = ShardWriter(shard_name(0), file)
-            for sample, rgb in samples:
-                writer.add(sample, encode(rgb), "png")
+            for (sample, rgb), kind in zip(samples, cycle(formats), strict=False):
+                encoded = io.BytesIO()
+                Image.fromarray(rgb).save(encoded, kind, lossless=True)
+                writer.add(sample, encoded.getvalue(), kind)
             entries.append(writer.close())
         tables.append(pa.Table.from_pylist(writer.rows, schema=INDEX_SCHEMA))
     finish_dataset(folder, "small", entries, tables, configuration or {})

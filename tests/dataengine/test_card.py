@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from small_dataset import photo_of, region_of, write_dataset
 
 from dataengine import statistics
 from dataengine.card import hub_licence, write_card
 from shards.index import INDEX_SCHEMA, Dataset
-from shards.sample import AnnotatedPhoto
+from shards.sample import AnnotatedPhoto, Answer, from_json
+from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 
 EMBEDDED = {
     "quality_gate": {"scorer": "musiq"},
@@ -49,7 +51,7 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path) -> None:
 
 def test_the_readme_tells_fields_loading_licences_and_figures(tmp_path: Path) -> None:
     readme, _ = write(dataset_of(tmp_path / "set", {}))
-    for words in ("wds.WebDataset(", 'load_dataset("webdataset"', "ray.data.read_webdataset(", "photo.perceptual_hash"):
+    for words in ("wds.WebDataset(", "load_dataset(", "ray.data.read_webdataset(", "photo.perceptual_hash"):
         assert words in readme
     assert "| CC-BY-4.0 | 2 | 66.7% |" in readme and "| not stated | 1 | 33.3% |" in readme
     assert "a \\| b" in readme  # a source's name cannot break the table
@@ -81,7 +83,26 @@ def test_limits_are_told_of_the_embedded_annotators_that_were_used_and_no_others
     nested, _ = write(dataset_of(tmp_path / "nested", {"settings": EMBEDDED}))
     assert nested == readme
     plain, _ = write(dataset_of(tmp_path / "plain", {"preset": "embedded", "masks": {"segmenter": "annotated"}}))
-    assert "segmenter" not in plain and "grammar" not in plain
+    assert "embedded segmenter" not in plain and "grammar" not in plain
+
+
+def test_hugging_face_datasets_reads_the_folder_by_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    samples = []
+    for seed in range(8):  # what a guess from the first five photos would get wrong comes last
+        photo, rgb = photo_of(seed, 40, 30, quality=None if seed < 7 else 61.5)
+        region = region_of(photo, 0, 0, 9, 9, "a cat", "cat")
+        if seed == 7:
+            answers = (Answer("grammar", "1", 1, "a cat", "cat", ("parroting",)),)
+            region = replace(region, pieces=(replace(region.pieces[0], answers=answers),))
+        samples.append((AnnotatedPhoto(photo, (region,)), rgb))
+    write(write_dataset(tmp_path / "set", samples, formats=("png", "webp")))
+    loaded = datasets.load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [row["__key__"] for row in loaded] == [sample.photo.key for sample, _ in samples]
+    for row, (sample, rgb) in zip(loaded, samples, strict=True):
+        assert np.array_equal(np.asarray(row["png"] or row["webp"]), rgb)
+        assert from_json(json.dumps(row["json"]).encode()) == sample
 
 
 def test_croissant_lists_every_shard_with_its_digest(tmp_path: Path) -> None:

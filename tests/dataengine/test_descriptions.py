@@ -247,7 +247,19 @@ def row_of(path: Path, *pieces: Piece) -> Row:
     Image.fromarray(np.full((30, 40, 3), 120, np.uint8)).save(data, "png")
     path.write_bytes(data.getvalue())
     sha256 = hashlib.sha256(data.getvalue()).hexdigest()
-    photo = Photo(sha256[:20], sha256, "a.png", "test", "", "", 40, 30, len(data.getvalue()), "0" * 16)
+    photo = Photo(
+        key=sha256[:20],
+        sha256=sha256,
+        name="a.png",
+        source="test",
+        licence="",
+        url="",
+        width=40,
+        height=30,
+        bytes=len(data.getvalue()),
+        format="png",
+        perceptual_hash="0" * 16,
+    )
     return Row(SourcePhoto(str(path), "a.png", "test"), photo, pieces)
 
 
@@ -268,6 +280,7 @@ def test_the_stage_keeps_the_sources_words_and_describes_the_rest(tmp_path: Path
         assert piece.subject == "grey area"
         assert piece.noun_phrase == piece.description
         assert piece.describer.startswith("embedded")
+        assert [(answer.round, answer.noun_phrase) for answer in piece.answers] == [(0, piece.noun_phrase)]
     assert bare.noun_phrase != nameless.noun_phrase
     assert row.counts == {}
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from small_dataset import photo_of, region_of, write_dataset
 
 from dataengine import drawing
 from pipelines.show import show
 from shards.sample import AnnotatedPhoto
+from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 
 
 def far_apart(colours: list[tuple[int, int, int]]) -> float:

@@ -11,13 +11,13 @@ import time
 from typing import Any
 
 import pytest
-from faulty_server import CONTENT, TRANSPORT, FaultyServer, seeded
 from pydantic import ValidationError
 
 from dataengine.noun_phrases import prompt
 from dataengine.noun_phrases.language_model import ServerSettings, _seconds
 from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity, sampling_seed
 from dataengine.row import Failed, StopStage
+from tests.dataengine.faulty_server import CONTENT, TRANSPORT, FaultyServer, seeded
 
 THINGS = ("dog", "house", "tree", "car", "bridge", "horse", "tower", "boat", "lamp", "table")
 COLOURS = ("red", "blue", "green", "white", "black", "brown")
@@ -76,13 +76,13 @@ def test_every_description_ends_with_an_answer_or_a_reason() -> None:
             assert outcome.question == question
             words = question.description.split()
             if served[-1] == "ok":
-                assert outcome.answer.faults == ()
+                assert outcome.answer.faults == ""
                 assert (outcome.answer.noun_phrase, outcome.answer.subject) == (f"the {words[-1]} {words[1]}", words[1])
             else:
                 assert served[-1] in CONTENT
                 assert outcome.answer.faults
     found = {
-        server.served[outcome.question.description][-1]: outcome.answer.faults
+        server.served[outcome.question.description][-1]: outcome.answer.faults.split()
         for outcome in outcomes
         if isinstance(outcome, Answered)
     }
@@ -278,8 +278,8 @@ def test_the_grammar_answers_the_same_questions() -> None:
     good, none = Parse(ParserSettings())([Question("the sky is blue", 1), Question("...", 2)])
     assert isinstance(good, Answered)
     assert isinstance(none, Answered)
-    assert (good.answer.noun_phrase, good.answer.subject, good.answer.faults) == ("the blue sky", "sky", ())
-    assert none.answer.faults == ("empty",)
+    assert (good.answer.noun_phrase, good.answer.subject, good.answer.faults) == ("the blue sky", "sky", "")
+    assert none.answer.faults == "empty"
     assert none.answer.round == 2
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_dataset import photo_of, region_of, write_dataset
 
 from dataengine import report, statistics
 from dataengine.row import StageSummary
 from shards.index import Dataset
 from shards.sample import AnnotatedPhoto
+from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 
 ATTACK = '<script>alert("x")</script>'
 SUMMARIES = [

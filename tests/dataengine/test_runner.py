@@ -84,13 +84,17 @@ def test_a_worker_that_hangs_counts_as_dead(tmp_path: Path) -> None:
     assert outcomes[1].reason == "worker stalled"
 
 
-@pytest.mark.parametrize(("workers", "deadly"), [(1, False), (2, False), (2, True)])
-def test_the_same_bytes_with_one_worker_or_two_or_dying_ones(tmp_path: Path, workers: int, deadly: bool) -> None:
-    planned = tasks(tmp_path, [["ok", "die once", "drop", "raise"], ["ok"] * 5, ["drop"]])
-    if not deadly:
-        (tmp_path / "mark-1").touch()
-    files = run_stage(spec(tmp_path, workers=workers), planned, 100, lambda summary: None)
-    assert [file.content for file in files] == ["CONTENTS"]
+def test_the_same_bytes_with_one_worker_or_two_or_dying_ones(tmp_path: Path) -> None:
+    contents = []
+    for name, workers, deadly in (("one", 1, False), ("two", 2, False), ("dying", 2, True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        if not deadly:
+            (folder / "mark-1").touch()
+        planned = tasks(folder, [["ok", "die once", "drop", "raise"], ["ok"] * 5, ["drop"]])
+        files = run_stage(spec(folder, workers=workers), planned, 100, lambda summary: None)
+        contents.append([file.content for file in files])
+    assert contents[0] == contents[1] == contents[2]
 
 
 def test_stop_ends_the_stage_with_its_sentence_and_keeps_what_was_done(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from small_dataset import photo_of, region_of, write_dataset
 
 from dataengine import statistics
 from dataengine.published import PUBLISHED
 from pipelines.stats import stats as stats_command
 from shards.index import INDEX_SCHEMA, Dataset
 from shards.sample import AnnotatedPhoto
+from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 
 
 @pytest.fixture

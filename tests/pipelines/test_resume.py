@@ -1,0 +1,101 @@
+"""A build killed at random moments, then run again, gives the bytes of one that was left in peace."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+KILLS = 5
+
+
+def make_photos(folder: Path, count: int) -> None:
+    """Photos with coloured rectangles on a textured ground, JPEG and PNG in turn; one is a copy, one is broken."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        pixels = rng.integers(60, 120, (96, 128, 3)).astype(np.uint8)
+        for _ in range(3):
+            y, x = rng.integers(0, 60), rng.integers(0, 80)
+            pixels[y : y + 36, x : x + 48] = rng.integers(0, 255, 3)
+        path = folder / f"photo {number:03d}.{'png' if number % 2 else 'jpg'}"
+        Image.fromarray(pixels).save(path, quality=95)
+    (folder / "copy.png").write_bytes((folder / "photo 001.png").read_bytes())
+    (folder / "broken.jpg").write_bytes((folder / "photo 000.jpg").read_bytes()[:500])
+
+
+def command(photos: Path, out: Path, cpus: int) -> list[str]:
+    small = ["photos_per_part=4", "shards.photos_per_shard=5", "quality_gate.short_side=64", "quality_gate.score=0"]
+    settings = [word for setting in (*small, f"run.cpus={cpus}") for word in ("--set", setting)]
+    return [sys.executable, "-m", "pipelines.cli", "build", str(photos), "--out", str(out), *settings]
+
+
+def hashes(dataset: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(dataset.iterdir())}
+
+
+def build(photos: Path, out: Path, cpus: int) -> None:
+    ended = subprocess.run(command(photos, out, cpus), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def kill_at_random(photos: Path, out: Path, rng: random.Random, longest_s: float) -> str:
+    """Starts a build and, after a while, kills its driver, a worker, or both. Returns which."""
+    victim = rng.choice(["driver", "worker", "both"])
+    process = subprocess.Popen(
+        command(photos, out, 2), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + rng.uniform(1, longest_s)
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    if victim in ("worker", "both"):
+        for pid in workers(process.pid):
+            kill(pid)
+    if victim in ("driver", "both"):
+        kill(process.pid)
+    process.wait(timeout=240)
+    return victim
+
+
+def workers(driver: int) -> list[int]:
+    """The actors of the Ray cluster that a driver started: processes of its session named as Ray names them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.getsid(int(entry.name)) == driver:
+                line = (entry / "cmdline").read_bytes()
+                if line.startswith(b"ray::Worker"):
+                    found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found through /proc")
+def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    make_photos(photos, 22)
+    build(photos, tmp_path / "peace", cpus=1)
+    expected = hashes(tmp_path / "peace/dataset")
+    assert {"dataset.json", "index.parquet", "jpg-000000.tar", "png-000000.tar"} <= set(expected)
+    rng = random.Random(7)
+    victims = [kill_at_random(photos, tmp_path / "killed", rng, longest_s=16) for _ in range(KILLS)]
+    build(photos, tmp_path / "killed", cpus=2)
+    assert hashes(tmp_path / "killed/dataset") == expected, victims

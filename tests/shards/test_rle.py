@@ -1,0 +1,98 @@
+"""Masks: exact round trips, and no run-length code that reaches outside its mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from pycocotools import mask as coco
+
+from shards.rle import Mask, polygons, run_lengths, uncompressed, union
+
+masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
+
+
+@given(masks)
+def test_round_trip(array: np.ndarray) -> None:
+    mask = Mask.from_array(array)
+    assert np.array_equal(mask.array(), array)
+    assert mask.area() == array.sum()
+
+
+@given(masks)
+def test_run_lengths_agree_with_coco(array: np.ndarray) -> None:
+    mask = Mask.from_array(array)
+    flat = array.ravel(order="F")
+    runs = run_lengths(mask.counts)
+    assert runs.sum() == flat.size
+    values = np.arange(runs.size) % 2 == 1
+    assert np.array_equal(np.repeat(values, runs), flat)
+    assert uncompressed(runs.tolist(), *array.shape) == mask
+
+
+@given(masks)
+def test_box_is_the_smallest(array: np.ndarray) -> None:
+    x, y, w, h = Mask.from_array(array).box()
+    if not array.any():
+        assert (w, h) == (0, 0)
+        return
+    rows, columns = np.flatnonzero(array.any(1)), np.flatnonzero(array.any(0))
+    assert (x, y, x + w, y + h) == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+
+
+def test_a_mask_of_eight_megapixels_survives() -> None:
+    array = np.zeros((2500, 3500), np.bool_)
+    array[1000:2400, 2:3400] = True
+    array[1500:1600, 100:200] = False
+    assert np.array_equal(Mask.from_array(array).array(), array)
+
+
+@given(st.text(max_size=30), st.integers(1, 20), st.integers(1, 20))
+def test_no_text_reaches_the_decoder_unchecked(counts: str, height: int, width: int) -> None:
+    mask = Mask(height, width, counts)
+    try:
+        array = mask.array()
+    except ValueError:
+        return
+    assert array.shape == (height, width)
+    assert np.array_equal(Mask.from_array(array).array(), array)
+
+
+@pytest.mark.parametrize(
+    ("counts", "complaint"),
+    [
+        ("", "cover 0 of 12"),
+        ("\x01", "not COCO"),
+        ("é", "not ASCII"),
+        ("PPPPPPPPPPPPPPPPPPPP0", "too long"),
+        ("P", "not COCO"),
+        ("<", "cover 12 of"),
+    ],
+)
+def test_what_is_wrong_with_a_code_is_said(counts: str, complaint: str) -> None:
+    size = (3, 4) if complaint != "cover 12 of" else (3, 5)
+    with pytest.raises(ValueError, match=complaint):
+        Mask(*size, counts).check()
+
+
+def test_a_run_that_overflows_is_refused() -> None:
+    huge = coco.encode(np.asfortranarray(np.ones((200, 200), np.uint8)))["counts"].decode()
+    with pytest.raises(ValueError, match="cover 40000 of 16"):
+        Mask(4, 4, huge).array()
+
+
+@given(st.lists(arrays(np.bool_, (7, 9)), min_size=1, max_size=4))
+def test_union(arrays_: list[np.ndarray]) -> None:
+    assert np.array_equal(union([Mask.from_array(a) for a in arrays_]).array(), np.any(arrays_, axis=0))
+
+
+def test_polygons() -> None:
+    square = polygons([[1, 1, 5, 1, 5, 4, 1, 4]], 6, 8)
+    expected = np.zeros((6, 8), np.bool_)
+    expected[1:4, 1:5] = True
+    assert np.array_equal(square.array(), expected)
+    for bad in ([], [[1, 1, 2, 2]], [[1, 1, 2, 2, 3]], [[1, 1, 2, 2, float("nan"), 3]], [[0, 0, 1e9, 0, 3, 3]]):
+        with pytest.raises(ValueError, match="polygon"):
+            polygons(bad, 6, 8)
