@@ -29,6 +29,8 @@ from dataengine.sharpness import (
     noise_variance,
 )
 
+REVISION = "1"
+
 # Fine over coarse energy that an edge reaches although it is out of focus.
 SOFT_RATIO = 2.0
 # The noise is known from the flattest blocks, which show a little less than there is; a margin keeps what is left in
@@ -54,7 +56,9 @@ class BokehSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ratio: float = Field(
-        4.0, gt=1, description="a region is flagged if it is more than this many times as sharp as its surroundings"
+        default=4.0,
+        gt=1,
+        description="a region is flagged if it is more than this many times as sharp as its surroundings",
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -44,6 +44,7 @@ _EMBEDDED_LIMITS = {
 }
 _EMBEDDED_NAMES = {"embedded", "grammar"}
 
+_MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _FEATURE_TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
 _CROISSANT_TYPES: dict[pa.DataType, str] = {
     pa.string(): "sc:Text",
@@ -139,8 +140,8 @@ def _front_matter(card: DatasetCard, stats: Statistics) -> str:
 
 
 def _features(stats: Statistics) -> list[dict[str, Any]]:
-    """The columns as Hugging Face datasets notes them. Given, because its guess from the first photos fails where
-    they have other formats than later ones, or lists that happen to be empty."""
+    """The columns as Hugging Face datasets notes them. Given, because it would guess them from the first photos of the
+    first shard alone: another shard has another format, and a field that is null there may hold a number later."""
     photos = [{"name": entry.name, "dtype": "image"} for entry in sorted(stats.formats, key=lambda entry: entry.name)]
     text = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__")]
     return [*photos, {"name": "json", "struct": _struct(AnnotatedPhoto)}, *text]
@@ -151,9 +152,11 @@ def _struct(record: type) -> list[dict[str, Any]]:
 
 
 def _feature(hint: Any) -> dict[str, Any]:
-    """A record's field by its type: text, numbers, records, and tuples and options of those."""
+    """A record's field by its type: text, numbers, records, and tuples, choices and options of those."""
     if hint in _FEATURE_TYPES:
         return {"dtype": _FEATURE_TYPES[hint]}
+    if get_origin(hint) is Literal:
+        return _feature(type(get_args(hint)[0]))
     if get_origin(hint) is tuple:
         inner = _feature(get_args(hint)[0])
         return {"list": inner.get("struct") or inner["dtype"]}
@@ -210,16 +213,11 @@ def _croissant(card: DatasetCard, stats: Statistics) -> dict[str, Any]:
         for entry in card.shards
     ]
     index = _file_object("index.parquet", "application/x-parquet", card.index_sha256)
-    inside = {"containedIn": [{"@id": shard["@id"]} for shard in shards]}
     sets = [
-        {"@type": "cr:FileSet", "@id": name, "name": name, **inside, "encodingFormat": kind, "includes": pattern}
-        for name, kind, pattern in (
-            ("jpg-photos", "image/jpeg", "*.jpg"),
-            ("png-photos", "image/png", "*.png"),
-            ("webp-photos", "image/webp", "*.webp"),
-            ("records", "application/json", "*.json"),
-        )
+        _file_set(f"{entry.name}-photos", f"*.{entry.name}", _MEDIA_TYPES[entry.name], shards, f"{entry.name}-")
+        for entry in sorted(stats.formats, key=lambda entry: entry.name)
     ]
+    sets += [_file_set("records", "*.json", "application/json", shards)] if shards else []
     licences = [entry.name for entry in stats.licences] or [NOT_STATED]
     return {
         "@context": _context(),
@@ -232,7 +230,7 @@ def _croissant(card: DatasetCard, stats: Statistics) -> dict[str, Any]:
         "license": licences,
         "keywords": ["image restoration", "region captions", "masks"],
         "citeAs": "InstructRestore: Region-Customized Image Restoration with Human Instructions, arXiv 2503.24357",
-        "distribution": [*shards, index, *(sets if shards else [])],
+        "distribution": [*shards, index, *sets],
         "recordSet": [
             {
                 "@type": "cr:RecordSet",
@@ -249,6 +247,13 @@ def _croissant(card: DatasetCard, stats: Statistics) -> dict[str, Any]:
 def _file_object(name: str, kind: str, sha256: str) -> dict[str, Any]:
     head = {"@type": "cr:FileObject", "@id": name, "name": name}
     return head | {"contentUrl": name, "encodingFormat": kind, "sha256": sha256}
+
+
+def _file_set(name: str, pattern: str, kind: str, shards: list[dict[str, Any]], prefix: str = "") -> dict[str, Any]:
+    """The members named by `pattern` in the shards whose names begin with `prefix`."""
+    inside = [{"@id": shard["@id"]} for shard in shards if shard["@id"].startswith(prefix)]
+    head = {"@type": "cr:FileSet", "@id": name, "name": name, "containedIn": inside}
+    return head | {"encodingFormat": kind, "includes": pattern}
 
 
 def _field(column: pa.Field) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from dataengine.near_duplicates import perceptual_hash
 from dataengine.row import Drop, Row, SourcePhoto
 from shards.sample import Photo, key_of
 
+REVISION = "1"  # raised whenever intake, decoding or the perceptual hash gives other results
+
 
 class IntakeSettings(BaseModel):
     """What intake lets in."""

@@ -19,6 +19,8 @@ from dataengine import photo_file
 from dataengine.row import Drop, Row
 from dataengine.sharpness import SMALLEST_SIDE, Measurement, measure
 
+REVISION = "1"
+
 # Fitted by `python benchmarks/quality.py --fit` on half of the photos and their degraded copies, which prints these.
 SOFTNESS_WEIGHT = 0.760
 NOISE_WEIGHT = 0.307
@@ -38,10 +40,12 @@ class QualityMetric(Protocol):
 class QualityGateSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    short_side: int = Field(512, ge=0, description="pixels; photos whose short side is greater are kept")
-    score: float = Field(60.0, ge=0, le=100, description="photos with a quality score greater than this are kept")
+    short_side: int = Field(default=512, ge=0, description="pixels; photos whose short side is greater are kept")
+    score: float = Field(
+        default=60.0, ge=0, le=100, description="photos with a quality score greater than this are kept"
+    )
     metric: Literal["embedded", "musiq"] = Field(
-        "embedded", description='what scores: "embedded" (no download, CPU) or "musiq" (the extra iqa)'
+        default="embedded", description='what scores: "embedded" (no download, CPU) or "musiq" (the extra iqa)'
     )
 
 
@@ -104,7 +108,7 @@ class Musiq:
 
     def __init__(self) -> None:
         try:
-            import pyiqa  # noqa: PLC0415  (an extra)
+            import pyiqa  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
             import torch  # noqa: PLC0415  (slow, and needed here alone)
         except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
             raise ValueError(

@@ -115,11 +115,11 @@ class RunFolder:
         """
         known = set(self.known_uris())
         number = len(list(self.manifest.glob("*.parquet")))
+        before = len(known)
         fresh = _not_in(known, photos)
         first = list(islice(fresh, photos_per_part))
         if not first:
             return 0
-        before = len(known)
         with replacing(self.manifest / f"{number:06d}.parquet") as file:
             hashes: list[str] = []
             with pq.ParquetWriter(file, PART_SCHEMA, compression="zstd") as writer:

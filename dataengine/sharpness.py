@@ -108,7 +108,7 @@ def windows(height: int, width: int) -> list[tuple[slice, slice]]:
 
 def block_energy(plane: NDArray[np.float32]) -> BlockEnergy:
     """plane: float32 (H, W) in [0, 255], both sides at least 16."""
-    smooth = cv2.blur(plane, (SMOOTHING, SMOOTHING), borderType=cv2.BORDER_REPLICATE)
+    smooth = np.asarray(cv2.blur(plane, (SMOOTHING, SMOOTHING), borderType=cv2.BORDER_REPLICATE), np.float32)
     return BlockEnergy(block_mean(gradient_energy(plane)), block_mean(gradient_energy(smooth)))
 
 
@@ -136,7 +136,8 @@ def high_pass_energy(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     estimation, 1996), divided by its gain on white noise.
     """
     response = cv2.filter2D(plane, -1, HIGH_PASS, borderType=cv2.BORDER_REFLECT_101)
-    return block_mean(cv2.multiply(response, response, scale=1 / float((HIGH_PASS**2).sum())))
+    power = cv2.multiply(response, response, scale=1 / float((HIGH_PASS**2).sum()))
+    return block_mean(np.asarray(power, np.float32))
 
 
 def noise_variance(

@@ -14,7 +14,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from dataengine import bokeh, encode, intake, merge, near_duplicates, quality_gate
+from dataengine.descriptions import annotated as annotated_names
 from dataengine.descriptions import describe
+from dataengine.descriptions import embedded as embedded_describer
+from dataengine.masks import embedded as embedded_masks
 from dataengine.masks import segment
 from dataengine.outcomes import StageSpec
 from dataengine.part_files import digest
@@ -45,8 +48,15 @@ def photo_stages(settings: BuildSettings) -> list[StageSpec]:
         stage(INTAKE, partial(intake.Intake, s.intake), intake.REVISION, s.intake),
         stage(DEDUPLICATE, near_duplicates.Deduplicate, near_duplicates.REVISION),
         stage(QUALITY_GATE, partial(quality_gate.QualityGate, s.quality_gate), quality_gate.REVISION, s.quality_gate),
-        stage(MASKS, partial(segment.Segment, s.masks), segment.REVISION, s.masks),
-        stage(DESCRIPTIONS, partial(describe.Describe, s.descriptions), describe.REVISION, s.descriptions),
+        stage(MASKS, partial(segment.Segment, s.masks), segment.REVISION, embedded_masks.REVISION, s.masks),
+        stage(
+            DESCRIPTIONS,
+            partial(describe.Describe, s.descriptions),
+            describe.REVISION,
+            annotated_names.REVISION,
+            embedded_describer.REVISION,
+            s.descriptions,
+        ),
         stage(MERGE, merge.Merge, merge.REVISION),
         stage(BOKEH, partial(bokeh.BokehFlag, s.bokeh), bokeh.REVISION, s.bokeh),
     ]

@@ -87,7 +87,8 @@ class Describe:
         """The piece with its source's words, or with none and no describer."""
         if self._settings.reuse_annotations:
             if piece.describer and piece.description.strip():
-                return piece
+                given = Answer(ANNOTATED, "", 0, piece.noun_phrase, piece.subject)
+                return replace(piece, answers=(given,)) if piece.noun_phrase and not piece.answers else piece
             phrase = annotated.phrase_of(piece.description) if piece.segmenter == ANNOTATED else ""
             return replace(piece, description=phrase, describer=ANNOTATED if phrase else "")
         return replace(piece, description="", describer="", noun_phrase="", subject="", answers=())

@@ -29,17 +29,24 @@ class CleanupSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hole: float = Field(0.004, description="holes in a mask below this share of the photo are filled", ge=0, le=1)
-    island: float = Field(0.004, description="islands of a mask below this share of the photo are dropped", ge=0, le=1)
-    smallest: float = Field(0.01, description="regions below this share of the photo are dropped", ge=0, le=1)
-    largest: float = Field(0.95, description="regions above this share of the photo are dropped", gt=0, le=1)
+    hole: float = Field(
+        default=0.004, description="holes in a mask below this share of the photo are filled", ge=0, le=1
+    )
+    island: float = Field(
+        default=0.004, description="islands of a mask below this share of the photo are dropped", ge=0, le=1
+    )
+    smallest: float = Field(default=0.01, description="regions below this share of the photo are dropped", ge=0, le=1)
+    largest: float = Field(default=0.95, description="regions above this share of the photo are dropped", gt=0, le=1)
     duplicate_iou: float | None = Field(
-        0.8, description="of two masks with an IoU above this the smaller goes; none keeps both", gt=0, le=1
+        default=0.8, description="of two masks with an IoU above this the smaller goes; none keeps both", gt=0, le=1
     )
     part: float | None = Field(
-        0.9, description="a mask with more than this share inside a larger one goes; none keeps both", gt=0, le=1
+        default=0.9,
+        description="a mask with more than this share inside a larger one goes; none keeps both",
+        gt=0,
+        le=1,
     )
-    most: int = Field(15, description="the most regions of a photo; the largest stay", ge=1)
+    most: int = Field(default=15, description="the most regions of a photo; the largest stay", ge=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> CleanupSettings:

@@ -11,13 +11,14 @@ It works on a copy of the photo of at most 256 pixels and sees colour, texture, 
    detailed, of a colour of its own and strongly outlined, it is taken for the photo's subject, handed out whole and
    cut out of the layout's regions, but for those that are parts of it: what becomes of these is for `cleanup.py`.
 
-The constants were chosen on one half of 36 COCO photos and on photos with mattes; `benchmarks/masks.py` measures.
+`benchmarks/masks.py` measures it, and says on which photos the constants were chosen.
 """
 
 from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import slic
 
 BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[Any]  # float32 or float64: OpenCV's annotations do not say which
 IntArray = NDArray[np.integer]
 
 REVISION = "1"
@@ -70,7 +71,7 @@ class EmbeddedSegmenter:
         superpixels = slic(working, SUPERPIXELS, COMPACTNESS, start_label=0, enforce_connectivity=True, channel_axis=-1)
         layout = _layout(superpixels, look)
         figures = _figures(working, superpixels, look, _focus_bands(rgb, layout.shape))
-        figure = np.any(figures, axis=0) if figures else np.zeros(layout.shape, np.bool_)
+        figure = np.any([np.zeros(layout.shape, np.bool_), *figures], axis=0)
         regions = list(figures)
         for label in range(int(layout.max()) + 1):
             region = layout == label
@@ -83,8 +84,8 @@ class EmbeddedSegmenter:
 class _Look:
     """What the working copy looks like, pixel by pixel, float32.
 
-    lab: (h, w, 3) CIELAB. texture: (h, w, 3) local energy (root mean square) of horizontal and vertical gradients and
-    of fine detail in lightness. gradient: (h, w) length of the gradient in lightness and both chroma axes.
+    lab: (h, w, 3) CIELAB. texture: (h, w, 3) local root mean square of the gradients across and down and of fine
+    detail, in lightness. gradient: (h, w) length of the gradient in lightness and both chroma axes.
     """
 
     lab: FloatArray
@@ -105,9 +106,8 @@ def _look(rgb: NDArray[np.uint8]) -> _Look:
     lightness = np.ascontiguousarray(lab[..., 0])
     detail = lightness - cv2.GaussianBlur(lightness, (0, 0), 2)
     texture = [np.sqrt(cv2.GaussianBlur(band * band, (0, 0), 3)) for band in (*_slopes(lightness), detail)]
-    smooth = cv2.GaussianBlur(lab, (0, 0), 1)
-    energy = sum(slope * slope for channel in cv2.split(smooth) for slope in _slopes(channel))
-    return _Look(lab, np.stack(texture, axis=-1), np.sqrt(energy))
+    slopes = [slope for channel in cv2.split(cv2.GaussianBlur(lab, (0, 0), 1)) for slope in _slopes(channel)]
+    return _Look(lab, np.dstack(texture), np.linalg.norm(slopes, axis=0))
 
 
 def _slopes(plane: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -134,7 +134,7 @@ def _layout(superpixels: IntArray, look: _Look) -> IntArray:
 
 
 class _Regions:
-    """Regions being merged: lists grow by one region a merge; a merged region's neighbours are emptied.
+    """Regions being merged: lists grow by one region a merger.
 
     area: share of the photo in 1/10,000. features: mean. neighbours: to each neighbour the length of the common
     border in pixels and the sum of the gradient along it. outline: length of all borders with neighbours.
@@ -197,7 +197,7 @@ class _Regions:
         return merged
 
 
-def _borders(labels: IntArray, gradient: FloatArray) -> tuple[list[int], list[int], list[float], list[float]]:
+def _borders(labels: IntArray, gradient: FloatArray) -> tuple[list[int], list[int], list[int], list[float]]:
     """Pairs of labels that touch (4-connected): the lower, the higher, pixels of border, gradient summed along it."""
     number = int(labels.max()) + 1
     pairs, edges = [], []
@@ -206,8 +206,7 @@ def _borders(labels: IntArray, gradient: FloatArray) -> tuple[list[int], list[in
         a, b = labels[one][differs], labels[other][differs]
         pairs.append(np.minimum(a, b) * number + np.maximum(a, b))
         edges.append(np.maximum(gradient[one], gradient[other])[differs])
-    unique, inverse = np.unique(np.concatenate(pairs), return_inverse=True)
-    lengths = np.bincount(inverse).astype(np.float64)
+    unique, inverse, lengths = np.unique(np.concatenate(pairs), return_inverse=True, return_counts=True)
     sums = np.bincount(inverse, np.concatenate(edges))
     return (unique // number).tolist(), (unique % number).tolist(), lengths.tolist(), sums.tolist()
 
@@ -227,7 +226,7 @@ def _figures(rgb: NDArray[np.uint8], superpixels: IntArray, look: _Look, focus_b
         return []
     cv2.setRNGSeed(0)  # GrabCut's colour models begin with a random k-means
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(rgb, seeds, None, *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(rgb, seeds, (0, 0, 1, 1), *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK)
     figure = cv2.morphologyEx(seeds & 1, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     if not _stands_out(figure.view(np.bool_), look, focus_bands):
         return []
@@ -280,21 +279,20 @@ def _stands_out(figure: BoolArray, look: _Look, focus_bands: FloatArray) -> bool
         return False
     ground = ~figure
     # The constants, in squared grey levels, keep sensor noise in flat places from counting as detail.
-    bands = [focus_bands[place].mean(axis=0, dtype=np.float64) + (0.025, 0.5) for place in (figure, ground)]
-    ratios = [float(np.log(fine / coarse)) for fine, coarse in bands]
+    fine, coarse = np.moveaxis(focus_bands, -1, 0) + np.array([0.025, 0.5], np.float32)[:, None, None]
+    ratios = [np.log(fine[place].mean() / coarse[place].mean()) for place in (figure, ground)]
     if ratios[0] - ratios[1] >= FIGURE_FOCUS:
         return True
     detail = np.log(look.texture[..., 2] + 0.3)
     if detail[figure].mean() - detail[ground].mean() < FIGURE_DETAIL:
         return False
     mask = figure.view(np.uint8)
-    outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).view(np.bool_)
-    outline[[0, -1]] = False
-    outline[:, [0, -1]] = False
+    outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    outline[[0, -1]] = outline[:, [0, -1]] = False  # the photo's edge is no outline
     if not outline.any() or look.gradient[outline].mean() < FIGURE_OUTLINE * look.gradient.mean():
         return False
-    colours = look.lab * np.float32((LIGHTNESS, CHROMA, CHROMA))
-    around = cv2.dilate(mask, np.ones((25, 25), np.uint8)).view(np.bool_) & ground
+    colours = look.lab * np.array([LIGHTNESS, CHROMA, CHROMA], np.float32)
+    around = (cv2.dilate(mask, np.ones((25, 25), np.uint8)) > 0) & ground
     apart = np.linalg.norm(colours[figure].mean(axis=0) - colours[around].mean(axis=0))
     spread = np.sqrt(colours[figure].var(axis=0).sum())
     return bool(apart >= FIGURE_COLOUR * (spread + 1))

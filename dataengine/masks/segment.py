@@ -16,6 +16,8 @@ from dataengine.row import Annotation, Drop, Row
 from shards.rle import Mask
 from shards.sample import Piece
 
+REVISION = "1"
+
 ANNOTATED = "annotated"
 
 
@@ -25,10 +27,12 @@ class MaskSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     segmenter: Literal["annotated", "embedded"] = Field(
-        "embedded", description="annotated: only masks that the source brings; embedded: regions found on the CPU"
+        default="embedded",
+        description="annotated: only masks that the source brings; embedded: regions found on the CPU",
     )
     reuse_annotations: bool = Field(
-        True, description="a photo whose source brings masks keeps those and is not segmented (as for EntitySeg)"
+        default=True,
+        description="a photo whose source brings masks keeps those and is not segmented (as for EntitySeg)",
     )
     cleanup: CleanupSettings = Field(default_factory=CleanupSettings, description="for masks that a segmenter found")
     annotated_cleanup: CleanupSettings = Field(

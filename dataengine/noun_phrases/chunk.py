@@ -73,7 +73,7 @@ def read_core(lower: list[str], start: int) -> Core | None:
             if _noun(lower, inner, _chunk_end(lower, inner)) is not None or _leads_on(lower, inner):
                 at = inner
                 continue
-        if noun is None:
+        if noun is None or lower[start] in ("no", "neither", "none"):
             return None
         return Core(start, _subject_start(lower, at, noun), noun + 1)
 

@@ -16,22 +16,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dataengine.noun_phrases.caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from dataengine.noun_phrases.chunk import Core, ends_phrase, read_core
-from dataengine.noun_phrases.clauses import is_adverb, is_finite
+from dataengine.noun_phrases.chunk import Core, read_core
+from dataengine.noun_phrases.opening import VAGUE, after_opening, equated
 from dataengine.noun_phrases.parsed import Parsed, fold
 from dataengine.noun_phrases.predicate import front, with_predicate
 from dataengine.noun_phrases.prompt import MAX_DESCRIPTION_CHARACTERS
 from dataengine.noun_phrases.validation import faults
-from dataengine.noun_phrases.verbs import BE, HAVE, SEEMING, is_gerund, is_participle
+from dataengine.noun_phrases.verbs import BE, HAVE, is_gerund, is_participle
 from dataengine.noun_phrases.words import (
     ARTICLES,
     CONJUNCTIONS,
     DETERMINERS,
-    PHOTO_NOUNS,
-    PICTURE_NOUNS,
     PREPOSITIONS,
     RELATIVES,
-    SUBJECT_PRONOUNS,
     SUBORDINATORS,
     word_set,
 )
@@ -43,7 +40,7 @@ _MAX_SENTENCES = 8
 _QUOTES = re.compile(r"``|''|[\"“”«»]")
 _POSSESSIVE = re.compile(r"(?<=\w) ('s|n't)\b")
 _SENTENCE_END = re.compile(r"[.!?;:](?=\s|$)|[\n\r!?;|]|\s[-–—]+\s")
-_TOKEN = re.compile(r"[^\W_]+(?:['\-/.][^\W_]+)*|,|&")
+_TOKEN = re.compile(r"[^\W_]+(?:['\-/.][^\W_]+)*(?:(?<=s)'(?=\s+\w))?|,|&")
 _DANGLING = (
     ARTICLES
     | word_set("my your their its our every no")
@@ -54,17 +51,7 @@ _DANGLING = (
     | HAVE
     | {",", "of", "with", "at", "from", "to", "by"}
 )
-_SHOWING = word_set(
-    "shows show depicts depict features contains displays captures includes showing depicting presents focuses "
-    "showcases highlights"
-)
-_PHOTO_OF = PICTURE_NOUNS | word_set("image close-up closeup view shot screenshot")
-# Words of a captioner for whatever the region holds: "the focus of this region is a young man".
-_VAGUE = word_set(
-    "focus point element object item subject area section part portion side half centerpiece highlight thing"
-)
-_DEICTIC = word_set("there this that it they these those here")
-_DEICTIC_BE = word_set("there's it's that's here's they're")
+_SMALL_WORDS = DETERMINERS | PREPOSITIONS | CONJUNCTIONS | {","}
 
 
 @dataclass(frozen=True)
@@ -131,107 +118,17 @@ def _without_repeats(words: list[str]) -> list[str]:
 
 def _read(words: list[str]) -> _Reading | None:
     lower = [word.casefold() for word in words]
-    core = read_core(lower, _after_opening(lower))
-    if core is not None and fold(lower[core.end - 1]) in _VAGUE:
-        named = _equated(lower, core.end)
+    core = read_core(lower, after_opening(lower))
+    if core is not None and fold(lower[core.end - 1]) in VAGUE:
+        named = equated(lower, core.end)
         core = core if named is None else read_core(lower, named) or core
     return None if core is None else _Reading(words, lower, core)
-
-
-def _equated(lower: list[str], start: int) -> int | None:
-    """Where the noun phrase starts that a sentence equates its subject with: "the focus of it is | a man"."""
-    verb = next((i for i in range(start, len(lower)) if is_finite(lower, i)), len(lower))
-    return (
-        verb + 1
-        if verb + 1 < len(lower) and (lower[verb] in BE or lower[verb] in _SHOWING) and lower[verb + 1] in DETERMINERS
-        else None
-    )
 
 
 def _subject(noun_phrase: str) -> str | None:
     """The subject that the grammar reads in a noun phrase."""
     reading = next((r for r in map(_read, _sentences(noun_phrase)) if r is not None), None)
     return None if reading is None else " ".join(reading.lower[reading.core.subject : reading.core.end])
-
-
-def _after_opening(lower: list[str]) -> int:
-    """Where the first noun phrase starts that names the thing: behind "there is", "the image shows", "in the back,"."""
-    i = _there_is(lower)
-    while i < len(lower):
-        step = _opening_length(lower, i)
-        if step == 0:
-            return i
-        i += step
-    return i
-
-
-def _there_is(lower: list[str]) -> int:
-    """Position of ", there is", before which a sentence only says where; 0 where there is none."""
-    for i in range(1, len(lower) - 1):
-        if lower[i - 1] == "," and (lower[i] == "there's" or (lower[i] == "there" and lower[i + 1] in BE)):
-            return i
-    return 0
-
-
-def _opening_length(lower: list[str], i: int) -> int:
-    """How many words at `i` say nothing of the thing itself; 0 where the noun phrase starts."""
-    word = lower[i]
-    after = lower[i + 1] if i + 1 < len(lower) else ""
-    if word == "," or word in CONJUNCTIONS or word in SUBORDINATORS or word in _DEICTIC_BE:
-        return 1
-    if (word in _DEICTIC or word == "the") and (after in BE or after in SEEMING):
-        return 2 + (lower[i + 2 : i + 4] == ["to", "be"]) * 2
-    if word == "there" and after != ",":
-        return 1  # "their", misspelt
-    if is_adverb(word) and after == ",":
-        return 2
-    if word in BE and (is_participle(after) or after in DETERMINERS):
-        by = i + 2 if i + 2 < len(lower) and lower[i + 2] == "by" else i
-        return by - i + 1
-    photo = _photo_length(lower, i)
-    if photo:
-        return photo
-    if word in PREPOSITIONS:
-        return _leading_place(lower, i) or 1
-    opens = (is_gerund(word) or is_participle(word) or is_adverb(word)) and (ends_phrase(after) or after in DETERMINERS)
-    return _leading_place(lower, i) if opens else 0
-
-
-def _photo_length(lower: list[str], i: int) -> int:
-    """Length of "the image shows", "a close-up of", "we can see" at `i`, else 0."""
-    if lower[i : i + 3] == ["we", "can", "see"] or lower[i : i + 3] == ["you", "can", "see"]:
-        return 3
-    at = i + 1 if lower[i] in DETERMINERS else i
-    at += at < len(lower) and lower[at] in ("given", "provided", "whole", "entire", "close", "cropped")
-    at += at < len(lower) and lower[at] == "up"
-    if at + 1 >= len(lower):
-        return 0
-    if lower[at] in _VAGUE and lower[at + 1] in _SHOWING:
-        return at + 2 - i
-    if lower[at] not in PHOTO_NOUNS and lower[at] not in _PHOTO_OF:
-        return 0
-    if lower[at + 1] in _SHOWING:
-        return at + 2 - i
-    if lower[at + 1] == "of" and lower[at] in _PHOTO_OF:
-        return at + 2 - i
-    if lower[at + 1] in BE and at + 2 < len(lower) and (lower[at + 2] == "of" or lower[at + 2] in _SHOWING):
-        return at + 3 - i
-    return 0
-
-
-def _leading_place(lower: list[str], i: int) -> int:
-    """Length of a place that opens a sentence: "at the right edge of the image ,", "on top of the sign is"."""
-    rest = lower[i:]
-    if "," in rest:
-        comma = rest.index(",")
-        if comma + 1 < len(rest) and not any(is_finite(rest, k) for k in range(comma)):
-            return comma + 1
-    for k, word in enumerate(rest[:-1]):
-        if word in BE and rest[k + 1] in DETERMINERS:
-            return k + 1
-        if word in SUBJECT_PRONOUNS:
-            break
-    return 0
 
 
 def _cut_at_joints(words: list[str], core_length: int) -> Iterator[list[str]]:
@@ -270,7 +167,8 @@ def _strict_core(reading: _Reading) -> list[str]:
     core = reading.core
     kept: list[str] = []
     for word in front(reading.words, reading.lower, core):
-        if word.casefold() not in map(str.casefold, kept) and not _is_garbled(word) and word not in ",&":
+        again = word.casefold() in map(str.casefold, kept) and word.casefold() not in _SMALL_WORDS
+        if not again and not _is_garbled(word):
             kept.append(word)
     return kept
 

@@ -34,7 +34,7 @@ _NOUN_LIKE_BASES = word_set(
 # Verbs that need an object, so that a bare preposition after them shows a noun ("wrist watches on a table").
 _TRANSITIVE = word_set(
     "watch plant sign light line park fence call top cut use leave cast show mark support form frame block shade "
-    "cover play match sort store face serve cook drink rock wave cross read wash complement accent"
+    "cover play match sort store face serve cook drink rock wave cross wash complement accent"
 )
 
 _DOUBLING = word_set(

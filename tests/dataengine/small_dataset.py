@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def photo_of(seed: int, width: int, height: int, **known: Any) -> tuple[Photo, N
     rgb = np.stack([127 + 60 * wave for wave in waves], -1).astype(np.uint8)
     sha256 = hashlib.sha256(rgb.tobytes() + bytes([seed])).hexdigest()
     fields: dict[str, Any] = {"name": f"photo {seed}.png", "source": "made", "licence": "CC0-1.0", "url": ""}
-    fields |= {"quality": 70.0, "quality_metric": "embedded", "group": key_of(sha256)} | known
+    fields |= {"quality": 70.0, "quality_metric": "embedded", "format": "png", "group": key_of(sha256)} | known
     photo = Photo(
         key=key_of(sha256),
         sha256=sha256,
@@ -53,19 +52,19 @@ def write_dataset(
     folder: Path,
     samples: Sequence[tuple[AnnotatedPhoto, NDArray[np.uint8]]],
     configuration: dict[str, Any] | None = None,
-    formats: Sequence[str] = ("png",),
 ) -> Dataset:
-    """Writes the samples as one shard with its index and dataset.json; the photos take turns in the (lossless)
-    formats."""
+    """Writes the samples, one shard a photo format, with index and dataset.json; the photos are stored losslessly."""
     folder.mkdir(parents=True, exist_ok=True)
     entries, tables = [], []
-    if samples:
-        with replacing(folder / shard_name(0)) as file:
-            writer = ShardWriter(shard_name(0), file)
-            for (sample, rgb), kind in zip(samples, cycle(formats), strict=False):
-                encoded = io.BytesIO()
-                Image.fromarray(rgb).save(encoded, kind, lossless=True)
-                writer.add(sample, encoded.getvalue(), kind)
+    for kind in sorted({sample.photo.format for sample, _ in samples}):
+        name = shard_name(kind, 0)
+        with replacing(folder / name) as file:
+            writer = ShardWriter(name, file)
+            for sample, rgb in samples:
+                if sample.photo.format == kind:
+                    encoded = io.BytesIO()
+                    Image.fromarray(rgb).save(encoded, kind, lossless=True)
+                    writer.add(sample, encoded.getvalue())
             entries.append(writer.close())
         tables.append(pa.Table.from_pylist(writer.rows, schema=INDEX_SCHEMA))
     finish_dataset(folder, "small", entries, tables, configuration or {})

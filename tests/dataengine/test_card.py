@@ -62,7 +62,7 @@ def test_the_readme_tells_fields_loading_licences_and_figures(tmp_path: Path) ->
 def test_every_field_of_a_record_is_described(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path / "set", {})
     readme, croissant = write(dataset)
-    record = json.loads(dataset._member(f"{dataset._root}/shard-000000.tar", *places(dataset)))
+    record = json.loads(dataset._member(f"{dataset._root}/png-000000.tar", *places(dataset)))
     for name in record["photo"]:
         assert f"`photo.{name}`" in readme
     for name in record["regions"][0]:
@@ -90,14 +90,14 @@ def test_hugging_face_datasets_reads_the_folder_by_its_card(tmp_path: Path, monk
     datasets = pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     samples = []
-    for seed in range(8):  # what a guess from the first five photos would get wrong comes last
-        photo, rgb = photo_of(seed, 40, 30, quality=None if seed < 7 else 61.5)
+    for seed in range(8):  # what a guess from the first photos would get wrong comes last
+        photo, rgb = photo_of(seed, 40, 30, quality=None if seed < 7 else 61.5, format="png" if seed < 6 else "webp")
         region = region_of(photo, 0, 0, 9, 9, "a cat", "cat")
         if seed == 7:
-            answers = (Answer("grammar", "1", 1, "a cat", "cat", ("parroting",)),)
+            answers = (Answer("grammar", "1", 1, "a cat", "cat", "parroting"),)
             region = replace(region, pieces=(replace(region.pieces[0], answers=answers),))
         samples.append((AnnotatedPhoto(photo, (region,)), rgb))
-    write(write_dataset(tmp_path / "set", samples, formats=("png", "webp")))
+    write(write_dataset(tmp_path / "set", samples))
     loaded = datasets.load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
     assert [row["__key__"] for row in loaded] == [sample.photo.key for sample, _ in samples]
     for row, (sample, rgb) in zip(loaded, samples, strict=True):
@@ -109,13 +109,16 @@ def test_croissant_lists_every_shard_with_its_digest(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path / "set", {})
     _, croissant = write(dataset)
     files = {entry["@id"]: entry for entry in croissant["distribution"] if entry["@type"] == "cr:FileObject"}
-    assert files.keys() == {"shard-000000.tar", "index.parquet"}
+    assert files.keys() == {"png-000000.tar", "index.parquet"}
     for shard in dataset.card.shards:
         assert files[shard.name]["sha256"] == shard.sha256
         assert files[shard.name]["contentUrl"] == shard.name
     assert files["index.parquet"]["sha256"] == dataset.card.index_sha256
     for entry in croissant["distribution"]:
         assert all(place["@id"] in files for place in entry.get("containedIn", ()))
+    sets = {entry["@id"]: entry for entry in croissant["distribution"] if entry["@type"] == "cr:FileSet"}
+    assert sets.keys() == {"png-photos", "records"}
+    assert sets["png-photos"]["containedIn"] == sets["records"]["containedIn"] == [{"@id": "png-000000.tar"}]
     assert croissant["conformsTo"] == "http://mlcommons.org/croissant/1.0"
 
 

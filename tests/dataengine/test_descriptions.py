@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -26,7 +27,7 @@ from dataengine.noun_phrases.parsed import Parsed
 from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question
 from dataengine.row import Drop, Row, SourcePhoto
 from shards.rle import Mask
-from shards.sample import Photo, Piece
+from shards.sample import Answer, Photo, Piece
 
 SUBJECTS = {f"{colour} {noun}" for colour in (*TERMS, MULTICOLOURED) for noun in NOUNS}
 
@@ -275,7 +276,8 @@ def test_the_stage_keeps_the_sources_words_and_describes_the_rest(tmp_path: Path
     assert isinstance(row, Row)
     named, caption, bare, nameless = row.pieces
     assert (named.description, named.describer, named.noun_phrase) == ("the brick wall", "annotated", "")
-    assert caption == CAPTION
+    given = Answer("annotated", "", 0, "a dog on the sand", "dog")
+    assert caption == dataclasses.replace(CAPTION, answers=(given,))
     for piece in (bare, nameless):
         assert piece.subject == "grey area"
         assert piece.noun_phrase == piece.description

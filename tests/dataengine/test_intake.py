@@ -30,6 +30,7 @@ def test_the_record_of_a_photo(tmp_path: Path) -> None:
     photo = taken.photo
     assert photo.sha256 == hashlib.sha256(data).hexdigest() and photo.sha256.startswith(photo.key)
     assert (photo.width, photo.height, photo.bytes) == (48, 80, len(data))
+    assert photo.format == "png"  # it is turned upright, so its bytes are not kept
     assert (photo.name, photo.source, photo.licence, photo.url) == ("photo.jpg", "made", "CC0-1.0", "https://a.example/1")
     assert photo.perceptual_hash == perceptual_hash(decode(data).rgb)
     assert photo.group == "" and photo.quality is None and taken.counts == {}

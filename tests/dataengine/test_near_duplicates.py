@@ -187,10 +187,10 @@ def test_no_kept_photo_shares_bytes_or_a_group_with_a_test_photo(photos: list[tu
 
 def test_the_stage_carries_the_assignment_out() -> None:
     def row(uri: str) -> Row:
-        photo = Photo(key_of("a" * 64), "a" * 64, uri, "made", "", "", 8, 8, 9, FLAT)
+        photo = Photo(key_of("a" * 64), "a" * 64, uri, "made", "", "", 8, 8, 9, "png", FLAT)
         return Row(SourcePhoto(uri, uri, "made"), photo, counts={"left over": 1})
 
-    stage = Deduplicate({"x": Assignment("", "", "g" * 20), "y": Assignment(EXACT, "same bytes as x", "g" * 20)})
-    kept, dropped = stage([row("x"), row("y")])
+    assignments = {"x": Assignment("", "", "g" * 20), "y": Assignment(EXACT, "same bytes as x", "g" * 20)}
+    kept, dropped = Deduplicate()([row("x"), row("y")], assignments)
     assert isinstance(kept, Row) and kept.photo is not None and kept.photo.group == "g" * 20 and kept.counts == {}
     assert dropped == Drop(EXACT, "same bytes as x")

@@ -409,7 +409,7 @@ def test_load_notices_a_file_that_changed(tmp_path: Path) -> None:
     data = encode(scene())
     path.write_bytes(data)
     sha256 = hashlib.sha256(data).hexdigest()
-    photo = Photo(key_of(sha256), sha256, "photo.png", "made", "", "", 80, 48, len(data), "0" * 16)
+    photo = Photo(key_of(sha256), sha256, "photo.png", "made", "", "", 80, 48, len(data), "png", "0" * 16)
     row = Row(SourcePhoto(str(path), "photo.png", "made"), photo)
     np.testing.assert_array_equal(load(row), scene())
     path.write_bytes(encode(scene(seed=9)))

@@ -125,7 +125,7 @@ def test_an_empty_data_set_says_so(tmp_path: Path) -> None:
 def test_a_damaged_photo_is_named_and_the_report_still_written(tmp_path: Path) -> None:
     dataset = hostile_dataset(tmp_path, 3)
     place = dataset.index["photo_offset"][1].as_py()
-    shard = tmp_path / "set" / "shard-000000.tar"
+    shard = tmp_path / "set" / "png-000000.tar"
     data = bytearray(shard.read_bytes())
     data[place + 40 : place + 400] = bytes(360)
     shard.write_bytes(data)

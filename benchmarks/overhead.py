@@ -1,0 +1,160 @@
+"""What the machinery itself costs.
+
+    python benchmarks/overhead.py noop      photos/s through a stage that does nothing, after Ray has started
+    python benchmarks/overhead.py intake    photos/s of 768x512 PNG and JPEG through intake and gate
+    python benchmarks/overhead.py plan      seconds and memory to plan, and to resume, a manifest of 1,000,000 photos
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pydantic import TypeAdapter
+
+from dataengine.intake import Intake, IntakeSettings
+from dataengine.outcomes import StageSpec, Task
+from dataengine.part_files import PartSummary, Slice, digest, list_parts
+from dataengine.quality_gate import QualityGate, QualityGateSettings
+from dataengine.row import Row, SourcePhoto
+from dataengine.run_folder import ManifestPart, RunFolder
+from dataengine.runner import cluster, run_stage
+
+REPEATS = 5
+MILLION = 1_000_000
+
+
+class Nothing:
+    """A stage that hands its rows on."""
+
+    def __call__(self, rows: Sequence[Row]) -> list[Row]:
+        return list(rows)
+
+
+def photos(count: int, folder: str = "/photos") -> Iterator[SourcePhoto]:
+    """Listed photos that need not exist."""
+    for number in range(count):
+        yield SourcePhoto(f"{folder}/{number // 1000:07d}/{number:09d}.jpg", f"{number:09d}.jpg", "made up")
+
+
+def spec(name: str, build: Callable[[], Callable[..., Sequence[Row]]]) -> StageSpec:
+    return StageSpec(name, build, identity=name, row_type=Row, result_type=Row)
+
+
+def stage_rate(stage: StageSpec, parts: Sequence[ManifestPart], folder: Path) -> tuple[float, list[Path]]:
+    """Rows a second through a stage once its workers are ready, and the files it left."""
+    folder.mkdir()
+    tasks = [Task(part.part, (part.where,), folder, digest(stage.identity, part.content)) for part in parts]
+    times: list[float] = []
+    rows: list[int] = []
+
+    def note(summary: PartSummary) -> None:
+        times.append(time.monotonic())
+        rows.append(len(summary.outcomes))
+
+    files = run_stage(stage, tasks, 100, note)
+    # From the first part committed to the last: what the workers needed to start is not in it.
+    return sum(rows[1:]) / (times[-1] - times[0]), [file.path for file in files]
+
+
+def noop() -> None:
+    with tempfile.TemporaryDirectory() as name, cluster(None, 2):
+        run = RunFolder(Path(name) / "run")
+        run.append(photos(20_000), 64)
+        rates = [stage_rate(spec("nothing", Nothing), run.parts(), Path(name) / f"{n}")[0] for n in range(REPEATS)]
+    print(f"no-op stage, 20,000 photos in parts of 64, 2 workers: {_spread(rates)} photos/s")
+
+
+def intake() -> None:
+    with tempfile.TemporaryDirectory() as name, cluster(None, 2):
+        folder = Path(name)
+        _write_photos(folder / "photos", 512)
+        run = RunFolder(folder / "run")
+        listed = (SourcePhoto(str(path), path.name, "made up") for path in sorted((folder / "photos").iterdir()))
+        run.append(listed, 64)
+        rates = []
+        for repeat in range(REPEATS):
+            begin = time.monotonic()
+            first, files = stage_rate(
+                spec("intake", _intake), run.parts(), folder / f"intake-{repeat}"
+            )
+            parts = [ManifestPart(n, Slice(str(file)), str(n)) for n, file in enumerate(files)]
+            second, _ = stage_rate(spec("gate", _gate), parts, folder / f"gate-{repeat}")
+            rates.append(1 / (1 / first + 1 / second))
+            print(f"  intake {first:.0f}, gate {second:.0f} photos/s ({time.monotonic() - begin:.0f} s with start-up)")
+    print(f"intake and gate, 512 photos of 768x512 (half PNG, half JPEG), 2 workers: {_spread(rates)} photos/s")
+
+
+def _intake() -> Intake:
+    return Intake(IntakeSettings())
+
+
+def _gate() -> QualityGate:
+    return QualityGate(QualityGateSettings(short_side=500, score=0))
+
+
+def _write_photos(folder: Path, count: int) -> None:
+    """Photos of 768x512 that compress as photos do (some 550 KB as PNG, some 100 KB as JPEG)."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (16, 24, 3), np.uint8)).resize((768, 512), Image.Resampling.BICUBIC)
+        grain = rng.normal(0, 4, (512, 768, 1))
+        pixels = Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8))
+        file = io.BytesIO()
+        pixels.save(file, *(("PNG",) if number % 2 else ("JPEG",)), **({} if number % 2 else {"quality": 92}))
+        (folder / f"{number:05d}.{'png' if number % 2 else 'jpg'}").write_bytes(file.getvalue())
+
+
+def plan() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        begin = time.monotonic()
+        run = RunFolder(folder)
+        run.append(photos(MILLION), 64)
+        parts = run.parts()
+        print(f"planned {MILLION:,} photos as {len(parts):,} parts in {time.monotonic() - begin:.1f} s")
+        stage_folders = _pretend_done(folder / "stages", parts)
+        begin = time.monotonic()
+        run = RunFolder(folder)
+        new = run.append(photos(MILLION), 64)
+        parts = run.parts()
+        done = 0
+        for number, stage in enumerate(stage_folders):
+            found = list_parts(stage)
+            for part in parts:
+                wanted = digest(number, part.content)
+                done += any(file.input == wanted for file in found.get(part.part, ()))
+        print(
+            f"resumed in {time.monotonic() - begin:.1f} s: {new} new photos, {done:,} of "
+            f"{len(parts) * len(stage_folders):,} parts of {len(stage_folders)} stages done"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    print(f"peak memory {peak:.2f} GiB")
+
+
+def _pretend_done(folder: Path, parts: Sequence[ManifestPart], stages: int = 8) -> list[Path]:
+    """The part files of finished stages, empty: planning reads their names alone."""
+    folders = [folder / f"{number:02d}-stage" for number in range(stages)]
+    for number, stage in enumerate(folders):
+        stage.mkdir()
+        for part in parts:
+            (stage / f"{part.part:06d}-{digest(number, part.content)}-0-{part.content}.parquet").touch()
+    return folders
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"median {statistics.median(values):,.0f} (min {min(values):,.0f}, max {max(values):,.0f})"
+
+
+if __name__ == "__main__":
+    TypeAdapter(Row)  # built once, outside of what is timed
+    {"noop": noop, "intake": intake, "plan": plan}[sys.argv[1] if len(sys.argv) > 1 else "noop"]()
