@@ -135,9 +135,10 @@ def judge_replies(folder: Path) -> list[str]:
 
 
 def raw_faults(text: str, grammar: Grammar) -> tuple[str, ...]:
-    """Faults of a raw text taken as a noun phrase as it stands, with the subject that the grammar reads in it."""
+    """Faults of a raw text taken as a noun phrase as it stands, with the grammar's subject, or else its last word."""
     parsed = grammar(text)
-    return faults(Parsed(text.strip(), parsed.subject if parsed else "thing"), text)
+    subject = parsed.subject if parsed else (re.findall(r"[^\W\d_]+", text) or [""])[-1]
+    return faults(Parsed(text.strip(), subject), text)
 
 
 def report(folder: Path) -> list[str]:

@@ -22,13 +22,13 @@ from dataengine.sharpness import SMALLEST_SIDE, Measurement, measure
 REVISION = "1"
 
 # Fitted by `python benchmarks/quality.py --fit` on half of the photos and their degraded copies, which prints these.
-SOFTNESS_WEIGHT = 0.760
-NOISE_WEIGHT = 0.307
-BLOCKING_WEIGHT = 0.719
-OFFSET = 1.166
-SOFT = 1.037
-NOISY = 2.528
-BLOCKY = 2.295
+SOFTNESS_WEIGHT = 0.698
+NOISE_WEIGHT = 0.305
+BLOCKING_WEIGHT = 0.715
+OFFSET = 1.178
+SOFT = 1.224
+NOISY = 2.501
+BLOCKY = 2.288
 
 
 class QualityMetric(Protocol):
@@ -72,7 +72,8 @@ class QualityGate:
 
 
 class EmbeddedQuality:
-    """Sharpness, less noise and JPEG blocking, as a score from 0 to 100 with 60 as the border of good."""
+    """Sharpness, less noise and JPEG blocking, on MUSIQ's scale: 60 is the border of good, the median good photo has
+    72, and 76 is the most there is, for a photo without any fault that it sees."""
 
     def __call__(self, rgb: NDArray[np.uint8]) -> float:
         """rgb: (H, W, 3) uint8 of any size; under 32 pixels a side there is nothing to judge and the score is 0."""

@@ -148,7 +148,7 @@ def fill_holes(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
     inside = (x > 0) & (y > 0) & (x + w < mask.shape[1]) & (y + h < mask.shape[0])
     hole = inside & (stats[:, cv2.CC_STAT_AREA] < below)
     hole[0] = False  # label 0 is the mask itself
-    return (mask | hole[labels], int(hole.sum())) if hole.any() else (mask, 0)
+    return (mask | hole[np.asarray(labels, np.int32)], int(hole.sum())) if hole.any() else (mask, 0)
 
 
 def drop_islands(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
@@ -159,7 +159,7 @@ def drop_islands(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     island = stats[:, cv2.CC_STAT_AREA] < below
     island[0] = False  # label 0 is the background
-    return (mask & ~island[labels], int(island.sum())) if island.any() else (mask, 0)
+    return (mask & ~island[np.asarray(labels, np.int32)], int(island.sum())) if island.any() else (mask, 0)
 
 
 def _redundant(candidate: _Candidate, kept: Sequence[_Candidate], settings: CleanupSettings) -> str:

@@ -93,12 +93,11 @@ class _Look:
     gradient: FloatArray
 
 
-def _at_most(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _at_most(rgb: NDArray[np.uint8], side: int) -> NDArray[Any]:
     """The photo with its long side scaled down to `side` pixels, where it is longer."""
-    height, width = rgb.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.ascontiguousarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    scale = min(1.0, side / max(rgb.shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in rgb.shape[:2])
+    return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _look(rgb: NDArray[np.uint8]) -> _Look:
@@ -142,7 +141,7 @@ class _Regions:
 
     def __init__(self, superpixels: IntArray, features: FloatArray, gradient: FloatArray) -> None:
         sizes = np.bincount(superpixels.ravel())
-        self.area: list[float] = (sizes * (10_000 / superpixels.size)).tolist()
+        self.area = (sizes * (10_000 / superpixels.size)).tolist()
         self.features = list(features)
         self.neighbours: list[dict[int, tuple[float, float]]] = [{} for _ in sizes]
         for first, second, length, edge in zip(*_borders(superpixels, gradient), strict=True):
@@ -199,8 +198,7 @@ class _Regions:
 
 def _borders(labels: IntArray, gradient: FloatArray) -> tuple[list[int], list[int], list[int], list[float]]:
     """Pairs of labels that touch (4-connected): the lower, the higher, pixels of border, gradient summed along it."""
-    number = int(labels.max()) + 1
-    pairs, edges = [], []
+    number, pairs, edges = int(labels.max()) + 1, [], []
     for one, other in (((slice(None), slice(-1)), (slice(None), slice(1, None))), ((slice(-1),), (slice(1, None),))):
         differs = labels[one] != labels[other]
         a, b = labels[one][differs], labels[other][differs]
@@ -231,9 +229,9 @@ def _figures(rgb: NDArray[np.uint8], superpixels: IntArray, look: _Look, focus_b
     if not _stands_out(figure.view(np.bool_), look, focus_bands):
         return []
     number, labels, stats, _ = cv2.connectedComponentsWithStats(figure, connectivity=4)
-    areas = stats[:, cv2.CC_STAT_AREA]
+    areas = stats[:, cv2.CC_STAT_AREA].tolist()
     largest = sorted(range(1, number), key=lambda label: -areas[label])[:MOST_FIGURES]
-    return [labels == label for label in largest if areas[label] >= LEAST_FIGURE * figure.size]
+    return [np.equal(labels, label) for label in largest if areas[label] >= LEAST_FIGURE * figure.size]
 
 
 def _seeds(superpixels: IntArray, look: _Look) -> NDArray[np.uint8]:
@@ -245,15 +243,12 @@ def _seeds(superpixels: IntArray, look: _Look) -> NDArray[np.uint8]:
     cues = _means(superpixels, np.dstack([_unlike_margins(look.lab), focus, central]))
     cues[:, 0] = np.log(cues[:, 0] + 1e-3)
     sizes = np.bincount(superpixels.ravel())
-    mean = np.average(cues, axis=0, weights=sizes)
-    deviation = np.sqrt(np.average((cues - mean) ** 2, axis=0, weights=sizes)) + 1e-6
-    score = ((cues - mean) / deviation @ (1.0, 1.5, 1.0))[superpixels]
+    cues -= np.average(cues, axis=0, weights=sizes)
+    cues /= np.sqrt(np.average(cues**2, axis=0, weights=sizes)) + 1e-6
+    score = (cues @ (1.0, 1.5, 1.0))[superpixels]
     low, middle, high = np.quantile(score, (0.25, 0.6, 0.96))
-    return np.select(
-        [score > high, score > middle, score > low],
-        [np.uint8(cv2.GC_FGD), np.uint8(cv2.GC_PR_FGD), np.uint8(cv2.GC_PR_BGD)],
-        np.uint8(cv2.GC_BGD),
-    )
+    kinds = np.array([cv2.GC_BGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD, cv2.GC_FGD], np.uint8)
+    return kinds[(score > low).astype(int) + (score > middle) + (score > high)]
 
 
 def _unlike_margins(lab: FloatArray) -> FloatArray:
@@ -293,9 +288,8 @@ def _stands_out(figure: BoolArray, look: _Look, focus_bands: FloatArray) -> bool
         return False
     colours = look.lab * np.array([LIGHTNESS, CHROMA, CHROMA], np.float32)
     around = (cv2.dilate(mask, np.ones((25, 25), np.uint8)) > 0) & ground
-    apart = np.linalg.norm(colours[figure].mean(axis=0) - colours[around].mean(axis=0))
-    spread = np.sqrt(colours[figure].var(axis=0).sum())
-    return bool(apart >= FIGURE_COLOUR * (spread + 1))
+    apart = float(np.linalg.norm(colours[figure].mean(axis=0) - colours[around].mean(axis=0)))
+    return apart >= FIGURE_COLOUR * (1 + float(np.sqrt(colours[figure].var(axis=0).sum())))
 
 
 def _enlarge(region: BoolArray, height: int, width: int) -> BoolArray:

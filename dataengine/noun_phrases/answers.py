@@ -19,7 +19,7 @@ from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Ques
 from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import Outcome, Slice, digest, list_parts, read_outcomes, write_part
 
-QUESTIONS_PER_CHUNK = 512
+QUESTIONS_PER_CHUNK = 1024
 REQUEST_FAILED = "request_failed"
 COLUMNS = ["round", "model", "revision", "noun_phrase", "subject", "faults"]
 _answered = TypeAdapter(Answered)
@@ -63,6 +63,7 @@ class AnswerCache:
             row_type=Question,
             result_type=Answered,
             batch=QUESTIONS_PER_CHUNK,
+            workers=1 if settings.server else None,  # one client has all of the requests in flight
         )
         asked = folder / "questions"
         asked.mkdir(exist_ok=True)

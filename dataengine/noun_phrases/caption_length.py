@@ -11,6 +11,7 @@ from dataengine.noun_phrases.words import (
     ADJECTIVES,
     CONJUNCTIONS,
     DETERMINERS,
+    IRREGULAR_PLURALS,
     PREPOSITIONS,
     PRONOUNS,
     RELATIVES,
@@ -54,12 +55,13 @@ _ONE_TOKEN_WORDS = (
     | RELATIVES
     | SUBORDINATORS
 )
+_WITH_IRREGULAR_PLURAL = frozenset(IRREGULAR_PLURALS.values())
 # Words of those classes that CLIP splits.
 _SPLIT = word_set(
     "blackish bluish bottommost brownish bumpy bushy checkered choppy computer computers crusty cylindrical "
     "diagonal farthest furthest grayish greenish greyish leafless leathery leftmost multicolor multicolored napkins "
-    "perpendicular pinkish rightmost silvery sparse surfboard surfboards topmost triangular unique unlit whitish "
-    "woolen yellowish"
+    "perpendicular pinkish rightmost silvery sparse surfboard surfboards ontop inthe onthe ofthe topmost "
+    "triangular unique unlit whitish woolen yellowish"
 )
 
 _PIECES = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|[^\s\w]|_")
@@ -82,6 +84,12 @@ def _piece_tokens(piece: str) -> int:
         return len(piece.encode())
     if len(piece) < 3 or piece.startswith("'"):
         return 1
-    if (piece in _ONE_TOKEN_WORDS or fold(piece) in _ONE_TOKEN_WORDS) and piece not in _SPLIT:
+    if piece not in _SPLIT and (piece in _ONE_TOKEN_WORDS or _everyday_plural(piece)):
         return 1
     return 2 if len(piece) < 7 else 3 if len(piece) < 13 else -(-len(piece) // 3)
+
+
+def _everyday_plural(word: str) -> bool:
+    """Whether `word` is the right plural of an everyday word: "dogs" and "mice", not "mouses"."""
+    singular = fold(word)
+    return singular in _EVERYDAY and (singular not in _WITH_IRREGULAR_PLURAL or word in IRREGULAR_PLURALS)

@@ -60,10 +60,17 @@ def inside(folder: str, name: str) -> str:
 
     Raises UnusablePhoto("path outside its folder") for a name that is absolute, a URI, or climbs out with "..".
     """
-    climbs = posixpath.normpath(name).split("/", 1)[0] == ".."
-    if not name or climbs or name.startswith(("/", "\\")) or "://" in name or "::" in name or "\0" in name:
+    plain = posixpath.normpath(name)
+    if (
+        not name
+        or plain.split("/", 1)[0] == ".."
+        or name.startswith(("/", "\\"))
+        or "://" in name
+        or "::" in name
+        or "\0" in name
+    ):
         raise UnusablePhoto(OUTSIDE, readable(name))
-    return join(folder, name)
+    return join(folder, plain)
 
 
 def parent(place: str) -> str:

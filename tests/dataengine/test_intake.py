@@ -22,7 +22,9 @@ def row(path: Path | str, **known: object) -> Row:
 
 
 def test_the_record_of_a_photo(tmp_path: Path) -> None:
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # to be turned right by 90 degrees
+    exif = (
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # to be turned right by 90 degrees
+    )
     data = saved(scene(48, 80), "JPEG", exif=exif)
     (tmp_path / "photo.jpg").write_bytes(data)
     (taken,) = Intake(IntakeSettings())([row(tmp_path / "photo.jpg", licence="CC0-1.0", url="https://a.example/1")])
@@ -31,7 +33,12 @@ def test_the_record_of_a_photo(tmp_path: Path) -> None:
     assert photo.sha256 == hashlib.sha256(data).hexdigest() and photo.sha256.startswith(photo.key)
     assert (photo.width, photo.height, photo.bytes) == (48, 80, len(data))
     assert photo.format == "png"  # it is turned upright, so its bytes are not kept
-    assert (photo.name, photo.source, photo.licence, photo.url) == ("photo.jpg", "made", "CC0-1.0", "https://a.example/1")
+    assert (photo.name, photo.source, photo.licence, photo.url) == (
+        "photo.jpg",
+        "made",
+        "CC0-1.0",
+        "https://a.example/1",
+    )
     assert photo.perceptual_hash == perceptual_hash(decode(data).rgb)
     assert photo.group == "" and photo.quality is None and taken.counts == {}
 
@@ -58,8 +65,8 @@ def test_a_problem_of_the_source_is_the_reason() -> None:
 
 def test_what_cannot_be_read_is_raised_and_not_dropped(tmp_path: Path) -> None:
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
-    for name in ("gone.jpg", "loop.jpg"):
-        with pytest.raises(OSError):
+    for name, complaint in (("gone.jpg", "No such file"), ("loop.jpg", "symbolic links")):
+        with pytest.raises(OSError, match=complaint):
             Intake(IntakeSettings())([row(tmp_path / name)])
 
 
@@ -86,7 +93,7 @@ def test_conversions_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "allowed, licence, kept",
+    ("allowed", "licence", "kept"),
     [
         ("CC-BY-4.0", "CC BY 4.0", True),
         ("CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/", True),
@@ -125,5 +132,7 @@ def test_real_photos_are_taken_in(data_folder: Path) -> None:
     rows = [Row(photo) for photo in list_photos(SourceSettings(kind="folder", path=str(data_folder / "kodak")))]
     results = Intake(IntakeSettings())(rows)
     assert all(isinstance(result, Row) for result in results)
-    sizes = [(result.photo.width, result.photo.height) for result in results if isinstance(result, Row) and result.photo]
+    sizes = [
+        (result.photo.width, result.photo.height) for result in results if isinstance(result, Row) and result.photo
+    ]
     assert np.min(sizes) >= 256

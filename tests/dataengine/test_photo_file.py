@@ -112,7 +112,10 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "bomb": (bomb, "pixel limit"),
     "thin bomb": (lambda: bomb(2**31 - 1, 1), "pixel limit"),
     "webp bomb": (lambda: webp_with_size(16_384, 16_384), "pixel limit"),
-    "bmp bomb": (lambda: b"BM" + struct.pack("<IIIIiiHH", 99, 0, 54, 40, 30000, 30000, 1, 24) + bytes(99), "pixel limit"),
+    "bmp bomb": (
+        lambda: b"BM" + struct.pack("<IIIIiiHH", 99, 0, 54, 40, 30000, 30000, 1, 24) + bytes(99),
+        "pixel limit",
+    ),
     "see-through png": (lambda: saved(see_through("RGB"), "PNG"), "transparent"),
     "see-through grey png": (lambda: saved(see_through("L"), "PNG"), "transparent"),
     "see-through webp": (lambda: saved(see_through("RGB"), "WEBP", lossless=True), "transparent"),
@@ -137,26 +140,20 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_bad_input_has_its_reason(kind: str) -> None:
     make, reason = BAD[kind]
     data = make()
-    with warnings.catch_warnings(), pytest.raises(UnusablePhoto) as caught:
+    with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        decode(data, MAX_PIXELS)
+        with pytest.raises(UnusablePhoto) as caught:
+            decode(data, MAX_PIXELS)
     assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
-@pytest.mark.parametrize("format", ["JPEG", "progressive", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000"])
+@pytest.mark.parametrize("format", ["JPEG", "progressive", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
 def test_truncated_at_each_tenth(format: str, tenth: int) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (96, 96, 3), np.uint8)
     data = saved(noise, "JPEG", progressive=True) if format == "progressive" else saved(noise, format)
-    cut = data[: len(data) * tenth // 10]
-    if format == "JPEG2000":  # the code is layered: less of it is a coarser photo, so only bytes that decode may pass
-        try:
-            assert decode(cut, MAX_PIXELS).rgb.shape == (96, 96, 3)
-        except UnusablePhoto as fault:
-            assert fault.reason == "corrupt photo"
-        return
     with pytest.raises(UnusablePhoto, match="corrupt photo"):
-        decode(cut, MAX_PIXELS)
+        decode(data[: len(data) * tenth // 10], MAX_PIXELS)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
@@ -191,7 +188,9 @@ def test_all_eight_orientations_give_the_same_pixels(format: str, orientation: i
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options: dict[str, object] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
+    options: dict[str, object] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(
+        format, {}
+    )
     decoded = decode(saved(np.ascontiguousarray(stored), format, exif=exif.tobytes(), **options), MAX_PIXELS)
     assert decoded.rgb.shape == upright.shape
     difference = np.abs(decoded.rgb.astype(int) - upright.astype(int)).max()
@@ -199,7 +198,7 @@ def test_all_eight_orientations_give_the_same_pixels(format: str, orientation: i
     assert decoded.as_is == (orientation == 1 and format != "TIFF")
 
 
-@pytest.mark.parametrize("format, expected", [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")])
+@pytest.mark.parametrize(("format", "expected"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")])
 def test_plain_photos_are_taken_as_they_are(format: str, expected: str) -> None:
     data = saved(scene(), format)
     decoded = decode(data, MAX_PIXELS)
@@ -323,9 +322,7 @@ def test_cmyk_is_converted_with_and_without_a_profile(format: str) -> None:
     plain = decode(saved(inks, format, **options), MAX_PIXELS)
     assert np.abs(plain.rgb.astype(int) - scene()).mean() < 4 and not plain.as_is and plain.notes == ()
     profile = cmyk_profile()
-    reference = ImageCms.profileToProfile(
-        inks, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
+    reference = ImageCms.profileToProfile(inks, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
     converted = decode(saved(inks, format, icc_profile=profile, **options), MAX_PIXELS)
     assert converted.notes == (CONVERTED,)
     assert np.abs(converted.rgb.astype(int) - np.asarray(reference)).mean() < 4
@@ -399,8 +396,14 @@ def test_any_file_name_can_be_written_as_a_uri(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
-    for name in ("missing.jpg", "pipe.jpg", "loop.jpg", "."):
-        with pytest.raises(OSError):
+    complaints = {
+        "missing.jpg": "No such file",
+        "loop.jpg": "symbolic links",
+        ".": "regular file",
+        "pipe.jpg": "regular",
+    }
+    for name, complaint in complaints.items():
+        with pytest.raises(OSError, match=complaint):
             read_bytes(str(tmp_path / name))
 
 

@@ -233,9 +233,9 @@ def test_clip_tokens_are_never_under_the_true_count(data_folder: Path) -> None:
     true = [len(tokenizer.encode(text)) for text in texts]
     estimates = [clip_tokens(text) for text in texts]
     under = [(text, n, e) for text, n, e in zip(texts, true, estimates, strict=True) if e < n]
-    assert len(under) <= 0.001 * len(texts), under[:5]
+    assert len(under) <= 0.0005 * len(texts), under[:5]
     assert all(n - e <= 1 for _, n, e in under), under[:5]
-    assert sum(estimates) <= 1.35 * sum(true)
+    assert sum(estimates) <= 1.4 * sum(true)
     # Of the answers to long captions none is over the limit.
     answers = [Grammar()(text) for text in dam_captions(data_folder) + osprey_captions(data_folder)]
     assert all(len(tokenizer.encode(parsed.noun_phrase)) <= MAX_CAPTION_TOKENS for parsed in answers if parsed)

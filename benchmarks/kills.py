@@ -1,0 +1,42 @@
+"""Kills a build 50 times at random moments (its driver, a worker, or both), resumes it, and compares the bytes.
+
+    python -m benchmarks.kills [KILLS] [SEED]
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from tests.pipelines.test_resume import build, hashes, kill_at_random, make_photos
+
+
+def main(kills: int, seed: int) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photos = folder / "photos"
+        photos.mkdir()
+        make_photos(photos, 60)
+        build(photos, folder / "peace", cpus=1)
+        expected = hashes(folder / "peace/dataset")
+        rng = random.Random(seed)
+        victims: Counter[str] = Counter()
+        runs = done = same = 0
+        while done < kills:
+            runs += 1
+            out = folder / f"killed-{runs}"
+            for _ in range(min(5, kills - done)):
+                victims[kill_at_random(photos, out, rng, longest_s=20)] += 1
+                done += 1
+            build(photos, out, cpus=2)
+            same += hashes(out / "dataset") == expected
+            print(f"{done} kills, {same} of {runs} data sets byte-identical", flush=True)
+    print(f"{done} kills ({dict(victims)}), {same} of {runs} data sets byte-identical to the undisturbed one")
+    return 0 if same == runs else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 50, int(sys.argv[2]) if len(sys.argv) > 2 else 0))
