@@ -1,6 +1,6 @@
 """Kills a build 50 times at random moments (its driver, a worker, or both), resumes it, and compares the bytes.
 
-    python -m benchmarks.kills [KILLS] [SEED]
+python -m benchmarks.kills [KILLS] [SEED]
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.pipelines.test_resume import build, hashes, kill_at_random, make_photos
+from tests.pipelines.test_resume import build, hashes, kill_at_random, make_flawed_photos
 
 
 def main(kills: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = folder / "photos"
-        photos.mkdir()
-        make_photos(photos, 60)
+        make_flawed_photos(photos, 60)
         build(photos, folder / "peace", cpus=1)
         expected = hashes(folder / "peace/dataset")
         rng = random.Random(seed)

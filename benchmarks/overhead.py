@@ -1,8 +1,8 @@
 """What the machinery itself costs.
 
-    python benchmarks/overhead.py noop      photos/s through a stage that does nothing, after Ray has started
-    python benchmarks/overhead.py intake    photos/s of 768x512 PNG and JPEG through intake and gate
-    python benchmarks/overhead.py plan      seconds and memory to plan, and to resume, a manifest of 1,000,000 photos
+python benchmarks/overhead.py noop      photos/s through a stage that does nothing, after Ray has started
+python benchmarks/overhead.py intake    photos/s of 768x512 PNG and JPEG through intake and gate
+python benchmarks/overhead.py plan      seconds and memory to plan, and to resume, a manifest of 1,000,000 photos
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ def intake() -> None:
         rates = []
         for repeat in range(REPEATS):
             begin = time.monotonic()
-            first, files = stage_rate(
-                spec("intake", _intake), run.parts(), folder / f"intake-{repeat}"
-            )
+            first, files = stage_rate(spec("intake", _intake), run.parts(), folder / f"intake-{repeat}")
             parts = [ManifestPart(n, Slice(str(file)), str(n)) for n, file in enumerate(files)]
             second, _ = stage_rate(spec("gate", _gate), parts, folder / f"gate-{repeat}")
             rates.append(1 / (1 / first + 1 / second))
@@ -106,7 +104,9 @@ def _write_photos(folder: Path, count: int) -> None:
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (16, 24, 3), np.uint8)).resize((768, 512), Image.Resampling.BICUBIC)
+        coarse = Image.fromarray(rng.integers(0, 256, (16, 24, 3), np.uint8)).resize(
+            (768, 512), Image.Resampling.BICUBIC
+        )
         grain = rng.normal(0, 4, (512, 768, 1))
         pixels = Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8))
         file = io.BytesIO()

@@ -280,5 +280,3 @@ def _summary(folder: Path, name: str, files: Sequence[PartFile]) -> StageSummary
     summary = add_up(name, (file.summary() for file in files))
     commit(path, json.dumps({"parts": key, "summary": asdict(summary)}, indent=1, ensure_ascii=False).encode())
     return summary
-
-

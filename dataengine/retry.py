@@ -72,9 +72,7 @@ class Rounds:
         self._counts = described.set_index("description")["count"].sort_index()
         self._answers: list[pd.DataFrame] = []
         self._rare_at_end: set[str] = set()
-        self._current = pd.DataFrame(
-            {"noun_phrase": "", "subject": "", "valid": False}, index=self._counts.index
-        )
+        self._current = pd.DataFrame({"noun_phrase": "", "subject": "", "valid": False}, index=self._counts.index)
 
     def frequencies(self) -> pd.DataFrame:
         """`rank_subjects` of the valid answers so far and the given subjects."""

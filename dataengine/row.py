@@ -13,7 +13,6 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
-from shards.rle import Mask
 from shards.sample import Photo, Piece, Region
 
 _strict = ConfigDict(extra="forbid")

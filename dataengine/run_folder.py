@@ -1,13 +1,13 @@
 """A run's folder: what lies where, the manifest of its photos, and the lock of the one build that works on it.
 
-    RUN/run.json               schema of the folder
-    RUN/settings.toml          the settings that reproduce the run
-    RUN/manifest/              the photos as the sources listed them, in parts fixed for good
-    RUN/stages/<nn-stage>/     a Parquet file per part: the checkpoint (part_files.py)
-    RUN/tables/                results over the whole data set: duplicates, descriptions, noun phrases (side_table.py)
-    RUN/answers/               answers of the grammar or language model, by (model, revision, prompt), round
-    RUN/dataset/               the data set: shards, index.parquet, dataset.json, README.md
-    RUN/report.html
+RUN/run.json               schema of the folder
+RUN/settings.toml          the settings that reproduce the run
+RUN/manifest/              the photos as the sources listed them, in parts fixed for good
+RUN/stages/<nn-stage>/     a Parquet file per part: the checkpoint (part_files.py)
+RUN/tables/                results over the whole data set: duplicates, descriptions, noun phrases (side_table.py)
+RUN/answers/               answers of the grammar or language model, by (model, revision, prompt), round
+RUN/dataset/               the data set: shards, index.parquet, dataset.json, README.md
+RUN/report.html
 """
 
 from __future__ import annotations

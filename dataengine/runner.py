@@ -340,5 +340,3 @@ def _is_alive(node: str) -> bool:
         if not alive or len(ray.nodes()) == 1 or time.monotonic() > deadline:
             return alive
         time.sleep(POLL_S)
-
-

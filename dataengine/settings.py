@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dataengine import near_duplicates
 from dataengine.bokeh import BokehSettings
 from dataengine.descriptions.describe import DescribeSettings
 from dataengine.encode import ShardSettings
 from dataengine.intake import IntakeSettings
 from dataengine.masks.segment import MaskSettings
-from dataengine import near_duplicates
 from dataengine.quality_gate import QualityGateSettings
 from dataengine.retry import NounPhraseSettings
 from dataengine.sources import SourceSettings

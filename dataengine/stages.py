@@ -1,8 +1,8 @@
 """The stages, in their order: what `build` does to a photo, on one page.
 
-    photo -> intake -> deduplicate -> quality gate -> masks -> descriptions
-          -> noun-phrase rounds (over all distinct descriptions of the data set: retry.py)
-          -> merge -> bokeh -> shards
+photo -> intake -> deduplicate -> quality gate -> masks -> descriptions
+      -> noun-phrase rounds (over all distinct descriptions of the data set: retry.py)
+      -> merge -> bokeh -> shards
 """
 
 from __future__ import annotations

@@ -40,7 +40,9 @@ def build(
             "dataset or manifest, and is found out where it is left out. PATH is local or any fsspec URI.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The run's folder: the data set, the report, and all that resuming needs.")] = Path("run"),
+    out: Annotated[
+        Path, typer.Option(help="The run's folder: the data set, the report, and all that resuming needs.")
+    ] = Path("run"),
     preset: Preset = "embedded",
     config: Config = None,
     assignments: Assignments = None,
@@ -50,7 +52,9 @@ def build(
     ] = None,
     address: Annotated[str | None, typer.Option(metavar="RAY", help="A Ray cluster; unset: this machine.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many photos of the sources.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed rows again, and those alone.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do failed rows again, and those alone.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
     """Photos in, verified training triplets out.

@@ -1,8 +1,8 @@
 """A data set on disk: `dataset.json`, `index.parquet` and the shards, and random access through the index.
 
-    DATASET/dataset.json       schema version, counts, sha256 of every shard and of the index, the configuration
-    DATASET/index.parquet      a row per photo: where it lies and what one needs to choose without reading it
-    DATASET/jpg-000000.tar     plain WebDataset: <key>.jpg and <key>.json; likewise png-... and webp-...
+DATASET/dataset.json       schema version, counts, sha256 of every shard and of the index, the configuration
+DATASET/index.parquet      a row per photo: where it lies and what one needs to choose without reading it
+DATASET/jpg-000000.tar     plain WebDataset: <key>.jpg and <key>.json; likewise png-... and webp-...
 """
 
 from __future__ import annotations

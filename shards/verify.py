@@ -129,8 +129,9 @@ def _sample_faults(
             yield f"index.parquet has another place for its {extension} file"
     try:
         with Image.open(io.BytesIO(files[photo_format][1]), formats=["JPEG", "PNG", "WEBP"]) as photo:
-            if photo.size != (sample.photo.width, sample.photo.height):
-                yield f"the photo has {photo.width}x{photo.height} pixels, not {sample.photo.width}x{sample.photo.height}"
+            size = (sample.photo.width, sample.photo.height)
+            if photo.size != size:
+                yield f"the photo has {photo.width}x{photo.height} pixels, not {size[0]}x{size[1]}"
             elif photo.width * photo.height <= MAX_PIXELS:
                 photo.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

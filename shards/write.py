@@ -81,9 +81,7 @@ class ShardWriter:
         """Ends the tar; the file itself stays open and is its owner's to commit."""
         self._tar.close()
         regions = sum(row["region_count"] for row in self.rows)
-        return ShardEntry(
-            self.name, self._stream.sha256.hexdigest(), self._stream.size, len(self.rows), regions
-        )
+        return ShardEntry(self.name, self._stream.sha256.hexdigest(), self._stream.size, len(self.rows), regions)
 
 
 def index_facts(sample: AnnotatedPhoto) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def test_only_the_runner_imports_ray() -> None:
 
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
-    code = "import pipelines.cli, sys; print([m for m in ('ray', 'torch', 'torchvision', 'skimage') if m in sys.modules])"
+    code = (
+        "import pipelines.cli, sys; print([m for m in ('ray', 'torch', 'torchvision', 'skimage') if m in sys.modules])"
+    )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
 

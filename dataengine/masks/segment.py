@@ -14,10 +14,11 @@ from dataengine.masks import annotated, embedded
 from dataengine.masks.cleanup import Cleaned, CleanupSettings, clean
 from dataengine.row import Annotation, Drop, Row
 from shards.rle import Mask
-from shards.sample import Piece
+from shards.sample import Answer, Piece
 
 REVISION = "1"
 
+REVISION = "1"  # raised when the stage gives other results from the same masks (annotated.py, cleanup.py)
 ANNOTATED = "annotated"
 
 
@@ -86,6 +87,7 @@ def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:
         describer=ANNOTATED,
         noun_phrase=annotation.label,
         subject=annotation.subject,
+        answers=(Answer(ANNOTATED, "", 0, annotation.label, annotation.subject),),
     )
 
 

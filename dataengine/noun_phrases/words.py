@@ -70,7 +70,7 @@ PLAIN_ADJECTIVES = word_set(
     "happy sad angry tired busy bare barefoot naked shirtless topless bald elderly public private electric "
     "electronic digital wild tame calm choppy quiet loud heavy light-colored dark-colored decorative ornate fancy "
     "plain simple complex similar different same identical unique typical common rare available able ready due "
-    "aware careful certain sure adjacent close distant remote near-by residential commercial industrial domestic "
+    "aware careful certain sure adjacent close distant near-by residential commercial industrial domestic "
     "single double triple main major minor upper lower inner outer rear horizontal vertical diagonal parallel "
     "perpendicular prominent partial complete delicious tasty juicy crispy crunchy crusty creamy healthy sick "
     "strong weak fat skinny slim slender chubby muscular fit athletic gray grey red blue brown purple yellow violet "
@@ -79,13 +79,13 @@ PLAIN_ADJECTIVES = word_set(
     "intact loose tight sleek sturdy rustic lush dense sparse overcast intense unclear furthest farthest nearest "
     "closest rightmost leftmost topmost bottommost topped"
 )
-# Words that name a colour or a material; nouns as well ("an orange", "a glass").
+# Words that name a colour, a material or the like; nouns as well ("an orange", "a glass", "a remote").
 NOUN_ADJECTIVES = word_set(
     "orange gold silver bronze copper cream lavender khaki glass wood metal stone brick concrete cement marble "
     "steel iron leather cotton denim paper cardboard wicker straw rubber wool silk granite light left right front "
     "back top bottom middle center centre side american square chrome ceramic porcelain vinyl nylon camouflage camo "
     "navy aqua ivory olive peach rose salmon tile far plastic male female individual adult blonde blond brunette "
-    "antique"
+    "antique remote"
 )
 # Of these the ones that are never the noun of a phrase.
 NEVER_NOUNS = word_set("left right far american")

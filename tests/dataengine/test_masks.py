@@ -216,7 +216,7 @@ def blobs(height: int, width: int) -> NDArray[np.uint8]:
     return np.clip(low + rng.normal(0, 3, low.shape), 0, 255).astype(np.uint8)
 
 
-def test_a_disc_is_found_to_the_pixel_row() -> None:
+def test_a_disc_is_found_with_a_clean_outline() -> None:
     rgb = blobs(600, 900)
     rows, columns = np.mgrid[:600, :900]
     disc = np.hypot(rows - 300, columns - 450) < 150
@@ -259,7 +259,19 @@ def row_of(path: Path, annotations: tuple[Annotation, ...] | None) -> Row:
     sha256 = hashlib.sha256(data).hexdigest()
     with Image.open(path) as image:
         width, height = image.size
-    photo = Photo(key_of(sha256), sha256, path.name, "test", "", "", width, height, len(data), "0" * 16)
+    photo = Photo(
+        key=key_of(sha256),
+        sha256=sha256,
+        name=path.name,
+        source="test",
+        licence="",
+        url="",
+        width=width,
+        height=height,
+        bytes=len(data),
+        format="png",
+        perceptual_hash="0" * 16,
+    )
     return Row(SourcePhoto(str(path), path.name, "test", annotations=annotations), photo)
 
 
@@ -283,8 +295,12 @@ def test_a_source_s_masks_are_used_and_the_photo_is_not_read(photo: Path) -> Non
     assert (first.description, first.describer, first.noun_phrase, first.subject) == (
         "the red dog", "annotated", "the red dog", "dog",
     )  # fmt: skip
+    assert [(answer.round, answer.noun_phrase, answer.subject) for answer in first.answers] == [
+        (0, "the red dog", "dog")
+    ]
     assert (second.description, second.describer, second.noun_phrase) == ("a cat sits", "annotated", "")
     assert (third.description, third.describer, third.noun_phrase) == ("sky-other", "", "")
+    assert second.answers == third.answers == ()
     assert {piece.segmenter for piece in result.pieces} == {"annotated"}
     assert first.mask.area() > second.mask.area() > third.mask.area() == 400
 

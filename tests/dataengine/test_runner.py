@@ -137,9 +137,7 @@ def test_retry_does_the_failed_rows_alone(tmp_path: Path) -> None:
     (file,) = run_stage(spec(tmp_path), planned, 100, lambda summary: None)
     # The first call raised and every row was then called alone: row 0 had left its mark by that time.
     assert [o.kind for o in read_outcomes(file.path, items)] == ["ok", "dropped", "ok", "failed"]
-    (again,) = run_stage(
-        spec(tmp_path), [retry_of(planned[0], file)], 100, lambda summary: None
-    )
+    (again,) = run_stage(spec(tmp_path), [retry_of(planned[0], file)], 100, lambda summary: None)
     assert again.attempt == 1
     assert again.content == file.content, "the same failure again is the same content"
 

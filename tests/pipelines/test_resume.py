@@ -11,24 +11,17 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from tests.pipelines.photos import make_photos
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KILLS = 5
 
 
-def make_photos(folder: Path, count: int) -> None:
-    """Photos with coloured rectangles on a textured ground, JPEG and PNG in turn; one is a copy, one is broken."""
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        pixels = rng.integers(60, 120, (96, 128, 3)).astype(np.uint8)
-        for _ in range(3):
-            y, x = rng.integers(0, 60), rng.integers(0, 80)
-            pixels[y : y + 36, x : x + 48] = rng.integers(0, 255, 3)
-        path = folder / f"photo {number:03d}.{'png' if number % 2 else 'jpg'}"
-        Image.fromarray(pixels).save(path, quality=95)
+def make_flawed_photos(folder: Path, count: int) -> None:
+    """Photos, one of them twice and one broken."""
+    make_photos(folder, count)
     (folder / "copy.png").write_bytes((folder / "photo 001.png").read_bytes())
     (folder / "broken.jpg").write_bytes((folder / "photo 000.jpg").read_bytes()[:500])
 
@@ -90,8 +83,7 @@ def kill(pid: int) -> None:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found through /proc")
 def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    photos.mkdir()
-    make_photos(photos, 22)
+    make_flawed_photos(photos, 14)
     build(photos, tmp_path / "peace", cpus=1)
     expected = hashes(tmp_path / "peace/dataset")
     assert {"dataset.json", "index.parquet", "jpg-000000.tar", "png-000000.tar"} <= set(expected)

@@ -27,7 +27,8 @@ def sample(number: int, photo_format: str = "png") -> tuple[AnnotatedPhoto, byte
     sha256 = hashlib.sha256(data).hexdigest()
     photo = Photo(
         key=key_of(sha256), sha256=sha256, name=f"photo {number} “é”.jpg", source="made up", licence="CC0-1.0",
-        url=f"https://example.org/{number}", width=24, height=16, bytes=len(data), format=photo_format, perceptual_hash="0" * 15 + "1",
+        url=f"https://example.org/{number}", width=24, height=16, bytes=len(data), format=photo_format,
+        perceptual_hash="0" * 15 + "1",
         group=key_of(sha256), quality=61.25, quality_metric="embedded",
     )  # fmt: skip
     faults = "sentence too_long" if number == 7 else ""  # late, when loaders have made up their minds about types

@@ -51,7 +51,7 @@ def test_random_access_gives_what_was_written(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     assert [dataset.read(row) for row in range(6)] == made
     assert dataset.find(made[4][0].photo.key[:12]) == 4
-    with pytest.raises(ValueError, match="no photos of .* begins with 'zz'"):
+    with pytest.raises(ValueError, match=r"no photos of .* begins with 'zz'"):
         dataset.find("zz")
     with pytest.raises(ValueError, match="6 photos of"):
         dataset.find("")
