@@ -26,7 +26,7 @@ from dataengine.part_files import PartSummary, Slice, digest, list_parts
 from dataengine.quality_gate import QualityGate, QualityGateSettings
 from dataengine.row import Row, SourcePhoto
 from dataengine.run_folder import ManifestPart, RunFolder
-from dataengine.runner import cluster, run_stage
+from dataengine.runner import Cluster, cluster
 
 REPEATS = 5
 MILLION = 1_000_000
@@ -49,7 +49,9 @@ def spec(name: str, build: Callable[[], Callable[..., Sequence[Row]]]) -> StageS
     return StageSpec(name, build, identity=name, row_type=Row, result_type=Row)
 
 
-def stage_rate(stage: StageSpec, parts: Sequence[ManifestPart], folder: Path) -> tuple[float, list[Path]]:
+def stage_rate(
+    connected: Cluster, stage: StageSpec, parts: Sequence[ManifestPart], folder: Path
+) -> tuple[float, list[Path]]:
     """Rows a second through a stage once its workers are ready, and the files it left."""
     folder.mkdir()
     tasks = [Task(part.part, (part.where,), folder, digest(stage.identity, part.content)) for part in parts]
@@ -60,21 +62,23 @@ def stage_rate(stage: StageSpec, parts: Sequence[ManifestPart], folder: Path) ->
         times.append(time.monotonic())
         rows.append(len(summary.outcomes))
 
-    files = run_stage(stage, tasks, 100, note)
+    files = connected.run_stage(stage, tasks, 100, note)
     # From the first part committed to the last: what the workers needed to start is not in it.
     return sum(rows[1:]) / (times[-1] - times[0]), [file.path for file in files]
 
 
 def noop() -> None:
-    with tempfile.TemporaryDirectory() as name, cluster(None, 2):
+    with tempfile.TemporaryDirectory() as name, cluster(None, 2) as connected:
         run = RunFolder(Path(name) / "run")
         run.append(photos(20_000), 64)
-        rates = [stage_rate(spec("nothing", Nothing), run.parts(), Path(name) / f"{n}")[0] for n in range(REPEATS)]
+        rates = [
+            stage_rate(connected, spec("nothing", Nothing), run.parts(), Path(name) / f"{n}")[0] for n in range(REPEATS)
+        ]
     print(f"no-op stage, 20,000 photos in parts of 64, 2 workers: {_spread(rates)} photos/s")
 
 
 def intake() -> None:
-    with tempfile.TemporaryDirectory() as name, cluster(None, 2):
+    with tempfile.TemporaryDirectory() as name, cluster(None, 2) as connected:
         folder = Path(name)
         _write_photos(folder / "photos", 512)
         run = RunFolder(folder / "run")
@@ -83,9 +87,9 @@ def intake() -> None:
         rates = []
         for repeat in range(REPEATS):
             begin = time.monotonic()
-            first, files = stage_rate(spec("intake", _intake), run.parts(), folder / f"intake-{repeat}")
+            first, files = stage_rate(connected, spec("intake", _intake), run.parts(), folder / f"intake-{repeat}")
             parts = [ManifestPart(n, Slice(str(file)), str(n)) for n, file in enumerate(files)]
-            second, _ = stage_rate(spec("gate", _gate), parts, folder / f"gate-{repeat}")
+            second, _ = stage_rate(connected, spec("gate", _gate), parts, folder / f"gate-{repeat}")
             rates.append(1 / (1 / first + 1 / second))
             print(f"  intake {first:.0f}, gate {second:.0f} photos/s ({time.monotonic() - begin:.0f} s with start-up)")
     print(f"intake and gate, 512 photos of 768x512 (half PNG, half JPEG), 2 workers: {_spread(rates)} photos/s")

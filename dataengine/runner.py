@@ -14,7 +14,6 @@ and counts only. What can go wrong, and what then happens:
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -50,24 +49,24 @@ Done = tuple[PartFile, PartSummary]
 
 
 class Worker:
-    """Lives in an actor: holds the stage and does parts, or single rows when one of them may be deadly."""
+    """Lives in an actor: holds a stage and does parts, or single rows when one of them may be deadly."""
 
-    def __init__(self, spec: StageSpec) -> None:
+    def start(self, spec: StageSpec) -> str | Stopped:
+        """Builds the stage, in place of an earlier one. Returns the worker's node."""
         self._spec = spec
         self._results = TypeAdapter(spec.result_type)
-        self._stage: Callable[..., Sequence[Any]] | None = None
-
-    def start(self) -> tuple[str, int] | Stopped:
-        """Builds the stage. Returns the worker's node and process."""
         try:
-            self._stage = self._spec.build()
+            self._stage = spec.build()
         except (ValueError, StopStage) as error:
-            return Stopped(f"the {self._spec.name} stage cannot start: {error}")
-        return ray.get_runtime_context().get_node_id(), os.getpid()
+            return Stopped(f"the {spec.name} stage cannot start: {error}")
+        return ray.get_runtime_context().get_node_id()
 
     def do_part(self, task: Task) -> Done | Stopped:
-        assert self._stage
-        sink = self._spec.sink(task, self._results)
+        """The part's rows through the stage and its sink."""
+        try:
+            sink = self._spec.sink(task, self._results)
+        except OSError as error:
+            return Stopped(_disk_sentence(self._spec.name, task, error))
         try:
             for batch in batched(_inputs(self._spec, task), self._spec.batch):
                 todo = [(item.name, item.row) for item in batch if item.kind == "todo"]
@@ -83,7 +82,7 @@ class Worker:
             return Stopped(_disk_sentence(self._spec.name, task, error))
 
     def do_row(self, name: str, row: Any, side: Any) -> Outcome[Any] | Stopped:
-        assert self._stage
+        """One row through the stage."""
         try:
             return apply(self._stage, [(name, row)], side)[0]
         except StopStage as stop:
@@ -114,43 +113,69 @@ def _disk_sentence(stage: str, task: Task, error: OSError) -> str:
 
 
 @contextmanager
-def cluster(address: str | None, cpus: int | None) -> Iterator[None]:
+def cluster(address: str | None, cpus: int | None) -> Iterator[Cluster]:
     """A Ray cluster for the block: the one at `address`, or one of this machine's `cpus` processors (None: all).
 
     Raises ValueError where the cluster at `address` cannot be reached.
     """
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": False}
-    if ray.is_initialized():  # a Ray job's driver, or a test: the cluster is theirs
-        yield
-        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    ours = not ray.is_initialized()  # else it is a Ray job's, or a test's, and stays
     try:
-        if address:
+        if ours and address:
             ray.init(address=address, **quiet)
-        else:
+        elif ours:
             ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     except ConnectionError as error:
         raise ValueError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
+    connected = Cluster()
     try:
-        yield
+        yield connected
     finally:
-        ray.shutdown()
+        connected.dismiss()
+        if ours:
+            ray.shutdown()
 
 
-def run_stage(
-    spec: StageSpec, tasks: Sequence[Task], max_failures_in_a_row: int, on_part: Callable[[PartSummary], None]
-) -> list[PartFile]:
-    """Does the tasks with as many workers as there is room for; returns their files in the tasks' order.
+class Cluster:
+    """Runs stages, one after the other, each with the whole cluster.
 
-    on_part is told of each part as it is committed. Raises StopStage with one sentence where going on is pointless.
+    Workers without a GPU stay for the next stage: starting a process and importing the packages takes a second, and
+    nothing of a stage but the packages stays in it. A GPU worker goes with its stage and frees the GPU's memory.
     """
-    if not tasks:
-        return []
-    run = _StageRun(spec, tasks, max_failures_in_a_row, on_part)
-    try:
-        run.loop()
-    finally:
-        run.close()
-    return [run.files[task.part] for task in tasks]
+
+    def __init__(self) -> None:
+        self._idle: list[ActorHandle] = []
+        self._idle_cpus = 0.0
+
+    def run_stage(
+        self,
+        spec: StageSpec,
+        tasks: Sequence[Task],
+        max_failures_in_a_row: int,
+        on_part: Callable[[PartSummary], None],
+    ) -> list[PartFile]:
+        """Does the tasks with as many workers as there is room for; returns their files in the tasks' order.
+
+        on_part is told of each part as it is committed. Raises StopStage with one sentence where going on is
+        pointless.
+        """
+        if not tasks:
+            return []
+        if spec.gpus or spec.cpus != self._idle_cpus:
+            self.dismiss()
+        run = _StageRun(spec, tasks, max_failures_in_a_row, on_part, self._idle)
+        self._idle = []
+        try:
+            run.loop()
+        finally:
+            self._idle, self._idle_cpus = run.close(), spec.cpus
+        return [run.files[task.part] for task in tasks]
+
+    def dismiss(self) -> None:
+        """Ends the workers that wait."""
+        for worker in self._idle:
+            ray.kill(worker)
+        self._idle = []
 
 
 @dataclass
@@ -176,7 +201,12 @@ class _Job:
 
 class _StageRun:
     def __init__(
-        self, spec: StageSpec, tasks: Sequence[Task], max_failures: int, on_part: Callable[[PartSummary], None]
+        self,
+        spec: StageSpec,
+        tasks: Sequence[Task],
+        max_failures: int,
+        on_part: Callable[[PartSummary], None],
+        idle: list[ActorHandle],
     ) -> None:
         self._spec = spec
         self._pending = deque(tasks)
@@ -185,6 +215,7 @@ class _StageRun:
         self._on_part = on_part
         self._jobs: dict[ray.ObjectRef, _Job] = {}
         self._nodes: dict[ActorHandle, str] = {}
+        self._idle = idle
         self._failures = 0
         self._deaths = 0
         self._actor = ray.remote(num_cpus=spec.cpus, num_gpus=spec.gpus, max_restarts=0)(Worker)
@@ -206,11 +237,13 @@ class _StageRun:
             self._kill_stalled()
         assert not self._pending and not self._careful
 
-    def close(self) -> None:
-        for worker in {job.worker for job in self._jobs.values()} | set(self._nodes):
-            ray.kill(worker)
+    def close(self) -> list[ActorHandle]:
+        """Ends what is still at work; returns the workers that can serve another stage."""
+        for job in self._jobs.values():
+            ray.kill(job.worker)
         for _, careful in self._careful:
             careful.sink.abandon()
+        return self._idle
 
     def _room(self) -> int:
         """Workers to start: as the cluster has room, the setting allows and the tasks need."""
@@ -229,8 +262,8 @@ class _StageRun:
         return min(room, len(self._pending))
 
     def _spawn(self) -> None:
-        worker = self._actor.remote(self._spec)
-        self._jobs[worker.start.remote()] = _Job(worker, None)
+        worker = self._idle.pop() if self._idle else self._actor.remote()
+        self._jobs[worker.start.remote(self._spec)] = _Job(worker, None)
 
     def _next(self, worker: ActorHandle) -> None:
         if self._careful:
@@ -239,9 +272,10 @@ class _StageRun:
         elif self._pending:
             task = self._pending.popleft()
             self._jobs[worker.do_part.remote(task)] = _Job(worker, task)
-        else:
-            self._nodes.pop(worker, None)
+        elif self._spec.gpus:
             ray.kill(worker)
+        else:
+            self._idle.append(worker)
 
     def _next_row(self, worker: ActorHandle, task: Task, careful: _Careful) -> None:
         """The careful part's next row to the worker; commits the part after its last one."""
@@ -266,7 +300,7 @@ class _StageRun:
             raise StopStage(result.sentence)
         self._deaths = 0
         if job.task is None:
-            self._nodes[job.worker] = result[0]
+            self._nodes[job.worker] = result
             self._next(job.worker)
         elif job.careful:
             self._settle_row(job.careful, result)

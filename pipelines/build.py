@@ -19,7 +19,7 @@ from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import PartFile
 from dataengine.row import SourcePhoto, StageSummary
 from dataengine.run_folder import RunFolder
-from dataengine.runner import cluster, run_stage
+from dataengine.runner import Cluster, cluster
 from dataengine.settings import BuildSettings
 from dataengine.sources import list_photos
 from dataengine.stages import SHARDS, photo_stages
@@ -53,16 +53,14 @@ def build(settings: BuildSettings, out: Path, console: Console, retry_failed: bo
             raise ValueError(f"there is no photo in {' or '.join(source.path for source in settings.sources)}")
         commit(out / "settings.toml", to_toml(settings).encode())
         console.print(f"{new} new photos; {len(parts)} parts in {out}", highlight=False, markup=False)
-        connected = False
+        connected: list[Cluster] = []
 
         def run(spec: StageSpec, tasks: Sequence[Task]) -> None:
-            nonlocal connected
-            if not connected:
+            if not connected:  # a build with nothing left to do needs no cluster
                 console.print("starting Ray", highlight=False)
-                stack.enter_context(cluster(settings.run.address, settings.run.cpus))
-                connected = True
+                connected.append(stack.enter_context(cluster(settings.run.address, settings.run.cpus)))
             with StageProgress(console, spec.name, len(tasks)) as progress:
-                run_stage(spec, tasks, settings.run.max_failures_in_a_row, progress.part)
+                connected[0].run_stage(spec, tasks, settings.run.max_failures_in_a_row, progress.part)
 
         engine = Engine(folder, settings, run, retry_failed)
         dataset_card = publish(folder, settings, engine.build())

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import webdataset
 
 from shards.files import commit
 from shards.index import INDEX_SCHEMA, DatasetCard, ShardEntry
@@ -48,6 +47,8 @@ class ShardWriter:
 
     def __init__(self, name: str, file: BinaryIO) -> None:
         self.name = name
+        import webdataset  # where torch is installed it comes along, a second that only writers should wait
+
         self._stream = _HashingStream(file)
         self._tar = webdataset.TarWriter(
             self._stream, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False

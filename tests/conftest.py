@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dataengine.runner import Cluster, cluster
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -21,9 +23,13 @@ def data_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """A Ray cluster of two CPUs on this machine."""
-    from dataengine.runner import cluster
-
+def _ray() -> Iterator[None]:
     with cluster(None, 2):
         yield
+
+
+@pytest.fixture
+def ray_cluster(_ray: None) -> Iterator[Cluster]:
+    """A Ray cluster of two CPUs on this machine, started once for all tests; its workers go with the test."""
+    with cluster(None, 2) as connected:
+        yield connected

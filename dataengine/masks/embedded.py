@@ -46,12 +46,12 @@ EDGE = 5.0  # weight of the mean squared edge between two regions against the sq
 
 # A figure is in focus before a blurred background: its log ratio of fine to coarse detail is this much higher ...
 FIGURE_FOCUS = 0.5
-# ... or its mean log texture is this much above that of the rest, its outline's edge this many times the photo's mean
-# gradient, and its mean colour this many times its own spread of colours away from that of what lies around it.
-FIGURE_DETAIL, FIGURE_OUTLINE, FIGURE_COLOUR = 0.7, 3.2, 1.0
+# ... or its mean log texture is this much above that of the rest, and the edge along its outline (in mean gradients of
+# the photo) times the distance of its mean colour from that around it (in its own spread of colours) is this much.
+FIGURE_DETAIL, FIGURE_CONTRAST = 0.7, 4.4
 LEAST_FIGURE = 0.01  # share of the photo
 PART_OF_FIGURE = 0.9  # a region of the layout with more than this share in the figure is a part of it
-GRABCUT_ITERATIONS = 3
+GRABCUT_ITERATIONS = 2
 
 
 class EmbeddedSegmenter:
@@ -284,12 +284,11 @@ def _stands_out(figure: BoolArray, look: _Look, focus_bands: FloatArray) -> bool
     mask = figure.view(np.uint8)
     outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     outline[[0, -1]] = outline[:, [0, -1]] = False  # the photo's edge is no outline
-    if not outline.any() or look.gradient[outline].mean() < FIGURE_OUTLINE * look.gradient.mean():
-        return False
+    edge = float(look.gradient[outline].sum()) / (np.count_nonzero(outline) * float(look.gradient.mean()) + 1e-6)
     colours = look.lab * np.array([LIGHTNESS, CHROMA, CHROMA], np.float32)
     around = (cv2.dilate(mask, np.ones((25, 25), np.uint8)) > 0) & ground
     apart = float(np.linalg.norm(colours[figure].mean(axis=0) - colours[around].mean(axis=0)))
-    return apart >= FIGURE_COLOUR * (1 + float(np.sqrt(colours[figure].var(axis=0).sum())))
+    return edge * apart / (1 + float(np.sqrt(colours[figure].var(axis=0).sum()))) >= FIGURE_CONTRAST
 
 
 def _enlarge(region: BoolArray, height: int, width: int) -> BoolArray:
