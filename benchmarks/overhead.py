@@ -24,7 +24,7 @@ from dataengine.intake import Intake, IntakeSettings
 from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import PartSummary, Slice, digest, list_parts
 from dataengine.quality_gate import QualityGate, QualityGateSettings
-from dataengine.row import Row, SourcePhoto
+from dataengine.row import PhotoStage, Row, SourcePhoto
 from dataengine.run_folder import ManifestPart, RunFolder
 from dataengine.runner import Cluster, cluster
 
@@ -45,7 +45,7 @@ def photos(count: int, folder: str = "/photos") -> Iterator[SourcePhoto]:
         yield SourcePhoto(f"{folder}/{number // 1000:07d}/{number:09d}.jpg", f"{number:09d}.jpg", "made up")
 
 
-def spec(name: str, build: Callable[[], Callable[..., Sequence[Row]]]) -> StageSpec:
+def spec(name: str, build: Callable[[], PhotoStage]) -> StageSpec:
     return StageSpec(name, build, identity=name, row_type=Row, result_type=Row)
 
 

@@ -26,7 +26,9 @@ class ShardSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    photos_per_shard: int = Field(256, ge=1, le=100_000, description="Photos in a shard; the last one has the rest.")
+    photos_per_shard: int = Field(
+        default=256, ge=1, le=100_000, description="Photos in a shard; the last one has the rest."
+    )
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class ShardSink:
         self._writer = ShardWriter(name, file)
 
     def add(self, outcome: Outcome[Any]) -> None:
-        if outcome.kind == "ok":
-            encoded = outcome.row
+        encoded = outcome.row
+        if isinstance(encoded, Encoded):
             self._writer.add(encoded.sample, encoded.data)
             outcome = Outcome(outcome.name, "ok", Written(self._writer.rows[-1]))
         elif outcome.kind == "failed":

@@ -140,7 +140,7 @@ class Engine:
         table = SideTable(path, values) if path.exists() else None
         if table is None or (self._retry_failed and table.facts["failed"]):
             described, given = self._described(parts)
-            totals = described.groupby("description", as_index=False)["count"].sum()
+            totals = described.groupby("description", as_index=False).agg({"count": "sum"})
             rounds = Rounds(totals, given, settings)
             cache = AnswerCache(self.folder.answers, self._run, self._retry_failed)
             rounds.run(lambda n, texts: cache.ask(settings.small if n == 1 else settings.large, n, texts))

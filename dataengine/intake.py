@@ -24,11 +24,15 @@ class IntakeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pixels: int = Field(
-        photo_file.MAX_PIXELS, description="Photos of more pixels than this by their header are not decoded.", ge=1
+        default=photo_file.MAX_PIXELS,
+        description="Photos of more pixels than this by their header are not decoded.",
+        ge=1,
     )
-    max_bytes: int = Field(photo_file.MAX_BYTES, description="Photos of bigger files than this are not read.", ge=1)
+    max_bytes: int = Field(
+        default=photo_file.MAX_BYTES, description="Photos of bigger files than this are not read.", ge=1
+    )
     licences: tuple[str, ...] | None = Field(
-        None,
+        default=None,
         description="The licences to keep, by name, short form (CC-BY-4.0) or URL; case and punctuation do not matter, "
         "and a name without a version (CC-BY) allows every version. Photos with another licence, or with none, are "
         "dropped. Unset: all are kept.",

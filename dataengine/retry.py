@@ -31,29 +31,31 @@ class NounPhraseSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    small: ParserSettings = Field(ParserSettings(), description="Who answers in round 1.")
+    small: ParserSettings = Field(default=ParserSettings(), description="Who answers in round 1.")
     large: ParserSettings = Field(
-        ParserSettings(strict=True), description="Who answers in the later rounds, for invalid and rare answers."
+        default=ParserSettings(strict=True),
+        description="Who answers in the later rounds, for invalid and rare answers.",
     )
-    rounds: int = Field(3, ge=1, le=10, description="Rounds in all; 1 is no retry.")
-    rank: int = Field(200, ge=1, description="Subjects ranked beyond this are asked again.")
+    rounds: int = Field(default=3, ge=1, le=10, description="Rounds in all; 1 is no retry.")
+    rank: int = Field(default=200, ge=1, description="Subjects ranked beyond this are asked again.")
     rare: Literal["keep", "drop"] = Field(
-        "keep", description="What becomes of regions whose subject is still beyond the rank after the last round."
+        default="keep",
+        description="What becomes of regions whose subject is still beyond the rank after the last round.",
     )
     invalid: Literal["keep", "drop"] = Field(
-        "drop",
+        default="drop",
         description="What becomes of regions whose answer is still invalid after the last round; "
         "'keep' makes the subject their caption where there is at least that.",
     )
 
 
-def rank_subjects(subjects: pd.Series, counts: pd.Series) -> pd.DataFrame:
+def rank_subjects(subjects: Sequence[str], counts: Sequence[int]) -> pd.DataFrame:
     """How often each subject occurs: columns subject (case and number folded), count, rank (1 is the most frequent).
 
     Ties are ranked alphabetically, so that the order never depends on how the data set came about.
     """
-    folded = subjects.map({subject: fold(subject) for subject in subjects.unique()})
-    table = counts.groupby(folded).sum().rename_axis("subject").rename("count").reset_index()
+    table = pd.DataFrame({"subject": [fold(subject) for subject in subjects], "count": counts})
+    table = table.groupby("subject", as_index=False).sum()
     table = table.sort_values(["count", "subject"], ascending=[False, True], ignore_index=True)
     table["rank"] = range(1, len(table) + 1)
     return table
@@ -76,10 +78,9 @@ class Rounds:
 
     def frequencies(self) -> pd.DataFrame:
         """`rank_subjects` of the valid answers so far and the given subjects."""
-        valid = self._current[self._current["valid"]]
-        subjects = pd.concat([valid["subject"], self._given["subject"]])
-        counts = pd.concat([self._counts[self._current["valid"]], self._given["count"]])
-        return rank_subjects(subjects.reset_index(drop=True), counts.reset_index(drop=True))
+        valid = self._current["valid"]
+        subjects = [*self._current.loc[valid, "subject"], *self._given["subject"]]
+        return rank_subjects(subjects, [*self._counts[valid], *self._given["count"]])
 
     def questions(self) -> list[str]:
         """The descriptions to be asked in the next round, sorted."""

@@ -224,7 +224,7 @@ class _StageRun:
         self._failures = 0
         self._deaths = 0
         resources = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "max_restarts": 0}
-        self._actor = ray.remote(**resources, runtime_env={"env_vars": MALLOC})(Worker)
+        self._actor: Any = ray.remote(**resources, runtime_env={"env_vars": MALLOC})(Worker)
         self.files: dict[int, PartFile] = {}
 
     def loop(self) -> None:

@@ -20,12 +20,16 @@ class StageResources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cpus: float = Field(1, ge=0, description="CPUs a worker.")
-    gpus: float = Field(0, ge=0, description="GPUs a worker; a fraction shares one.")
-    workers: int | None = Field(None, ge=1, description="At most so many workers; unset: all that fit.")
-    batch: int = Field(64, ge=1, description="Rows a call.")
-    part_limit_s: float = Field(1800, gt=0, description="A worker that takes longer over a part counts as dead.")
-    row_limit_s: float = Field(300, gt=0, description="The same for a single row, once a part is done row by row.")
+    cpus: float = Field(default=1, ge=0, description="CPUs a worker.")
+    gpus: float = Field(default=0, ge=0, description="GPUs a worker; a fraction shares one.")
+    workers: int | None = Field(default=None, ge=1, description="At most so many workers; unset: all that fit.")
+    batch: int = Field(default=64, ge=1, description="Rows a call.")
+    part_limit_s: float = Field(
+        default=1800, gt=0, description="A worker that takes longer over a part counts as dead."
+    )
+    row_limit_s: float = Field(
+        default=300, gt=0, description="The same for a single row, once a part is done row by row."
+    )
 
 
 class RunSettings(BaseModel):
@@ -33,11 +37,11 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    address: str | None = Field(None, description="A Ray cluster's address; unset: this machine.")
-    cpus: int | None = Field(None, ge=1, description="CPUs to use of this machine; unset: all.")
-    max_failures_in_a_row: int = Field(100, ge=1, description="So many failed rows in a row stop the run.")
-    default: StageResources = Field(StageResources(), description="For every stage not named in 'stages'.")
-    stages: dict[str, StageResources] = Field({}, description="By stage name.")
+    address: str | None = Field(default=None, description="A Ray cluster's address; unset: this machine.")
+    cpus: int | None = Field(default=None, ge=1, description="CPUs to use of this machine; unset: all.")
+    max_failures_in_a_row: int = Field(default=100, ge=1, description="So many failed rows in a row stop the run.")
+    default: StageResources = Field(default=StageResources(), description="For every stage not named in 'stages'.")
+    stages: dict[str, StageResources] = Field(default={}, description="By stage name.")
 
 
 class BuildSettings(BaseModel):
@@ -45,14 +49,19 @@ class BuildSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field("dataset", pattern=r"^[\w.-]+$", description="The data set's name.")
-    preset: str = Field("embedded", description="The preset these settings began as; for people.")
-    sources: tuple[SourceSettings, ...] = Field((), description="Where the photos come from.")
-    limit: int | None = Field(None, ge=1, description="Take only so many photos of the sources; excluded ones all.")
-    photos_per_part: int = Field(64, ge=1, le=4096, description="Photos in a part, the unit of resuming.")
+    name: str = Field(default="dataset", pattern=r"^[\w.-]+$", description="The data set's name.")
+    preset: str = Field(default="embedded", description="The preset these settings began as; for people.")
+    sources: tuple[SourceSettings, ...] = Field(default=(), description="Where the photos come from.")
+    limit: int | None = Field(
+        default=None, ge=1, description="Take only so many photos of the sources; excluded ones all."
+    )
+    photos_per_part: int = Field(default=64, ge=1, le=4096, description="Photos in a part, the unit of resuming.")
     intake: IntakeSettings = IntakeSettings()
     near_duplicate_bits: int = Field(
-        near_duplicates.DISTANCE, ge=0, le=16, description="Perceptual hashes this near, of 64 bits, are one group."
+        default=near_duplicates.DISTANCE,
+        ge=0,
+        le=16,
+        description="Perceptual hashes this near, of 64 bits, are one group.",
     )
     quality_gate: QualityGateSettings = QualityGateSettings()
     masks: MaskSettings = MaskSettings()

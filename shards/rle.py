@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pycocotools.mask
 from numpy.typing import NDArray
-from pycocotools import mask as coco
 
+coco: Any = pycocotools.mask  # its type stubs say other things than its code does
 MAX_SIDE = 65_535
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,12 +47,11 @@ class ShardWriter:
 
     def __init__(self, name: str, file: BinaryIO) -> None:
         self.name = name
-        import webdataset  # where torch is installed it comes along, a second that only writers should wait
+        # Where torch is installed it comes along: a second that only writers should wait.
+        from webdataset.writer import TarWriter
 
         self._stream = _HashingStream(file)
-        self._tar = webdataset.TarWriter(
-            self._stream, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False
-        )
+        self._tar = TarWriter(self._stream, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False)
         self.rows: list[dict[str, Any]] = []
 
     def add(self, sample: AnnotatedPhoto, photo: bytes) -> None:

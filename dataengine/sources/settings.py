@@ -24,15 +24,19 @@ class SourceSettings(BaseModel):
     kind: SourceKind = Field(description="The layout: " + ", ".join(KINDS) + ".")
     path: str = Field(description="The folder, annotation file or manifest: a path or any fsspec URI.", min_length=1)
     images: str = Field(
-        "", description="Folder of the photos (coco, panoptic, matte), where it is not found beside the annotations."
+        default="",
+        description="Folder of the photos (coco, panoptic, matte), where it is not found beside the annotations.",
     )
     masks: str = Field(
-        "", description="Folder of the mattes (matte) or of the panoptic PNGs, where it is not found beside the photos."
+        default="",
+        description="Folder of the mattes (matte) or of the panoptic PNGs, where it is not found beside the photos.",
     )
-    label: str = Field("main subject", description="What a matte shows (matte; manifest rows without a label).")
-    licence: str = Field("", description="The licence of the photos for which the source states none.")
-    name: str = Field("", description="The source's name in records and statistics; by default the path's last part.")
-    exclude: bool = Field(False, description="Test photos: they and their near-duplicates are left out.")
+    label: str = Field(default="main subject", description="What a matte shows (matte; manifest rows without a label).")
+    licence: str = Field(default="", description="The licence of the photos for which the source states none.")
+    name: str = Field(
+        default="", description="The source's name in records and statistics; by default the path's last part."
+    )
+    exclude: bool = Field(default=False, description="Test photos: they and their near-duplicates are left out.")
 
     @property
     def title(self) -> str:
