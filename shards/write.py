@@ -51,7 +51,9 @@ class ShardWriter:
         from webdataset.writer import TarWriter
 
         self._stream = _HashingStream(file)
-        self._tar = TarWriter(self._stream, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False)
+        self._tar = TarWriter(
+            cast(BinaryIO, self._stream), user="", group="", mode=0o644, mtime=0, encoder=False, compress=False
+        )
         self.rows: list[dict[str, Any]] = []
 
     def add(self, sample: AnnotatedPhoto, photo: bytes) -> None:
