@@ -30,14 +30,25 @@ Assignments = Annotated[
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's folder, or its fsspec URI.")]
 
 
-@app.command()
+BUILD_HELP = """Photos in, verified training triplets out.
+
+Intake, near-duplicates, quality gate, masks, descriptions, noun phrases, merging, shards, a report. Run it again \
+after an interruption, or with more photos, and it goes on where it was.
+
+instructrestore build photos/ --out run
+
+instructrestore build coco:instances_val2017.json?images=val2017 --set masks.segmenter=annotated --out run
+"""
+
+
+@app.command(help=BUILD_HELP)
 def build(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
             help="Where photos are: [KIND:]PATH[?OPTION=VALUE&...]. KIND is folder, coco, panoptic, matte, tri-ir, "
-            "dataset or manifest, and is found out where it is left out. PATH is local or any fsspec URI.",
+            "dataset or manifest; left out, it is found by content (but for mattes). PATH is local or any fsspec URI.",
         ),
     ] = None,
     out: Annotated[
@@ -57,23 +68,14 @@ def build(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
-    """Photos in, verified training triplets out.
-
-    Goes through quality gate, masks, descriptions, noun phrases and merging, and leaves WebDataset shards and a
-    report. Run it again after an interruption, or with more photos, and it goes on where it was.
-
-    instructrestore build photos/ --out run
-
-    instructrestore build coco:instances_val2017.json?images=val2017 --set masks.segmenter=annotated --out run
-    """
     from dataengine.sources import parse_source
     from pipelines.build import build as run_build
     from pipelines.build import print_plan, print_summary
     from pipelines.presets import read_settings, with_values
 
     settings = read_settings(preset, config, assignments or ())
-    wanted = [parse_source(text) for text in sources or ()]
-    unwanted = [parse_source(text).model_copy(update={"exclude": True}) for text in exclude or ()]
+    wanted = [parse_source(text).anchored() for text in sources or ()]
+    unwanted = [parse_source(text).anchored().model_copy(update={"exclude": True}) for text in exclude or ()]
     if wanted or unwanted:
         settings = settings.model_copy(update={"sources": (*(wanted or settings.sources), *unwanted)})
     if limit:

@@ -16,7 +16,7 @@ PLAIN_EVERY_S = 10
 class StageProgress:
     """Shows one stage: rate, time left, drops and failures by reason. A context manager; `part` is called per part."""
 
-    def __init__(self, console: Console, name: str, parts: int, rows: int | None = None) -> None:
+    def __init__(self, console: Console, name: str, parts: int) -> None:
         self._console, self._name, self._parts = console, name, parts
         self._rows = self._done = 0
         self._why: Counter[str] = Counter()

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
 from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import Outcome, Slice, digest, list_parts, read_outcomes, write_part
+from shards.files import sweep
 
 QUESTIONS_PER_CHUNK = 1024
 REQUEST_FAILED = "request_failed"
@@ -47,6 +48,7 @@ class AnswerCache:
         """
         folder = self._folder / cache_identity(settings) / f"round-{number}"
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         known = self._known(folder, keep_failed=not self._retry_failed)
         missing = [description for description in descriptions if description not in known]
         if missing:

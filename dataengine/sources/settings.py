@@ -44,6 +44,11 @@ class SourceSettings(BaseModel):
         last = places.base_name(places.absolute(self.path))
         return places.readable(self.name or re.sub(r"\.(json|csv|parquet)$", "", last) or self.path)
 
+    def anchored(self) -> SourceSettings:
+        """The same source with local paths absolute, so that the settings mean the same from any folder."""
+        places_of = {name: getattr(self, name) for name in ("path", "images", "masks")}
+        return self.model_copy(update={name: places.absolute(place) for name, place in places_of.items() if place})
+
 
 def parse_source(text: str) -> SourceSettings:
     """A source as people write it: [KIND:]PATH[?option=value&...].

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from pydantic import TypeAdapter
 
 from dataengine.encode import Encoded, ShardSink, Written

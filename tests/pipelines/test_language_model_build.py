@@ -35,7 +35,9 @@ RANK = 3
 THINGS = {"dog": 14, "house": 11, "tree": 10, "boat": 3, "lamp": 3, "tower": 2}
 COLOURS = ("red", "blue", "green", "white", "black", "brown")
 DESCRIPTIONS = [
-    f"the {thing} number {number} is {COLOURS[number % 6]}" for thing, count in THINGS.items() for number in range(count)
+    f"the {thing} number {number} is {COLOURS[number % 6]}"
+    for thing, count in THINGS.items()
+    for number in range(count)
 ]
 PHOTOS = 6
 
