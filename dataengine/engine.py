@@ -7,6 +7,7 @@ part follows from.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,15 +17,16 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from dataengine import stages
+from dataengine import near_duplicates, retry, stages
 from dataengine.encode import entry_of
 from dataengine.merge import Phrase
 from dataengine.near_duplicates import Assignment, assign
 from dataengine.noun_phrases.answers import AnswerCache
+from dataengine.noun_phrases.parser import cache_identity
 from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import PartFile, Slice, add_up, digest, list_parts, read_rows
 from dataengine.retry import Rounds
-from dataengine.row import Row, StageSummary
+from dataengine.row import Row, StageSummary, StopStage
 from dataengine.run_folder import RunFolder
 from dataengine.settings import BuildSettings
 from dataengine.side_table import SideTable, write_side_table
@@ -70,22 +72,24 @@ class Engine:
         number = 0
         for number, spec in enumerate(stages.photo_stages(self.settings), 1):
             table = tables[spec.name](parts) if spec.name in tables else None
-            files = self._stage(number, spec, [self._task(spec, number, part, table) for part in parts], table)
+            files = self._stage(number, spec, [self._task(spec, number, part, table) for part in parts])
             parts = [Part(file.part, Slice(str(file.path)), file.content) for file in files]
         return self._shards(number + 1, parts)
 
     def _task(self, spec: StageSpec, number: int, part: Part, table: SideTable | None) -> Task:
         side = table.hashes.get(part.part, "") if table else ""
         return Task(
-            part.part, (part.where,), self._stage_folder(number, spec), digest(spec.identity, part.content, side)
+            part.part,
+            (part.where,),
+            self._stage_folder(number, spec),
+            digest(spec.identity, part.content, side),
+            side_table=table.path if table else None,
         )
 
     def _stage_folder(self, number: int, spec: StageSpec) -> Path:
         return self.folder.stages / f"{number:02d}-{spec.name.replace(' ', '-')}"
 
-    def _stage(
-        self, number: int, spec: StageSpec, planned: Sequence[Task], table: SideTable | None = None
-    ) -> list[PartFile]:
+    def _stage(self, number: int, spec: StageSpec, planned: Sequence[Task]) -> list[PartFile]:
         """Does those of the planned tasks that are not done yet; removes what no plan names any more."""
         folder = self._stage_folder(number, spec)
         folder.mkdir(exist_ok=True)
@@ -95,13 +99,15 @@ class Engine:
         todo = [task for task in planned if task.part not in done]
         if self._retry_failed:
             todo += [again for task in planned if task.part in done and (again := _again(spec, task, done[task.part]))]
-        if table:
-            in_order = sorted(todo, key=lambda task: task.part)
-            todo = [replace(task, side=table.slice(task.part)) for task in in_order]
         if todo:
             self._run(spec, todo)
             found = list_parts(folder)
-            done = {task.part: file for task in planned if (file := _match(found[task.part], task))}
+            done = {task.part: file for task in planned if (file := _match(found.get(task.part, ()), task))}
+        if len(done) < len(planned):
+            raise StopStage(
+                f"parts of the {spec.name} stage that workers committed are not in {folder}: "
+                "the run's folder must be one that every node sees"
+            )
         files = [done[task.part] for task in planned]
         _remove_stale(found, files)
         self.summaries.append(_summary(folder, spec.name, files))
@@ -110,7 +116,8 @@ class Engine:
     def _duplicates(self, parts: Sequence[Part]) -> SideTable:
         """Who duplicates whom, over all photos that passed intake."""
         bits = self.settings.near_duplicate_bits
-        path = self.folder.tables / f"duplicates-{digest(bits, [part.content for part in parts])}.parquet"
+        identity = digest(near_duplicates.REVISION, bits, [part.content for part in parts])
+        path = self.folder.tables / f"duplicates-{identity}.parquet"
         values = TypeAdapter(Assignment)
         if not path.exists():
             owners, columns = [], {"name": [], "uri": [], "sha256": [], "perceptual_hash": [], "excluded": []}
@@ -133,16 +140,23 @@ class Engine:
     def _phrases(self, parts: Sequence[Part]) -> SideTable:
         """What the noun-phrase rounds made of every description of the data set."""
         settings = self.settings.noun_phrases
-        path = self.folder.tables / (
-            f"phrases-{digest(settings.model_dump(mode='json'), [part.content for part in parts])}.parquet"
+        identity = digest(
+            retry.REVISION,
+            settings.model_dump(mode="json", exclude={"small", "large"}),
+            cache_identity(settings.small),
+            cache_identity(settings.large),
+            [part.content for part in parts],
         )
+        path = self.folder.tables / f"phrases-{identity}.parquet"
         values = TypeAdapter(Phrase)
         table = SideTable(path, values) if path.exists() else None
         if table is None or (self._retry_failed and table.facts["failed"]):
             described, given = self._described(parts)
             totals = described.groupby("description", as_index=False).agg({"count": "sum"})
             rounds = Rounds(totals, given, settings)
-            cache = AnswerCache(self.folder.answers, self._run, self._retry_failed)
+            cache = AnswerCache(
+                self.folder.answers, self._run, self._retry_failed, stages.resources(self.settings, retry.NAME)
+            )
             rounds.run(lambda n, texts: cache.ask(settings.small if n == 1 else settings.large, n, texts))
             slices = (
                 (part, rounds.phrases(group.to_list())) for part, group in described.groupby("part")["description"]
@@ -155,19 +169,18 @@ class Engine:
 
     def _described(self, parts: Sequence[Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """(part, description, count) of the pieces to be phrased, and (subject, count) of those that bring both."""
-        described: list[tuple[int, str]] = []
-        given: list[str] = []
+        counted: list[tuple[int, str, int]] = []
+        given: Counter[str] = Counter()
         for part in parts:
+            described: Counter[str] = Counter()
             for _, row in read_rows([part.where], _rows):
-                for piece in row.pieces:
-                    if piece.noun_phrase:
-                        given.append(piece.subject)
-                    else:
-                        described.append((part.part, piece.description))
-        pieces = pd.DataFrame(described, columns=["part", "description"])
-        counted = pieces.groupby(["part", "description"]).size().rename("count").reset_index()
-        subjects = pd.Series(given, dtype="str").value_counts().rename_axis("subject").rename("count").reset_index()
-        return counted, subjects
+                given.update(piece.subject for piece in row.pieces if piece.noun_phrase)
+                described.update(piece.description for piece in row.pieces if not piece.noun_phrase)
+            counted += [(part.part, text, count) for text, count in sorted(described.items())]
+        return (
+            pd.DataFrame(counted, columns=["part", "description", "count"]).astype({"count": "int64"}),
+            pd.DataFrame(sorted(given.items()), columns=["subject", "count"]).astype({"count": "int64"}),
+        )
 
     def _replace_table(self, path: Path, slices: Any, values: TypeAdapter[Any], facts: dict[str, Any]) -> None:
         write_side_table(path, slices, values, facts)
@@ -202,8 +215,15 @@ class Engine:
         """Takes the data set's card away where shards are to be written: until they are it is no data set."""
         _forget_lost_shards(folder, self.folder.dataset)
         found = list_parts(folder)
-        if not all(_match(found.get(task.part, ()), task) for task in planned):
-            for name in ("dataset.json", "index.parquet"):
+        for task in planned:
+            file = _match(found.get(task.part, ()), task)
+            if file and not (self._retry_failed and "f" in file.summary().outcomes):
+                continue
+            # A part file says what is in a tar that is to be replaced: it goes first, so that it never says it of
+            # the tar that comes.
+            for stale in found.get(task.part, ()):
+                stale.path.unlink()
+            for name in ("dataset.json", "index.parquet", "README.md", "croissant.json"):
                 (self.folder.dataset / name).unlink(missing_ok=True)
 
 

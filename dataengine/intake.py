@@ -15,7 +15,11 @@ from dataengine.near_duplicates import perceptual_hash
 from dataengine.row import Drop, Row, SourcePhoto
 from shards.sample import Photo, key_of
 
-REVISION = "1"  # raised whenever intake, decoding or the perceptual hash gives other results
+REVISION = "1"  # raised whenever intake or the perceptual hash gives other results
+
+
+# Of an exclude list: its near-duplicates stay, which people should see.
+UNUSABLE_TEST_PHOTO = "test photo that excludes nothing"
 
 
 class IntakeSettings(BaseModel):
@@ -51,7 +55,13 @@ class Intake:
         self.licences = None if settings.licences is None else frozenset(map(licence_name, settings.licences))
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:
-        return [self._take(row) for row in rows]
+        results = [self._take(row) for row in rows]
+        return [
+            Drop(f"{UNUSABLE_TEST_PHOTO}: {result.reason}", result.detail)
+            if isinstance(result, Drop) and row.origin.excluded
+            else result
+            for row, result in zip(rows, results, strict=True)
+        ]
 
     def _take(self, row: Row) -> Row | Drop:
         origin = row.origin

@@ -55,7 +55,12 @@ class Merge:
                 counts[phrase.dropped] += 1
             else:
                 pieces.append(
-                    replace(piece, noun_phrase=phrase.noun_phrase, subject=phrase.subject, answers=phrase.answers)
+                    replace(
+                        piece,
+                        noun_phrase=phrase.noun_phrase,
+                        subject=phrase.subject,
+                        answers=(*piece.answers, *phrase.answers),
+                    )
                 )
         regions = merge_pieces(pieces)
         if not regions:

@@ -19,7 +19,7 @@ MAX_DETAIL = 500
 class Task:
     """A part to be done: where its rows come from and under which name its outcomes are committed.
 
-    side: the part's slice of a result over the whole data set, for a stage that depends on one.
+    side_table: where the part's slice of a result over the whole data set is, for a stage that depends on one.
     retry: a committed file of this part whose failed rows alone are to be done again.
     target: the folder in which the shards' sink puts its shard.
     """
@@ -29,7 +29,7 @@ class Task:
     folder: Path
     input: str
     attempt: int = 0
-    side: Any = None
+    side_table: Path | None = None
     retry: Path | None = None
     target: Path | None = None
 
@@ -69,6 +69,7 @@ class StageSpec:
     identity: hash of everything that its results follow from besides their input.
     row_type, result_type: what its rows and results are (dataclasses that pydantic can read and write). Where they
         are one type, a failed row's input is kept in the part and can be done again alone.
+    side_type: what the values of its side table are; None for a stage without one.
     sink: where outcomes go, made for each task.
     batch: rows a call. workers: at most so many; None: as many as the cluster has room for.
     part_limit_s, row_limit_s: a worker that takes longer over a part, or over a single row, counts as dead.
@@ -79,6 +80,7 @@ class StageSpec:
     identity: str
     row_type: type
     result_type: type
+    side_type: type | None = None
     sink: Callable[[Task, TypeAdapter[Any]], Sink] = PartSink  # given the adapter of result_type
     batch: int = 64
     cpus: float = 1

@@ -5,8 +5,9 @@ A part's file is named
     <part>-<input>-<attempt>-<content>.parquet        000017-8f3a...-0-c0ff....parquet
 
 input: hash of all that its content follows from: the stage's name, revision and settings, the content of the part
-before it, and its slice of an artefact of the whole data set where the stage depends on one. content: hash of the
-file itself. So a listing of names alone tells what is done, and what a change makes stale.
+before it, and its slice of an artefact of the whole data set where the stage depends on one. content: hash of
+its rows, but for why and how often one failed. So a listing of names alone tells what is done, and what a change
+makes stale.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
@@ -122,10 +124,9 @@ def write_part(
     table = table.replace_schema_metadata({_SUMMARY_KEY: json.dumps(summary.__dict__, sort_keys=True).encode()})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    data = buffer.getvalue()
-    content = hashlib.blake2b(data, digest_size=8).hexdigest()
+    content = _content(table)
     path = folder / f"{part:06d}-{input_hash}-{attempt}-{content}.parquet"
-    commit(path, data)
+    commit(path, buffer.getvalue())
     return PartFile(part, input_hash, attempt, content, path), summary
 
 
@@ -141,6 +142,16 @@ def _table(outcomes: Sequence[Outcome[R]], rows: TypeAdapter[R]) -> pa.Table:
         },
         schema=PART_SCHEMA,
     )
+
+
+def _content(table: pa.Table) -> str:
+    """Hash of what later stages can see of a part: who came through and how, who was dropped and why, who failed."""
+    known = hashlib.blake2b(digest_size=8)
+    columns = (table[column].to_pylist() for column in ("name", "outcome", "reason", "row"))
+    for name, outcome, reason, row in zip(*columns, strict=True):
+        seen = {"ok": row, "dropped": reason.encode(), "failed": b""}[outcome]
+        known.update(f"{len(name)} {outcome} {len(seen)} ".encode() + name.encode() + seen)
+    return known.hexdigest()
 
 
 def _printable(text: str) -> str:
@@ -189,11 +200,18 @@ def read_rows(slices: Iterable[Slice], rows: TypeAdapter[R]) -> Iterator[tuple[s
                 if file.num_row_groups > 1 and seen + size <= piece.start:
                     seen += size  # only the manifest has several row groups, and all of its rows are ok
                     continue
-                for record in file.read_row_group(group, ["name", "outcome", "row"]).to_pylist():
-                    if record["outcome"] != "ok":
-                        continue
+                table = file.read_row_group(group, ["name", "outcome", "row"])
+                table = table.filter(pc.field("outcome") == "ok")
+                if piece.family is None:  # then places can be told without reading a row
+                    start = max(0, piece.start - seen)
+                    stop = table.num_rows if piece.stop is None else max(0, piece.stop - seen)
+                    for record in table.slice(start, max(0, stop - start)).to_pylist():
+                        yield record["name"], rows.validate_json(record["row"])
+                    seen += table.num_rows
+                    continue
+                for record in table.to_pylist():
                     row = rows.validate_json(record["row"])
-                    if piece.family is not None and getattr(row, "family", None) != piece.family:
+                    if getattr(row, "family", None) != piece.family:
                         continue
                     if seen >= piece.start and (piece.stop is None or seen < piece.stop):
                         yield record["name"], row

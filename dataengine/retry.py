@@ -22,6 +22,8 @@ from dataengine.noun_phrases.parser import ParserSettings
 from dataengine.row import StageSummary
 from shards.sample import Answer
 
+NAME: Literal["noun phrases"] = "noun phrases"
+REVISION = "1"
 INVALID = "invalid noun phrase"
 RARE = "rare subject"
 
@@ -116,7 +118,7 @@ class Rounds:
         counts = {f"asked in round {n}": len(answers) for n, answers in enumerate(self._answers, 1)}
         rare = int((valid & self._current["subject"].map(fold).isin(self._rare_at_end)).sum())
         return StageSummary(
-            "noun phrases (distinct descriptions)",
+            f"{NAME} (distinct descriptions)",
             input=len(valid),
             ok=int(valid.sum()),
             dropped={f"{INVALID}: {fault}": n for fault, n in sorted(faults.items())},
@@ -129,7 +131,8 @@ class Rounds:
         current = self._current.loc[list(descriptions)]
         attempts: dict[str, list[Answer]] = {description: [] for description in descriptions}
         for answers in self._answers:
-            for row in answers.loc[answers.index.intersection(current.index)].itertuples():
+            places = answers.index.get_indexer(current.index)
+            for row in answers.iloc[places[places >= 0]].itertuples():
                 attempts[row.Index].append(
                     Answer(row.model, row.revision, row.round, row.noun_phrase, row.subject, row.faults)
                 )

@@ -13,8 +13,10 @@ RUN/report.html
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,10 +48,13 @@ class ManifestPart:
 
 
 class RunFolder:
-    """The folder of a run. Raises ValueError where it is something else, or made by another version."""
+    """The folder of a run, which need not be there yet.
+
+    Raises ValueError where it is something else, or made by another version.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path = path.absolute()  # workers have other current folders
         self.manifest, self.stages = path / "manifest", path / "stages"
         self.tables, self.answers, self.dataset = path / "tables", path / "answers", path / "dataset"
         self._open()
@@ -70,17 +75,23 @@ class RunFolder:
                 )
         elif self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             raise ValueError(f"{self.path} is not empty and no run of this program; build into another folder")
-        for folder in (self.path, self.manifest, self.stages, self.tables, self.answers, self.dataset):
-            folder.mkdir(parents=True, exist_ok=True)
-        if not marker.exists():
+
+    def create(self) -> None:
+        """Makes the folders that are not there yet."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        marker = self.path / "run.json"
+        if not marker.exists():  # first of all, so that the folder is known for a run whatever happens next
             commit(marker, json.dumps({"schema": RUN_SCHEMA}).encode())
+        for folder in (self.manifest, self.stages, self.tables, self.answers, self.dataset):
+            folder.mkdir(exist_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held by the one build that works here; what killed builds left half written is swept away first.
+        """Held by the one build that works here; makes the folders, and sweeps away what killed builds left.
 
         Raises ValueError where another build holds it. The lock goes with its process, however that ends.
         """
+        self.create()
         descriptor = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
             try:
@@ -103,48 +114,76 @@ class RunFolder:
                 found.append(ManifestPart(len(found), Slice(str(path), start, start + stored["size"]), content))
         return found
 
-    def known_uris(self) -> Iterator[str]:
-        """The URIs of all photos in the manifest."""
-        for path in sorted(self.manifest.glob("*.parquet")):
-            yield from pq.read_table(path, columns=["name"])["name"].to_pylist()
+    def known(self) -> dict[str, int]:
+        """The photos in the manifest: by URI, a hash of what the sources said of each."""
+        return {
+            uri: _fingerprint(row)
+            for path in sorted(self.manifest.glob("*.parquet"))
+            for batch in pq.ParquetFile(path).iter_batches(columns=["name", "row"])
+            for uri, row in zip(batch["name"].to_pylist(), batch["row"].to_pylist(), strict=True)
+        }
 
-    def append(self, photos: Iterable[SourcePhoto], photos_per_part: int) -> int:
-        """Puts photos that the manifest does not have into new parts; returns how many there were.
+    def append(self, photos: Iterable[SourcePhoto], photos_per_part: int) -> Appended:
+        """Puts photos that the manifest does not have into new parts.
 
-        An append that is interrupted leaves the manifest as it was.
+        An append that is interrupted leaves the manifest as it was. Raises ValueError where a source says other
+        things of a photo than it did when the photo came in: a run's photos are fixed.
         """
-        known = set(self.known_uris())
+        counts = Counter[str]()
+        known = self.known()
         number = len(list(self.manifest.glob("*.parquet")))
-        before = len(known)
-        fresh = _not_in(known, photos)
-        first = list(islice(fresh, photos_per_part))
-        if not first:
-            return 0
-        with replacing(self.manifest / f"{number:06d}.parquet") as file:
-            hashes: list[str] = []
-            with pq.ParquetWriter(file, PART_SCHEMA, compression="zstd") as writer:
-                waiting: list[dict[str, Any]] = []
-                part = first
-                while part:
-                    rows = [_manifest_row(photo) for photo in part]
-                    hashes.append(digest([row["row"].decode() for row in rows]))
-                    waiting += rows
-                    if len(waiting) >= GROUP_ROWS:
-                        writer.write_table(pa.Table.from_pylist(waiting, schema=PART_SCHEMA))
-                        waiting = []
-                    part = list(islice(fresh, photos_per_part))
-                if waiting:
-                    writer.write_table(pa.Table.from_pylist(waiting, schema=PART_SCHEMA))
-                stored = json.dumps({"size": photos_per_part, "hashes": hashes})
-                writer.add_key_value_metadata({_PARTS_KEY.decode(): stored})
-        return len(known) - before
+        fresh = _fresh(known, photos, counts)
+        part = list(islice(fresh, photos_per_part))
+        if part:
+            with replacing(self.manifest / f"{number:06d}.parquet") as file:
+                hashes: list[str] = []
+                with pq.ParquetWriter(file, PART_SCHEMA, compression="zstd") as writer:
+                    waiting: list[dict[str, Any]] = []
+                    while part:
+                        hashes.append(digest([row["row"].decode() for row in part]))
+                        waiting += part
+                        part = list(islice(fresh, photos_per_part))
+                        if len(waiting) >= GROUP_ROWS or not part:
+                            writer.write_table(pa.Table.from_pylist(waiting, schema=PART_SCHEMA))
+                            waiting = []
+                    stored = json.dumps({"size": photos_per_part, "hashes": hashes})
+                    writer.add_key_value_metadata({_PARTS_KEY.decode(): stored})
+        return Appended(counts["new"], counts["twice"], len(known) - counts["known"])
 
 
-def _not_in(known: set[str], photos: Iterable[SourcePhoto]) -> Iterator[SourcePhoto]:
+@dataclass(frozen=True)
+class Appended:
+    """new: photos that came in. twice: listings of a photo that was listed before, the first one counting. gone:
+    photos of earlier builds that the sources list no more; they stay."""
+
+    new: int
+    twice: int
+    gone: int
+
+
+def _fresh(known: dict[str, int], photos: Iterable[SourcePhoto], counts: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The manifest's rows of photos that are not known."""
+    seen: set[str] = set()
     for photo in photos:
+        if photo.uri in seen:
+            counts["twice"] += 1
+            continue
+        seen.add(photo.uri)
+        row = _manifest_row(photo)
         if photo.uri not in known:
-            known.add(photo.uri)
-            yield photo
+            counts["new"] += 1
+            yield row
+            continue
+        counts["known"] += 1
+        if known[photo.uri] != _fingerprint(row["row"]):
+            raise ValueError(
+                f"the sources say other things of {photo.name} than when it came into this run (its annotations, "
+                "licence or exclusion): build into another folder"
+            )
+
+
+def _fingerprint(row: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "big")
 
 
 def _manifest_row(photo: SourcePhoto) -> dict[str, Any]:

@@ -14,6 +14,8 @@ and counts only. What can go wrong, and what then happens:
 
 from __future__ import annotations
 
+import re
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,17 +23,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import ray
 from pydantic import TypeAdapter
 from ray.actor import ActorHandle
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
-from dataengine.outcomes import Sink, StageSpec, Task, apply, batched, failed
-from dataengine.part_files import Outcome, PartFile, PartSummary, read_outcomes, read_rows
+from dataengine.outcomes import Sink, StageSpec, Task, failed
+from dataengine.part_files import Outcome, PartFile, PartSummary
 from dataengine.row import StopStage
+from dataengine.worker import Done, Stopped, Todo, Worker, disk_sentence, inputs
 
 KILLS_PER_ROW = 2
+PROBE_S = 5
 DEATHS_WITHOUT_PROGRESS = 5
 START_LIMIT_S = 900
 NODE_VERDICT_S = 15
@@ -42,79 +45,10 @@ OBJECT_STORE_BYTES = 256 << 20
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
 
 
-@dataclass(frozen=True)
-class Stopped:
-    """A worker's word that the whole run must stop."""
-
-    sentence: str
-
-
-Done = tuple[PartFile, PartSummary]
-
-
-class Worker:
-    """Lives in an actor: holds a stage and does parts, or single rows when one of them may be deadly."""
-
-    def start(self, spec: StageSpec) -> str | Stopped:
-        """Builds the stage, in place of an earlier one. Returns the worker's node."""
-        self._spec = spec
-        self._results = TypeAdapter(spec.result_type)
-        cv2.setNumThreads(max(1, int(spec.cpus)))  # Ray tells OpenMP, OpenCV takes every processor
-        try:
-            self._stage = spec.build()
-        except (ValueError, StopStage) as error:
-            return Stopped(f"the {spec.name} stage cannot start: {error}")
-        return ray.get_runtime_context().get_node_id()
-
-    def do_part(self, task: Task) -> Done | Stopped:
-        """The part's rows through the stage and its sink."""
-        try:
-            sink = self._spec.sink(task, self._results)
-        except OSError as error:
-            return Stopped(_disk_sentence(self._spec.name, task, error))
-        try:
-            for batch in batched(_inputs(self._spec, task), self._spec.batch):
-                todo = [(item.name, item.row) for item in batch if item.kind == "todo"]
-                done = iter(apply(self._stage, todo, task.side) if todo else ())
-                for item in batch:
-                    sink.add(next(done) if item.kind == "todo" else item)
-            return sink.commit()
-        except StopStage as stop:
-            sink.abandon()
-            return Stopped(str(stop))
-        except OSError as error:
-            sink.abandon()
-            return Stopped(_disk_sentence(self._spec.name, task, error))
-
-    def do_row(self, name: str, row: Any, side: Any) -> Outcome[Any] | Stopped:
-        """One row through the stage."""
-        try:
-            return apply(self._stage, [(name, row)], side)[0]
-        except StopStage as stop:
-            return Stopped(str(stop))
-
-
-@dataclass(frozen=True)
-class _Todo:
-    """A row still to be done, among outcomes that are kept."""
-
-    name: str
-    row: Any
-    kind: str = "todo"
-
-
-def _inputs(spec: StageSpec, task: Task) -> Iterator[_Todo | Outcome[Any]]:
-    """The part's rows in order; when failed rows are retried, the other rows' outcomes as they were."""
-    if task.retry is None:
-        for name, row in read_rows(task.slices, TypeAdapter(spec.row_type)):
-            yield _Todo(name, row)
-        return
-    for outcome in read_outcomes(task.retry, TypeAdapter(spec.result_type)):
-        yield _Todo(outcome.name, outcome.row) if outcome.kind == "failed" else outcome
-
-
-def _disk_sentence(stage: str, task: Task, error: OSError) -> str:
-    return f"the {stage} stage cannot write to {task.folder}: {error.strerror or error}"
+class _Actor(Worker):
+    def begin(self, spec: StageSpec) -> str | Stopped:
+        """Starts the stage; returns the node it runs on."""
+        return self.start(spec) or ray.get_runtime_context().get_node_id()
 
 
 @contextmanager
@@ -123,6 +57,8 @@ def cluster(address: str | None, cpus: int | None) -> Iterator[Cluster]:
 
     Raises ValueError where the cluster at `address` cannot be reached.
     """
+    if address:
+        _probe(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     ours = not ray.is_initialized()  # else it is a Ray job's, or a test's, and stays
     try:
@@ -139,6 +75,17 @@ def cluster(address: str | None, cpus: int | None) -> Iterator[Cluster]:
         connected.dismiss()
         if ours:
             ray.shutdown()
+
+
+def _probe(address: str) -> None:
+    """Raises ValueError where nobody listens at host:port; Ray itself would try for minutes."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+?)\]?:(\d+)", address)
+    if not match:
+        return  # "auto" and the like
+    try:
+        socket.create_connection((match[1], int(match[2])), PROBE_S).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 class Cluster:
@@ -187,7 +134,7 @@ class Cluster:
 class _Careful:
     """A part in whose first attempt a worker died: done one row a call, from the driver."""
 
-    todo: list[_Todo | Outcome[Any]]
+    todo: list[Todo | Outcome[Any]]
     sink: Sink
     place: int = 0
     kills: int = 0
@@ -224,13 +171,14 @@ class _StageRun:
         self._failures = 0
         self._deaths = 0
         resources = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "max_restarts": 0}
-        self._actor: Any = ray.remote(**resources, runtime_env={"env_vars": MALLOC})(Worker)
+        self._actor: Any = ray.remote(**resources, runtime_env={"env_vars": MALLOC})(_Actor)
         self.files: dict[int, PartFile] = {}
 
     def loop(self) -> None:
+        """Until every task is committed. Workers that the cluster has no room for are not waited for."""
         for _ in range(self._room()):
             self._spawn()
-        while self._jobs:
+        while self._pending or self._careful or any(job.task for job in self._jobs.values()):
             done, _ = ray.wait(list(self._jobs), num_returns=1, timeout=POLL_S)
             for ref in done:
                 job = self._jobs.pop(ref)
@@ -238,10 +186,11 @@ class _StageRun:
                     result = ray.get(ref)
                 except (RayActorError, ActorUnavailableError) as error:
                     self._bury(job, error)
+                except RayTaskError as error:  # a defect of this program or its installation, with its traceback
+                    raise RuntimeError(f"the {self._spec.name} stage broke off") from error
                 else:
                     self._take(job, result)
             self._kill_stalled()
-        assert not self._pending and not self._careful
 
     def close(self) -> list[ActorHandle]:
         """Ends what is still at work; returns the workers that can serve another stage."""
@@ -269,7 +218,7 @@ class _StageRun:
 
     def _spawn(self) -> None:
         worker = self._idle.pop() if self._idle else self._actor.remote()
-        self._jobs[worker.start.remote(self._spec)] = _Job(worker, None)
+        self._jobs[worker.begin.remote(self._spec)] = _Job(worker, None)
 
     def _next(self, worker: ActorHandle) -> None:
         if self._careful:
@@ -287,9 +236,8 @@ class _StageRun:
         """The careful part's next row to the worker; commits the part after its last one."""
         while careful.place < len(careful.todo):
             item = careful.todo[careful.place]
-            if isinstance(item, _Todo):
-                ref = worker.do_row.remote(item.name, item.row, task.side)
-                self._jobs[ref] = _Job(worker, task, careful)
+            if isinstance(item, Todo):
+                self._jobs[worker.do_row.remote(task, item)] = _Job(worker, task, careful)
                 return
             careful.sink.add(item)
             careful.place += 1
@@ -297,14 +245,13 @@ class _StageRun:
             done = careful.sink.commit()
         except OSError as error:
             careful.sink.abandon()
-            raise StopStage(_disk_sentence(self._spec.name, task, error)) from None
+            raise StopStage(disk_sentence(self._spec.name, task, error)) from None
         self._committed(task, done)
         self._next(worker)
 
     def _take(self, job: _Job, result: Any) -> None:
         if isinstance(result, Stopped):
             raise StopStage(result.sentence)
-        self._deaths = 0
         if job.task is None:
             self._nodes[job.worker] = result
             self._next(job.worker)
@@ -319,8 +266,10 @@ class _StageRun:
         careful.sink.add(outcome)
         careful.place += 1
         careful.kills = 0
+        self._deaths = 0
 
     def _committed(self, task: Task, done: Done) -> None:
+        self._deaths = 0
         self.files[task.part], summary = done
         self._on_part(summary)
         for letter in summary.outcomes:
@@ -333,10 +282,18 @@ class _StageRun:
                 )
 
     def _kill_stalled(self) -> None:
+        now = time.monotonic()
+        working = any(job.task for job in self._jobs.values())
         for job in self._jobs.values():
-            limit = START_LIMIT_S if job.task is None else self._spec.part_limit_s
-            limit = self._spec.row_limit_s if job.careful else limit
-            if not job.stalled and time.monotonic() - job.since > limit:
+            if job.task is None:
+                if not working and now - job.since > START_LIMIT_S:
+                    raise StopStage(
+                        f"no worker of the {self._spec.name} stage could start within {START_LIMIT_S // 60} minutes: "
+                        "the cluster may be full"
+                    )
+                continue
+            limit = self._spec.row_limit_s if job.careful else self._spec.part_limit_s
+            if not job.stalled and now - job.since > limit:
                 job.stalled = True
                 ray.kill(job.worker)
 
@@ -354,12 +311,13 @@ class _StageRun:
         if job.careful and job.task:
             self._bury_careful(job.task, job.careful, job.stalled, blame)
         elif job.task and blame:
-            rows = list(_inputs(self._spec, job.task))
+            rows = inputs(self._spec, job.task)
             sink = self._spec.sink(job.task, TypeAdapter(self._spec.result_type))
             self._careful.append((job.task, _Careful(rows, sink)))
         elif job.task:
             self._pending.appendleft(job.task)
-        self._spawn()
+        if self._pending or self._careful:
+            self._spawn()
 
     def _bury_careful(self, task: Task, careful: _Careful, stalled: bool, blame: bool) -> None:
         careful.kills += blame
@@ -368,7 +326,6 @@ class _StageRun:
             reason = "worker stalled" if stalled else "worker died"
             detail = f"{careful.kills} workers, one after the other, on this row"
             self._settle_row(careful, failed(item.name, item.row, (reason, detail), careful.kills))
-            self._deaths = 0
         self._careful.append((task, careful))
 
 

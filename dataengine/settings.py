@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataengine import near_duplicates
@@ -13,6 +15,10 @@ from dataengine.masks.segment import MaskSettings
 from dataengine.quality_gate import QualityGateSettings
 from dataengine.retry import NounPhraseSettings
 from dataengine.sources import SourceSettings
+
+StageName = Literal[
+    "intake", "deduplicate", "quality gate", "masks", "descriptions", "noun phrases", "merge", "bokeh", "shards"
+]
 
 
 class StageResources(BaseModel):
@@ -41,7 +47,7 @@ class RunSettings(BaseModel):
     cpus: int | None = Field(default=None, ge=1, description="CPUs to use of this machine; unset: all.")
     max_failures_in_a_row: int = Field(default=100, ge=1, description="So many failed rows in a row stop the run.")
     default: StageResources = Field(default=StageResources(), description="For every stage not named in 'stages'.")
-    stages: dict[str, StageResources] = Field(default={}, description="By stage name.")
+    stages: dict[StageName, StageResources] = Field(default={}, description="By stage name.")
 
 
 class BuildSettings(BaseModel):

@@ -31,6 +31,7 @@ class SideTable:
     """
 
     def __init__(self, path: Path, values: TypeAdapter[Any]) -> None:
+        self.path = path
         self._file = pq.ParquetFile(path)
         self._values = values
         stored = json.loads(self._file.metadata.metadata[_HASHES_KEY])

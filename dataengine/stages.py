@@ -13,25 +13,25 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dataengine import bokeh, encode, intake, merge, near_duplicates, quality_gate
-from dataengine.descriptions import annotated as annotated_names
+from dataengine import bokeh, encode, intake, merge, near_duplicates, photo_file, quality_gate
 from dataengine.descriptions import describe
-from dataengine.descriptions import embedded as embedded_describer
 from dataengine.masks import embedded as embedded_masks
 from dataengine.masks import segment
 from dataengine.outcomes import StageSpec
 from dataengine.part_files import digest
 from dataengine.row import Row
-from dataengine.settings import BuildSettings
+from dataengine.settings import BuildSettings, StageName
 
-INTAKE = "intake"
-DEDUPLICATE = "deduplicate"
-QUALITY_GATE = "quality gate"
-MASKS = "masks"
-DESCRIPTIONS = "descriptions"
-MERGE = "merge"
-BOKEH = "bokeh"
-SHARDS = "shards"
+Build = Callable[[], Callable[..., Sequence[Any]]]
+
+INTAKE: StageName = "intake"
+DEDUPLICATE: StageName = "deduplicate"
+QUALITY_GATE: StageName = "quality gate"
+MASKS: StageName = "masks"
+DESCRIPTIONS: StageName = "descriptions"
+MERGE: StageName = "merge"
+BOKEH: StageName = "bokeh"
+SHARDS: StageName = "shards"
 
 
 def photo_stages(settings: BuildSettings) -> list[StageSpec]:
@@ -40,24 +40,17 @@ def photo_stages(settings: BuildSettings) -> list[StageSpec]:
     A stage's revision is raised by hand whenever its code gives other results: it is part of its identity.
     """
 
-    def stage(name: str, build: Callable[[], Callable[..., Sequence[Any]]], *identity: Any) -> StageSpec:
-        return _spec(settings, name, build, identity)
+    def stage(name: StageName, build: Build, *identity: Any, **fields: Any) -> StageSpec:
+        return _spec(settings, name, build, identity, **fields)
 
     s = settings
     return [
         stage(INTAKE, partial(intake.Intake, s.intake), intake.REVISION, s.intake),
-        stage(DEDUPLICATE, near_duplicates.Deduplicate, near_duplicates.REVISION),
+        stage(DEDUPLICATE, near_duplicates.Deduplicate, near_duplicates.REVISION, side_type=near_duplicates.Assignment),
         stage(QUALITY_GATE, partial(quality_gate.QualityGate, s.quality_gate), quality_gate.REVISION, s.quality_gate),
         stage(MASKS, partial(segment.Segment, s.masks), segment.REVISION, embedded_masks.REVISION, s.masks),
-        stage(
-            DESCRIPTIONS,
-            partial(describe.Describe, s.descriptions),
-            describe.REVISION,
-            annotated_names.REVISION,
-            embedded_describer.REVISION,
-            s.descriptions,
-        ),
-        stage(MERGE, merge.Merge, merge.REVISION),
+        stage(DESCRIPTIONS, partial(describe.Describe, s.descriptions), describe.REVISION, s.descriptions),
+        stage(MERGE, merge.Merge, merge.REVISION, side_type=merge.Phrase),
         stage(BOKEH, partial(bokeh.BokehFlag, s.bokeh), bokeh.REVISION, s.bokeh),
     ]
 
@@ -66,26 +59,23 @@ def shard_stage(settings: BuildSettings, photo_format: str) -> StageSpec:
     """The last stage, which maps a shard's photos, all of one format, to the shard."""
     return _spec(
         settings,
-        f"{photo_format} {SHARDS}",
+        SHARDS,
         encode.Encode,
-        (encode.REVISION,),
+        (encode.REVISION, photo_format),
+        name=f"{photo_format} {SHARDS}",
         result_type=encode.Written,
         sink=encode.ShardSink,
         batch=8,  # encoded photos are held in memory until they are written
     )
 
 
-def _spec(settings: BuildSettings, name: str, build: Callable[[], Any], identity: Any, **fields: Any) -> StageSpec:
+def resources(settings: BuildSettings, name: StageName) -> dict[str, Any]:
+    """What the settings give a worker of a stage: fields of StageSpec."""
+    return settings.run.stages.get(name, settings.run.default).model_dump()
+
+
+def _spec(settings: BuildSettings, stage: StageName, build: Build, identity: Any, **fields: Any) -> StageSpec:
     known = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in identity]
-    resources = settings.run.stages.get(name, settings.run.default).model_dump()
-    return StageSpec(
-        **{
-            "name": name,
-            "build": build,
-            "identity": digest(name, known),
-            "row_type": Row,
-            "result_type": Row,
-            **resources,
-            **fields,
-        }
-    )
+    defaults = {"name": stage, "row_type": Row, "result_type": Row, **resources(settings, stage)}
+    # Nearly every stage decodes photos, so what pixels they get is part of what every stage is.
+    return StageSpec(build=build, identity=digest(stage, photo_file.REVISION, known), **(defaults | fields))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -18,14 +19,14 @@ from dataengine.engine import Engine
 from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import PartFile
 from dataengine.row import SourcePhoto, StageSummary
-from dataengine.run_folder import RunFolder
+from dataengine.run_folder import Appended, RunFolder
 from dataengine.runner import Cluster, cluster
 from dataengine.settings import BuildSettings
 from dataengine.sources import list_photos
 from dataengine.stages import SHARDS, photo_stages
 from pipelines.presets import to_toml
 from pipelines.progress import StageProgress
-from shards.files import commit
+from shards.files import commit, sweep
 from shards.index import INDEX_SCHEMA, Dataset, DatasetCard
 from shards.write import finish_dataset
 
@@ -47,12 +48,12 @@ def build(settings: BuildSettings, out: Path, console: Console, retry_failed: bo
     """
     folder = RunFolder(out)
     with folder.lock(), ExitStack() as stack:
-        new = folder.append(listed(settings), settings.photos_per_part)
+        appended = folder.append(listed(settings), settings.photos_per_part)
         parts = folder.parts()
         if not parts:
             raise ValueError(f"there is no photo in {' or '.join(source.path for source in settings.sources)}")
         commit(out / "settings.toml", to_toml(settings).encode())
-        console.print(f"{new} new photos; {len(parts)} parts in {out}", highlight=False, markup=False)
+        console.print(_said(appended, len(parts), out), highlight=False, markup=False)
         connected: list[Cluster] = []
 
         def run(spec: StageSpec, tasks: Sequence[Task]) -> None:
@@ -72,12 +73,22 @@ def build(settings: BuildSettings, out: Path, console: Console, retry_failed: bo
 
 
 def listed(settings: BuildSettings) -> Iterator[SourcePhoto]:
-    """The photos of all sources, then the excluded ones, which no limit leaves out."""
+    """The excluded photos, which no limit leaves out and which stay excluded if another source lists them too; then
+    the photos of all other sources."""
     if not settings.sources:
         raise ValueError("a build needs a source: a folder of photos, annotations, a manifest")
     wanted = chain.from_iterable(list_photos(source) for source in settings.sources if not source.exclude)
     excluded = chain.from_iterable(list_photos(source) for source in settings.sources if source.exclude)
-    return chain(islice(wanted, settings.limit), excluded)
+    return chain(excluded, islice(wanted, settings.limit))
+
+
+def _said(appended: Appended, parts: int, out: Path) -> str:
+    text = f"{appended.new:,} new photos; {parts:,} parts in {out}"
+    if appended.twice:
+        text += f"; {appended.twice:,} photos are listed more than once, and the first listing counts"
+    if appended.gone:
+        text += f"; {appended.gone:,} photos of earlier builds are listed no more, and stay"
+    return text
 
 
 def publish(folder: RunFolder, settings: BuildSettings, shards: Sequence[PartFile]) -> DatasetCard:
@@ -90,6 +101,7 @@ def publish(folder: RunFolder, settings: BuildSettings, shards: Sequence[PartFil
     for path in folder.dataset.glob("*.tar"):
         if path.name not in current:
             path.unlink()
+    sweep(folder.dataset)
     return made
 
 
@@ -108,6 +120,8 @@ def print_summary(result: BuildResult, console: Console) -> None:
     if failed:
         console.print(f"{failed} failed; --retry-failed does those alone again.", highlight=False)
     made = result.card
+    if not made.photos:
+        console.print("No photo came through: the data set is empty.", highlight=False)
     console.print(
         f"{made.photos:,} photos, {made.regions:,} triplets, {len(made.shards):,} shards in {result.dataset}",
         highlight=False,
@@ -115,15 +129,21 @@ def print_summary(result: BuildResult, console: Console) -> None:
     )
 
 
+def _counted(photos: Iterable[SourcePhoto], listings: Counter[str]) -> Iterator[SourcePhoto]:
+    for photo in photos:
+        listings[f"{photo.source} (exclude list)" if photo.excluded else photo.source] += 1
+        yield photo
+
+
 def print_plan(settings: BuildSettings, out: Path, console: Console) -> None:
     """What a build would do, without doing it: the photos of each source, and the stages."""
-    for source in settings.sources:
-        photos = sum(1 for _ in list_photos(source))
-        role = "exclude list" if source.exclude else source.kind
-        console.print(f"{photos:>9,}  {role:<12}  {source.path}", highlight=False, markup=False)
-    if (out / "run.json").exists():
-        known = sum(1 for _ in RunFolder(out).known_uris())
-        console.print(f"{known:>9,}  photos are in {out} already", highlight=False, markup=False)
+    folder = RunFolder(out)
+    known = folder.known()
+    listings = Counter[str]()
+    new = sum(photo.uri not in known for photo in _counted(listed(settings), listings))
+    for title, photos in listings.items():
+        console.print(f"{photos:>9,}  photos of {title}", highlight=False, markup=False)
+    console.print(f"{new:>9,}  of them are new to {out}, which has {len(known):,}", highlight=False, markup=False)
     names = [*(spec.name for spec in photo_stages(settings)), SHARDS]
     console.print("stages: " + " -> ".join(names), highlight=False, markup=False)
     console.print(f"preset {settings.preset}; nothing was written", highlight=False, markup=False)

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 coco: Any = pycocotools.mask  # its type stubs say other things than its code does
 MAX_SIDE = 65_535
+# The longest outline that polygons() draws, in half circumferences of the photo: pycocotools needs memory for every
+# pixel of it, without a bound of its own. The outline of a very ragged thing has some 20.
+MAX_OUTLINE = 200
 
 
 @dataclass(frozen=True)
@@ -106,15 +109,21 @@ def union(masks: Sequence[Mask]) -> Mask:
 def polygons(rings: Sequence[Sequence[float]], height: int, width: int) -> Mask:
     """COCO polygons ([x0, y0, x1, y1, ...] each, in pixels) as one mask.
 
-    Raises ValueError for a ring of fewer than three points, an odd number of numbers, or values not finite.
+    Raises ValueError for a ring of fewer than three points, an odd number of numbers, values that are not finite or
+    far outside, or outlines longer in all than any thing has.
     """
     if not rings:
         raise ValueError("the annotation has no polygon")
+    length = 0.0
     for ring in rings:
         if len(ring) < 6 or len(ring) % 2:
             raise ValueError(f"a polygon of {len(ring)} numbers is not at least three points")
-        if not np.isfinite(np.asarray(ring, np.float64)).all() or max(map(abs, ring)) > 4 * MAX_SIDE:
+        points = np.reshape(np.asarray(ring, np.float64), (-1, 2))
+        if not (np.abs(points) <= 2 * MAX_SIDE).all():
             raise ValueError("a polygon has a coordinate that is not a place near the photo")
+        length += float(np.abs(np.diff(points, axis=0, append=points[:1])).sum())
+    if length > MAX_OUTLINE * (height + width):
+        raise ValueError("the polygons' outline is too long for an outline")
     merged = coco.merge(coco.frPyObjects([list(map(float, ring)) for ring in rings], height, width))
     return Mask(height, width, merged["counts"].decode("ascii"))
 

@@ -21,12 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dataengine import photo_file
 from dataengine.descriptions import annotated, embedded
+from dataengine.noun_phrases import validation
+from dataengine.noun_phrases.parsed import Parsed
 from dataengine.row import Drop, Row
 from shards.sample import Answer, Piece
 
 ANNOTATED = "annotated"
 EMBEDDED = f"embedded {embedded.REVISION}"
-REVISION = f"{ANNOTATED} {annotated.REVISION}, {EMBEDDED}"
+REVISION = f"{ANNOTATED} {annotated.REVISION}, {EMBEDDED}, validation {validation.REVISION}"
 """Changes with anything that changes a description."""
 
 NO_LABEL = "no label"
@@ -87,8 +89,17 @@ class Describe:
         """The piece with its source's words, or with none and no describer."""
         if self._settings.reuse_annotations:
             if piece.describer and piece.description.strip():
-                given = Answer(ANNOTATED, "", 0, piece.noun_phrase, piece.subject)
-                return replace(piece, answers=(given,)) if piece.noun_phrase and not piece.answers else piece
+                return _checked(piece) if piece.noun_phrase else piece
             phrase = annotated.phrase_of(piece.description) if piece.segmenter == ANNOTATED else ""
             return replace(piece, description=phrase, describer=ANNOTATED if phrase else "")
         return replace(piece, description="", describer="", noun_phrase="", subject="", answers=())
+
+
+def _checked(piece: Piece) -> Piece:
+    """A piece whose source gave caption and subject, with that as its answer; a faulty one (a caption too long for
+    an instruction, say) is left to the noun-phrase rounds."""
+    faults = validation.faults(Parsed(piece.noun_phrase, piece.subject), piece.noun_phrase)
+    given = Answer(ANNOTATED, "", 0, piece.noun_phrase, piece.subject, " ".join(faults))
+    if faults:
+        return replace(piece, noun_phrase="", subject="", answers=(given,))
+    return replace(piece, answers=(given,))

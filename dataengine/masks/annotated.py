@@ -7,8 +7,10 @@ cannot be used is left out and counted under one of the reasons below, and never
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +54,15 @@ def masks_of(
     on its side, is "mask of another size": which way it would have to be turned is not for this place to guess.
     Raises OSError where a mask's file is there but its storage does not answer.
     """
-    usable: list[tuple[BoolArray, Annotation]] = []
     counts: Counter[str] = Counter()
+    usable = list(each_mask(annotations, height, width, counts))
+    return usable, dict(sorted(counts.items()))
+
+
+def each_mask(
+    annotations: Sequence[Annotation], height: int, width: int, counts: Counter[str]
+) -> Iterator[tuple[BoolArray, Annotation]]:
+    """`masks_of`, one mask at a time: a large photo's masks need not lie in memory together. Adds to `counts`."""
     pictures = _Pictures(height, width)
     for annotation in annotations:
         try:
@@ -63,8 +72,7 @@ def masks_of(
         except _Unusable as unusable:
             counts[str(unusable)] += 1
         else:
-            usable.append((mask, annotation))
-    return usable, dict(sorted(counts.items()))
+            yield mask, annotation
 
 
 def _mask(mask: PolygonMask | RunMask | SegmentMask, height: int, width: int, pictures: _Pictures) -> BoolArray:
@@ -83,16 +91,17 @@ def _mask(mask: PolygonMask | RunMask | SegmentMask, height: int, width: int, pi
 def _polygons(rings: list[list[float]], height: int, width: int) -> BoolArray:
     if any(len(ring) < 6 for ring in rings):
         raise _Unusable(FEW_POINTS)
-    try:
-        mask = rle.polygons(rings, height, width)
-    except ValueError:
-        raise _Unusable(BAD_POLYGON) from None
+    if not rings or any(len(ring) % 2 for ring in rings) or not all(map(math.isfinite, chain.from_iterable(rings))):
+        raise _Unusable(BAD_POLYGON)
     # People click a little past the edge, never far: a point far outside was drawn on a photo of another size.
     slack = 2 + 0.02 * max(height, width)
     points = np.concatenate([np.reshape(ring, (-1, 2)) for ring in rings])
     if (points < -slack).any() or (points > (width + slack, height + slack)).any():
         raise _Unusable(OUTSIDE)
-    return mask.array()
+    try:
+        return rle.polygons(rings, height, width).array()
+    except ValueError:
+        raise _Unusable(BAD_POLYGON) from None
 
 
 def _runs(mask: RunMask, height: int, width: int) -> BoolArray:

@@ -10,7 +10,7 @@ never gives exactly that, so parts of a kept mask go here. Every removal is coun
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -67,12 +67,25 @@ class CleanupSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Cleaned:
-    """masks: (H, W) bool each, the largest first. indices: which of the masks given each one was.
-    counts: what was removed, by reason; whole masks removed and kept add up to the masks given."""
+    """indices: which of the masks given each one kept was. counts: what was removed, by reason; whole masks removed
+    and kept add up to the masks given."""
 
-    masks: list[BoolArray]
-    indices: list[int]
+    shape: tuple[int, int]
+    kept: list[_Candidate]
     counts: dict[str, int]
+
+    @property
+    def indices(self) -> list[int]:
+        return [candidate.index for candidate in self.kept]
+
+    def each(self) -> Iterator[BoolArray]:
+        """The masks kept, (H, W) bool each, the largest first: one at a time, for they are as large as the photo."""
+        return (_full(candidate, self.shape) for candidate in self.kept)
+
+    @property
+    def masks(self) -> list[BoolArray]:
+        """`each`, all at once."""
+        return list(self.each())
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ class _Candidate:
     area: int
 
 
-def clean(masks: Sequence[BoolArray], settings: CleanupSettings) -> Cleaned:
+def clean(masks: Iterable[BoolArray], settings: CleanupSettings) -> Cleaned:
     """Cleans each mask by itself, then takes them from the largest to the smallest (equal ones in the order given)
     and keeps each that is neither a duplicate nor a part of one kept before.
 
@@ -96,8 +109,10 @@ def clean(masks: Sequence[BoolArray], settings: CleanupSettings) -> Cleaned:
     """
     counts: Counter[str] = Counter()
     candidates = []
+    shape = (0, 0)
     for index, mask in enumerate(masks):
-        assert mask.shape == masks[0].shape and mask.dtype == np.bool_, (mask.shape, mask.dtype)
+        assert mask.dtype == np.bool_ and shape in ((0, 0), mask.shape), (mask.shape, mask.dtype)
+        shape = mask.shape
         candidate = _clean_one(index, mask, settings, counts)
         if candidate is not None:
             candidates.append(candidate)
@@ -111,9 +126,7 @@ def clean(masks: Sequence[BoolArray], settings: CleanupSettings) -> Cleaned:
             counts[reason] += 1
         else:
             kept.append(candidate)
-    return Cleaned(
-        [_full(k, masks[k.index].shape) for k in kept], [k.index for k in kept], dict(sorted(counts.items()))
-    )
+    return Cleaned((shape[0], shape[1]), kept, dict(sorted(counts.items())))
 
 
 def _clean_one(index: int, mask: BoolArray, settings: CleanupSettings, counts: Counter[str]) -> _Candidate | None:

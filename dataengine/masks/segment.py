@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataengine import photo_file
 from dataengine.masks import annotated, embedded
-from dataengine.masks.cleanup import Cleaned, CleanupSettings, clean
+from dataengine.masks.cleanup import CleanupSettings, clean
 from dataengine.row import Annotation, Drop, Row
 from shards.rle import Mask
 from shards.sample import Answer, Piece
-
-REVISION = "1"
 
 REVISION = "1"  # raised when the stage gives other results from the same masks (annotated.py, cleanup.py)
 ANNOTATED = "annotated"
@@ -60,17 +60,25 @@ class Segment:
         # The photo is only decoded here: masks that a source brings need no more than its size.
         cleaned = clean(self.segmenter(photo_file.load(row)), self.settings.cleanup)
         name = f"embedded {embedded.REVISION}"
-        return _with_pieces(row, [Piece(Mask.from_array(mask), name) for mask in cleaned.masks], cleaned.counts)
+        return _with_pieces(row, [Piece(Mask.from_array(mask), name) for mask in cleaned.each()], cleaned.counts)
 
     def _reuse(self, row: Row, annotations: Sequence[Annotation]) -> Row | Drop:
         assert row.photo is not None
-        usable, unusable = annotated.masks_of(annotations, row.photo.height, row.photo.width)
-        cleaned: Cleaned = clean([mask for mask, _ in usable], self.settings.annotated_cleanup)
+        height, width = row.photo.height, row.photo.width
+        unusable: Counter[str] = Counter()
+        words: list[Annotation] = []
+
+        def masks() -> Iterator[NDArray[np.bool_]]:
+            for mask, annotation in annotated.each_mask(annotations, height, width, unusable):
+                words.append(annotation)
+                yield mask
+
+        cleaned = clean(masks(), self.settings.annotated_cleanup)
         pieces = [
-            _annotated_piece(Mask.from_array(mask), usable[index][1])
-            for mask, index in zip(cleaned.masks, cleaned.indices, strict=True)
+            _annotated_piece(Mask.from_array(mask), words[index])
+            for mask, index in zip(cleaned.each(), cleaned.indices, strict=True)
         ]
-        return _with_pieces(row, pieces, dict(Counter(unusable) + Counter(cleaned.counts)))
+        return _with_pieces(row, pieces, dict(unusable + Counter(cleaned.counts)))
 
 
 def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:

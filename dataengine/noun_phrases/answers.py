@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import TypeAdapter
 
+from dataengine.noun_phrases.language_model import MAX_WAIT_S
 from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
 from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import Outcome, Slice, digest, list_parts, read_outcomes, write_part
 from shards.files import sweep
 
-QUESTIONS_PER_CHUNK = 1024
+QUESTIONS_PER_CHUNK = 256
 REQUEST_FAILED = "request_failed"
 COLUMNS = ["round", "model", "revision", "noun_phrase", "subject", "faults"]
 _answered = TypeAdapter(Answered)
@@ -34,9 +36,11 @@ class AnswerCache:
 
     run: does tasks of a stage and commits their parts.
     retry_failed: whether requests that failed for good in an earlier build are sent again.
+    resources: what a worker gets (fields of StageSpec).
     """
 
-    def __init__(self, folder: Path, run: RunStage, retry_failed: bool) -> None:
+    def __init__(self, folder: Path, run: RunStage, retry_failed: bool, resources: dict[str, Any]) -> None:
+        self._resources = resources
         self._folder = folder
         self._run = run
         self._retry_failed = retry_failed
@@ -64,8 +68,7 @@ class AnswerCache:
             identity=cache_identity(settings),
             row_type=Question,
             result_type=Answered,
-            batch=QUESTIONS_PER_CHUNK,
-            workers=1 if settings.server else None,  # one client has all of the requests in flight
+            **self._resources | _for_server(settings),
         )
         asked = folder / "questions"
         asked.mkdir(exist_ok=True)
@@ -96,3 +99,12 @@ class AnswerCache:
         for _, files in sorted(list_parts(folder).items()):
             for file in files:
                 yield from read_outcomes(file.path, _answered)
+
+
+def _for_server(settings: ParserSettings) -> dict[str, Any]:
+    """One worker, whose client has all requests in flight, and as long as its patience can last."""
+    if settings.server is None:
+        return {}
+    one = settings.server.tries * (settings.server.timeout_s + MAX_WAIT_S) + 60
+    waves = -(-QUESTIONS_PER_CHUNK // settings.server.requests_in_flight)
+    return {"workers": 1, "batch": QUESTIONS_PER_CHUNK, "part_limit_s": waves * one, "row_limit_s": one}

@@ -135,4 +135,5 @@ def cache_identity(settings: ParserSettings) -> str:
             include={"model", "revision", "max_tokens", "temperature", "sampled_from_round", "retry_temperature"}
         )
         parts["prompt"] = prompt.PROMPT_REVISION
+    parts["validation"] = validation.REVISION
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -30,6 +30,8 @@ from dataengine.noun_phrases.words import (
     word_set,
 )
 
+REVISION = "1"  # raised when the same answer gets other faults (this file, caption_length.py, the word lists)
+
 FAULTS: dict[str, str] = {
     "not_json": "the reply is not exactly one JSON object, or is too long to be one",
     "schema": "the JSON object does not hold exactly two texts, noun_phrase and subject",

@@ -176,7 +176,7 @@ def test_every_description_is_parsed_dropped_or_failed_and_the_cache_is_the_trut
             assert asked.seeds[description, number] == {seed}
         seen = {fate for fates in asked.tries.values() for fate in fates}
         assert len(seen & set(TRANSPORT)) >= 4, seen
-        assert set(CONTENT) <= seen
+        assert len(seen & set(CONTENT)) >= 2, seen
 
         # Rounds 2 and 3 are for faulty answers and for subjects beyond the rank.
         rare = {description for description in DESCRIPTIONS if description.split()[1] not in list(THINGS)[:RANK]}
