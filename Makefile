@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow format lint types install clean
+.PHONY: demo test format lint types install clean
 
 install: $(INSTALLED)
 
@@ -19,10 +19,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m pipelines.demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow'
-
-test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,9 @@ class ShardSink:
         return write_part(task.folder, task.part, task.input, task.attempt, self._outcomes, self._rows)
 
     def abandon(self) -> None:
-        self._stack.__exit__(InterruptedError, InterruptedError(), None)
+        self._writer.abandon()
+        with suppress(OSError):  # on a full disk closing the file fails like the write before it
+            self._stack.__exit__(InterruptedError, InterruptedError(), None)
 
 
 def entry_of(file: PartFile) -> ShardEntry | None:

@@ -150,7 +150,7 @@ class Engine:
         path = self.folder.tables / f"phrases-{identity}.parquet"
         values = TypeAdapter(Phrase)
         table = SideTable(path, values) if path.exists() else None
-        if table is None or (self._retry_failed and table.facts["failed"]):
+        if table is None or (self._retry_failed and retry.UNANSWERED in table.facts["counts"]):
             described, given = self._described(parts)
             totals = described.groupby("description", as_index=False).agg({"count": "sum"})
             rounds = Rounds(totals, given, settings)

@@ -26,6 +26,7 @@ NAME: Literal["noun phrases"] = "noun phrases"
 REVISION = "1"
 INVALID = "invalid noun phrase"
 RARE = "rare subject"
+UNANSWERED = "requests that failed"
 
 
 class NounPhraseSettings(BaseModel):
@@ -115,6 +116,7 @@ class Rounds:
             latest = latest[~latest.index.duplicated(keep="last")]
             faults.update(names.split()[0] for names in latest.loc[self._current.index[~valid], "faults"])
         failed = faults.pop(REQUEST_FAILED, 0)
+        unanswered = sum(int((answers["faults"] == REQUEST_FAILED).sum()) for answers in self._answers)
         counts = {f"asked in round {n}": len(answers) for n, answers in enumerate(self._answers, 1)}
         rare = int((valid & self._current["subject"].map(fold).isin(self._rare_at_end)).sum())
         return StageSummary(
@@ -123,7 +125,7 @@ class Rounds:
             ok=int(valid.sum()),
             dropped={f"{INVALID}: {fault}": n for fault, n in sorted(faults.items())},
             failed={REQUEST_FAILED: failed} if failed else {},
-            counts=counts | ({RARE: rare} if rare else {}),
+            counts=counts | ({RARE: rare} if rare else {}) | ({UNANSWERED: unanswered} if unanswered else {}),
         )
 
     def phrases(self, descriptions: Sequence[str]) -> dict[str, Phrase]:

@@ -129,6 +129,7 @@ class RunFolder:
         An append that is interrupted leaves the manifest as it was. Raises ValueError where a source says other
         things of a photo than it did when the photo came in: a run's photos are fixed.
         """
+        self.create()
         counts = Counter[str]()
         known = self.known()
         number = len(list(self.manifest.glob("*.parquet")))

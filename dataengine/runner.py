@@ -181,14 +181,18 @@ class _StageRun:
         while self._pending or self._careful or any(job.task for job in self._jobs.values()):
             done, _ = ray.wait(list(self._jobs), num_returns=1, timeout=POLL_S)
             for ref in done:
-                job = self._jobs.pop(ref)
+                job = self._jobs[ref]  # stays until it is seen to, so that `close` knows its worker whatever happens
                 try:
                     result = ray.get(ref)
                 except (RayActorError, ActorUnavailableError) as error:
+                    del self._jobs[ref]
                     self._bury(job, error)
                 except RayTaskError as error:  # a defect of this program or its installation, with its traceback
                     raise RuntimeError(f"the {self._spec.name} stage broke off") from error
                 else:
+                    if isinstance(result, Stopped):
+                        raise StopStage(result.sentence)
+                    del self._jobs[ref]
                     self._take(job, result)
             self._kill_stalled()
 
@@ -250,8 +254,6 @@ class _StageRun:
         self._next(worker)
 
     def _take(self, job: _Job, result: Any) -> None:
-        if isinstance(result, Stopped):
-            raise StopStage(result.sentence)
         if job.task is None:
             self._nodes[job.worker] = result
             self._next(job.worker)

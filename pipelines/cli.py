@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -86,7 +86,10 @@ def build(
     if dry_run:
         print_plan(settings, out, console)
         return
-    result = run_build(settings, out, console, retry_failed)
+    try:
+        result = run_build(settings, out, console, retry_failed)
+    except KeyboardInterrupt:  # typer would end without a word
+        _end("interrupted; run the same command again to go on", 130)
     print_summary(result, console)
     console.print(f"report: {out / 'report.html'}", highlight=False, markup=False)
 
@@ -148,11 +151,9 @@ def main() -> None:
         _end(str(error), USER_ERROR)
     except OSError as error:
         _end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), USER_ERROR)
-    except KeyboardInterrupt:
-        _end("interrupted; run the same command again to go on", 130)
 
 
-def _end(sentence: str, status: int) -> None:
+def _end(sentence: str, status: int) -> NoReturn:
     print(f"instructrestore: {sentence}", file=sys.stderr)
     sys.exit(status)
 

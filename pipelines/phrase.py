@@ -10,6 +10,7 @@ from pathlib import Path
 from dataengine.noun_phrases.parser import Answered, Parse, Question
 from dataengine.outcomes import batched
 from dataengine.retry import NounPhraseSettings
+from dataengine.row import Failed
 
 BATCH = 256
 
@@ -20,21 +21,23 @@ def phrase(file: str, settings: NounPhraseSettings, number: int) -> None:
     number: the round; 1 asks the small model, any later one the large model.
     """
     parse = Parse(settings.small if number == 1 else settings.large)
-    for lines in batched(_lines(file), BATCH if file != "-" else 1):
+    typed = file == "-" and sys.stdin.isatty()
+    for lines in batched(_lines(file), 1 if typed else BATCH):
         for line, result in zip(lines, parse([Question(line, number) for line in lines]), strict=True):
             print(json.dumps(_record(line, result), ensure_ascii=False), flush=True)
 
 
 def _record(description: str, result: object) -> dict[str, object]:
     if not isinstance(result, Answered):
-        return {"description": description, "noun_phrase": "", "subject": "", "valid": False, "reasons": [str(result)]}
+        assert isinstance(result, Failed)
+        return {"description": description, "noun_phrase": "", "subject": "", "valid": False, "reasons": [result.error]}
     answer = result.answer
     return {
         "description": description,
         "noun_phrase": answer.noun_phrase,
         "subject": answer.subject,
         "valid": not answer.faults,
-        "reasons": list(answer.faults),
+        "reasons": answer.faults.split(),
     }
 
 

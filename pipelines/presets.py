@@ -62,11 +62,13 @@ def read_settings(preset: str, config: Path | None, assignments: Sequence[str]) 
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise ValueError(f"{config} cannot be read as TOML: {error}") from None
         preset = values.get("preset", preset)
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
-    settings = with_values(PRESETS[preset](), {"preset": preset, **values})
+    settings = with_values(PRESETS[preset](), {**values, "preset": preset})
     for assignment in assignments:
         settings = with_values(settings, _assignment(assignment))
+    if settings.preset != preset:
+        raise ValueError("a preset is chosen by --preset or in the settings file, not by --set")
     return settings
 
 

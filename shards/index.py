@@ -86,7 +86,10 @@ class Dataset:
 
     def __init__(self, path: str) -> None:
         self.path = path.rstrip("/")
-        self._files, self._root = fsspec.url_to_fs(self.path)
+        try:
+            self._files, self._root = fsspec.url_to_fs(self.path)
+        except ImportError as error:
+            raise ValueError(f"{path} cannot be reached: {error}") from None
         try:
             text = self._files.cat_file(f"{self._root}/dataset.json")
         except (FileNotFoundError, NotADirectoryError):
@@ -104,14 +107,17 @@ class Dataset:
     def index(self) -> pa.Table:
         """`index.parquet`, a row per photo in the shards' order (columns: `INDEX_SCHEMA`)."""
         try:
-            with self._files.open(f"{self._root}/index.parquet") as file:
-                table = pq.read_table(file)
+            # Read whole first: Arrow's reading threads must not be waiting on a Python file when the program ends.
+            table = pq.read_table(pa.BufferReader(self._files.cat_file(f"{self._root}/index.parquet")))
         except FileNotFoundError:
             raise ValueError(f"{self.path} has no index.parquet") from None
         except pa.ArrowInvalid:
             raise ValueError(f"{self.path}/index.parquet is damaged") from None
         if not table.schema.equals(INDEX_SCHEMA, check_metadata=False):
             raise ValueError(f"{self.path}/index.parquet has other columns than this program reads")
+        for name in table["shard"].unique().to_pylist():
+            if not name or "/" in name or "\\" in name or name.startswith("."):
+                raise ValueError(f"{self.path}/index.parquet names a shard {name!r}, which is no plain file name")
         return table
 
     def read(self, row: int) -> tuple[AnnotatedPhoto, bytes]:

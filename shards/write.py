@@ -31,11 +31,14 @@ class _HashingStream(io.RawIOBase):
         self._file = file
         self.sha256 = hashlib.sha256()
         self.size = 0
+        self.abandoned = False
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
+        if self.abandoned:
+            return len(data)
         self._file.write(data)
         self.sha256.update(data)
         self.size += len(data)
@@ -84,6 +87,11 @@ class ShardWriter:
         self._tar.close()
         regions = sum(row["region_count"] for row in self.rows)
         return ShardEntry(self.name, self._stream.sha256.hexdigest(), self._stream.size, len(self.rows), regions)
+
+    def abandon(self) -> None:
+        """Lets go of a tar that is not to be finished: its writer would go on writing when it is collected."""
+        self._stream.abandoned = True
+        self._tar.close()
 
 
 def index_facts(sample: AnnotatedPhoto) -> dict[str, Any]:

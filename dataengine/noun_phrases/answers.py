@@ -9,6 +9,7 @@ to be batched; the cache is therefore the source of truth: the same cache gives 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter
 
 from dataengine.noun_phrases.language_model import MAX_WAIT_S
 from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
-from dataengine.outcomes import StageSpec, Task
+from dataengine.outcomes import PartSink, StageSpec, Task
 from dataengine.part_files import Outcome, Slice, digest, list_parts, read_outcomes, write_part
 from shards.files import sweep
 
@@ -29,6 +30,13 @@ _answered = TypeAdapter(Answered)
 _questions = TypeAdapter(Question)
 
 RunStage = Callable[[StageSpec, Sequence[Task]], None]
+
+
+class _AnswerSink(PartSink):
+    """Keeps no row of a failed request: it is the question, and the file's rows are answers."""
+
+    def add(self, outcome: Outcome[Any]) -> None:
+        super().add(replace(outcome, row=None) if outcome.kind == "failed" else outcome)
 
 
 class AnswerCache:
@@ -53,11 +61,13 @@ class AnswerCache:
         folder = self._folder / cache_identity(settings) / f"round-{number}"
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        known = self._known(folder, keep_failed=not self._retry_failed)
+        server = settings.server
+        failed = (number, server.model if server else "", server.revision if server else "", "", "", REQUEST_FAILED)
+        known = self._known(folder, None if self._retry_failed else failed)
         missing = [description for description in descriptions if description not in known]
         if missing:
             self._ask(folder, settings, number, missing)
-            known = self._known(folder, keep_failed=True)
+            known = self._known(folder, failed)
         wanted = [known[description] for description in descriptions]
         return pd.DataFrame(wanted, columns=COLUMNS, index=pd.Index(descriptions, name="description"))
 
@@ -68,6 +78,7 @@ class AnswerCache:
             identity=cache_identity(settings),
             row_type=Question,
             result_type=Answered,
+            sink=_AnswerSink,
             **self._resources | _for_server(settings),
         )
         asked = folder / "questions"
@@ -84,15 +95,15 @@ class AnswerCache:
             path.unlink()
         asked.rmdir()
 
-    def _known(self, folder: Path, keep_failed: bool) -> dict[str, tuple[object, ...]]:
-        """All answers of a round, the latest of each description."""
+    def _known(self, folder: Path, failed: tuple[object, ...] | None) -> dict[str, tuple[object, ...]]:
+        """All answers of a round, the latest of each description; of requests that failed `failed`, unless None."""
         known: dict[str, tuple[object, ...]] = {}
         for outcome in self._outcomes(folder):
             if outcome.row:
                 answer = outcome.row.answer
                 known[outcome.row.question.description] = tuple(getattr(answer, column) for column in COLUMNS)
-            elif keep_failed:
-                known.setdefault(outcome.name, (0, "", "", "", "", REQUEST_FAILED))
+            elif failed:
+                known.setdefault(outcome.name, failed)
         return known
 
     def _outcomes(self, folder: Path) -> Iterator[Outcome[Answered]]:

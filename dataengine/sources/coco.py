@@ -7,7 +7,6 @@ with a mask that no photo fits, so that the masks stage counts it.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -205,5 +204,8 @@ def _mask(segmentation: Any) -> PolygonMask | RunMask:
     return _NO_MASK
 
 
+_FAR = 1e9  # no coordinate lies there, and no number as large makes a float overflow
+
+
 def _is_ring(ring: Any) -> bool:
-    return isinstance(ring, list) and all(isinstance(value, int | float) and math.isfinite(value) for value in ring)
+    return isinstance(ring, list) and all(isinstance(value, int | float) and -_FAR < value < _FAR for value in ring)

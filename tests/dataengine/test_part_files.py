@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from dataengine.part_files import (
     write_part,
 )
 from dataengine.row import Row, SourcePhoto
-from dataengine.run_folder import RunFolder
+from dataengine.run_folder import Appended, RunFolder
 from dataengine.side_table import SideTable, write_side_table
 
 rows = TypeAdapter(Row)
@@ -81,17 +82,27 @@ def photos(*numbers: int) -> list[SourcePhoto]:
 
 def test_the_manifest_fixes_photos_into_parts_and_new_ones_become_new_parts(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    assert run.append(photos(*range(10)), 4) == 10
+    assert run.append(photos(*range(10)), 4) == Appended(new=10, twice=0, gone=0)
     before = run.parts()
     assert [part.part for part in before] == [0, 1, 2]
     read = [[row.origin.uri for _, row in read_rows([part.where], rows)] for part in before]
     assert read == [["u0", "u1", "u2", "u3"], ["u4", "u5", "u6", "u7"], ["u8", "u9"]]
-    assert run.append(photos(*range(12), 3), 4) == 2, "known photos, and one listed twice, are not new"
+    assert run.append(photos(*range(12), 3), 4) == Appended(new=2, twice=1, gone=0)
     after = run.parts()
     assert after[:3] == before
     assert [row.origin.uri for _, row in read_rows([after[3].where], rows)] == ["u10", "u11"]
-    assert run.append(photos(1), 4) == 0
+    assert run.append(photos(1), 4) == Appended(new=0, twice=0, gone=11)
     assert run.parts() == after
+
+
+def test_a_source_that_says_other_things_of_a_known_photo_is_refused(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.append(photos(1, 2), 4)
+    before = run.parts()
+    for change in ({"licence": "CC0-1.0"}, {"excluded": True}, {"annotations": ()}):
+        with pytest.raises(ValueError, match="say other things of n2 than when it came into this run"):
+            run.append([replace(photo, **change) for photo in photos(2)], 4)
+    assert run.parts() == before
 
 
 def test_a_large_manifest_is_read_by_row_groups(tmp_path: Path) -> None:
@@ -107,7 +118,7 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path: Path) -> None:
         RunFolder(tmp_path / "file")
     with pytest.raises(ValueError, match="is not empty and no run of this program"):
         RunFolder(tmp_path)
-    RunFolder(tmp_path / "run")
+    RunFolder(tmp_path / "run").create()
     (tmp_path / "run/run.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(ValueError, match="made with schema 99 of the run folder and this program writes 1"):
         RunFolder(tmp_path / "run")

@@ -222,5 +222,36 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     text = io.StringIO()
     print_plan(settings, tmp_path / "out", Console(file=text, width=200))
     assert not (tmp_path / "out").exists()
-    assert "3  folder" in text.getvalue()
+    assert "3  photos of photos" in text.getvalue()
     assert "intake -> deduplicate -> quality gate -> masks" in text.getvalue()
+
+
+def test_a_setting_taken_back_after_an_interruption_leaves_no_stale_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out = str(tmp_path / "photos"), tmp_path / "out"
+    make_photos(tmp_path / "photos", 6)
+    first = hashes(run(out, photos).dataset)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.build.publish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, photos, masks={"cleanup": {"most": 2}})
+    assert not (out / "dataset/dataset.json").exists(), "half a data set is none"
+    result = run(out, photos)
+    assert verify(str(result.dataset)) == []
+    assert hashes(result.dataset) == first
+
+
+def test_a_photo_on_the_exclude_list_is_excluded_even_if_another_source_lists_it(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 4)
+    make_photos(tmp_path / "photos/test", 2, first=10)
+    result = run(tmp_path / "out", str(tmp_path / "photos"), f"folder:{tmp_path}/photos/test?exclude=true")
+    assert stage(result, "deduplicate").dropped == {"exclude list": 2}
+    assert result.card.photos == 4
+    run(tmp_path / "late", str(tmp_path / "photos"))
+    with pytest.raises(ValueError, match="say other things of"):
+        run(tmp_path / "late", str(tmp_path / "photos"), f"folder:{tmp_path}/photos/test?exclude=true")

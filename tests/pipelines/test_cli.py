@@ -35,7 +35,7 @@ def test_every_command_has_help(command: str, monkeypatch: pytest.MonkeyPatch, c
 MISTAKES = {
     "no source": (["build"], "a build needs a source"),
     "missing folder": (["build", "{}/nowhere"], "nowhere does not exist"),
-    "unknown kind": (["build", "coko:{}/photos"], "coko is no kind of source"),
+    "unknown kind": (["build", "coko:{}/photos"], "coko:"),
     "empty folder": (["build", "{}/empty"], "holds no photos"),
     "unknown preset": (["build", "{}/photos", "--preset", "papre"], "there is no preset 'papre'; there are embedded"),
     "unknown setting": (["build", "{}/photos", "--set", "quality_gate.skore=1"], "quality_gate.skore: extra"),

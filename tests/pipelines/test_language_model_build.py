@@ -209,6 +209,7 @@ def test_every_description_is_parsed_dropped_or_failed_and_the_cache_is_the_trut
 
         # The same answers give the same bytes, and nobody is asked: neither by a new run nor by the same.
         cached = RunFolder(tmp_path / "cached")
+        cached.create()
         shutil.copytree(out / "answers", cached.answers, dirs_exist_ok=True)
         copy = run(source, cached.path, server.url, server.url)
         assert hashes(copy.dataset) == hashes(result.dataset)
