@@ -292,7 +292,7 @@ def _remove_stale(found: dict[int, list[PartFile]], current: Sequence[PartFile])
 def _summary(folder: Path, name: str, files: Sequence[PartFile]) -> StageSummary:
     """The stage's counts; read from the parts' footers once, then kept beside them."""
     path = folder / "summary.json"
-    key = digest([file.content for file in files])
+    key = digest([file.path.name for file in files])
     if path.exists():
         stored = json.loads(path.read_bytes())
         if stored["parts"] == key:

@@ -110,7 +110,7 @@ class Musiq:
     def __init__(self) -> None:
         try:
             import pyiqa  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
-            import torch  # noqa: PLC0415  (slow, and needed here alone)
+            import torch  # noqa: PLC0415  (slow, and needed here alone)  # pyright: ignore[reportMissingImports]
         except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
             raise ValueError(
                 'the quality metric "musiq" needs pyiqa: pip install "instructrestore[iqa]", or set the metric to '

@@ -16,7 +16,7 @@ from shards.sample import first_error
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 
 def embedded() -> BuildSettings:
