@@ -54,7 +54,7 @@ def phrase_of(label: str) -> str:
     while words and words[-1].isdigit():  # "person 2": the second of its kind, not a kind
         words.pop()
     words = [word for word in words if word not in _SORTING]
-    if not any(re.search(r"[^\W\d]", word) for word in words) or _NAMELESS.issuperset(words):
+    if not any(re.search(r"[^\W\d]", word) for word in words) or (_NAMELESS | _DETERMINERS).issuperset(words):
         return ""
     return " ".join(words if words[0] in _DETERMINERS else ["the", *words])
 

@@ -59,7 +59,9 @@ def test_category_names_become_phrases(label: str, phrase: str) -> None:
     assert phrase_of(label) == phrase
 
 
-@pytest.mark.parametrize("label", ["", " ", "other", "things", "void", "unlabeled", "12", "???", "(x)", "other-merged"])
+@pytest.mark.parametrize(
+    "label", ["", " ", "other", "things", "void", "unlabeled", "12", "???", "(x)", "other-merged", "A", "the other"]
+)
 def test_a_name_that_says_nothing_gives_no_phrase(label: str) -> None:
     assert phrase_of(label) == ""
 
