@@ -129,7 +129,7 @@ def plan() -> None:
         stage_folders = _pretend_done(folder / "stages", parts)
         begin = time.monotonic()
         run = RunFolder(folder)
-        new = run.append(photos(MILLION), 64)
+        new = run.append(photos(MILLION), 64).new
         parts = run.parts()
         done = 0
         for number, stage in enumerate(stage_folders):
