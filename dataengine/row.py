@@ -2,7 +2,7 @@
 
 A stage is a class whose constructor takes its settings and loads its model, and whose call maps a batch of rows to
 results of the same length and order: a row, or a `Drop` with a reason. A stage knows nothing of Ray, of files or of
-resuming; an exception it raises is the outcome of the row it was given (`runner.py` turns it into one).
+resuming; an exception it raises is the outcome of the row it was given (`outcomes.apply` turns it into one).
 """
 
 from __future__ import annotations

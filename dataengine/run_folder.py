@@ -4,7 +4,7 @@ RUN/run.json               schema of the folder
 RUN/settings.toml          the settings that reproduce the run
 RUN/manifest/              the photos as the sources listed them, in parts fixed for good
 RUN/stages/<nn-stage>/     a Parquet file per part: the checkpoint (part_files.py)
-RUN/tables/                results over the whole data set: duplicates, descriptions, noun phrases (side_table.py)
+RUN/tables/                results over the whole data set: duplicates, noun phrases (side_table.py)
 RUN/answers/               answers of the grammar or language model, by (model, revision, prompt), round
 RUN/dataset/               the data set: shards, index.parquet, dataset.json, README.md
 RUN/report.html
@@ -19,7 +19,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ RUN_SCHEMA = 1
 GROUP_ROWS = 8192
 _PARTS_KEY = b"instructrestore.parts"
 _rows = TypeAdapter(Row)
+_sources = TypeAdapter(SourcePhoto)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class RunFolder:
     def known(self) -> dict[str, int]:
         """The photos in the manifest: by URI, a hash of what the sources said of each."""
         return {
-            uri: _fingerprint(row)
+            uri: _fingerprint(_rows.validate_json(row).origin)
             for path in sorted(self.manifest.glob("*.parquet"))
             for batch in pq.ParquetFile(path).iter_batches(columns=["name", "row"])
             for uri, row in zip(batch["name"].to_pylist(), batch["row"].to_pylist(), strict=True)
@@ -170,21 +171,22 @@ def _fresh(known: dict[str, int], photos: Iterable[SourcePhoto], counts: Counter
             counts["twice"] += 1
             continue
         seen.add(photo.uri)
-        row = _manifest_row(photo)
         if photo.uri not in known:
             counts["new"] += 1
-            yield row
+            yield _manifest_row(photo)
             continue
         counts["known"] += 1
-        if known[photo.uri] != _fingerprint(row["row"]):
+        if known[photo.uri] != _fingerprint(photo):
             raise ValueError(
                 f"the sources say other things of {photo.name} than when it came into this run (its annotations, "
                 "licence or exclusion): build into another folder"
             )
 
 
-def _fingerprint(row: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "big")
+def _fingerprint(photo: SourcePhoto) -> int:
+    """A hash of what a source says of a photo; what the source and the photo in it are called is no part of that."""
+    said = _sources.dump_json(replace(photo, name="", source=""))
+    return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
 
 
 def _manifest_row(photo: SourcePhoto) -> dict[str, Any]:

@@ -168,8 +168,10 @@ class _StageRun:
         self._jobs: dict[ray.ObjectRef, _Job] = {}
         self._nodes: dict[ActorHandle, str] = {}
         self._idle = idle
+        self._born: dict[ActorHandle, float] = {}
         self._failures = 0
         self._deaths = 0
+        self._last_death = 0.0
         resources = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "max_restarts": 0}
         self._actor: Any = ray.remote(**resources, runtime_env={"env_vars": MALLOC})(_Actor)
         self.files: dict[int, PartFile] = {}
@@ -200,7 +202,8 @@ class _StageRun:
         """Ends what is still at work; returns the workers that can serve another stage."""
         for job in self._jobs.values():
             ray.kill(job.worker)
-        for _, careful in self._careful:
+        at_work = [job.careful for job in self._jobs.values() if job.careful]
+        for careful in (*at_work, *(waiting for _, waiting in self._careful)):
             careful.sink.abandon()
         return self._idle
 
@@ -222,6 +225,7 @@ class _StageRun:
 
     def _spawn(self) -> None:
         worker = self._idle.pop() if self._idle else self._actor.remote()
+        self._born[worker] = time.monotonic()
         self._jobs[worker.begin.remote(self._spec)] = _Job(worker, None)
 
     def _next(self, worker: ActorHandle) -> None:
@@ -303,13 +307,15 @@ class _StageRun:
         """Puts back what a dead worker was doing, and replaces it."""
         node = self._nodes.pop(job.worker, None)
         ray.kill(job.worker)
-        self._deaths += 1
+        blame = job.stalled or node is None or _is_alive(node)
+        if blame and self._born.pop(job.worker, 0.0) > self._last_death:
+            self._last_death = time.monotonic()  # those that die with it, at one blow, count once
+            self._deaths += 1
         if self._deaths > DEATHS_WITHOUT_PROGRESS:
             raise StopStage(
                 f"{self._deaths} workers of the {self._spec.name} stage died one after the other and none did "
                 f"anything: {str(error).splitlines()[0]}"
             )
-        blame = job.stalled or node is None or _is_alive(node)
         if job.careful and job.task:
             self._bury_careful(job.task, job.careful, job.stalled, blame)
         elif job.task and blame:
@@ -327,7 +333,9 @@ class _StageRun:
             item = careful.todo[careful.place]
             reason = "worker stalled" if stalled else "worker died"
             detail = f"{careful.kills} workers, one after the other, on this row"
-            self._settle_row(careful, failed(item.name, item.row, (reason, detail), careful.kills))
+            assert isinstance(item, Todo)
+            attempts = item.attempts + careful.kills
+            self._settle_row(careful, failed(item.name, item.row, (reason, detail), attempts))
         self._careful.append((task, careful))
 
 

@@ -56,7 +56,7 @@ class Worker:
             todo = inputs(self._spec, task)
             side = self._side(task)
         except (OSError, pa.ArrowException) as error:
-            return Stopped(f"the {self._spec.name} stage cannot read its input: {error}")
+            return Stopped(_unreadable(self._spec.name, error))
         try:
             sink = self._spec.sink(task, self._results)
         except OSError as error:
@@ -78,7 +78,11 @@ class Worker:
     def do_row(self, task: Task, todo: Todo) -> Outcome[Any] | Stopped:
         """One row through the stage."""
         try:
-            return self._outcomes([todo], self._side(task))[0]
+            side = self._side(task)
+        except (OSError, pa.ArrowException) as error:
+            return Stopped(_unreadable(self._spec.name, error))
+        try:
+            return self._outcomes([todo], side)[0]
         except StopStage as stop:
             return Stopped(str(stop))
 
@@ -107,6 +111,10 @@ def inputs(spec: StageSpec, task: Task) -> list[Todo | Outcome[Any]]:
         return [Todo(name, row) for name, row in read_rows(task.slices, TypeAdapter(spec.row_type))]
     kept: Iterator[Outcome[Any]] = iter(read_outcomes(task.retry, TypeAdapter(spec.result_type)))
     return [Todo(o.name, o.row, o.attempts) if o.kind == "failed" else o for o in kept]
+
+
+def _unreadable(stage: str, error: Exception) -> str:
+    return f"the {stage} stage cannot read its input: {error}"
 
 
 def disk_sentence(stage: str, task: Task, error: OSError) -> str:

@@ -24,7 +24,7 @@ from dataengine.runner import Cluster, cluster
 from dataengine.settings import BuildSettings
 from dataengine.sources import list_photos
 from dataengine.stages import SHARDS, photo_stages
-from pipelines.presets import to_toml
+from pipelines.presets import read_sources, to_toml
 from pipelines.progress import StageProgress
 from shards.files import commit, sweep
 from shards.index import INDEX_SCHEMA, Dataset, DatasetCard
@@ -47,12 +47,13 @@ def build(settings: BuildSettings, out: Path, console: Console, retry_failed: bo
     was done by then stays and is not done again.
     """
     folder = RunFolder(out)
+    photos = listed(settings)
+    first = next(photos)  # a source that is empty or wrong leaves no folder behind
     with folder.lock(), ExitStack() as stack:
-        appended = folder.append(listed(settings), settings.photos_per_part)
+        appended = folder.append(chain([first], photos), settings.photos_per_part)
         parts = folder.parts()
-        if not parts:
-            raise ValueError(f"there is no photo in {' or '.join(source.path for source in settings.sources)}")
-        commit(out / "settings.toml", to_toml(settings).encode())
+        record = to_toml(_with_earlier_sources(settings, out))
+        commit(out / "settings.toml", record.encode())
         console.print(_said(appended, len(parts), out), highlight=False, markup=False)
         connected: list[Cluster] = []
 
@@ -68,7 +69,7 @@ def build(settings: BuildSettings, out: Path, console: Console, retry_failed: bo
         dataset = Dataset(str(folder.dataset))
         stats = statistics.of_dataset(dataset)
         card.write_card(folder.dataset, dataset_card, stats)
-        report.write_report(out / "report.html", dataset, stats, engine.summaries, to_toml(settings))
+        report.write_report(out / "report.html", dataset, stats, engine.summaries, record)
     return BuildResult(folder.dataset, dataset_card, engine.summaries)
 
 
@@ -80,6 +81,14 @@ def listed(settings: BuildSettings) -> Iterator[SourcePhoto]:
     wanted = chain.from_iterable(list_photos(source) for source in settings.sources if not source.exclude)
     excluded = chain.from_iterable(list_photos(source) for source in settings.sources if source.exclude)
     return chain(excluded, islice(wanted, settings.limit))
+
+
+def _with_earlier_sources(settings: BuildSettings, out: Path) -> BuildSettings:
+    """The settings with the sources of earlier builds in the same folder before their own: together they give the
+    photos of the run."""
+    path = out / "settings.toml"
+    earlier = read_sources(path) if path.exists() else ()
+    return settings.model_copy(update={"sources": tuple(dict.fromkeys((*earlier, *settings.sources)))})
 
 
 def _said(appended: Appended, parts: int, out: Path) -> str:

@@ -76,6 +76,8 @@ def build(
     settings = read_settings(preset, config, assignments or ())
     wanted = [parse_source(text).anchored() for text in sources or ()]
     unwanted = [parse_source(text).anchored().model_copy(update={"exclude": True}) for text in exclude or ()]
+    if wanted:  # in place of the settings' sources, but for what they exclude
+        wanted += [source for source in settings.sources if source.exclude]
     if wanted or unwanted:
         settings = settings.model_copy(update={"sources": (*(wanted or settings.sources), *unwanted)})
     if limit:

@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from dataengine.settings import BuildSettings
+from dataengine.sources import SourceSettings
 from shards.sample import first_error
 
 if sys.version_info >= (3, 11):
@@ -72,6 +73,11 @@ def read_settings(preset: str, config: Path | None, assignments: Sequence[str]) 
     return settings
 
 
+def read_sources(path: Path) -> tuple[SourceSettings, ...]:
+    """The sources that a settings file names."""
+    return tuple(SourceSettings.model_validate(each) for each in tomllib.loads(path.read_text("utf-8"))["sources"])
+
+
 def _assignment(text: str) -> dict[str, Any]:
     """`a.b=c` as {"a": {"b": c}}; c is read as TOML where it is that, else as text."""
     path, equals, value = text.partition("=")
@@ -82,7 +88,7 @@ def _assignment(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         parsed = value
     for name in reversed(path.split(".")):
-        parsed = {name: parsed}
+        parsed = {name.strip("\"'"): parsed}
     return parsed
 
 

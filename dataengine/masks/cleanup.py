@@ -37,14 +37,11 @@ class CleanupSettings(BaseModel):
     )
     smallest: float = Field(default=0.01, description="regions below this share of the photo are dropped", ge=0, le=1)
     largest: float = Field(default=0.95, description="regions above this share of the photo are dropped", gt=0, le=1)
-    duplicate_iou: float | None = Field(
-        default=0.8, description="of two masks with an IoU above this the smaller goes; none keeps both", gt=0, le=1
+    duplicate_iou: float = Field(
+        default=0.8, description="of two masks with an IoU above this the smaller goes; 1 keeps both", gt=0, le=1
     )
-    part: float | None = Field(
-        default=0.9,
-        description="a mask with more than this share inside a larger one goes; none keeps both",
-        gt=0,
-        le=1,
+    part: float = Field(
+        default=0.9, description="a mask with more than this share inside a larger one goes; 1 keeps both", gt=0, le=1
     )
     most: int = Field(default=15, description="the most regions of a photo; the largest stay", ge=1)
 
@@ -62,7 +59,7 @@ class CleanupSettings(BaseModel):
 
         A person behind a post keeps both parts, a face within a person stays, and so do two captions of one mask.
         """
-        return cls(hole=0.0002, island=0.0002, smallest=0.0025, largest=1.0, duplicate_iou=None, part=None, most=100)
+        return cls(hole=0.0002, island=0.0002, smallest=0.0025, largest=1.0, duplicate_iou=1, part=1, most=100)
 
 
 @dataclass(frozen=True)
@@ -177,15 +174,15 @@ def drop_islands(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
 
 def _redundant(candidate: _Candidate, kept: Sequence[_Candidate], settings: CleanupSettings) -> str:
     """Why the candidate goes beside those kept, all of them at least as large; empty if it stays."""
-    if settings.duplicate_iou is None and settings.part is None:
+    if settings.duplicate_iou == 1 and settings.part == 1:
         return ""
     part = False
     for other in kept:
         common = _common_area(candidate, other)
         iou = common / (candidate.area + other.area - common)
-        if settings.duplicate_iou is not None and iou > settings.duplicate_iou:
+        if iou > settings.duplicate_iou:
             return "duplicate"
-        part = part or (settings.part is not None and common > settings.part * candidate.area)
+        part = part or common > settings.part * candidate.area
     return "part of another" if part else ""
 
 

@@ -148,7 +148,7 @@ SETTINGS = st.builds(
     ),
     st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 100)),
     st.integers(1, 6),
-    st.one_of(st.none(), st.just(0.9), st.just(0.5)),
+    st.one_of(st.just(1.0), st.just(0.9), st.just(0.5)),
 )
 
 

@@ -71,6 +71,12 @@ def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path, ray_cluster: Clus
     assert [o.kind for o in outcomes] == ["ok"] * 6
 
 
+def test_workers_that_die_at_one_blow_do_not_stop_the_run(tmp_path: Path, ray_cluster: Cluster) -> None:
+    planned = tasks(tmp_path, [["die once", "ok"]] * 7)
+    outcomes = run(ray_cluster, spec(tmp_path, workers=7, cpus=0.25), planned)
+    assert [o.kind for o in outcomes] == ["ok"] * 14
+
+
 def test_a_deadly_row_is_failed_and_the_rest_done(tmp_path: Path, ray_cluster: Cluster) -> None:
     outcomes = run(ray_cluster, spec(tmp_path), tasks(tmp_path, [["ok", "die", "ok"], ["ok", "ok"]]))
     assert [o.kind for o in outcomes] == ["ok", "failed", "ok", "ok", "ok"]

@@ -255,3 +255,24 @@ def test_a_photo_on_the_exclude_list_is_excluded_even_if_another_source_lists_it
     run(tmp_path / "late", str(tmp_path / "photos"))
     with pytest.raises(ValueError, match="say other things of"):
         run(tmp_path / "late", str(tmp_path / "photos"), f"folder:{tmp_path}/photos/test?exclude=true")
+
+
+def test_photos_added_by_naming_a_folder_above_are_new_and_the_others_known(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos/some", 4)
+    run(tmp_path / "out", str(tmp_path / "photos/some"))
+    before = part_files(tmp_path / "out")
+    make_photos(tmp_path / "photos/more", 2, first=4)
+    result = run(tmp_path / "out", str(tmp_path / "photos"))
+    assert result.card.photos == 6
+    assert {name: part_files(tmp_path / "out").get(name) for name in before if "shards" not in name} == {
+        name: time for name, time in before.items() if "shards" not in name
+    }
+    recorded = read_settings("embedded", tmp_path / "out/settings.toml", ())
+    assert [source.path for source in recorded.sources] == [str(tmp_path / "photos/some"), str(tmp_path / "photos")]
+
+
+def test_an_empty_source_leaves_no_folder_behind(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no photos"):
+        run(tmp_path / "out", str(tmp_path / "empty"))
+    assert not (tmp_path / "out").exists()

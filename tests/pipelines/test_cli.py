@@ -109,3 +109,22 @@ def test_phrase_is_a_line_of_json_for_every_line(tmp_path: Path) -> None:
     assert (answers[0]["noun_phrase"], answers[0]["subject"]) == ("the blue sky", "sky")
     assert [answer["valid"] for answer in answers] == [True, False, True, False]
     assert answers[1]["reasons"] == ["empty"]
+
+
+def test_a_source_on_the_command_line_does_not_undo_an_exclude_list_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("photos", "old", "held-out"):
+        make_photos(tmp_path / name, 2)
+    (tmp_path / "settings.toml").write_text(
+        "".join(
+            f'[[sources]]\nkind = "folder"\npath = "{tmp_path / name}"\nexclude = {exclude}\n'
+            for name, exclude in (("old", "false"), ("held-out", "true"))
+        )
+    )
+    words = ["build", str(tmp_path / "photos"), "--config", str(tmp_path / "settings.toml"), "--dry-run"]
+    assert call(monkeypatch, *words, "--out", str(tmp_path / "out")) == 0
+    plan = capsys.readouterr().out
+    assert "held-out (exclude list)" in plan
+    assert "photos of photos" in plan
+    assert "old" not in plan.split("stages:")[0].replace(str(tmp_path), "")
