@@ -127,11 +127,6 @@ def format_of(head: bytes) -> str:
 _BITMAP_HEADERS = tuple(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))
 
 
-def is_readable(format: str) -> bool:
-    """Whether `decode` reads this format."""
-    return format in _OPENERS
-
-
 def read_bytes(uri: str, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a photo.
 

@@ -25,7 +25,6 @@ from dataengine.descriptions.colour_terms import BASIC, TERMS, ColourTerms
 
 REVISION = "1"
 MULTICOLOURED = "multicoloured"
-NOUNS = ("area", "patch", "strip", "spot")
 
 _SIDE = 384  # regions are looked at with the photo's long side at so many pixels
 

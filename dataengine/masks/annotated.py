@@ -44,25 +44,16 @@ class _Unusable(ValueError):
     """A mask that is left out; the text is the reason it is counted under."""
 
 
-def masks_of(
-    annotations: Sequence[Annotation], height: int, width: int
-) -> tuple[list[tuple[BoolArray, Annotation]], dict[str, int]]:
-    """The usable masks, (height, width) bool each, with their annotations in the order given, and the number left
-    out by reason.
+def each_mask(
+    annotations: Sequence[Annotation], height: int, width: int, counts: Counter[str]
+) -> Iterator[tuple[BoolArray, Annotation]]:
+    """The usable masks, (height, width) bool each, with their annotations in the order given; those left out are
+    added to `counts` by reason. One at a time: a large photo's masks need not lie in memory together.
 
     height, width: the photo's upright size in pixels. A mask of the photo as it is stored, where a photo is stored
     on its side, is "mask of another size": which way it would have to be turned is not for this place to guess.
     Raises OSError where a mask's file is there but its storage does not answer.
     """
-    counts: Counter[str] = Counter()
-    usable = list(each_mask(annotations, height, width, counts))
-    return usable, dict(sorted(counts.items()))
-
-
-def each_mask(
-    annotations: Sequence[Annotation], height: int, width: int, counts: Counter[str]
-) -> Iterator[tuple[BoolArray, Annotation]]:
-    """`masks_of`, one mask at a time: a large photo's masks need not lie in memory together. Adds to `counts`."""
     pictures = _Pictures(height, width)
     for annotation in annotations:
         try:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from dataengine.descriptions.annotated import phrase_of
 from dataengine.descriptions.colour_terms import TERMS, ColourTerms, term_of
 from dataengine.descriptions.describe import Describe, DescribeSettings
-from dataengine.descriptions.embedded import MULTICOLOURED, NOUNS, EmbeddedDescriber
+from dataengine.descriptions.embedded import MULTICOLOURED, EmbeddedDescriber
 from dataengine.noun_phrases import validation
 from dataengine.noun_phrases.parsed import Parsed
 from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question
@@ -29,6 +29,7 @@ from dataengine.row import Drop, Row, SourcePhoto
 from shards.rle import Mask
 from shards.sample import Answer, Photo, Piece
 
+NOUNS = ("area", "patch", "strip", "spot")
 SUBJECTS = {f"{colour} {noun}" for colour in (*TERMS, MULTICOLOURED) for noun in NOUNS}
 
 

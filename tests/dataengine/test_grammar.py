@@ -240,14 +240,3 @@ def test_real_descriptions_become_valid_noun_phrases(data_folder: Path) -> None:
             answers = [(text, grammar(text)) for text in described]
             assert all(not faults(parsed, text) for text, parsed in answers if parsed is not None)
             assert sum(parsed is not None for _, parsed in answers) >= least * len(described)
-
-
-def test_speed(data_folder: Path) -> None:
-    described = region_phrases(data_folder)[:2_000]
-    seconds: list[float] = []
-    for _ in range(3):
-        start = time.process_time()
-        for text in described:
-            GRAMMAR(text)
-        seconds.append(time.process_time() - start)
-    assert len(described) / min(seconds) >= 2_000

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dataengine.masks import annotated
-from dataengine.masks.annotated import masks_of
 from dataengine.masks.cleanup import CleanupSettings, clean
 from dataengine.masks.embedded import EmbeddedSegmenter
 from dataengine.masks.segment import MaskSettings, Segment
 from dataengine.row import Annotation, Drop, PolygonMask, Row, RunMask, SegmentMask, SourcePhoto
 from shards.rle import Mask
 from shards.sample import Photo, key_of
+from tests.dataengine.all_masks import masks_of
 
 BoolArray = NDArray[np.bool_]
 HEIGHT, WIDTH = 40, 60

@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
-from dataengine.masks.annotated import masks_of
 from dataengine.photo_file import decode, read_bytes
 from dataengine.row import PolygonMask, RunMask, SegmentMask, SourcePhoto
 from dataengine.sources import SourceSettings, list_photos, parse_source
 from dataengine.sources.places import inside
 from shards.sample import AnnotatedPhoto
+from tests.dataengine.all_masks import masks_of
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 from tests.dataengine.test_photo_file import saved, scene
 
