@@ -33,3 +33,26 @@ def ray_cluster(_ray: None) -> Iterator[Cluster]:
     """A Ray cluster of two CPUs on this machine, started once for all tests; its workers go with the test."""
     with cluster(None, 2) as connected:
         yield connected
+
+
+def reference_path() -> Path:
+    return Path(os.environ.get("INSTRUCTRESTORE_REFERENCE", ROOT / "../shared/reference")).resolve()
+
+
+@pytest.fixture(scope="session")
+def reference_folder() -> Path:
+    """Arrays computed by the official code; tests that compare with them are skipped where they are absent."""
+    folder = reference_path()
+    if not folder.is_dir():
+        pytest.skip(f"no reference arrays at {folder}: set INSTRUCTRESTORE_REFERENCE")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved pipeline with tiny networks, made once for all tests; not to be written to."""
+    from model.tiny_base import build_tiny_base
+
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    build_tiny_base(folder)
+    return folder

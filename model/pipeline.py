@@ -1,0 +1,375 @@
+"""`InstructRestorePipeline`: an instruction and an LQ photo in, the restored photo and the region's mask out."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers.schedulers import KarrasDiffusionSchedulers
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from model import autoencoder
+from model.colour import adain_fix, wavelet_fix
+from model.instruction import Instruction
+from model.masks import report_masks, to_latent_size, to_photo_size
+from model.photos import MaskInput, PhotoInput, pad, resize, shrink, to_uint8
+from model.region_controlnet import RegionControlNet
+from model.request import Request, read_request
+from model.sampling import Sampler
+from model.settings import SamplingSettings, resolve
+from model.texts import Texts, cut_texts, encode_texts
+from model.tiling import Tile, plan_tiles
+from model.views import Views, plan_views
+
+Generators = torch.Generator | list[torch.Generator] | None
+StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class MaskPrediction(BaseOutput):
+    """masks: per photo (R, H, W) float32 in [0, 1], where each region was found. instructions: as understood.
+    reports: per photo, in plain sentences, what the caller should know."""
+
+    masks: list[NDArray[np.float32]]
+    instructions: list[Instruction]
+    reports: list[list[str]]
+
+
+@dataclass
+class RestorationOutput(BaseOutput):
+    """images: PIL images, or with output_type "np" an array (B, H, W, 3), with "pt" a tensor (B, 3, H, W), float32 in
+    [0, 1]. masks: as in MaskPrediction, as last used; with a scale map (0, H, W). instructions, reports: the same."""
+
+    images: list[Image.Image] | NDArray[np.float32] | Tensor
+    masks: list[NDArray[np.float32]]
+    instructions: list[Instruction]
+    reports: list[list[str]]
+
+
+class InstructRestorePipeline(DiffusionPipeline):
+    """Restores the region that an instruction names and the rest of the photo with different strengths.
+
+    vae, text_encoder, tokenizer, unet, scheduler: of Stable Diffusion 2.1-base; any scheduler of diffusers serves.
+    controlnet: trained for this base.
+    """
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        controlnet: RegionControlNet,
+        scheduler: KarrasDiffusionSchedulers,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            controlnet=controlnet,
+            scheduler=scheduler,
+        )
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> InstructRestorePipeline:
+        """diffusers' `from_pretrained`, of safetensors alone; `model.checkpoint.load_pipeline` explains faults."""
+        return super().from_pretrained(pretrained_model_name_or_path, **{**options, "use_safetensors": True})
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        photos: PhotoInput | Sequence[PhotoInput],
+        instructions: str | Instruction | Sequence[str | Instruction],
+        *,
+        masks: Sequence[Sequence[MaskInput] | None] | None = None,
+        scale_maps: Sequence[MaskInput] | None = None,
+        settings: SamplingSettings | None = None,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        posterior_noise: Tensor | None = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        **overrides: Any,
+    ) -> RestorationOutput:
+        """Restores a photo, or photos of one size, each by its own instruction.
+
+        photos: as in model.photos. instructions: one for all, or one a photo.
+        masks: per photo the regions' masks in the instruction's order, each of the photo's size, or None; nothing is
+            predicted for a photo that has them. scale_maps: per photo the scale of every pixel, in place of masks.
+        settings, overrides: SamplingSettings, whole or by name (num_inference_steps=20, guidance_scale=3.6, ...).
+        generator: one for all photos, or one a photo; then a photo comes out the same alone and in a batch.
+        latents: the unit normal noise to begin with, (B, 4, h, w), in place of the generator's; posterior_noise: the
+            same for the draw from the VAE's posterior. h, w: an eighth of the restored size, up to multiples of 4.
+        callback_on_step_end: called as diffusers does, with "latents" and "noise" (guided, as the scheduler got it);
+            may return "latents" to go on with.
+        Raises ValueError, in one sentence, for a photo, mask, instruction or setting that cannot be used.
+        """
+        settings = resolve(settings, overrides)
+        request = read_request(photos, instructions, masks, scale_maps)
+        if isinstance(generator, list) and len(generator) != len(request.photos):
+            raise ValueError(f"there are {len(generator)} generators for {len(request.photos)} photos")
+        texts = self._texts(request, settings)
+        lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
+        padded = pad(lq, self._padded_size(lq))
+        self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
+        tiles = self._tiles(padded, settings)
+        known = self._known_masks(request, padded, tiles, texts, settings, generator)
+        maps = request.scale_maps
+        maps = None if maps is None else self._at_latents(maps, request, padded, settings)
+        groups = self._views(padded, texts, tiles, known, maps, settings)
+        noise = self._noise(padded, generator, latents)
+        start = self._start(padded, noise, settings, generator, posterior_noise)
+        restored = self._denoise(start, groups, settings, generator, callback_on_step_end)
+        pictures = self._decode(restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
+        pictures = self._fix_colours(pictures, lq, settings)
+        self.maybe_free_model_hooks()
+
+        used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]).cpu() for own in _masks_used(groups, known)]
+        reports = [cut_texts(self.tokenizer, each) for each in texts]
+        for own, mask, given, report in zip(texts, used, request.masks, reports, strict=True):
+            if given is None and request.scale_maps is None:
+                report += report_masks(mask, own.instruction)
+        _warn(reports)
+        images = _as_output(pictures, settings, output_type)
+        return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
+
+    @torch.no_grad()
+    def predict_mask(
+        self,
+        photos: PhotoInput | Sequence[PhotoInput],
+        instructions: str | Instruction | Sequence[str | Instruction],
+        *,
+        settings: SamplingSettings | None = None,
+        generator: Generators = None,
+        timestep: int | None = None,
+        **overrides: Any,
+    ) -> MaskPrediction:
+        """The masks alone, from one ControlNet pass over the photo, scaled down to one tile where it is larger.
+
+        timestep: of the noise that the pass sees; None: the schedule's first, which gives the mask that restoring
+        with the same generator begins with. The rest: as in `__call__`.
+        """
+        settings = resolve(settings, overrides)
+        request = read_request(photos, instructions)
+        texts = self._texts(request, settings)
+        lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
+        padded = pad(lq, self._padded_size(lq))
+        self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
+        predicted = self._masks_of_one_step(padded, texts, settings, generator, timestep)
+        self.maybe_free_model_hooks()
+        masks = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]).cpu() for own in predicted]
+        reports = [
+            cut_texts(self.tokenizer, each) + report_masks(own, each.instruction)
+            for each, own in zip(texts, masks, strict=True)
+        ]
+        _warn(reports)
+        return MaskPrediction([mask.numpy() for mask in masks], request.instructions, reports)
+
+    @property
+    def _multiple(self) -> int:
+        """Photos' sides must be multiples of so many pixels."""
+        return self.vae_scale_factor * self.controlnet.size_multiple
+
+    def _texts(self, request: Request, settings: SamplingSettings) -> list[Texts]:
+        bokeh_text = self.controlnet.config.bokeh_control_text
+        return [Texts(each, bokeh_text, settings.official_demo_prompt) for each in request.instructions]
+
+    def _padded_size(self, photos: Tensor) -> tuple[int, int]:
+        """The next larger size that the networks can take."""
+        multiple = self._multiple
+        height, width = photos.shape[-2:]
+        return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+    def _latent_size(self, padded: Tensor) -> tuple[int, int]:
+        return padded.shape[-2] // self.vae_scale_factor, padded.shape[-1] // self.vae_scale_factor
+
+    def _at_latents(self, maps: Tensor, request: Request, padded: Tensor, settings: SamplingSettings) -> Tensor:
+        """A caller's maps (R, 1, H, W) at latent size."""
+        photo_size = settings.restored_size(request.size)
+        return to_latent_size(maps.to(padded.device), photo_size, self._latent_size(padded), self.vae_scale_factor)
+
+    def _tiles(self, padded: Tensor, settings: SamplingSettings) -> list[Tile]:
+        """Tiles of the latent."""
+        tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
+        return plan_tiles(*self._latent_size(padded), tile, overlap, step=self.controlnet.size_multiple)
+
+    def _noise(self, padded: Tensor, generator: Generators, latents: Tensor | None) -> Tensor:
+        shape = (len(padded), self.unet.config.in_channels, *self._latent_size(padded))
+        if latents is None:
+            return randn_tensor(shape, generator, padded.device, torch.float32)
+        if tuple(latents.shape) != shape:
+            raise ValueError(f"latents for these photos have the shape {shape}, not {tuple(latents.shape)}")
+        return latents.to(padded.device, torch.float32)
+
+    def _lq_latents(
+        self, padded: Tensor, settings: SamplingSettings, generator: Generators, posterior_noise: Tensor | None
+    ) -> Tensor:
+        """The LQ photos' latents (B, 4, h, w) float32, scaled."""
+        posterior = autoencoder.encode(self.vae, padded * 2 - 1, settings.tile, settings.overlap)
+        latents = posterior.mean.float()
+        if settings.posterior == "sample":
+            latents = latents + posterior.std.float() * self._noise(padded, generator, posterior_noise)
+        return latents * self.vae.config.scaling_factor
+
+    def _start(
+        self,
+        padded: Tensor,
+        noise: Tensor,
+        settings: SamplingSettings,
+        generator: Generators,
+        posterior_noise: Tensor | None,
+    ) -> Tensor:
+        """The latents of the schedule's first step."""
+        multistep = hasattr(self.scheduler, "set_begin_index")
+        if multistep and settings.start_timestep is None:
+            self.scheduler.set_begin_index(0)
+        if settings.start == "noise":
+            start = noise * self.scheduler.init_noise_sigma
+        else:
+            latents = self._lq_latents(padded, settings, generator, posterior_noise)
+            timestep = self.scheduler.timesteps[:1] if settings.start_timestep is None else [settings.start_timestep]
+            timesteps = torch.as_tensor(timestep).expand(len(latents))
+            start = self.scheduler.add_noise(latents, noise, timesteps)
+        if multistep:
+            self.scheduler.set_begin_index(0)  # else the scheduler looks the first timestep up on the device
+        return start
+
+    def _known_masks(
+        self,
+        request: Request,
+        padded: Tensor,
+        tiles: Sequence[Tile],
+        texts: Sequence[Texts],
+        settings: SamplingSettings,
+        generator: Generators,
+    ) -> list[Tensor | None]:
+        """Per photo its masks (R, 1, h, w) at latent size: given, or for tiles predicted beforehand; else None."""
+        known = [None if own is None else self._at_latents(own, request, padded, settings) for own in request.masks]
+        if len(tiles) == 1 or request.scale_maps is not None or all(own is not None for own in known):
+            return known
+        predicted = self._masks_of_one_step(padded, texts, settings, generator)
+        return [
+            F.interpolate(found, self._latent_size(padded), mode="bilinear") if own is None else own
+            for own, found in zip(known, predicted, strict=True)
+        ]
+
+    def _masks_of_one_step(
+        self,
+        padded: Tensor,
+        texts: Sequence[Texts],
+        settings: SamplingSettings,
+        generator: Generators,
+        timestep: int | None = None,
+    ) -> list[Tensor]:
+        """Per photo the masks (R, 1, h, w) of one ControlNet pass over it, scaled down to fit into a tile."""
+        small = shrink(padded, settings.tile, self._multiple)
+        noisy = self._noise(small, generator, None)
+        timestep = round(float(self.scheduler.timesteps[0])) if timestep is None else timestep
+        steps = len(self.scheduler.alphas_cumprod)
+        if not 0 <= timestep < steps:
+            raise ValueError(f"the timestep lies between 0 and {steps - 1}, not {timestep}")
+        if settings.start == "lq":
+            signal = self.scheduler.alphas_cumprod[timestep].item()
+            latents = self._lq_latents(small, settings, generator, None)
+            noisy = signal**0.5 * latents + (1 - signal) ** 0.5 * noisy
+        whole = [Tile(0, 0, *noisy.shape[-2:])]
+        (views,) = self._views(small, texts, whole, [None] * len(small), None, settings)
+        sampler = Sampler(self.unet, self.controlnet, settings)
+        masks = sampler.predict_masks(noisy.to(self.unet.dtype), torch.tensor(timestep, device=noisy.device), views)
+        return list(masks.split(views.counts))
+
+    def _views(
+        self,
+        padded: Tensor,
+        texts: Sequence[Texts],
+        tiles: Sequence[Tile],
+        masks: Sequence[Tensor | None],
+        scale_maps: Tensor | None,
+        settings: SamplingSettings,
+    ) -> list[Views]:
+        def embed_condition(photo: int, tile: Tile) -> Tensor:
+            crop = tile.times(self.vae_scale_factor).crop(padded[photo : photo + 1])
+            return self.controlnet.embed_condition(crop.to(self.controlnet.dtype))
+
+        def encode(several: Sequence[str]) -> dict[str, Tensor]:
+            return encode_texts(self.tokenizer, self.text_encoder, several, self._execution_device)
+
+        batch = settings.tile_batch if len(tiles) > 1 else None
+        return plan_views(texts, tiles, masks, scale_maps, batch, embed_condition, encode)
+
+    def _denoise(
+        self,
+        start: Tensor,
+        groups: Sequence[Views],
+        settings: SamplingSettings,
+        generator: Generators,
+        callback: StepCallback | None,
+    ) -> Tensor:
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        options = {"generator": generator} if takes_generator else {}
+        with self.progress_bar(total=settings.num_inference_steps) as progress:
+
+            def after_step(step: int, timestep: Tensor, noise: Tensor, latents: Tensor) -> Tensor:
+                progress.update()
+                if callback is None:
+                    return latents
+                changed = callback(self, step, timestep, {"latents": latents, "noise": noise}) or {}
+                return changed.get("latents", latents)
+
+            sampler = Sampler(self.unet, self.controlnet, settings)
+            return sampler.run(start, groups, self.scheduler, options, after_step)
+
+    def _decode(self, latents: Tensor, settings: SamplingSettings) -> Tensor:
+        """Photos (B, 3, 8h, 8w) float32, not clamped."""
+        unscaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        return autoencoder.decode(self.vae, unscaled, settings.tile, settings.overlap).float() / 2 + 0.5
+
+    def _fix_colours(self, pictures: Tensor, lq: Tensor, settings: SamplingSettings) -> Tensor:
+        if settings.compat == "official":  # the release fixes the colours of a photo that is 8-bit already
+            pictures = (pictures.clamp(0, 1) * 255).round() / 255
+        if settings.colour_fix == "wavelet":
+            return wavelet_fix(pictures, lq)
+        return adain_fix(pictures, lq) if settings.colour_fix == "adain" else pictures
+
+
+def _masks_used(groups: Sequence[Views], known: Sequence[Tensor | None]) -> list[Tensor]:
+    """Per photo the masks (R, 1, h, w) that restoring ended with; (0, 1, 1, 1) where a scale map took their place."""
+    used = [torch.zeros(0, 1, 1, 1) if own is None else own for own in known]
+    for views in groups:
+        if views.masks is not None and not views.masks_given:
+            for (photo, _), own in zip(views.places, views.masks.split(views.counts), strict=True):
+                used[photo] = own
+    return used
+
+
+def _as_output(pictures: Tensor, settings: SamplingSettings, output_type: str) -> Any:
+    if output_type == "pt":
+        return pictures.clamp(0, 1)
+    if output_type == "np":
+        return pictures.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    # The release rounds a picture but truncates one whose colours it has fixed.
+    truncate = settings.compat == "official" and settings.colour_fix != "none"
+    return [Image.fromarray(each) for each in to_uint8(pictures, truncate)]
+
+
+def _warn(reports: Sequence[Sequence[str]]) -> None:
+    for sentence in dict.fromkeys(sentence for own in reports for sentence in own):
+        logger.warning(sentence)

@@ -1,0 +1,122 @@
+"""The step loop: noisy latents to restored latents, whole or in tiles. Nothing in it waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from model.modulation import modulate, region_weights, scale_maps, shared_equally
+from model.region_controlnet import RegionControlNet
+from model.settings import SamplingSettings
+from model.tiling import Blend
+from model.views import Views
+
+
+@dataclass
+class Sampler:
+    """The UNet, the ControlNet and the settings: what predicts the noise of a step."""
+
+    unet: UNet2DConditionModel
+    controlnet: RegionControlNet
+    settings: SamplingSettings
+
+    def run(
+        self,
+        latents: Tensor,
+        groups: Sequence[Views],
+        scheduler: Any,
+        step_options: dict[str, Any],
+        after_step: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Latents (B, 4, h, w) float32 from the schedule's first timestep to its end.
+
+        groups: all views of all photos; each group's views go through the networks together. scheduler: any of
+        diffusers', its timesteps set and on the CPU, where its own arithmetic stays. step_options: more arguments for
+        its `step`. after_step: given the step's index, its timestep, the predicted noise and the new latents; returns
+        the latents to go on with.
+        """
+        timesteps = scheduler.timesteps.to(latents.device)
+        for step, timestep in enumerate(scheduler.timesteps):
+            scaled = scheduler.scale_model_input(latents, timestep)
+            noise = self.predict_noise(scaled, timesteps[step], step, groups)
+            latents = scheduler.step(noise, timestep, latents, **step_options, return_dict=False)[0]
+            latents = after_step(step, timestep, noise, latents)
+        return latents
+
+    def predict_noise(self, latents: Tensor, timestep: Tensor, step: int, groups: Sequence[Views]) -> Tensor:
+        """The guided noise (B, 4, h, w) float32 of all photos, their views blended."""
+        shape = (1, *latents.shape[1:])
+        blends = [Blend(shape, self.settings.overlap // 8, latents.device) for _ in latents]
+        for views in groups:
+            crops = torch.cat([tile.crop(latents[photo : photo + 1]) for photo, tile in views.places])
+            noise = self._guided_noise(crops.to(self.unet.dtype), timestep, step, views)
+            for (photo, tile), own in zip(views.places, noise.split(1), strict=True):
+                blends[photo].add(tile, own)
+        return torch.cat([blend.result() for blend in blends])
+
+    def _guided_noise(self, latents: Tensor, timestep: Tensor, step: int, views: Views) -> Tensor:
+        guided_steps = round(self.settings.guidance_until * self.settings.num_inference_steps)
+        guided = views.guided and self.settings.guidance_scale != 1 and step < guided_steps
+        residuals = self.control(latents, timestep, step, views, guided)
+        count = len(views.counts)
+        noise = self.unet(
+            torch.cat([latents, latents]) if guided else latents,
+            timestep,
+            views.unet_texts if guided else views.unet_texts[count:],
+            down_block_additional_residuals=residuals[:-1],
+            mid_block_additional_residual=residuals[-1],
+            return_dict=False,
+        )[0].float()
+        if not guided:
+            return noise
+        without, with_text = noise.chunk(2)
+        return without + self.settings.guidance_scale * (with_text - without)
+
+    def control(self, latents: Tensor, timestep: Tensor, step: int, views: Views, guided: bool) -> list[Tensor]:
+        """The modulated residuals for the UNet: of the rows without text first where `guided`, then of the views."""
+        count = len(views.counts)
+        every = self.settings.controlnet_every
+        if step % every and views.kept is not None:
+            return views.kept if guided else [residual[-count:] for residual in views.kept]
+        rows, empty = len(views.rows), count if guided else 0
+        of_regions = latents[views.rows]
+        given = self.controlnet(
+            torch.cat([latents, of_regions]) if guided else of_regions,
+            timestep,
+            views.control_texts[-rows - empty :],
+            views.condition[-rows - empty :],
+            mask_rows=rows if self._decodes(views, step) else 0,
+        )
+        if given.mask_logits is not None:
+            views.masks = given.mask_logits.float().sigmoid()
+        maps = self._maps(views) if step >= self.settings.modulate_from else None
+        resize = self.settings.mask_resize
+        residuals = [modulate(residual, maps, views.counts, resize, empty) for residual in given.residuals]
+        if every > 1:
+            views.kept = residuals
+        return residuals
+
+    def predict_masks(self, latents: Tensor, timestep: Tensor, views: Views) -> Tensor:
+        """The masks alone, (rows, 1, h, w), from one pass over noisy latents (V, 4, h, w)."""
+        rows = len(views.rows)
+        texts, condition = views.control_texts[-rows:], views.condition[-rows:]
+        control = self.controlnet(latents[views.rows], timestep, texts, condition, mask_rows=rows)
+        return control.mask_logits.float().sigmoid()
+
+    def _decodes(self, views: Views, step: int) -> bool:
+        if views.masks_given or views.scale_map is not None:
+            return False
+        return self.settings.mask_steps is None or step < self.settings.mask_steps
+
+    def _maps(self, views: Views) -> Tensor:
+        """What the rows' features are multiplied by, (rows, 1, h, w)."""
+        if views.scale_map is not None:
+            return shared_equally(views.scale_map[views.rows], views.counts)
+        assert views.masks is not None
+        masks = (views.masks > 0.5).float() if self.settings.mask == "hard" else views.masks
+        return scale_maps(region_weights(masks, views.counts), views.scales, views.others, views.counts)

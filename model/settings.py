@@ -1,0 +1,97 @@
+"""The settings of restoring: what the pipeline, the command and a data set's inference take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shards.sample import first_error
+
+# What the release does where it departs from the paper, and the last training timestep that it starts from.
+OFFICIAL: dict[str, Any] = {
+    "mask": "hard",
+    "mask_resize": "nearest",
+    "modulate_from": 1,
+    "posterior": "sample",
+    "start_timestep": 999,
+}
+
+
+class SamplingSettings(BaseModel):
+    """How a photo is restored. The defaults follow the paper and change nothing that can be seen to save time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_inference_steps: int = Field(20, ge=1, le=1000, description="Denoising steps.")
+    guidance_scale: float = Field(
+        3.6,
+        ge=1,
+        le=50,
+        allow_inf_nan=False,
+        description="Classifier-free guidance; 1 is without it, at half the work.",
+    )
+    start: Literal["lq", "noise"] = Field(
+        "lq", description="Begin from the LQ photo's latent with noise added, or from noise alone."
+    )
+    start_timestep: int | None = Field(
+        None, ge=0, description="The timestep whose noise is added to the LQ latent; unset: the schedule's first."
+    )
+    posterior: Literal["mean", "sample"] = Field(
+        "mean", description="The LQ latent: the VAE posterior's mean, or a draw from it as in the release."
+    )
+    mask: Literal["soft", "hard"] = Field("soft", description="Predicted masks as they are, or cut at 0.5.")
+    mask_resize: Literal["area", "nearest"] = Field(
+        "area", description="How masks are brought to each residual's size."
+    )
+    mask_steps: int | None = Field(
+        None, ge=1, description="The mask is predicted in so many steps and then kept; unset: in all."
+    )
+    modulate_from: int = Field(0, ge=0, description="The first step (from 0) that is modulated; the release: 1.")
+    guidance_until: float = Field(
+        1.0, ge=0, le=1, description="Approximate: guidance in this first share of the steps alone."
+    )
+    controlnet_every: int = Field(
+        1, ge=1, description="Approximate: a new ControlNet pass only in every so many steps, its result kept between."
+    )
+    upscale: float = Field(1.0, gt=0, le=8, description="Size of the restored photo over that of the LQ photo.")
+    tile: int = Field(512, ge=128, multiple_of=64, description="Photos larger than this are done in tiles; pixels.")
+    overlap: int = Field(128, ge=32, multiple_of=32, description="Least overlap of neighbouring tiles; pixels.")
+    tile_batch: int = Field(1, ge=1, description="Tiles that go through the networks together.")
+    colour_fix: Literal["wavelet", "adain", "none"] = Field(
+        "wavelet",
+        description="Colours of the LQ photo given back by its low frequencies, by mean and deviation, or not.",
+    )
+    compat: Literal["official"] | None = Field(
+        None, description="`official`: the release's numbers: hard mask, first step unmodulated, posterior draw."
+    )
+    official_demo_prompt: bool = Field(
+        False, description="The texts of the release's demo, which puts the bokeh words into the region's caption."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_released(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("compat") == "official":
+            return {**OFFICIAL, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> SamplingSettings:
+        if self.overlap > self.tile // 2:
+            raise ValueError(f"the overlap of {self.overlap} is more than half a tile of {self.tile}")
+        return self
+
+    def restored_size(self, size: Sequence[int]) -> tuple[int, int]:
+        """The restored (height, width) of a photo of this (height, width)."""
+        return round(size[0] * self.upscale), round(size[1] * self.upscale)
+
+
+def resolve(settings: SamplingSettings | None, overrides: Mapping[str, Any]) -> SamplingSettings:
+    """The settings with overrides by name. Raises ValueError, in one sentence, for what is not valid."""
+    chosen = settings.model_dump(exclude_unset=True) if settings else {}
+    try:
+        return SamplingSettings.model_validate({**chosen, **overrides})
+    except ValidationError as error:
+        raise ValueError(f"setting {first_error(error)}") from None
