@@ -80,18 +80,28 @@ class RegionControlNet(ControlNetModel):
         encoder_hidden_states: Tensor,
         condition: Tensor,
         mask_rows: int = 0,
+        views: Tensor | None = None,
     ) -> RegionControl:
-        """The control for noisy latents.
+        """The control for noisy latents, one row a text.
 
         sample: (B, 4, h, w). timestep: integer tensor of one value, or one a row. encoder_hidden_states: (B, 77, D) of
         the control text. condition: (B, C, h, w) from `embed_condition`. mask_rows: the mask is decoded for the last
-        so many rows alone.
+        so many rows alone. views: where several texts go with one latent, the latent's place for each text, (B,) of
+        integers; sample, condition and the timesteps then have one entry a latent, and what comes before the first
+        attention is computed once for each.
         """
         time = self.time_proj(timestep.expand(sample.shape[0])).to(sample.dtype)
         time = self.time_embedding(time)
         hidden = self.conv_in(sample) + condition
         skips = (hidden,)
-        for block in self.down_blocks:
+        blocks = list(self.down_blocks)
+        if views is not None:
+            first = blocks.pop(0)
+            once = first.resnets[0](hidden, time)
+            time = time[views]
+            hidden, of_block = _from_first_attention(first, once[views], time, encoder_hidden_states)
+            skips = (skips[0][views], *of_block)
+        for block in blocks:
             if getattr(block, "has_cross_attention", False):
                 hidden, of_block = block(hidden, time, encoder_hidden_states=encoder_hidden_states)
             else:
@@ -136,3 +146,16 @@ class RegionControlNet(ControlNetModel):
     def _get_init_keys(input_class: type) -> set[str]:
         """What diffusers may pass on from a configuration: also what __init__ hands down unnamed."""
         return ControlNetModel._get_init_keys(ControlNetModel) | _OWN_KEYS
+
+
+def _from_first_attention(block: Any, hidden: Tensor, time: Tensor, text: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A cross-attention down block without its first residual layer, which knows nothing of the text."""
+    skips = ()
+    for layer, (resnet, attention) in enumerate(zip(block.resnets, block.attentions, strict=True)):
+        hidden = resnet(hidden, time) if layer else hidden
+        hidden = attention(hidden, encoder_hidden_states=text, return_dict=False)[0]
+        skips += (hidden,)
+    for downsample in block.downsamplers or ():
+        hidden = downsample(hidden)
+        skips += (hidden,)
+    return hidden, skips

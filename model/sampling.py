@@ -83,14 +83,14 @@ class Sampler:
         every = self.settings.controlnet_every
         if step % every and views.kept is not None:
             return views.kept if guided else [residual[-count:] for residual in views.kept]
-        rows, empty = len(views.rows), count if guided else 0
-        of_regions = latents[views.rows]
+        empty = count if guided else 0
         given = self.controlnet(
-            torch.cat([latents, of_regions]) if guided else of_regions,
+            latents,
             timestep,
-            views.control_texts[-rows - empty :],
-            views.condition[-rows - empty :],
-            mask_rows=rows if self._decodes(views, step) else 0,
+            views.control_texts if guided else views.control_texts[count:],
+            views.condition,
+            mask_rows=len(views.rows) if self._decodes(views, step) else 0,
+            views=views.guided_rows if guided else views.rows,
         )
         if given.mask_logits is not None:
             views.masks = given.mask_logits.float().sigmoid()
@@ -103,9 +103,10 @@ class Sampler:
 
     def predict_masks(self, latents: Tensor, timestep: Tensor, views: Views) -> Tensor:
         """The masks alone, (rows, 1, h, w), from one pass over noisy latents (V, 4, h, w)."""
-        rows = len(views.rows)
-        texts, condition = views.control_texts[-rows:], views.condition[-rows:]
-        control = self.controlnet(latents[views.rows], timestep, texts, condition, mask_rows=rows)
+        rows, count = views.rows, len(views.counts)
+        control = self.controlnet(
+            latents, timestep, views.control_texts[count:], views.condition, mask_rows=len(rows), views=rows
+        )
         return control.mask_logits.float().sigmoid()
 
     def _decodes(self, views: Views, step: int) -> bool:

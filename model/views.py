@@ -48,6 +48,7 @@ class Views:
     masks_given: bool = False
     scale_map: Tensor | None = None
     rows: Tensor = field(init=False, repr=False)
+    guided_rows: Tensor = field(init=False, repr=False)
     kept: list[Tensor] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class Views:
         with_empty = self.empty_text.expand(len(self.counts), -1, -1)
         self.control_texts = torch.cat([with_empty, self.control_texts])
         self.unet_texts = torch.cat([with_empty, self.unet_texts])
-        self.condition = torch.cat([self.condition, self.condition[self.rows]])
+        self.guided_rows = torch.cat([torch.arange(len(self.counts), device=self.rows.device), self.rows])
 
 
 @dataclass(frozen=True)

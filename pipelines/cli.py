@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 
 from dataengine.row import StopStage
+from model.settings import SamplingSettings
+from pipelines import restore_flags as flags
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +23,8 @@ app = typer.Typer(
 
 USER_ERROR = 2
 FAULTS_FOUND = 1
+INTERRUPTED = 130
+DEFAULTS = SamplingSettings.model_validate({})
 
 Preset = Annotated[str, typer.Option(help="Settings to begin from: embedded (no download, CPU) or demo.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file of settings, laid over the preset.")]
@@ -91,7 +95,7 @@ def build(
     try:
         result = run_build(settings, out, console, retry_failed)
     except KeyboardInterrupt:  # typer would end without a word
-        _end("interrupted; run the same command again to go on", 130)
+        _end("interrupted; run the same command again to go on", INTERRUPTED)
     print_summary(result, console)
     console.print(f"report: {out / 'report.html'}", highlight=False, markup=False)
 
@@ -143,6 +147,111 @@ def phrase(
     from pipelines.presets import read_settings
 
     run_phrase(file, read_settings(preset, config, assignments or ()).noun_phrases, round_number)
+
+
+RESTORE_HELP = """Restore photos as an instruction says: a region with one strength, the rest with another.
+
+A lower scale lets the model invent more detail, a higher one holds closer to the photo; 0.5 to 1.2 is the useful \
+range.
+
+instructrestore restore dog.jpg "make the dog clear with 0.6 and keep other parts clear with 1" --base BASE --out out
+
+instructrestore restore photos/ "make the person clear and keep other parts bokeh blur with 0.8" --base BASE --compare
+
+instructrestore restore photos.csv --base BASE, where the CSV has the columns photo and instruction and, if wanted, \
+mask (one a region, separated by ;) and seed
+
+instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
+"""
+
+
+@app.command(help=RESTORE_HELP)
+def restore(
+    words: flags.Words = None,
+    out: flags.Out = Path("restored"),
+    base: flags.Base = None,
+    checkpoint: flags.Checkpoint = None,
+    base_revision: flags.BaseRevision = None,
+    checkpoint_revision: flags.CheckpointRevision = None,
+    mask: flags.Mask = None,
+    scale_map: flags.ScaleMap = None,
+    mask_only: flags.MaskOnly = False,
+    save_mask: flags.SaveMask = False,
+    compare: flags.Compare = False,
+    sweep: flags.Sweep = None,
+    skip_existing: flags.SkipExisting = False,
+    seed: flags.Seed = 0,
+    steps: flags.Steps = DEFAULTS.num_inference_steps,
+    guidance: flags.Guidance = DEFAULTS.guidance_scale,
+    start: flags.Start = DEFAULTS.start,
+    upscale: flags.Upscale = DEFAULTS.upscale,
+    colour_fix: flags.ColourFix = DEFAULTS.colour_fix,
+    official: flags.Official = False,
+    assignments: flags.Settings = None,
+    device: flags.Device = None,
+    dtype: flags.Dtype = "float32",
+    batch: flags.Batch = 1,
+    tile: flags.Tile = DEFAULTS.tile,
+    compile: flags.Compile = False,
+    channels_last: flags.ChannelsLast = False,
+    cpu_offload: flags.CpuOffload = False,
+    shards: flags.Shards = None,
+    regions: flags.Regions = None,
+    output: flags.Output = None,
+    address: flags.Address = None,
+    retry_failed: flags.RetryFailed = False,
+) -> None:
+    from pipelines.restore_inputs import find_jobs
+    from pipelines.restore_options import parse_sweep, sampling_settings
+
+    for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
+                 "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing}  # fmt: skip
+    for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed}
+    misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
+    if misplaced:
+        where = "photo files, not for --shards" if shards else "--shards alone"
+        raise ValueError(f"{misplaced[0]} is for {where}")
+    if not base:
+        raise ValueError("which model? Name a base with --base or in the environment, as INSTRUCTRESTORE_BASE")
+    values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
+              "tile": tile, "colour_fix": colour_fix, "compat": "official" if official else None}  # fmt: skip
+    settings = sampling_settings(values, assignments or ())
+    scales = parse_sweep(sweep) if sweep is not None else ()
+    chosen, written = regions or "largest", output or "files"
+    if chosen not in ("largest", "all") or written not in ("files", "shards"):
+        raise ValueError("--regions is largest or all, and --as is files or shards")
+    if shards and words and len(words) > 1:
+        raise ValueError("with --shards there is nothing to name but the instruction, in quotes")
+    instruction = words[0] if shards and words else None
+    jobs = [] if shards else find_jobs(words or (), out, seed, mask or (), scale_map)
+
+    # torch takes seconds to import: what is wrong with the command line has been said by now
+    from pipelines.restore_model import Loading
+
+    loading = Loading(
+        base, checkpoint, dtype, device, base_revision, checkpoint_revision, compile, channels_last, cpu_offload
+    )
+    console = Console()
+    try:
+        if shards:
+            from pipelines.restore_dataset import restore_dataset
+
+            summary = restore_dataset(
+                shards, instruction, out, loading, settings, seed, chosen, written, address, batch, console,
+                retry_failed,
+            )  # fmt: skip
+            failed = any(summary.failed.values())
+        else:
+            from pipelines.restore import Wanted
+            from pipelines.restore import restore as run_restore
+
+            wanted = Wanted(save_mask, mask_only, compare, scales, skip_existing)
+            failed = bool(run_restore(jobs, out, loading, settings, wanted, batch, console).failed)
+    except KeyboardInterrupt:
+        again = "run the same command again to go on" if shards else "what is finished stays; --skip-existing goes on"
+        _end(f"interrupted; {again}", INTERRUPTED)
+    if failed:
+        raise typer.Exit(FAULTS_FOUND)
 
 
 def main() -> None:
