@@ -127,6 +127,33 @@ class InstructRestorePipeline(DiffusionPipeline):
         if isinstance(generator, list) and len(generator) != len(request.photos):
             raise ValueError(f"there are {len(generator)} generators for {len(request.photos)} photos")
         texts = self._texts(request, settings)
+        pictures, used = self.restore_tensors(
+            request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
+        )
+        self.maybe_free_model_hooks()
+        used = [own.cpu() for own in used]
+        reports = [cut_texts(self.tokenizer, each) for each in texts]
+        for own, mask, given, report in zip(texts, used, request.masks, reports, strict=True):
+            if given is None and request.scale_maps is None:
+                report += report_masks(mask, own.instruction)
+        _warn(reports)
+        images = _as_output(pictures, settings, output_type)
+        return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
+
+    def restore_tensors(
+        self,
+        request: Request,
+        texts: Sequence[Texts],
+        settings: SamplingSettings,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        posterior_noise: Tensor | None = None,
+        callback: StepCallback | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The restored photos (B, 3, H, W) float32, not clamped, and each photo's masks (R, H, W), on the device.
+
+        For a photo in one tile nothing is read back from the device; for more, the predicted masks are, once.
+        """
         lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
         padded = pad(lq, self._padded_size(lq))
         self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
@@ -137,19 +164,10 @@ class InstructRestorePipeline(DiffusionPipeline):
         groups = self._views(padded, texts, tiles, known, maps, settings)
         noise = self._noise(padded, generator, latents)
         start = self._start(padded, noise, settings, generator, posterior_noise)
-        restored = self._denoise(start, groups, settings, generator, callback_on_step_end)
+        restored = self._denoise(start, groups, settings, generator, callback)
         pictures = self._decode(restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
-        pictures = self._fix_colours(pictures, lq, settings)
-        self.maybe_free_model_hooks()
-
-        used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]).cpu() for own in _masks_used(groups, known)]
-        reports = [cut_texts(self.tokenizer, each) for each in texts]
-        for own, mask, given, report in zip(texts, used, request.masks, reports, strict=True):
-            if given is None and request.scale_maps is None:
-                report += report_masks(mask, own.instruction)
-        _warn(reports)
-        images = _as_output(pictures, settings, output_type)
-        return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
+        used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in _masks_used(groups, known)]
+        return self._fix_colours(pictures, lq, settings), used
 
     @torch.no_grad()
     def predict_mask(

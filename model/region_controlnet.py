@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import (
+    ControlNetModel,
+    ModelMixin,  # noqa: F401 (loading a saved pipeline, diffusers looks in this module for the base class it knows)
+    UNet2DConditionModel,
+)
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from safetensors import safe_open
 from torch import Tensor
