@@ -16,7 +16,9 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, UNet2DConditionModel, UniPCMultistepScheduler
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
 from safetensors import SafetensorError, safe_open

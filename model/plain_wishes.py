@@ -130,8 +130,9 @@ STATES_WITH_STRENGTH: dict[Phrase, tuple[State, float]] = {
 _PHOTO = _words("photo image picture scene frame shot")
 OTHERS: frozenset[Phrase] = _phrases(
     "other part, other parts, the other part, the other parts, all other parts, all the other parts, "
-    "all of the other parts, any other parts, others parts, the others parts, other things, other areas, the other areas, other regions, the other regions, others, "
-    "the others, the remaining parts, the remainder, rest, the rest, all the rest, the rest of it, everything else, "
+    "all of the other parts, any other parts, others parts, the others parts, "
+    "other things, other areas, the other areas, other regions, the other regions, others, the others, "
+    "the remaining parts, the remainder, rest, the rest, all the rest, the rest of it, everything else, "
     "anything else, all else, the surroundings, its surroundings"
 ) | {
     *((*rest, "of", "the", photo) for rest in _phrases("the rest, the other parts") for photo in _PHOTO),
