@@ -13,14 +13,14 @@ from model.photos import pad
 FOUND = 0.5
 
 
-def to_latent_size(maps: Tensor, photo_size: Sequence[int], latent_size: Sequence[int], factor: int) -> Tensor:
+def to_latent_size(maps: Tensor, photo_size: Sequence[int], latent_size: tuple[int, int], factor: int) -> Tensor:
     """Maps (R, 1, H, W) of a photo as it came, at the size of its padded latent: (R, 1, h, w).
 
     photo_size: of the restored photo. factor: pixels a latent cell.
     """
     maps = F.interpolate(maps, tuple(photo_size), mode="bilinear", antialias=True)
     maps = pad(maps, (latent_size[0] * factor, latent_size[1] * factor))
-    return F.adaptive_avg_pool2d(maps, tuple(latent_size))
+    return F.adaptive_avg_pool2d(maps, latent_size)
 
 
 def to_photo_size(masks: Tensor, padded_size: Sequence[int], photo_size: Sequence[int]) -> Tensor:

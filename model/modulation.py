@@ -46,13 +46,13 @@ def shared_equally(rows: Tensor, counts: Sequence[int]) -> Tensor:
     return torch.cat([part / len(part) for part in rows.split(list(counts))])
 
 
-def resize_map(maps: Tensor, size: Sequence[int], resize: Resize) -> Tensor:
+def resize_map(maps: Tensor, size: tuple[int, int], resize: Resize) -> Tensor:
     """Maps (B, 1, h, w) at a residual's (height, width): mean over the area, or as the release the nearest value."""
-    if tuple(maps.shape[-2:]) == tuple(size):
+    if tuple(maps.shape[-2:]) == size:
         return maps
     if resize == "area":
-        return F.adaptive_avg_pool2d(maps, tuple(size))
-    return F.interpolate(maps, size=tuple(size), mode="nearest")
+        return F.adaptive_avg_pool2d(maps, size)
+    return F.interpolate(maps, size=size, mode="nearest")
 
 
 def modulate(residual: Tensor, maps: Tensor | None, counts: Sequence[int], resize: Resize, empty: int = 0) -> Tensor:
@@ -66,7 +66,7 @@ def modulate(residual: Tensor, maps: Tensor | None, counts: Sequence[int], resiz
         if all(count == 1 for count in counts):
             return residual
         return torch.cat([residual[:empty], sum_by_photo(shared_equally(of_regions, counts), counts)])
-    maps = resize_map(maps, residual.shape[-2:], resize).to(residual.dtype)
+    maps = resize_map(maps, (residual.shape[-2], residual.shape[-1]), resize).to(residual.dtype)
     summed = sum_by_photo(of_regions * maps, counts)
     return torch.cat([residual[:empty] * sum_by_photo(maps, counts), summed]) if empty else summed
 

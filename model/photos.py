@@ -51,10 +51,10 @@ def mask_tensor(mask: MaskInput, size: Sequence[int]) -> Tensor:
 
 
 def scale_map_tensor(scale_map: MaskInput, size: Sequence[int]) -> Tensor:
-    """A map of scales as (1, H, W) float32. As an image or uint8, grey 100 is scale 1. Raises ValueError."""
+    """A map of scales as (1, H, W) float32. As an image or a uint8 array, grey 100 is scale 1. Raises ValueError."""
     if isinstance(scale_map, Image.Image):
         scale_map = np.asarray(scale_map.convert("L"))
-    if scale_map.dtype in (np.uint8, torch.uint8):
+    if isinstance(scale_map, np.ndarray) and scale_map.dtype == np.uint8:
         scale_map = scale_map / np.float32(100)
     return _map_tensor(scale_map, size, "scale map", MAX_SCALE)
 

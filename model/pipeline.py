@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
-from diffusers.schedulers import KarrasDiffusionSchedulers
-from diffusers.utils import BaseOutput
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
+from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from numpy.typing import NDArray
 from PIL import Image
@@ -86,7 +88,7 @@ class InstructRestorePipeline(DiffusionPipeline):
             controlnet=controlnet,
             scheduler=scheduler,
         )
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.vae_scale_factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> InstructRestorePipeline:
@@ -124,6 +126,8 @@ class InstructRestorePipeline(DiffusionPipeline):
         """
         settings = resolve(settings, overrides)
         request = read_request(photos, instructions, masks, scale_maps)
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
         if isinstance(generator, list) and len(generator) != len(request.photos):
             raise ValueError(f"there are {len(generator)} generators for {len(request.photos)} photos")
         texts = self._texts(request, settings)
@@ -207,7 +211,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         return self.vae_scale_factor * self.controlnet.size_multiple
 
     def _texts(self, request: Request, settings: SamplingSettings) -> list[Texts]:
-        bokeh_text = self.controlnet.config.bokeh_control_text
+        bokeh_text = self.controlnet.config["bokeh_control_text"]
         return [Texts(each, bokeh_text, settings.official_demo_prompt) for each in request.instructions]
 
     def _padded_size(self, photos: Tensor) -> tuple[int, int]:
@@ -230,7 +234,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         return plan_tiles(*self._latent_size(padded), tile, overlap, step=self.controlnet.size_multiple)
 
     def _noise(self, padded: Tensor, generator: Generators, latents: Tensor | None) -> Tensor:
-        shape = (len(padded), self.unet.config.in_channels, *self._latent_size(padded))
+        shape = (len(padded), self.unet.config["in_channels"], *self._latent_size(padded))
         if latents is None:
             return randn_tensor(shape, generator, padded.device, torch.float32)
         if tuple(latents.shape) != shape:
@@ -241,11 +245,11 @@ class InstructRestorePipeline(DiffusionPipeline):
         self, padded: Tensor, settings: SamplingSettings, generator: Generators, posterior_noise: Tensor | None
     ) -> Tensor:
         """The LQ photos' latents (B, 4, h, w) float32, scaled."""
-        posterior = autoencoder.encode(self.vae, padded * 2 - 1, settings.tile, settings.overlap)
+        posterior = autoencoder.encode(self.vae, (padded * 2 - 1).to(self.vae.dtype), settings.tile, settings.overlap)
         latents = posterior.mean.float()
         if settings.posterior == "sample":
             latents = latents + posterior.std.float() * self._noise(padded, generator, posterior_noise)
-        return latents * self.vae.config.scaling_factor
+        return latents * self.vae.config["scaling_factor"]
 
     def _start(
         self,
@@ -343,7 +347,7 @@ class InstructRestorePipeline(DiffusionPipeline):
     ) -> Tensor:
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         options = {"generator": generator} if takes_generator else {}
-        with self.progress_bar(total=settings.num_inference_steps) as progress:
+        with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:  # pyright: ignore
 
             def after_step(step: int, timestep: Tensor, noise: Tensor, latents: Tensor) -> Tensor:
                 progress.update()
@@ -357,7 +361,7 @@ class InstructRestorePipeline(DiffusionPipeline):
 
     def _decode(self, latents: Tensor, settings: SamplingSettings) -> Tensor:
         """Photos (B, 3, 8h, 8w) float32, not clamped."""
-        unscaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        unscaled = (latents / self.vae.config["scaling_factor"]).to(self.vae.dtype)
         return autoencoder.decode(self.vae, unscaled, settings.tile, settings.overlap).float() / 2 + 0.5
 
     def _fix_colours(self, pictures: Tensor, lq: Tensor, settings: SamplingSettings) -> Tensor:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers import (
-    ControlNetModel,
-    ModelMixin,  # noqa: F401 (loading a saved pipeline, diffusers looks in this module for the base class it knows)
-    UNet2DConditionModel,
-)
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 (diffusers' loading looks for it in this module)
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from safetensors import safe_open
 from torch import Tensor
@@ -58,13 +56,12 @@ class RegionControlNet(ControlNetModel):
         self.register_to_config(
             mask_decoder_type=mask_decoder_type, mask_channels=mask_channels, bokeh_control_text=bokeh_control_text
         )
-        layers = self.config.layers_per_block
-        types = self.config.down_block_types
+        layers, types = self.config["layers_per_block"], self.config["down_block_types"]
         attending = [level for level, kind in enumerate(types) if kind == _CROSS_ATTENTION]
         # Among the skips, after conv_in's, every block has its layers' outputs and its downsampler's: here the last
         # layer's (SD 2.1: the second) of each attending block, the deepest first.
         self._feature_places = [level * (layers + 1) + layers for level in reversed(attending)]
-        widths = [self.config.block_out_channels[level] for level in reversed(attending)]
+        widths = [self.config["block_out_channels"][level] for level in reversed(attending)]
         self.mask_decoder = MaskDecoder(widths, mask_channels)
 
     @property
@@ -98,7 +95,7 @@ class RegionControlNet(ControlNetModel):
         time = self.time_embedding(time)
         hidden = self.conv_in(sample) + condition
         skips = (hidden,)
-        blocks = list(self.down_blocks)
+        blocks: list[Any] = list(self.down_blocks)
         if views is not None:
             first = blocks.pop(0)
             once = first.resnets[0](hidden, time)
@@ -130,7 +127,7 @@ class RegionControlNet(ControlNetModel):
         controlnet = cls(**config, mask_channels=mask_channels, bokeh_control_text=bokeh_control_text)
         missing, surplus = controlnet.load_state_dict(plain.state_dict(), strict=False)
         assert not surplus and all(name.startswith("mask_decoder.") for name in missing)
-        return controlnet.to(unet.dtype)
+        return controlnet if controlnet.dtype == unet.dtype else controlnet.to(dtype=unet.dtype)  # pyright: ignore
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> RegionControlNet:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from model.modulation import modulate, region_weights, scale_maps, shared_equally
@@ -40,28 +40,29 @@ class Sampler:
         its `step`. after_step: given the step's index, its timestep, the predicted noise and the new latents; returns
         the latents to go on with.
         """
-        timesteps = scheduler.timesteps.to(latents.device)
+        timesteps = scheduler.timesteps.to(latents.device)  # of schedulers of second order more than steps were asked
+        guided = self.settings.guidance_until * len(timesteps) if self.settings.guidance_scale != 1 else 0
         for step, timestep in enumerate(scheduler.timesteps):
             scaled = scheduler.scale_model_input(latents, timestep)
-            noise = self.predict_noise(scaled, timesteps[step], step, groups)
+            noise = self.predict_noise(scaled, timesteps[step], step, groups, guided=step < guided)
             latents = scheduler.step(noise, timestep, latents, **step_options, return_dict=False)[0]
             latents = after_step(step, timestep, noise, latents)
         return latents
 
-    def predict_noise(self, latents: Tensor, timestep: Tensor, step: int, groups: Sequence[Views]) -> Tensor:
-        """The guided noise (B, 4, h, w) float32 of all photos, their views blended."""
+    def predict_noise(
+        self, latents: Tensor, timestep: Tensor, step: int, groups: Sequence[Views], guided: bool
+    ) -> Tensor:
+        """The noise (B, 4, h, w) float32 of all photos, their views blended."""
         shape = (1, *latents.shape[1:])
         blends = [Blend(shape, self.settings.overlap // 8, latents.device) for _ in latents]
         for views in groups:
             crops = torch.cat([tile.crop(latents[photo : photo + 1]) for photo, tile in views.places])
-            noise = self._guided_noise(crops.to(self.unet.dtype), timestep, step, views)
+            noise = self._noise_of_views(crops.to(self.unet.dtype), timestep, step, views, guided and views.guided)
             for (photo, tile), own in zip(views.places, noise.split(1), strict=True):
                 blends[photo].add(tile, own)
         return torch.cat([blend.result() for blend in blends])
 
-    def _guided_noise(self, latents: Tensor, timestep: Tensor, step: int, views: Views) -> Tensor:
-        guided_steps = round(self.settings.guidance_until * self.settings.num_inference_steps)
-        guided = views.guided and self.settings.guidance_scale != 1 and step < guided_steps
+    def _noise_of_views(self, latents: Tensor, timestep: Tensor, step: int, views: Views, guided: bool) -> Tensor:
         residuals = self.control(latents, timestep, step, views, guided)
         count = len(views.counts)
         noise = self.unet(

@@ -345,4 +345,4 @@ def test_training_step(official: Path) -> None:
 def test_reduced_mask(official: Path) -> None:
     expected = load(official / "train_step.npz")
     reduced = expected["mask_full_size_reduced"]
-    assert torch.equal(resize_map(expected["mask_full_size"], reduced.shape[-2:], "nearest"), reduced)
+    assert torch.equal(resize_map(expected["mask_full_size"], tuple(reduced.shape[-2:]), "nearest"), reduced)

@@ -1,0 +1,134 @@
+"""Photos larger than a tile: no seams, one mask for all tiles, texts where they belong, memory bounded by the tile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.checkpoint import load_pipeline
+from model.instruction_parser import parse
+from model.pipeline import InstructRestorePipeline
+from model.texts import Texts
+from model.tiling import plan_tiles, seam_strength
+from model.views import plan_views
+
+TILE, OVERLAP = 128, 64
+DOG = "make the dog clear with 0.5 and keep other parts clear with 1"
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_base: Path) -> InstructRestorePipeline:
+    loaded = load_pipeline(str(tiny_base), device="cpu")
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def photo() -> Tensor:
+    from skimage.data import astronaut
+
+    return torch.from_numpy(astronaut()).permute(2, 0, 1)[:, 0:256, 96:352] / 255
+
+
+def restored(pipe: InstructRestorePipeline, photo: Tensor, tile: int, overlap: int = OVERLAP) -> Tensor:
+    mask = torch.zeros(photo.shape[-2:])
+    mask[60:200, 40:170] = 1
+    noise = torch.randn(1, 4, photo.shape[-2] // 8, photo.shape[-1] // 8, generator=torch.Generator().manual_seed(0))
+    images = pipe(
+        photo, DOG, masks=[[mask]], latents=noise, num_inference_steps=6, tile=tile, overlap=overlap, output_type="pt"
+    ).images
+    assert isinstance(images, Tensor)
+    return images[0]
+
+
+def test_tiled_is_as_untiled(pipe: InstructRestorePipeline, photo: Tensor) -> None:
+    whole, tiled = restored(pipe, photo, 512, 128), restored(pipe, photo, TILE)
+    inner = (slice(None), slice(16, -16), slice(16, -16))
+    assert (whole - tiled)[inner].abs().mean() < 0.02
+    tiles = [tile.times(8) for tile in plan_tiles(32, 32, TILE // 8, OVERLAP // 8, step=4)]
+    assert len(tiles) > 4
+    assert seam_strength(tiled, tiles) < seam_strength(whole, tiles) + 0.1
+    # The measure sees seams: the same photo put together from tiles without a common border.
+    cut = torch.cat(
+        [torch.cat([restored(pipe, part, 512, 128) for part in row.chunk(2, 2)], 2) for row in photo.chunk(2, 1)], 1
+    )
+    halves = plan_tiles(256, 256, 128, 0)
+    assert seam_strength(cut, halves) > seam_strength(whole, halves) + 0.2
+
+
+def test_one_mask_for_all_tiles(pipe: InstructRestorePipeline, photo: Tensor) -> None:
+    """The mask of a tiled photo is that of a pass over the whole photo scaled down."""
+    options = {"tile": TILE, "overlap": OVERLAP, "num_inference_steps": 1}
+    predicted = pipe.predict_mask(photo, DOG, generator=torch.Generator().manual_seed(3), **options).masks[0]
+    used = pipe(photo, DOG, generator=torch.Generator().manual_seed(3), **options).masks[0]
+    assert predicted.shape == used.shape == (1, 256, 256)
+    assert np.abs(predicted - used).mean() < 0.02
+
+
+def test_a_batch_of_tiled_photos_equals_each_alone(pipe: InstructRestorePipeline, photo: Tensor) -> None:
+    photos = [photo[:, :128, :192], photo.flip(2)[:, :128, :192]]
+    options = {"tile": TILE, "overlap": OVERLAP, "num_inference_steps": 2, "output_type": "pt", "tile_batch": 3}
+
+    def generators() -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+
+    together = pipe(photos, DOG, generator=generators(), **options).images
+    for place, own in enumerate(generators()):
+        alone = pipe(photos[place], DOG, generator=[own], **options).images
+        assert (together[place] - alone[0]).abs().max() < 1e-5
+
+
+def test_a_tile_away_from_the_region_does_not_get_its_caption() -> None:
+    """And costs one pass, for its text is empty anyway."""
+    texts = [Texts(parse("make the dog clear with 0.5, make the cat clear with 0.7"), "{caption}")]
+    masks = torch.zeros(2, 1, 16, 32)
+    masks[0, :, :, :12] = 1  # the dog, left; the cat, in the middle: a tile on the right sees neither
+    masks[1, :, 4:12, 14:18] = 1
+    tiles = plan_tiles(16, 32, 16, 8, step=4)
+    assert [tile.left for tile in tiles] == [0, 8, 16]
+    masks[:, :, :, 16:] = 0
+    asked: list[str] = []
+
+    def encode(several: list[str]) -> dict[str, Tensor]:
+        asked.extend(several)
+        return {text: torch.full((77, 4), float(len(text))) for text in several}
+
+    groups = plan_views(texts, tiles, [masks], None, None, lambda _, tile: torch.zeros(1, 2, 16, 16), encode)
+    guided, empty = sorted(groups, key=lambda views: not views.guided)
+    assert guided.counts == [2, 2]
+    assert empty.counts == [1]
+    assert empty.places[0][1].left == 16
+    assert not empty.guided
+    assert "" in asked
+    assert torch.equal(empty.unet_texts[-1], torch.zeros(77, 4))
+    assert float(empty.masks.sum()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("height", "width"), [(64, 4000), (3000, 4000)])
+def test_memory_is_bounded_by_the_tile(tiny_base: Path, tmp_path: Path, height: int, width: int) -> None:
+    """In a process of its own: what a large photo takes above a one-tile photo is little more than its own pixels."""
+    program = (
+        "import sys, resource, torch; from model.checkpoint import load_pipeline;"
+        "pipe = load_pipeline(sys.argv[1], device='cpu'); height, width = int(sys.argv[2]), int(sys.argv[3]);"
+        "photo = torch.rand(3, height, width);"
+        f"images = pipe(photo, {DOG!r}, num_inference_steps=1, generator=torch.Generator().manual_seed(0)).images;"
+        "assert images[0].size == (width, height);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    kilobytes = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", program, str(tiny_base), *map(str, size)], check=True, capture_output=True
+            ).stdout
+        )
+        for size in ((512, 512), (height, width))
+    ]
+    pixels = 3 * 4 * height * width  # one copy in float32
+    assert (kilobytes[1] - kilobytes[0]) * 1024 < 12 * pixels + (200 << 20)
