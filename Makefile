@@ -1,12 +1,12 @@
 # make demo   environment, install, the main job on photos of installed packages
-# make test   environment, install, all tests
+# make test   environment, install, all tests but those marked slow or gpu
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test format lint types install clean
+.PHONY: demo test test-slow test-gpu format lint types install clean
 
 install: $(INSTALLED)
 
@@ -20,6 +20,12 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -225,14 +225,14 @@ def restore(
     instruction = words[0] if shards and words else None
     jobs = [] if shards else find_jobs(words or (), out, seed, mask or (), scale_map)
 
-    # torch takes seconds to import: what is wrong with the command line has been said by now
-    from pipelines.restore_model import Loading
-
-    loading = Loading(
-        base, checkpoint, dtype, device, base_revision, checkpoint_revision, compile, channels_last, cpu_offload
-    )
     console = Console()
     try:
+        # torch takes seconds to import: what is wrong with the command line has been said by now
+        from pipelines.restore_model import Loading
+
+        loading = Loading(
+            base, checkpoint, dtype, device, base_revision, checkpoint_revision, compile, channels_last, cpu_offload
+        )
         if shards:
             from pipelines.restore_dataset import restore_dataset
 
@@ -242,8 +242,8 @@ def restore(
             )  # fmt: skip
             failed = any(summary.failed.values())
         else:
-            from pipelines.restore import Wanted
             from pipelines.restore import restore as run_restore
+            from pipelines.restore_pictures import Wanted
 
             wanted = Wanted(save_mask, mask_only, compare, scales, skip_existing)
             failed = bool(run_restore(jobs, out, loading, settings, wanted, batch, console).failed)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.full_size import full_size_pipeline
 from model.instruction import Instruction, RegionScale
 from model.pipeline import InstructRestorePipeline
 from model.request import read_request
 from model.settings import SamplingSettings
 from model.texts import Texts
-from tests.model.full_size import full_size_pipeline
 
 PHOTO = torch.zeros(3, 512, 512)
 DOG = Instruction((RegionScale("the dog", 0.6),))
@@ -21,7 +21,7 @@ DOG = Instruction((RegionScale("the dog", 0.6),))
 
 @pytest.fixture(scope="module")
 def full_size(tiny_base: Path) -> InstructRestorePipeline:
-    return full_size_pipeline(InstructRestorePipeline.from_pretrained(tiny_base).tokenizer)
+    return full_size_pipeline(InstructRestorePipeline.from_pretrained(tiny_base).tokenizer, "meta", torch.float32)
 
 
 def teramacs(pipe: InstructRestorePipeline, instruction: Instruction = DOG, **overrides: object) -> float:

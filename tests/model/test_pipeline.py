@@ -85,7 +85,7 @@ def test_a_batch_equals_its_photos_alone(pipe: InstructRestorePipeline) -> None:
         DOG,
         "make the cat clear with 0.7, make the sky clear with 1.2 and keep other parts clear with 0.9",
         "make the woman clear with 1.1 and keep other parts bokeh blur with 0.6",
-        "make a clear, make b clear with 0.5, make c clear with 0.4",
+        "make the hat clear, make the cup clear with 0.5, make the road clear with 0.4",
     ]
     masks = [None, None, [photo(seed=9)[0]], None]
     for options in ({}, {"posterior": "sample"}, {"start": "noise", "guidance_scale": 1}, {"mask": "hard"}):

@@ -68,7 +68,8 @@ def test_one_mask_for_all_tiles(pipe: InstructRestorePipeline, photo: Tensor) ->
     predicted = pipe.predict_mask(photo, DOG, generator=torch.Generator().manual_seed(3), **options).masks[0]
     used = pipe(photo, DOG, generator=torch.Generator().manual_seed(3), **options).masks[0]
     assert predicted.shape == used.shape == (1, 256, 256)
-    assert np.abs(predicted - used).mean() < 0.02
+    assert np.corrcoef(predicted.ravel(), used.ravel())[0, 1] > 0.9  # not equal: enlarged once, or by way of the latent
+    assert np.abs(predicted - used).mean() < 0.05
 
 
 def test_a_batch_of_tiled_photos_equals_each_alone(pipe: InstructRestorePipeline, photo: Tensor) -> None:

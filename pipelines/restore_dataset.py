@@ -1,0 +1,251 @@
+"""`instructrestore restore --shards`: a data set's photos restored by Ray workers, resumable (restore_folder.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from dataengine import photo_file
+from dataengine.outcomes import StageSpec
+from dataengine.part_files import PartFile, add_up, digest
+from dataengine.row import StageSummary
+from dataengine.runner import cluster
+from model.instruction import Instruction
+from model.instruction_parser import parse
+from model.settings import SamplingSettings
+from pipelines.progress import StageProgress
+from pipelines.restore_folder import Output, RestoreFolder
+from pipelines.restore_model import Loading
+from pipelines.restore_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
+from shards.index import Dataset
+
+REVISION = "1"  # raised by hand when the same rows, settings and weights give other results
+DEFAULT_INSTRUCTION = f"make {CAPTION} clear"
+# A part, and so a shard, has so many rows: in a small data set fewer, so that there is work for several workers.
+ROWS_PER_PART = range(8, 65)
+PARTS = 64
+FAILURES_IN_A_ROW = 100
+NAMES_SHOWN = 20
+# A CPU worker takes one CPU more for every so many bytes of weights: with the usual 4 GiB of memory a CPU, a machine
+# then holds as many workers as it has CPUs for.
+WEIGHTS_PER_CPU = 2 << 30
+HUB_WEIGHTS = 4 << 30  # what is on the hub is taken for about as large as SD 2.1-base in float32
+TENSOR_SAMPLE = 4096  # bytes hashed of every tensor: training moves all of its values
+# When a worker counts as stalled: far above what a megapixel takes in one step on slow machines.
+START_S = 600
+MEGAPIXEL_STEP_S = {"cpu": 900.0, "gpu": 10.0}
+LEAST_MEGAPIXELS = 0.25
+
+
+def restore_dataset(
+    dataset: str,
+    instruction: str | None,
+    out: Path,
+    loading: Loading,
+    settings: SamplingSettings,
+    seed: int,
+    regions: Regions,
+    output: Output,
+    address: str | None,
+    batch: int,
+    console: Console,
+    retry_failed: bool = False,
+    rows_per_part: int | None = None,
+) -> StageSummary:
+    """Restores, or goes on restoring, the photos of the data set at `dataset` into the folder `out`.
+
+    instruction: may hold `{caption}`, in whose place comes the region's caption; None: "make {caption} clear".
+    regions: "largest": a row per photo, of its largest region; "all": a row per region.
+    output: "files" or "shards". batch: at most so many photos of one size are restored together.
+    retry_failed: parts with failed rows are done again. rows_per_part: of a part and so of a shard; None: by the number
+    of rows.
+    Raises ValueError for a user's mistake and StopStage where going on is pointless, each with one sentence; what was
+    done by then stays and is not done again. A row that cannot be restored is counted and named at the end.
+    """
+    source = Dataset(dataset if "://" in dataset else os.path.abspath(dataset))
+    template = read_template(instruction, regions)
+    rows = triplets_of(source, regions)
+    rows_per_part = rows_per_part or max(ROWS_PER_PART[0], min(ROWS_PER_PART[-1], len(rows) // PARTS))
+    loading = _anchored(loading)
+    weights = [weights_of(loading.base, loading.base_revision)]
+    if loading.checkpoint:
+        weights.append(weights_of(loading.checkpoint, loading.checkpoint_revision))
+    made_by: dict[str, Any] = {
+        "revision": [REVISION, photo_file.REVISION],
+        "instruction": asdict(template),
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "regions": regions,
+        "weights": [each.identity for each in weights],
+        "dtype": loading.dtype,
+        "source": {"name": source.card.name, "sha256": hashlib.sha256(source.card.to_json()).hexdigest()},
+    }
+    folder = RestoreFolder(out, output)
+    with folder.lock():
+        tasks = folder.plan(rows, rows_per_part, batch, digest(made_by))
+        todo = folder.undone(tasks, retry_failed)
+        if todo:
+            said = f"{len(rows):,} to restore, {len(todo):,} of {len(tasks):,} parts not done; starting Ray"
+            console.print(said, highlight=False)
+            with cluster(address, None) as connected, StageProgress(console, "restore", len(todo)) as progress:
+                means = _means(loading, sum(each.bytes for each in weights))
+                megapixels = [max(LEAST_MEGAPIXELS, row.width * row.height / 1e6 * settings.upscale**2) for row in rows]
+                longest_s = max(megapixels) * settings.num_inference_steps * means.megapixel_step_s
+                spec = StageSpec(
+                    name="restore",
+                    build=partial(Restore, source.path, template, means.loading, settings, seed, means.threads),
+                    identity=digest(made_by),
+                    row_type=Triplet,
+                    result_type=Result,
+                    sink=folder.sink,
+                    batch=batch,
+                    cpus=means.cpus,
+                    gpus=means.gpus,
+                    part_limit_s=START_S + rows_per_part * longest_s,
+                    row_limit_s=START_S + batch * longest_s,  # a row done alone fills its whole batch
+                )
+                connected.run_stage(spec, todo, FAILURES_IN_A_ROW, progress.part)
+        files = folder.files(tasks)
+        folder.publish(files, f"{source.card.name}-restored", {"restored": {**made_by, "model": loading.record()}})
+    summary = add_up("restore", (file.summary() for file in files))
+    _print_summary(summary, files, folder, console)
+    return summary
+
+
+def read_template(instruction: str | None, regions: Regions) -> Instruction:
+    """The instruction, in which `{caption}` stands for a region's caption.
+
+    Raises ValueError where it cannot be read or does not fit `regions`.
+    """
+    text = DEFAULT_INSTRUCTION if instruction is None else instruction
+    template = parse(text)
+    named = any(CAPTION in region.caption for region in template.regions)
+    if CAPTION in text and not named:
+        raise ValueError(f"in {text!r} {CAPTION} does not stand where a region is named")
+    if regions == "all" and not named:
+        raise ValueError(
+            f"to restore every region, the instruction must hold {CAPTION}, as {DEFAULT_INSTRUCTION!r} does"
+        )
+    return template
+
+
+def triplets_of(dataset: Dataset, regions: Regions) -> list[Triplet]:
+    """The rows of a data set, those of one photo size together so that batches are full.
+
+    Raises ValueError where its index cannot be used.
+    """
+    columns = (dataset.index[name].to_pylist() for name in ("key", "captions", "areas", "width", "height"))
+    rows: list[Triplet] = []
+    for place, (key, captions, areas, width, height) in enumerate(zip(*columns, strict=True)):
+        if not captions or len(captions) != len(areas or ()):
+            raise ValueError(f"{dataset.path}/index.parquet has no regions for {key}: `verify` tells more")
+        chosen = range(len(captions)) if regions == "all" else [areas.index(max(areas))]
+        rows += [Triplet(place, key, region, captions[region], width, height) for region in chosen]
+    if not rows:
+        raise ValueError(f"{dataset.path} holds no photos")
+    if len({row.name for row in rows}) < len(rows):
+        raise ValueError(f"{dataset.path}/index.parquet lists a photo twice: `verify` tells more")
+    return sorted(rows, key=lambda row: (row.height, row.width, row.place, row.region))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's identity, which changes with its weights, and their size."""
+
+    identity: str
+    bytes: int
+
+
+def weights_of(place: str, revision: str | None) -> Weights:
+    """Of a folder: a hash of its configurations and of the head of every tensor in it, so that a folder trained
+    further is another one; of a hub id: its name and revision."""
+    folder = Path(place)
+    if not folder.is_dir():
+        return Weights(digest(place, revision), HUB_WEIGHTS)
+    known: list[tuple[str, str]] = []
+    size = 0
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".safetensors":
+            known.append((str(path.relative_to(folder)), _tensors_hash(path)))
+            size += path.stat().st_size
+        elif path.suffix in (".json", ".txt"):
+            known.append((str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()))
+    return Weights(digest(known), size)
+
+
+def _tensors_hash(path: Path) -> str:
+    """Hash of a safetensors file's size and header, and of the first bytes of each of its tensors."""
+    size = path.stat().st_size
+    known = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        begin = 8 + int.from_bytes(file.read(8), "little")
+        try:
+            header = file.read(begin - 8 if begin <= size else 0)
+            places = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
+            known.update(header)
+            for start, stop in places:
+                file.seek(begin + start)
+                known.update(file.read(min(TENSOR_SAMPLE, stop - start)))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(f"{path} is no safetensors file, or a damaged one") from None
+    return known.hexdigest()
+
+
+def _anchored(loading: Loading) -> Loading:
+    """Folders by their absolute paths: workers have other current folders."""
+    checkpoint = loading.checkpoint and _anchored_place(loading.checkpoint)
+    return replace(loading, base=_anchored_place(loading.base), checkpoint=checkpoint)
+
+
+def _anchored_place(place: str) -> str:
+    path = Path(place).expanduser()
+    return os.path.abspath(path) if path.exists() else place
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What a worker gets. threads: torch's; None: as they are."""
+
+    loading: Loading
+    cpus: int
+    gpus: int
+    threads: int | None
+    megapixel_step_s: float
+
+
+def _means(loading: Loading, weights_bytes: int) -> _Means:
+    """A GPU for each worker where the cluster has any and the device allows it, else processors."""
+    resources = ray.cluster_resources()
+    device = loading.device or ("cuda" if resources.get("GPU", 0) >= 1 else "cpu")
+    if device.startswith("cuda"):  # Ray shows each worker its own GPU alone
+        return _Means(replace(loading, device="cuda"), 1, 1, None, MEGAPIXEL_STEP_S["gpu"])
+    cpus = max(1, min(1 + weights_bytes // WEIGHTS_PER_CPU, int(resources.get("CPU", 1))))
+    return _Means(replace(loading, device=device), cpus, 0, cpus, MEGAPIXEL_STEP_S["cpu"])
+
+
+def _print_summary(summary: StageSummary, files: Sequence[PartFile], folder: RestoreFolder, console: Console) -> None:
+    """That nothing was lost on the way, and what failed why."""
+    failed = sum(summary.failed.values())
+    assert summary.input == summary.ok + failed, summary
+    line = f"input {summary.input:,} = restored {summary.ok:,} + failed {failed:,}; {folder.target}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    names: dict[str, list[str]] = {}
+    for file in files:
+        if "f" in file.summary().outcomes:
+            for outcome in results_of(file):
+                if outcome.kind == "failed":
+                    names.setdefault(outcome.reason, []).append(outcome.name)
+    for reason, of_reason in sorted(names.items(), key=lambda item: -len(item[1])):
+        shown = ", ".join(of_reason[:NAMES_SHOWN]) + (" ..." if len(of_reason) > NAMES_SHOWN else "")
+        console.print(f"failed, {reason}: {len(of_reason):,}: {shown}", highlight=False, markup=False, soft_wrap=True)
+    if failed:
+        console.print(f"details: {folder.results}; --retry-failed tries them again", highlight=False, markup=False)

@@ -1,0 +1,178 @@
+"""What a person names on the command line, as a list of jobs.
+
+All that can be wrong before the start is a ValueError of one sentence here; what is wrong with one photo alone is that
+job's problem, and the others are restored.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dataengine.photo_file import local_path
+from dataengine.sources.folder import list_folder
+from dataengine.sources.places import readable
+from dataengine.sources.settings import SourceSettings
+from model.instruction_parser import parse
+from pipelines.restore_job import Job, check_nothing_is_overwritten, stems
+
+EXAMPLE = '"make the dog clear with 0.6 and keep other parts clear with 1"'
+MAX_SEED = 2**63 - 1
+_COLUMNS = ("photo", "instruction", "mask", "seed")
+
+
+def find_jobs(
+    words: Sequence[str], out: Path, seed: int = 0, masks: Sequence[Path] = (), scale_map: Path | None = None
+) -> list[Job]:
+    """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
+
+    masks, scale_map: of the one photo. Raises ValueError, in one sentence, for what cannot be meant.
+    """
+    if not words:
+        raise ValueError(f"name one or more photos and, last and in quotes, what to do, as in photo.jpg {EXAMPLE}")
+    if any(_is_csv(word) for word in words):
+        jobs = _csv_jobs(words, seed)
+        files = [Path(next(word for word in words if _is_csv(word)))]
+    else:
+        jobs, files = _photo_jobs(words, out, seed), []
+    if not jobs:
+        raise ValueError(f"there is no photo in {', '.join(map(readable, words[:-1]))}")
+    if masks or scale_map:
+        jobs = [_with_maps(jobs, tuple(masks), scale_map)]
+    named = [replace(job, stem=stem) for job, stem in zip(jobs, stems(jobs), strict=True)]
+    check_nothing_is_overwritten(named, out, files)
+    return named
+
+
+def _photo_jobs(words: Sequence[str], out: Path, seed: int) -> list[Job]:
+    *photos, last = words
+    if os.path.exists(last):
+        raise ValueError(f"the instruction is missing after {readable(last)}: say last what to do, as in {EXAMPLE}")
+    if not photos and (re.search(r"\.\w{2,5}$", last) or " " not in last.strip()):
+        raise ValueError(f"there is no photo or folder {readable(last)}")
+    if not photos:
+        raise ValueError(f"no photo is named before the instruction {last!r}")
+    for word in photos:
+        if not os.path.exists(word):
+            hint = "" if "." in word or "/" in word else "; an instruction of several words needs quotes around it"
+            raise ValueError(f"there is no photo or folder {readable(word)}{hint}")
+    instruction = parse(last)
+    jobs: dict[str, Job] = {}
+    for word in photos:
+        for path, stem, problem in _listed(word, out):
+            job = Job(path, _name_of(path, word), stem, instruction, seed, problem=problem)
+            jobs.setdefault(os.path.abspath(path), job)
+    return list(jobs.values())
+
+
+def _listed(word: str, out: Path) -> Iterator[tuple[Path, str, str]]:
+    """File, stem and problem of each photo that a word names: itself, or all below a folder but earlier results."""
+    if not os.path.isdir(word):
+        yield Path(word), Path(word).stem, ""
+        return
+    results = os.path.join(os.path.realpath(out), "")
+    folder = os.path.join(os.path.realpath(word), "")
+    within = results.startswith(folder) and results != folder
+    for found in list_folder(SourceSettings(kind="folder", path=word)):
+        place = local_path(found.uri)
+        assert place is not None
+        if within and os.path.realpath(place).startswith(results):
+            continue
+        relative = os.path.relpath(place, os.path.abspath(word))
+        yield Path(place), os.path.splitext(relative)[0], found.problem
+
+
+def _name_of(path: Path, word: str) -> str:
+    """A photo of a folder by its path from where the folder was named; a file as it was named."""
+    if not os.path.isdir(word):
+        return readable(word)
+    return readable(os.path.normpath(os.path.join(word, os.path.relpath(path, os.path.abspath(word)))))
+
+
+def _is_csv(word: str) -> bool:
+    return word.lower().endswith(".csv") and os.path.isfile(word)
+
+
+def _csv_jobs(words: Sequence[str], seed: int) -> list[Job]:
+    """The rows of a CSV, which comes alone or with one instruction for the rows that have none."""
+    path = Path(words[0])
+    if not _is_csv(words[0]) or len(words) > 2 or (len(words) == 2 and os.path.exists(words[1])):
+        raise ValueError("a CSV comes alone, or with one instruction after it for the rows that have none")
+    common = parse(words[1]) if len(words) == 2 else None
+    jobs: list[Job] = []
+    for line, row in _rows(path):
+        where = f"{readable(path.name)} line {line}"
+        text = row["instruction"]
+        if not text and common is None:
+            raise ValueError(
+                f"{where} has no instruction: write one there, or one for all such rows after the CSV, as in {EXAMPLE}"
+            )
+        photo = Path(os.path.join(path.parent, row["photo"]))
+        masks = tuple(Path(os.path.join(path.parent, name.strip())) for name in row["mask"].split(";") if name.strip())
+        instruction, chosen, problem = common, seed, row["problem"]
+        try:
+            instruction = parse(text) if text else common
+            chosen = _seed(row["seed"]) if row["seed"] else seed
+        except ValueError as error:
+            problem = problem or str(error)
+        if not row["photo"]:
+            problem = problem or "the row names no photo"
+        name = readable(row["photo"]) or where
+        job = Job(photo, name, photo.stem, instruction, chosen, masks, problem=problem and f"{where}: {problem}")
+        jobs.append(job)
+    if not jobs:
+        raise ValueError(
+            f"{readable(str(path))} has no rows: the first line names the columns, each further one a photo"
+        )
+    return jobs
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The number of the line and the cells of each row, stripped, "" where empty; "problem" says what is wrong."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.reader(file, strict=True)
+            header = [cell.strip().lower() for cell in next(table, [])]
+            if "photo" not in header or len(set(header)) < len(header):
+                raise ValueError(
+                    f"{readable(str(path))} must begin with a line that names its columns: photo, instruction and, "
+                    f"if wanted, mask and seed; it begins with {','.join(header)[:80]!r}"
+                )
+            for cells in table:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                row: dict[str, str] = dict.fromkeys((*_COLUMNS, "problem"), "")
+                row.update(zip(header, (cell.strip() for cell in cells), strict=False))
+                row["problem"] = ""
+                if len(cells) > len(header):
+                    row["problem"] = "it has more cells than columns: put an instruction that has commas in quotes"
+                yield table.line_num, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{readable(str(path))} cannot be read as CSV: {error}") from None
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\d{1,19}", text) or int(text) > MAX_SEED:
+        raise ValueError(f"the seed must be a whole number from 0 to {MAX_SEED}, not {text!r}")
+    return int(text)
+
+
+def _with_maps(jobs: Sequence[Job], masks: tuple[Path, ...], scale_map: Path | None) -> Job:
+    job, option = jobs[0], "--mask" if masks else "--scale-map"
+    if masks and scale_map:
+        raise ValueError("give --mask or --scale-map, not both: a scale map gives the scale of every pixel")
+    if len(jobs) > 1:
+        raise ValueError(f"{option} is for one photo, and here are {len(jobs)}: a CSV has a column mask")
+    for path in (*masks, *([scale_map] if scale_map else [])):
+        if not path.is_file():
+            raise ValueError(f"there is no file {readable(str(path))} for {option}")
+    if masks and job.instruction and len(masks) != len(job.instruction.regions):
+        regions = len(job.instruction.regions)
+        raise ValueError(
+            f"there must be one --mask for each region: {len(masks)} given, and the instruction names {regions}"
+        )
+    return replace(job, masks=masks or job.masks, scale_map=scale_map)

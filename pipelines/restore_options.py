@@ -1,0 +1,63 @@
+"""The sampling settings and the sweep of a restoration, from what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from model.instruction import checked_scale
+from model.settings import SamplingSettings
+from shards.sample import first_error
+
+# Sampling settings that have an option of their own.
+OPTIONS = {
+    "num_inference_steps": "--steps",
+    "guidance_scale": "--guidance",
+    "start": "--start",
+    "upscale": "--upscale",
+    "tile": "--tile",
+    "colour_fix": "--colour-fix",
+    "compat": "--official",
+}
+MAX_SWEEP = 24
+
+
+def sampling_settings(values: dict[str, object], assignments: Sequence[str]) -> SamplingSettings:
+    """Settings from the options' values and from NAME=VALUE assignments, which are laid over them.
+
+    Raises ValueError, in one sentence that names the option, for what is not valid.
+    """
+    merged, assigned = dict(values), set[str]()
+    for assignment in assignments:
+        name, equals, value = (part.strip() for part in assignment.partition("="))
+        if not equals or not name:
+            raise ValueError(f"--set takes NAME=VALUE as in mask=hard, not {assignment!r}")
+        merged[name] = value
+        assigned.add(name)
+    try:
+        return SamplingSettings.model_validate(merged)
+    except ValidationError as error:
+        name, _, complaint = first_error(error).partition(": ")
+        flag = OPTIONS[name] if name in OPTIONS and name not in assigned else f"--set {name}"
+        if name in SamplingSettings.model_fields:
+            raise ValueError(f"{flag}: {complaint}, not {merged[name]}") from None
+        if name in merged:
+            known = ", ".join(SamplingSettings.model_fields)
+            raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
+        raise ValueError(complaint.removeprefix("value error, ")) from None
+
+
+def parse_sweep(text: str) -> tuple[float, ...]:
+    """The scales of a sweep, as in 0.5,0.7,0.9. Raises ValueError, in one sentence."""
+    scales: list[float] = []
+    for part in text.split(","):
+        try:
+            scales.append(checked_scale(float(part), "a scale of --sweep"))
+        except ValueError as error:
+            reason = str(error) if "--sweep" in str(error) else f"{part.strip()!r} is no number"
+            raise ValueError(f"--sweep takes scales separated by commas, as in 0.5,0.7,0.9: {reason}") from None
+    distinct = tuple(dict.fromkeys(scales))
+    if len(distinct) > MAX_SWEEP:
+        raise ValueError(f"--sweep takes at most {MAX_SWEEP} scales, not {len(distinct)}")
+    return distinct
