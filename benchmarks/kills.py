@@ -1,4 +1,4 @@
-"""Kills a build 50 times at random moments (its driver, a worker, or both), resumes it, and compares the bytes.
+"""Kills a build 50 times at random moments (its driver, its workers, or both), resumes it, and compares the bytes.
 
 python -m benchmarks.kills [KILLS] [SEED]
 """
@@ -22,18 +22,20 @@ def main(kills: int, seed: int) -> int:
         build(photos, folder / "peace", cpus=1)
         expected = hashes(folder / "peace/dataset")
         rng = random.Random(seed)
-        victims: Counter[str] = Counter()
+        killed: Counter[str] = Counter()
         runs = done = same = 0
         while done < kills:
             runs += 1
             out = folder / f"killed-{runs}"
             for _ in range(min(5, kills - done)):
-                victims[kill_at_random(photos, out, rng, longest_s=20)] += 1
+                killed += kill_at_random(photos, out, rng, longest_s=20)
                 done += 1
             build(photos, out, cpus=2)
             same += hashes(out / "dataset") == expected
-            print(f"{done} kills, {same} of {runs} data sets byte-identical", flush=True)
-    print(f"{done} kills ({dict(victims)}), {same} of {runs} data sets byte-identical to the undisturbed one")
+            print(f"{done} interruptions, {same} of {runs} data sets byte-identical", flush=True)
+    print(
+        f"{done} interruptions, killed {dict(killed)}; {same} of {runs} data sets byte-identical to the undisturbed one"
+    )
     return 0 if same == runs else 1
 
 

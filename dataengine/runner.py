@@ -123,6 +123,11 @@ class Cluster:
             self._idle, self._idle_cpus = run.close(), spec.cpus
         return [run.files[task.part] for task in tasks]
 
+    def resources(self) -> tuple[int, int]:
+        """Processors and GPUs of the whole cluster."""
+        known = ray.cluster_resources()
+        return int(known.get("CPU", 1)), int(known.get("GPU", 0))
+
     def dismiss(self) -> None:
         """Ends the workers that wait."""
         for worker in self._idle:

@@ -24,50 +24,60 @@ class SamplingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    num_inference_steps: int = Field(20, ge=1, le=1000, description="Denoising steps.")
+    num_inference_steps: int = Field(default=20, ge=1, le=1000, description="Denoising steps.")
     guidance_scale: float = Field(
-        3.6,
+        default=3.6,
         ge=1,
         le=50,
         allow_inf_nan=False,
         description="Classifier-free guidance; 1 is without it, at half the work.",
     )
     start: Literal["lq", "noise"] = Field(
-        "lq", description="Begin from the LQ photo's latent with noise added, or from noise alone."
+        default="lq", description="Begin from the LQ photo's latent with noise added, or from noise alone."
     )
     start_timestep: int | None = Field(
-        None, ge=0, description="The timestep whose noise is added to the LQ latent; unset: the schedule's first."
+        default=None,
+        ge=0,
+        description="The timestep whose noise is added to the LQ latent; unset: the schedule's first.",
     )
     posterior: Literal["mean", "sample"] = Field(
-        "mean", description="The LQ latent: the VAE posterior's mean, or a draw from it as in the release."
+        default="mean", description="The LQ latent: the VAE posterior's mean, or a draw from it as in the release."
     )
-    mask: Literal["soft", "hard"] = Field("soft", description="Predicted masks as they are, or cut at 0.5.")
+    mask: Literal["soft", "hard"] = Field(default="soft", description="Predicted masks as they are, or cut at 0.5.")
     mask_resize: Literal["area", "nearest"] = Field(
-        "area", description="How masks are brought to each residual's size."
+        default="area", description="How masks are brought to each residual's size."
     )
     mask_steps: int | None = Field(
-        None, ge=1, description="The mask is predicted in so many steps and then kept; unset: in all."
+        default=None, ge=1, description="The mask is predicted in so many steps and then kept; unset: in all."
     )
-    modulate_from: int = Field(0, ge=0, description="The first step (from 0) that is modulated; the release: 1.")
+    modulate_from: int = Field(
+        default=0, ge=0, description="The first step (from 0) that is modulated; the release: 1."
+    )
     guidance_until: float = Field(
-        1.0, ge=0, le=1, description="Approximate: guidance in this first share of the steps alone."
+        default=1.0, ge=0, le=1, description="Approximate: guidance in this first share of the steps alone."
     )
     controlnet_every: int = Field(
-        1, ge=1, description="Approximate: a new ControlNet pass only in every so many steps, its result kept between."
+        default=1,
+        ge=1,
+        description="Approximate: a new ControlNet pass only in every so many steps, its result kept between.",
     )
-    upscale: float = Field(1.0, gt=0, le=8, description="Size of the restored photo over that of the LQ photo.")
-    tile: int = Field(512, ge=128, multiple_of=64, description="Photos larger than this are done in tiles; pixels.")
-    overlap: int = Field(128, ge=32, multiple_of=32, description="Least overlap of neighbouring tiles; pixels.")
-    tile_batch: int = Field(1, ge=1, description="Tiles that go through the networks together.")
+    upscale: float = Field(default=1.0, gt=0, le=8, description="Size of the restored photo over that of the LQ photo.")
+    tile: int = Field(
+        default=512, ge=128, multiple_of=64, description="Photos larger than this are done in tiles; pixels."
+    )
+    overlap: int = Field(default=128, ge=32, multiple_of=32, description="Least overlap of neighbouring tiles; pixels.")
+    tile_batch: int = Field(default=1, ge=1, description="Tiles that go through the networks together.")
     colour_fix: Literal["wavelet", "adain", "none"] = Field(
-        "wavelet",
+        default="wavelet",
         description="Colours of the LQ photo given back by its low frequencies, by mean and deviation, or not.",
     )
     compat: Literal["official"] | None = Field(
-        None, description="`official`: the release's numbers: hard mask, first step unmodulated, posterior draw."
+        default=None,
+        description="`official`: the release's numbers: hard mask, first step unmodulated, posterior draw.",
     )
     official_demo_prompt: bool = Field(
-        False, description="The texts of the release's demo, which puts the bokeh words into the region's caption."
+        default=False,
+        description="The texts of the release's demo, which puts the bokeh words into the region's caption.",
     )
 
     @model_validator(mode="before")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dataengine.row import StopStage
 from model.settings import SamplingSettings
-from pipelines import restore_flags as flags
+from pipelines.restoration import flags
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -201,8 +201,8 @@ def restore(
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
 ) -> None:
-    from pipelines.restore_inputs import find_jobs
-    from pipelines.restore_options import parse_sweep, sampling_settings
+    from pipelines.restoration.inputs import find_jobs
+    from pipelines.restoration.options import parse_sweep, sampling_settings
 
     for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing}  # fmt: skip
@@ -228,13 +228,13 @@ def restore(
     console = Console()
     try:
         # torch takes seconds to import: what is wrong with the command line has been said by now
-        from pipelines.restore_model import Loading
+        from pipelines.restoration.loading import Loading
 
         loading = Loading(
             base, checkpoint, dtype, device, base_revision, checkpoint_revision, compile, channels_last, cpu_offload
         )
         if shards:
-            from pipelines.restore_dataset import restore_dataset
+            from pipelines.restoration.dataset import restore_dataset
 
             summary = restore_dataset(
                 shards, instruction, out, loading, settings, seed, chosen, written, address, batch, console,
@@ -242,8 +242,8 @@ def restore(
             )  # fmt: skip
             failed = any(summary.failed.values())
         else:
-            from pipelines.restore import restore as run_restore
-            from pipelines.restore_pictures import Wanted
+            from pipelines.restoration.files import restore as run_restore
+            from pipelines.restoration.pictures import Wanted
 
             wanted = Wanted(save_mask, mask_only, compare, scales, skip_existing)
             failed = bool(run_restore(jobs, out, loading, settings, wanted, batch, console).failed)
@@ -252,6 +252,20 @@ def restore(
         _end(f"interrupted; {again}", INTERRUPTED)
     if failed:
         raise typer.Exit(FAULTS_FOUND)
+
+
+@app.command("tiny-base")
+def tiny_base(
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder: what --base then names.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the random weights.")] = 0,
+) -> None:
+    """A whole model of tiny networks, made in seconds: to try everything without weights. It has learnt nothing."""
+    if out.exists():
+        raise ValueError(f"{out} is there already: name a new folder")
+    from model.tiny_base import build_tiny_base
+
+    build_tiny_base(out, seed)
+    typer.echo(f"{out}: a Stable Diffusion 2.1 base in miniature, with random weights, for --base {out}")
 
 
 def main() -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.pipelines.photos import make_photos
+from tests.pipelines.processes import kill, workers_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KILLS = 5
@@ -41,8 +41,8 @@ def build(photos: Path, out: Path, cpus: int) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def kill_at_random(photos: Path, out: Path, rng: random.Random, longest_s: float) -> str:
-    """Starts a build and, after a while, kills its driver, a worker, or both. Returns which."""
+def kill_at_random(photos: Path, out: Path, rng: random.Random, longest_s: float) -> Counter[str]:
+    """Starts a build and, after a while, kills its driver, its workers, or both. Returns how many of each it killed."""
     victim = rng.choice(["driver", "worker", "both"])
     process = subprocess.Popen(
         command(photos, out, 2), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -50,34 +50,13 @@ def kill_at_random(photos: Path, out: Path, rng: random.Random, longest_s: float
     deadline = time.monotonic() + rng.uniform(1, longest_s)
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
+    killed: Counter[str] = Counter()
     if victim in ("worker", "both"):
-        for pid in workers(process.pid):
-            kill(pid)
-    if victim in ("driver", "both"):
-        kill(process.pid)
+        killed["worker"] += sum(kill(pid) for pid in workers_of(process.pid))
+    if victim in ("driver", "both") and process.poll() is None:
+        killed["driver"] += kill(process.pid)
     process.wait(timeout=240)
-    return victim
-
-
-def workers(driver: int) -> list[int]:
-    """The actors of the Ray cluster that a driver started: processes of its session named as Ray names them."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and os.getsid(int(entry.name)) == driver:
-                line = (entry / "cmdline").read_bytes()
-                if line.startswith(b"ray::Worker"):
-                    found.append(int(entry.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
-
-
-def kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    return killed
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found through /proc")
@@ -88,6 +67,9 @@ def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
     expected = hashes(tmp_path / "peace/dataset")
     assert {"dataset.json", "index.parquet", "jpg-000000.tar", "png-000000.tar"} <= set(expected)
     rng = random.Random(7)
-    victims = [kill_at_random(photos, tmp_path / "killed", rng, longest_s=16) for _ in range(KILLS)]
+    killed: Counter[str] = Counter()
+    for _ in range(KILLS):
+        killed += kill_at_random(photos, tmp_path / "killed", rng, longest_s=16)
     build(photos, tmp_path / "killed", cpus=2)
-    assert hashes(tmp_path / "killed/dataset") == expected, victims
+    assert hashes(tmp_path / "killed/dataset") == expected, killed
+    assert killed["worker"] and killed["driver"], "no kill hit what it was to hit"

@@ -27,19 +27,20 @@ from dataengine import statistics
 from dataengine.row import Failed, StageSummary, StopStage
 from model.checkpoint import load_pipeline
 from model.settings import SamplingSettings
-from pipelines.restore_dataset import Weights, read_template, restore_dataset, triplets_of, weights_of
-from pipelines.restore_folder import RestoreFolder
-from pipelines.restore_model import Loading
-from pipelines.restore_stage import Restore, Restored, Triplet, with_caption
-from pipelines.restored_photo import read_record
+from pipelines.restoration.dataset import Weights, read_template, restore_dataset, triplets_of, weights_of
+from pipelines.restoration.dataset_folder import RestoreFolder
+from pipelines.restoration.dataset_stage import Restore, Restored, Triplet, with_caption
+from pipelines.restoration.loading import Loading
+from pipelines.restoration.restored_photo import read_record
 from pipelines.show import show
 from pipelines.verify import verify
 from shards.index import Dataset
 from shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
+from tests.pipelines.processes import workers_of
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 QUICK = SamplingSettings(num_inference_steps=2, guidance_scale=1, tile=128, overlap=32, upscale=1.25)
 ODD_CAPTION = 'the "red", {caption} and blue box with 0.5, clear'
 
@@ -232,7 +233,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     out = tmp_path / "out"
     code = (
         "import sys; from pathlib import Path; from dataengine.runner import cluster\n"
-        "from tests.pipelines.test_restore_dataset import restore\n"
+        "from tests.pipelines.restoration.test_dataset import restore\n"
         "with cluster(None, 1): restore(*map(Path, sys.argv[1:]))"
     )
     driver = subprocess.Popen(
@@ -241,7 +242,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     )  # fmt: skip
     try:
         wait_for(lambda: parts_done(out) >= 1, driver)
-        (worker,) = workers(driver.pid)
+        (worker,) = workers_of(driver.pid)
         os.kill(worker, signal.SIGKILL)
         done = parts_done(out)
         wait_for(lambda: parts_done(out) > done, driver)
@@ -269,20 +270,6 @@ def wait_for(condition: Callable[[], bool], driver: subprocess.Popen[bytes]) -> 
         assert driver.poll() is None, "the driver ended early"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def workers(driver: int) -> list[int]:
-    """The actors of the Ray cluster that a driver started: processes of its session named as Ray names them."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and os.getsid(int(entry.name)) == driver:
-                line = (entry / "cmdline").read_bytes()
-                if line.startswith(b"ray::_Actor"):
-                    found.append(int(entry.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {

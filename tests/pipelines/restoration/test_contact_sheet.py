@@ -7,7 +7,7 @@ from PIL import Image
 
 from dataengine.drawing import OPACITY, PAPER, colours
 from model.instruction import Instruction, RegionScale
-from pipelines.contact_sheet import MAX_CELL, comparison, mask_image, scale_sheet, tinted
+from pipelines.restoration.contact_sheet import MAX_CELL, comparison, mask_image, scale_sheet, tinted
 from tests.dataengine.test_photo_file import scene
 
 ONE = Instruction((RegionScale("the dog", 0.6),), 0.9)

@@ -14,9 +14,9 @@ from PIL import Image
 from model.instruction import Instruction
 from model.pipeline import InstructRestorePipeline, StepCallback
 from model.settings import SamplingSettings
-from pipelines.contact_sheet import comparison, mask_image, scale_sheet
-from pipelines.prepared_photo import PreparedPhoto
-from pipelines.restore_job import Job
+from pipelines.restoration.contact_sheet import comparison, mask_image, scale_sheet
+from pipelines.restoration.job import Job
+from pipelines.restoration.prepared_photo import PreparedPhoto
 
 
 @dataclass(frozen=True)

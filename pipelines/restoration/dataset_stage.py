@@ -27,8 +27,8 @@ from dataengine.photo_file import Decoded
 from dataengine.row import Failed, SourcePhoto
 from model.instruction import Instruction
 from model.settings import SamplingSettings
-from pipelines.restore_model import Loading
-from pipelines.restored_photo import to_png
+from pipelines.restoration.loading import Loading
+from pipelines.restoration.restored_photo import to_png
 from shards.files import commit
 from shards.index import Dataset, ShardEntry
 from shards.rle import Mask

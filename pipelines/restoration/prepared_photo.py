@@ -17,8 +17,8 @@ from dataengine.sources.places import readable
 from model.instruction import MAX_SCALE, Instruction
 from model.photos import MIN_SIDE
 from model.settings import SamplingSettings
-from pipelines.restore_job import Job
-from pipelines.restored_photo import SourceImage, read_grey, read_photo
+from pipelines.restoration.job import Job
+from pipelines.restoration.restored_photo import SourceImage, read_grey, read_photo
 
 SCALE_UNIT = 100  # the grey value of a scale map that means scale 1
 

@@ -18,7 +18,7 @@ from dataengine.sources.folder import list_folder
 from dataengine.sources.places import readable
 from dataengine.sources.settings import SourceSettings
 from model.instruction_parser import parse
-from pipelines.restore_job import Job, check_nothing_is_overwritten, stems
+from pipelines.restoration.job import Job, check_nothing_is_overwritten, stems
 
 EXAMPLE = '"make the dog clear with 0.6 and keep other parts clear with 1"'
 MAX_SEED = 2**63 - 1

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ray
 from rich.console import Console
 
 from dataengine import photo_file
@@ -23,9 +22,9 @@ from model.instruction import Instruction
 from model.instruction_parser import parse
 from model.settings import SamplingSettings
 from pipelines.progress import StageProgress
-from pipelines.restore_folder import Output, RestoreFolder
-from pipelines.restore_model import Loading
-from pipelines.restore_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
+from pipelines.restoration.dataset_folder import Output, RestoreFolder
+from pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
+from pipelines.restoration.loading import Loading
 from shards.index import Dataset
 
 REVISION = "1"  # raised by hand when the same rows, settings and weights give other results
@@ -97,7 +96,7 @@ def restore_dataset(
             said = f"{len(rows):,} to restore, {len(todo):,} of {len(tasks):,} parts not done; starting Ray"
             console.print(said, highlight=False)
             with cluster(address, None) as connected, StageProgress(console, "restore", len(todo)) as progress:
-                means = _means(loading, sum(each.bytes for each in weights))
+                means = _means(loading, sum(each.bytes for each in weights), *connected.resources())
                 megapixels = [max(LEAST_MEGAPIXELS, row.width * row.height / 1e6 * settings.upscale**2) for row in rows]
                 longest_s = max(megapixels) * settings.num_inference_steps * means.megapixel_step_s
                 spec = StageSpec(
@@ -222,13 +221,12 @@ class _Means:
     megapixel_step_s: float
 
 
-def _means(loading: Loading, weights_bytes: int) -> _Means:
+def _means(loading: Loading, weights_bytes: int, cluster_cpus: int, cluster_gpus: int) -> _Means:
     """A GPU for each worker where the cluster has any and the device allows it, else processors."""
-    resources = ray.cluster_resources()
-    device = loading.device or ("cuda" if resources.get("GPU", 0) >= 1 else "cpu")
+    device = loading.device or ("cuda" if cluster_gpus else "cpu")
     if device.startswith("cuda"):  # Ray shows each worker its own GPU alone
         return _Means(replace(loading, device="cuda"), 1, 1, None, MEGAPIXEL_STEP_S["gpu"])
-    cpus = max(1, min(1 + weights_bytes // WEIGHTS_PER_CPU, int(resources.get("CPU", 1))))
+    cpus = max(1, min(1 + weights_bytes // WEIGHTS_PER_CPU, cluster_cpus))
     return _Means(replace(loading, device=device), cpus, 0, cpus, MEGAPIXEL_STEP_S["cpu"])
 
 

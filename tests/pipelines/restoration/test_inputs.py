@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from model.instruction import Instruction, RegionScale
 from model.settings import SamplingSettings
-from pipelines.restore_inputs import find_jobs
-from pipelines.restore_job import Job, stems
-from pipelines.restore_options import OPTIONS, parse_sweep, sampling_settings
+from pipelines.restoration.inputs import find_jobs
+from pipelines.restoration.job import Job, stems
+from pipelines.restoration.options import OPTIONS, parse_sweep, sampling_settings
 
 DOG = "make the dog clear with 0.6, and make other parts with 1"
 PARSED = Instruction((RegionScale("the dog", 0.6),))

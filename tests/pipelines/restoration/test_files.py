@@ -23,17 +23,17 @@ from rich.console import Console
 from model.pipeline import InstructRestorePipeline
 from model.settings import SamplingSettings
 from pipelines import cli
-from pipelines.restore import restore
-from pipelines.restore_inputs import find_jobs
-from pipelines.restore_model import Loading
-from pipelines.restore_pictures import Wanted, out_of_memory
-from pipelines.restored_photo import read_photo, read_record
+from pipelines.restoration.files import restore
+from pipelines.restoration.inputs import find_jobs
+from pipelines.restoration.loading import Loading
+from pipelines.restoration.pictures import Wanted, out_of_memory
+from pipelines.restoration.restored_photo import read_photo, read_record
 from tests.dataengine.colour_profiles import rgb_profile
 from tests.dataengine.test_photo_file import scene
 from tests.pipelines.test_full_disk import disk, leave
 
 __all__ = ["disk"]  # a fixture
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 DOG = "make the dog clear with 0.6 and keep other parts clear with 1"
 QUICK = ["--steps", "2", "--guidance", "1", "--device", "cpu"]
 

@@ -14,12 +14,12 @@ from rich.console import Console
 
 from dataengine.sources.places import readable
 from model.settings import SamplingSettings
-from pipelines.prepared_photo import PreparedPhoto, prepare
-from pipelines.restore_job import Job
-from pipelines.restore_model import Loading
-from pipelines.restore_pictures import Restorer, Result, Wanted, free_memory, out_of_memory
-from pipelines.restore_progress import RestoreProgress
-from pipelines.restored_photo import read_record, to_png
+from pipelines.restoration.job import Job
+from pipelines.restoration.loading import Loading
+from pipelines.restoration.pictures import Restorer, Result, Wanted, free_memory, out_of_memory
+from pipelines.restoration.prepared_photo import PreparedPhoto, prepare
+from pipelines.restoration.progress import RestoreProgress
+from pipelines.restoration.restored_photo import read_record, to_png
 from shards.files import commit
 
 # Faults of the disk that is written to: the next photo would have them too.

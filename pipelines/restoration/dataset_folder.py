@@ -29,7 +29,7 @@ from dataengine.outcomes import Task
 from dataengine.part_files import PART_SCHEMA, Outcome, PartFile, Slice, digest, list_parts
 from dataengine.row import StopStage
 from dataengine.run_folder import GROUP_ROWS
-from pipelines.restore_stage import FileSink, RestoredShardSink, Result, Triplet, results_of
+from pipelines.restoration.dataset_stage import FileSink, RestoredShardSink, Result, Triplet, results_of
 from shards.files import commit, replacing, sweep
 from shards.index import INDEX_SCHEMA, ShardEntry
 from shards.write import finish_dataset

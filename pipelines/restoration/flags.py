@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from model.settings import SamplingSettings
-from pipelines.restore_options import OPTIONS
+from pipelines.restoration.options import OPTIONS
 
 _MODEL, _REGIONS, _SAMPLING = "The model", "Regions", "How it is restored"
 _RESULTS, _MEANS, _DATASET = "What is written", "Speed and memory", "A whole data set, with Ray"

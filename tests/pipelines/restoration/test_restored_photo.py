@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from dataengine.colour_profile import to_srgb
 from dataengine.photo_file import UnusablePhoto, decode
-from pipelines.restored_photo import RECORD_KEY, read_grey, read_photo, read_record, to_png
+from pipelines.restoration.restored_photo import RECORD_KEY, read_grey, read_photo, read_record, to_png
 from tests.dataengine.colour_profiles import cmyk_profile, grey_profile, rgb_profile
 from tests.dataengine.test_photo_file import animated, bomb, saved, scene
 from tests.pipelines.test_bad_input import stored

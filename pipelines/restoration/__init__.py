@@ -1,0 +1,1 @@
+"""`instructrestore restore`: photo files or a data set, by an instruction."""
