@@ -27,8 +27,9 @@ def main(kills: int, seed: int) -> int:
         while done < kills:
             runs += 1
             out = folder / f"killed-{runs}"
-            for _ in range(min(5, kills - done)):
-                killed += kill_at_random(photos, out, rng, longest_s=20)
+            for left in reversed(range(min(5, kills - done))):
+                victim = rng.choice(["driver", "both"]) if left else "worker"  # after that a build goes on to its end
+                killed += kill_at_random(photos, out, victim, rng, longest_s=1.5)
                 done += 1
             build(photos, out, cpus=2)
             same += hashes(out / "dataset") == expected

@@ -39,18 +39,20 @@ def main() -> int:
     _command("build", str(photos), "--preset", "demo", "--out", str(run))
     _command("verify", str(run / "dataset"))
     dataset = Dataset(str(run / "dataset"))
-    sample, photo = _named(dataset, "cat.png")
+    sample, photo = _named(dataset, "flower.jpg")
     _command("show", str(run / "dataset"), sample.photo.key, "--out", str(OUT / "example.png"))
 
-    base, region = OUT / "tiny-base", sample.regions[0]
+    pixels = sample.photo.width * sample.photo.height
+    region = min(sample.regions, key=lambda region: abs(region.mask.area() / pixels - 0.25))
+    base = OUT / "tiny-base"
     if not base.exists():
         _command("tiny-base", str(base))
-    commit(OUT / "cat.png", photo)
+    commit(OUT / "flower.jpg", photo)
     Image.fromarray(region.mask.array()).save(OUT / "mask.png")
     instruction = f"make {region.caption} clear with 0.2 and keep other parts clear with 1"
     results = ("--base", str(base), "--out", str(OUT / "restored"))
     shown = ("--mask", str(OUT / "mask.png"), "--colour-fix", "none", "--compare", "--sweep", "0.2,0.6,1")
-    _command("restore", str(OUT / "cat.png"), instruction, *results, *shown, "--steps", "10")
+    _command("restore", str(OUT / "flower.jpg"), instruction, *results, *shown, "--steps", "10")
     print(
         f"\nLook at {run / 'report.html'}, {OUT / 'example.png'} and {OUT / 'restored'} "
         f"({time.monotonic() - begin:.0f} s).\n"
