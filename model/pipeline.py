@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from diffusers.utils.outputs import BaseOutput
-from diffusers.utils.torch_utils import randn_tensor
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from model import autoencoder
 from model.colour import adain_fix, wavelet_fix
 from model.instruction import Instruction
+from model.latents import Generators, decode, draw_noise, encode, first_latents
 from model.masks import report_masks, to_latent_size, to_photo_size
-from model.photos import MaskInput, PhotoInput, pad, resize, shrink, to_uint8
+from model.output import MaskPrediction, RestorationOutput, as_output, warn_of
+from model.photos import MaskInput, PhotoInput, pad, resize, shrink
 from model.region_controlnet import RegionControlNet
 from model.request import Request, read_request
 from model.sampling import Sampler
@@ -35,30 +29,7 @@ from model.texts import Texts, cut_texts, encode_texts
 from model.tiling import Tile, plan_tiles
 from model.views import Views, plan_views
 
-Generators = torch.Generator | list[torch.Generator] | None
 StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
-logger = logging.getLogger(__name__)
-
-
-@dataclass
-class MaskPrediction(BaseOutput):
-    """masks: per photo (R, H, W) float32 in [0, 1], where each region was found. instructions: as understood.
-    reports: per photo, in plain sentences, what the caller should know."""
-
-    masks: list[NDArray[np.float32]]
-    instructions: list[Instruction]
-    reports: list[list[str]]
-
-
-@dataclass
-class RestorationOutput(BaseOutput):
-    """images: PIL images, or with output_type "np" an array (B, H, W, 3), with "pt" a tensor (B, 3, H, W), float32 in
-    [0, 1]. masks: as in MaskPrediction, as last used; with a scale map (0, H, W). instructions, reports: the same."""
-
-    images: list[Image.Image] | NDArray[np.float32] | Tensor
-    masks: list[NDArray[np.float32]]
-    instructions: list[Instruction]
-    reports: list[list[str]]
 
 
 class InstructRestorePipeline(DiffusionPipeline):
@@ -140,8 +111,8 @@ class InstructRestorePipeline(DiffusionPipeline):
         for own, mask, given, report in zip(texts, used, request.masks, reports, strict=True):
             if given is None and request.scale_maps is None:
                 report += report_masks(mask, own.instruction)
-        _warn(reports)
-        images = _as_output(pictures, settings, output_type)
+        warn_of(reports)
+        images = as_output(pictures, settings, output_type)
         return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
 
     def restore_tensors(
@@ -166,10 +137,13 @@ class InstructRestorePipeline(DiffusionPipeline):
         maps = request.scale_maps
         maps = None if maps is None else self._at_latents(maps, request, padded, settings)
         groups = self._views(padded, texts, tiles, known, maps, settings)
-        noise = self._noise(padded, generator, latents)
-        start = self._start(padded, noise, settings, generator, posterior_noise)
+        start = self._noise(padded, generator, latents)
+        lq_latents = None
+        if settings.start == "lq":
+            lq_latents = self._lq_latents(padded, settings, generator, posterior_noise)
+        start = first_latents(self.scheduler, start, lq_latents, settings.start_timestep)
         restored = self._denoise(start, groups, settings, generator, callback)
-        pictures = self._decode(restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
+        pictures = decode(self.vae, restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
         used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in _masks_used(groups, known)]
         return self._fix_colours(pictures, lq, settings), used
 
@@ -202,7 +176,7 @@ class InstructRestorePipeline(DiffusionPipeline):
             cut_texts(self.tokenizer, each) + report_masks(own, each.instruction)
             for each, own in zip(texts, masks, strict=True)
         ]
-        _warn(reports)
+        warn_of(reports)
         return MaskPrediction([mask.numpy() for mask in masks], request.instructions, reports)
 
     @property
@@ -233,46 +207,17 @@ class InstructRestorePipeline(DiffusionPipeline):
         tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
         return plan_tiles(*self._latent_size(padded), tile, overlap, step=self.controlnet.size_multiple)
 
-    def _noise(self, padded: Tensor, generator: Generators, latents: Tensor | None) -> Tensor:
+    def _noise(self, padded: Tensor, generator: Generators, given: Tensor | None = None) -> Tensor:
         shape = (len(padded), self.unet.config["in_channels"], *self._latent_size(padded))
-        if latents is None:
-            return randn_tensor(shape, generator, padded.device, torch.float32)
-        if tuple(latents.shape) != shape:
-            raise ValueError(f"latents for these photos have the shape {shape}, not {tuple(latents.shape)}")
-        return latents.to(padded.device, torch.float32)
+        return draw_noise(shape, generator, given, padded.device)
 
     def _lq_latents(
-        self, padded: Tensor, settings: SamplingSettings, generator: Generators, posterior_noise: Tensor | None
+        self, padded: Tensor, settings: SamplingSettings, generator: Generators, posterior_noise: Tensor | None = None
     ) -> Tensor:
-        """The LQ photos' latents (B, 4, h, w) float32, scaled."""
-        posterior = autoencoder.encode(self.vae, (padded * 2 - 1).to(self.vae.dtype), settings.tile, settings.overlap)
-        latents = posterior.mean.float()
-        if settings.posterior == "sample":
-            latents = latents + posterior.std.float() * self._noise(padded, generator, posterior_noise)
-        return latents * self.vae.config["scaling_factor"]
-
-    def _start(
-        self,
-        padded: Tensor,
-        noise: Tensor,
-        settings: SamplingSettings,
-        generator: Generators,
-        posterior_noise: Tensor | None,
-    ) -> Tensor:
-        """The latents of the schedule's first step."""
-        multistep = hasattr(self.scheduler, "set_begin_index")
-        if multistep and settings.start_timestep is None:
-            self.scheduler.set_begin_index(0)
-        if settings.start == "noise":
-            start = noise * self.scheduler.init_noise_sigma
-        else:
-            latents = self._lq_latents(padded, settings, generator, posterior_noise)
-            timestep = self.scheduler.timesteps[:1] if settings.start_timestep is None else [settings.start_timestep]
-            timesteps = torch.as_tensor(timestep).expand(len(latents))
-            start = self.scheduler.add_noise(latents, noise, timesteps)
-        if multistep:
-            self.scheduler.set_begin_index(0)  # else the scheduler looks the first timestep up on the device
-        return start
+        mean, deviation = encode(self.vae, padded, settings)
+        if settings.posterior == "mean":
+            return mean
+        return mean + deviation * self._noise(padded, generator, posterior_noise)
 
     def _known_masks(
         self,
@@ -303,14 +248,14 @@ class InstructRestorePipeline(DiffusionPipeline):
     ) -> list[Tensor]:
         """Per photo the masks (R, 1, h, w) of one ControlNet pass over it, scaled down to fit into a tile."""
         small = shrink(padded, settings.tile, self._multiple)
-        noisy = self._noise(small, generator, None)
+        noisy = self._noise(small, generator)
         timestep = round(float(self.scheduler.timesteps[0])) if timestep is None else timestep
         steps = len(self.scheduler.alphas_cumprod)
         if not 0 <= timestep < steps:
             raise ValueError(f"the timestep lies between 0 and {steps - 1}, not {timestep}")
         if settings.start == "lq":
             signal = self.scheduler.alphas_cumprod[timestep].item()
-            latents = self._lq_latents(small, settings, generator, None)
+            latents = self._lq_latents(small, settings, generator)
             noisy = signal**0.5 * latents + (1 - signal) ** 0.5 * noisy
         whole = [Tile(0, 0, *noisy.shape[-2:])]
         (views,) = self._views(small, texts, whole, [None] * len(small), None, settings)
@@ -359,11 +304,6 @@ class InstructRestorePipeline(DiffusionPipeline):
             sampler = Sampler(self.unet, self.controlnet, settings)
             return sampler.run(start, groups, self.scheduler, options, after_step)
 
-    def _decode(self, latents: Tensor, settings: SamplingSettings) -> Tensor:
-        """Photos (B, 3, 8h, 8w) float32, not clamped."""
-        unscaled = (latents / self.vae.config["scaling_factor"]).to(self.vae.dtype)
-        return autoencoder.decode(self.vae, unscaled, settings.tile, settings.overlap).float() / 2 + 0.5
-
     def _fix_colours(self, pictures: Tensor, lq: Tensor, settings: SamplingSettings) -> Tensor:
         if settings.compat == "official":  # the release fixes the colours of a photo that is 8-bit already
             pictures = (pictures.clamp(0, 1) * 255).round() / 255
@@ -380,18 +320,3 @@ def _masks_used(groups: Sequence[Views], known: Sequence[Tensor | None]) -> list
             for (photo, _), own in zip(views.places, views.masks.split(views.counts), strict=True):
                 used[photo] = own
     return used
-
-
-def _as_output(pictures: Tensor, settings: SamplingSettings, output_type: str) -> Any:
-    if output_type == "pt":
-        return pictures.clamp(0, 1)
-    if output_type == "np":
-        return pictures.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-    # The release rounds a picture but truncates one whose colours it has fixed.
-    truncate = settings.compat == "official" and settings.colour_fix != "none"
-    return [Image.fromarray(each) for each in to_uint8(pictures, truncate)]
-
-
-def _warn(reports: Sequence[Sequence[str]]) -> None:
-    for sentence in dict.fromkeys(sentence for own in reports for sentence in own):
-        logger.warning(sentence)
