@@ -1,1 +1,1 @@
-"""Triplet batch -> loss; instruction and photo -> restored photo. Holds nothing yet: the data engine comes first."""
+"""Instruction and photo -> restored photo. Imports none of the other packages but shards."""

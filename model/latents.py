@@ -42,6 +42,7 @@ def first_latents(scheduler: Any, noise: Tensor, lq_latents: Tensor | None, star
     """What the schedule's first step begins with: noise, or LQ latents with noise added.
 
     scheduler: its timesteps set, on the CPU. start_timestep: whose noise is added; None: the schedule's first.
+    ValueError for one that the scheduler does not know.
     """
     has_index = hasattr(scheduler, "set_begin_index")
     if has_index and start_timestep is None:
@@ -49,8 +50,36 @@ def first_latents(scheduler: Any, noise: Tensor, lq_latents: Tensor | None, star
     if lq_latents is None:
         start = noise * scheduler.init_noise_sigma
     else:
-        timesteps = scheduler.timesteps[:1] if start_timestep is None else torch.tensor([start_timestep])
+        timesteps = scheduler.timesteps[:1] if start_timestep is None else _known_timestep(scheduler, start_timestep)
         start = scheduler.add_noise(lq_latents, noise, timesteps.expand(len(lq_latents)))
     if has_index:
         scheduler.set_begin_index(0)  # else the scheduler looks the first timestep up, on the device
     return start
+
+
+def noised(scheduler: Any, lq_latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    """The networks' view of LQ latents at any training timestep, whatever the schedule. ValueError for another."""
+    steps = len(scheduler.alphas_cumprod)
+    if not isinstance(timestep, int) or not 0 <= timestep < steps:
+        raise ValueError(f"a timestep is a whole number from 0 to {steps - 1}, not {timestep!r}")
+    signal = scheduler.alphas_cumprod[timestep].item()
+    return signal**0.5 * lq_latents + (1 - signal) ** 0.5 * noise
+
+
+def _known_timestep(scheduler: Any, timestep: int) -> Tensor:
+    """Schedulers with sigmas know the noise of their schedule's timesteps alone, and some take another for them."""
+    known = scheduler.timesteps.tolist() if hasattr(scheduler, "sigmas") else range(len(scheduler.alphas_cumprod))
+    if timestep not in known:
+        raise ValueError(
+            f"{type(scheduler).__name__} with {len(scheduler.timesteps)} steps has no timestep {timestep} to start "
+            "from: leave start_timestep (or compat) out, or choose its timestep_spacing"
+        )
+    return torch.tensor([timestep])
+
+
+def check_scheduler(scheduler: Any) -> None:
+    """ValueError for a scheduler of another kind of model (flow matching, consistency, ...)."""
+    if not all(hasattr(scheduler, name) for name in ("alphas_cumprod", "add_noise", "init_noise_sigma")):
+        raise ValueError(
+            f"{type(scheduler).__name__} is not for Stable Diffusion's noise: choose UniPC, DDIM, Euler or the like"
+        )

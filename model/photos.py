@@ -25,6 +25,7 @@ MaskInput = Image.Image | NDArray[Any] | Tensor
 def photo_tensor(photo: PhotoInput) -> Tensor:
     """A photo as (3, H, W) float32 in [0, 1] on the CPU. Raises ValueError for what is not a photo of 64 px and up."""
     if isinstance(photo, Image.Image):
+        _check_depth(photo)
         photo = np.asarray(photo.convert("RGB"))
     if isinstance(photo, np.ndarray):
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
@@ -34,14 +35,14 @@ def photo_tensor(photo: PhotoInput) -> Tensor:
         raise ValueError(f"a photo is a PIL image, an array or a tensor, not {type(photo).__name__}")
     if photo.ndim != 3 or photo.shape[0] != 3 or not photo.is_floating_point():
         raise ValueError(f"a photo as a tensor is (3, H, W) of floats, not {tuple(photo.shape)} {photo.dtype}")
-    photo = photo.float().cpu()
-    if not (photo.min() >= 0 and photo.max() <= 1):  # false for NaN too
-        raise ValueError("a photo's values lie between 0 and 1; these do not")
     height, width = photo.shape[-2:]
     if min(height, width) < MIN_SIDE:
         raise ValueError(
             f"a photo of {width}x{height} is too small: the shorter side must be at least {MIN_SIDE} pixels"
         )
+    photo = photo.float().cpu()
+    if not (photo.min() >= 0 and photo.max() <= 1):  # false for NaN too
+        raise ValueError("a photo's values lie between 0 and 1; these do not")
     return photo
 
 
@@ -51,29 +52,32 @@ def mask_tensor(mask: MaskInput, size: Sequence[int]) -> Tensor:
 
 
 def scale_map_tensor(scale_map: MaskInput, size: Sequence[int]) -> Tensor:
-    """A map of scales as (1, H, W) float32. As an image or a uint8 array, grey 100 is scale 1. Raises ValueError."""
-    if isinstance(scale_map, Image.Image):
-        scale_map = np.asarray(scale_map.convert("L"))
-    if isinstance(scale_map, np.ndarray) and scale_map.dtype == np.uint8:
-        scale_map = scale_map / np.float32(100)
-    return _map_tensor(scale_map, size, "scale map", MAX_SCALE)
+    """A map of scales as (1, H, W) float32. As an image, or of uint8, grey 100 is scale 1. Raises ValueError."""
+    return _map_tensor(scale_map, size, "scale map", MAX_SCALE, grey_of_one=100)
 
 
-def _map_tensor(values: MaskInput, size: Sequence[int], what: str, greatest: float) -> Tensor:
+def _map_tensor(values: Any, size: Sequence[int], what: str, greatest: float, grey_of_one: int = 255) -> Tensor:
     if isinstance(values, Image.Image):
+        _check_depth(values)
         values = np.asarray(values.convert("L"))
-    if not isinstance(values, (np.ndarray, Tensor)):
-        raise ValueError(f"a {what} is a grey image, an array or a tensor, not {type(values).__name__}")
-    tensor = torch.as_tensor(np.array(values)) if isinstance(values, np.ndarray) else values.cpu()
-    if tensor.ndim != 2:
-        raise ValueError(f"a {what} has one value a pixel, (H, W), not {tuple(tensor.shape)}")
-    if tuple(tensor.shape) != tuple(size):
-        height, width = tensor.shape
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        values = torch.from_numpy(values.copy())
+    if not isinstance(values, Tensor) or values.is_complex():
+        raise ValueError(f"a {what} is a grey image, or an array or tensor of real numbers")
+    if values.ndim != 2:
+        raise ValueError(f"a {what} has one value a pixel, (H, W), not {tuple(values.shape)}")
+    if tuple(values.shape) != tuple(size):
+        height, width = values.shape
         raise ValueError(f"the {what} is {width}x{height} but its photo {size[1]}x{size[0]}: they must have one size")
-    tensor = tensor / 255 if tensor.dtype == torch.uint8 else tensor.float()
-    if not (tensor.min() >= 0 and tensor.max() <= greatest):  # false for NaN too
+    values = values.cpu() / grey_of_one if values.dtype == torch.uint8 else values.float().cpu()
+    if not (values.min() >= 0 and values.max() <= greatest):  # false for NaN too
         raise ValueError(f"a {what}'s values lie between 0 and {greatest:g}; these do not")
-    return tensor[None].float()
+    return values[None]
+
+
+def _check_depth(image: Image.Image) -> None:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        raise ValueError(f"a picture of mode {image.mode} has more than 8 bits a channel: convert it to 8 first")
 
 
 def resize(photos: Tensor, size: Sequence[int]) -> Tensor:

@@ -17,17 +17,17 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from model.colour import adain_fix, wavelet_fix
 from model.instruction import Instruction
-from model.latents import Generators, decode, draw_noise, encode, first_latents
+from model.latents import Generators, check_scheduler, decode, draw_noise, encode, first_latents, noised
 from model.masks import report_masks, to_latent_size, to_photo_size
 from model.output import MaskPrediction, RestorationOutput, as_output, warn_of
-from model.photos import MaskInput, PhotoInput, pad, resize, shrink
+from model.photos import MIN_SIDE, MaskInput, PhotoInput, pad, resize, shrink
 from model.region_controlnet import RegionControlNet
 from model.request import Request, read_request
 from model.sampling import Sampler
 from model.settings import SamplingSettings, resolve
-from model.texts import Texts, cut_texts, encode_texts
+from model.texts import Texts, TextStates, cut_texts
 from model.tiling import Tile, plan_tiles
-from model.views import Views, plan_views
+from model.views import Known, Views, known_masks, known_scales, plan_views
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
@@ -90,7 +90,8 @@ class InstructRestorePipeline(DiffusionPipeline):
         settings, overrides: SamplingSettings, whole or by name (num_inference_steps=20, guidance_scale=3.6, ...).
         generator: one for all photos, or one a photo; then a photo comes out the same alone and in a batch.
         latents: the unit normal noise to begin with, (B, 4, h, w), in place of the generator's; posterior_noise: the
-            same for the draw from the VAE's posterior. h, w: an eighth of the restored size, up to multiples of 4.
+            same for the draw from the VAE's posterior. h, w: an eighth of the restored size, up to multiples of 4. A
+            photo in tiles, its mask unknown, needs a generator all the same: for the pass that finds the mask.
         callback_on_step_end: called as diffusers does, with "latents" and "noise" (guided, as the scheduler got it);
             may return "latents" to go on with.
         Raises ValueError, in one sentence, for a photo, mask, instruction or setting that cannot be used.
@@ -99,8 +100,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         request = read_request(photos, instructions, masks, scale_maps)
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
-        if isinstance(generator, list) and len(generator) != len(request.photos):
-            raise ValueError(f"there are {len(generator)} generators for {len(request.photos)} photos")
+        self._check(request, settings, generator)
         texts = self._texts(request, settings)
         pictures, used = self.restore_tensors(
             request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
@@ -127,21 +127,20 @@ class InstructRestorePipeline(DiffusionPipeline):
     ) -> tuple[Tensor, list[Tensor]]:
         """The restored photos (B, 3, H, W) float32, not clamped, and each photo's masks (R, H, W), on the device.
 
-        For a photo in one tile nothing is read back from the device; for more, the predicted masks are, once.
+        Without gradients: call it in torch.no_grad(). For photos in one tile nothing is read back from the device;
+        for photos in several tiles, where their masks lie is, before the first step.
         """
-        lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
-        padded = pad(lq, self._padded_size(lq))
+        lq, padded = self._lq_photos(request, settings)
         self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
         tiles = self._tiles(padded, settings)
-        known = self._known_masks(request, padded, tiles, texts, settings, generator)
-        maps = request.scale_maps
-        maps = None if maps is None else self._at_latents(maps, request, padded, settings)
-        groups = self._views(padded, texts, tiles, known, maps, settings)
-        start = self._noise(padded, generator, latents)
+        encode_texts = self._text_states()
+        known = self._known(request, padded, tiles, texts, settings, generator, encode_texts)
+        groups = self._views(padded, texts, tiles, known, settings, encode_texts)
+        noise = self._noise(padded, generator, latents)
         lq_latents = None
         if settings.start == "lq":
             lq_latents = self._lq_latents(padded, settings, generator, posterior_noise)
-        start = first_latents(self.scheduler, start, lq_latents, settings.start_timestep)
+        start = first_latents(self.scheduler, noise, lq_latents, settings.start_timestep)
         restored = self._denoise(start, groups, settings, generator, callback)
         pictures = decode(self.vae, restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
         used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in _masks_used(groups, known)]
@@ -165,11 +164,11 @@ class InstructRestorePipeline(DiffusionPipeline):
         """
         settings = resolve(settings, overrides)
         request = read_request(photos, instructions)
+        self._check(request, settings, generator)
         texts = self._texts(request, settings)
-        lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
-        padded = pad(lq, self._padded_size(lq))
+        lq, padded = self._lq_photos(request, settings)
         self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
-        predicted = self._masks_of_one_step(padded, texts, settings, generator, timestep)
+        predicted = self._masks_of_one_step(padded, texts, settings, generator, self._text_states(), timestep)
         self.maybe_free_model_hooks()
         masks = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]).cpu() for own in predicted]
         reports = [
@@ -179,10 +178,28 @@ class InstructRestorePipeline(DiffusionPipeline):
         warn_of(reports)
         return MaskPrediction([mask.numpy() for mask in masks], request.instructions, reports)
 
+    def _check(self, request: Request, settings: SamplingSettings, generator: Generators) -> None:
+        check_scheduler(self.scheduler)
+        height, width = settings.restored_size(request.size)
+        if min(height, width) < MIN_SIDE:
+            raise ValueError(
+                f"an upscale of {settings.upscale:g} gives a photo of {width}x{height}: less than {MIN_SIDE}"
+            )
+        if isinstance(generator, list) and len(generator) != len(request.photos):
+            raise ValueError(f"there are {len(generator)} generators for {len(request.photos)} photos")
+
     @property
     def _multiple(self) -> int:
         """Photos' sides must be multiples of so many pixels."""
         return self.vae_scale_factor * self.controlnet.size_multiple
+
+    def _lq_photos(self, request: Request, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
+        """The LQ photos at the restored size, and continued to a size that the networks can take."""
+        lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
+        return lq, pad(lq, self._padded_size(lq))
+
+    def _text_states(self) -> TextStates:
+        return TextStates(self.tokenizer, self.text_encoder, self._execution_device)
 
     def _texts(self, request: Request, settings: SamplingSettings) -> list[Texts]:
         bokeh_text = self.controlnet.config["bokeh_control_text"]
@@ -219,7 +236,7 @@ class InstructRestorePipeline(DiffusionPipeline):
             return mean
         return mean + deviation * self._noise(padded, generator, posterior_noise)
 
-    def _known_masks(
+    def _known(
         self,
         request: Request,
         padded: Tensor,
@@ -227,15 +244,24 @@ class InstructRestorePipeline(DiffusionPipeline):
         texts: Sequence[Texts],
         settings: SamplingSettings,
         generator: Generators,
-    ) -> list[Tensor | None]:
-        """Per photo its masks (R, 1, h, w) at latent size: given, or for tiles predicted beforehand; else None."""
-        known = [None if own is None else self._at_latents(own, request, padded, settings) for own in request.masks]
-        if len(tiles) == 1 or request.scale_maps is not None or all(own is not None for own in known):
-            return known
-        predicted = self._masks_of_one_step(padded, texts, settings, generator)
+        encode_texts: TextStates,
+    ) -> list[Known | None]:
+        """Of every photo the regions where they are given or, for a photo in tiles, predicted beforehand; else None."""
+        if request.scale_maps is not None:
+            maps = self._at_latents(request.scale_maps, request, padded, settings)
+            return [known_scales(own, each.instruction) for own, each in zip(maps, texts, strict=True)]
+        masks = [None if own is None else self._at_latents(own, request, padded, settings) for own in request.masks]
+        if len(tiles) > 1 and (unknown := [photo for photo, own in enumerate(masks) if own is None]):
+            generators = [generator[photo] for photo in unknown] if isinstance(generator, list) else generator
+            found = self._masks_of_one_step(
+                padded[unknown], [texts[photo] for photo in unknown], settings, generators, encode_texts
+            )
+            for photo, own in zip(unknown, found, strict=True):
+                masks[photo] = F.interpolate(own, self._latent_size(padded), mode="bilinear")
+        hard = settings.mask == "hard"
         return [
-            F.interpolate(found, self._latent_size(padded), mode="bilinear") if own is None else own
-            for own, found in zip(known, predicted, strict=True)
+            None if own is None else known_masks(own, each.instruction, hard)
+            for own, each in zip(masks, texts, strict=True)
         ]
 
     def _masks_of_one_step(
@@ -244,23 +270,23 @@ class InstructRestorePipeline(DiffusionPipeline):
         texts: Sequence[Texts],
         settings: SamplingSettings,
         generator: Generators,
+        encode_texts: TextStates,
         timestep: int | None = None,
     ) -> list[Tensor]:
         """Per photo the masks (R, 1, h, w) of one ControlNet pass over it, scaled down to fit into a tile."""
         small = shrink(padded, settings.tile, self._multiple)
-        noisy = self._noise(small, generator)
-        timestep = round(float(self.scheduler.timesteps[0])) if timestep is None else timestep
-        steps = len(self.scheduler.alphas_cumprod)
-        if not 0 <= timestep < steps:
-            raise ValueError(f"the timestep lies between 0 and {steps - 1}, not {timestep}")
+        latents = self._noise(small, generator)
+        first = round(float(self.scheduler.timesteps[0]))
+        seen = first if timestep is None else timestep
+        added = settings.start_timestep if timestep is None and settings.start_timestep is not None else seen
         if settings.start == "lq":
-            signal = self.scheduler.alphas_cumprod[timestep].item()
-            latents = self._lq_latents(small, settings, generator)
-            noisy = signal**0.5 * latents + (1 - signal) ** 0.5 * noisy
-        whole = [Tile(0, 0, *noisy.shape[-2:])]
-        (views,) = self._views(small, texts, whole, [None] * len(small), None, settings)
-        sampler = Sampler(self.unet, self.controlnet, settings)
-        masks = sampler.predict_masks(noisy.to(self.unet.dtype), torch.tensor(timestep, device=noisy.device), views)
+            latents = noised(self.scheduler, self._lq_latents(small, settings, generator), latents, added)
+        whole = [Tile(0, 0, *latents.shape[-2:])]
+        unguided = settings.model_copy(update={"guidance_scale": 1.0})
+        (views,) = self._views(small, texts, whole, [None] * len(small), unguided, encode_texts)
+        masks = self._sampler(settings).predict_masks(
+            latents.to(self.unet.dtype), torch.tensor(seen, device=latents.device), views
+        )
         return list(masks.split(views.counts))
 
     def _views(
@@ -268,19 +294,20 @@ class InstructRestorePipeline(DiffusionPipeline):
         padded: Tensor,
         texts: Sequence[Texts],
         tiles: Sequence[Tile],
-        masks: Sequence[Tensor | None],
-        scale_maps: Tensor | None,
+        known: Sequence[Known | None],
         settings: SamplingSettings,
+        encode_texts: TextStates,
     ) -> list[Views]:
         def embed_condition(photo: int, tile: Tile) -> Tensor:
             crop = tile.times(self.vae_scale_factor).crop(padded[photo : photo + 1])
             return self.controlnet.embed_condition(crop.to(self.controlnet.dtype))
 
-        def encode(several: Sequence[str]) -> dict[str, Tensor]:
-            return encode_texts(self.tokenizer, self.text_encoder, several, self._execution_device)
-
         batch = settings.tile_batch if len(tiles) > 1 else None
-        return plan_views(texts, tiles, masks, scale_maps, batch, embed_condition, encode)
+        guided = settings.guidance_scale != 1
+        return plan_views(texts, tiles, known, guided, batch, embed_condition, encode_texts)
+
+    def _sampler(self, settings: SamplingSettings) -> Sampler:
+        return Sampler(self.unet, self.controlnet, settings, settings.overlap // self.vae_scale_factor)
 
     def _denoise(
         self,
@@ -301,8 +328,7 @@ class InstructRestorePipeline(DiffusionPipeline):
                 changed = callback(self, step, timestep, {"latents": latents, "noise": noise}) or {}
                 return changed.get("latents", latents)
 
-            sampler = Sampler(self.unet, self.controlnet, settings)
-            return sampler.run(start, groups, self.scheduler, options, after_step)
+            return self._sampler(settings).run(start, groups, self.scheduler, options, after_step)
 
     def _fix_colours(self, pictures: Tensor, lq: Tensor, settings: SamplingSettings) -> Tensor:
         if settings.compat == "official":  # the release fixes the colours of a photo that is 8-bit already
@@ -312,11 +338,10 @@ class InstructRestorePipeline(DiffusionPipeline):
         return adain_fix(pictures, lq) if settings.colour_fix == "adain" else pictures
 
 
-def _masks_used(groups: Sequence[Views], known: Sequence[Tensor | None]) -> list[Tensor]:
+def _masks_used(groups: Sequence[Views], known: Sequence[Known | None]) -> list[Tensor]:
     """Per photo the masks (R, 1, h, w) that restoring ended with; (0, 1, 1, 1) where a scale map took their place."""
-    used = [torch.zeros(0, 1, 1, 1) if own is None else own for own in known]
+    used = {photo: own.masks for photo, own in enumerate(known) if own is not None}
     for views in groups:
-        if views.masks is not None and not views.masks_given:
-            for (photo, _), own in zip(views.places, views.masks.split(views.counts), strict=True):
-                used[photo] = own
-    return used
+        if views.masks is not None:
+            used |= zip((photo for photo, _ in views.places), views.masks.split(views.counts), strict=True)
+    return [used[photo] for photo in range(len(known))]

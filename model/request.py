@@ -48,9 +48,11 @@ def read_request(
         listed = ", ".join(f"{width}x{height}" for width, height in sizes)
         raise ValueError(f"photos that are restored together must have one size; these are {listed}")
     size = tuple(tensors[0].shape[-2:])
-    asked = [instructions] if isinstance(instructions, (str, Instruction)) else list(instructions)
+    asked: Any = [instructions] if isinstance(instructions, (str, Instruction)) else instructions
+    if not isinstance(asked, (list, tuple)) or not all(isinstance(each, (str, Instruction)) for each in asked):
+        raise ValueError("an instruction is a text or an Instruction; there is one for all photos, or a list of them")
     if len(asked) == 1:
-        asked *= len(tensors)
+        asked = list(asked) * len(tensors)
     _check_count("instruction", asked, tensors)
     parsed = [each if isinstance(each, Instruction) else parse(each) for each in asked]
     if masks is not None and scale_maps is not None:
@@ -74,7 +76,9 @@ def _as_list(photos: PhotoInput | Sequence[PhotoInput]) -> Sequence[Any]:
     return [photos]
 
 
-def _check_count(what: str, given: Sequence[Any], photos: Sequence[Tensor]) -> None:
+def _check_count(what: str, given: Any, photos: Sequence[Tensor]) -> None:
+    if not isinstance(given, (list, tuple)):
+        raise ValueError(f"there must be one {what} for each photo, in a list")
     if len(given) != len(photos):
         raise ValueError(f"there must be one {what} for each photo: {len(given)} for {len(photos)} photos")
 

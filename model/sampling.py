@@ -1,4 +1,9 @@
-"""The step loop: noisy latents to restored latents, whole or in tiles. Nothing in it waits for the device."""
+"""The step loop: noisy latents to restored latents, whole or in tiles.
+
+Nothing here waits for the device. Of diffusers' schedulers some do, in their own step: UniPC copies a few scalars to
+the device and, with its corrector of second order, waits for a system of two equations; DDIM, Euler and DPM-Solver++
+do not.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,9 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from model.modulation import modulate, region_weights, scale_maps, shared_equally
-from model.region_controlnet import RegionControlNet
+from model.masks import FOUND
+from model.modulation import modulate, region_weights, scale_maps
+from model.region_controlnet import RegionControl, RegionControlNet
 from model.settings import SamplingSettings
 from model.tiling import Blend
 from model.views import Views
@@ -19,11 +25,12 @@ from model.views import Views
 
 @dataclass
 class Sampler:
-    """The UNet, the ControlNet and the settings: what predicts the noise of a step."""
+    """What predicts the noise of a step. overlap: of neighbouring tiles, in latent cells."""
 
     unet: UNet2DConditionModel
     controlnet: RegionControlNet
     settings: SamplingSettings
+    overlap: int
 
     def run(
         self,
@@ -54,7 +61,7 @@ class Sampler:
     ) -> Tensor:
         """The noise (B, 4, h, w) float32 of all photos, their views blended."""
         shape = (1, *latents.shape[1:])
-        blends = [Blend(shape, self.settings.overlap // 8, latents.device) for _ in latents]
+        blends = [Blend(shape, self.overlap, latents.device) for _ in latents]
         for views in groups:
             crops = torch.cat([tile.crop(latents[photo : photo + 1]) for photo, tile in views.places])
             noise = self._noise_of_views(crops.to(self.unet.dtype), timestep, step, views, guided and views.guided)
@@ -64,11 +71,10 @@ class Sampler:
 
     def _noise_of_views(self, latents: Tensor, timestep: Tensor, step: int, views: Views, guided: bool) -> Tensor:
         residuals = self.control(latents, timestep, step, views, guided)
-        count = len(views.counts)
         noise = self.unet(
             torch.cat([latents, latents]) if guided else latents,
             timestep,
-            views.unet_texts if guided else views.unet_texts[count:],
+            views.guided_unet_texts if guided else views.unet_texts,
             down_block_additional_residuals=residuals[:-1],
             mid_block_additional_residual=residuals[-1],
             return_dict=False,
@@ -80,45 +86,43 @@ class Sampler:
 
     def control(self, latents: Tensor, timestep: Tensor, step: int, views: Views, guided: bool) -> list[Tensor]:
         """The modulated residuals for the UNet: of the rows without text first where `guided`, then of the views."""
-        count = len(views.counts)
         every = self.settings.controlnet_every
-        if step % every and views.kept is not None:
-            return views.kept if guided else [residual[-count:] for residual in views.kept]
-        empty = count if guided else 0
-        given = self.controlnet(
-            latents,
-            timestep,
-            views.control_texts if guided else views.control_texts[count:],
-            views.condition,
-            mask_rows=len(views.rows) if self._decodes(views, step) else 0,
-            views=views.guided_rows if guided else views.rows,
-        )
-        if given.mask_logits is not None:
-            views.masks = given.mask_logits.float().sigmoid()
+        if step % every == 0 or views.kept is None:
+            control = self._pass(latents, timestep, step, views, guided)
+            views.kept = control if every > 1 else None
+        else:
+            control = views.kept
+        empty = len(views.counts) if guided else 0
+        rows = empty + len(views.rows)
         maps = self._maps(views) if step >= self.settings.modulate_from else None
         resize = self.settings.mask_resize
-        residuals = [modulate(residual, maps, views.counts, resize, empty) for residual in given.residuals]
-        if every > 1:
-            views.kept = residuals
-        return residuals
+        return [modulate(residual[-rows:], maps, views.counts, resize, empty) for residual in control.residuals]
 
     def predict_masks(self, latents: Tensor, timestep: Tensor, views: Views) -> Tensor:
         """The masks alone, (rows, 1, h, w), from one pass over noisy latents (V, 4, h, w)."""
-        rows, count = views.rows, len(views.counts)
-        control = self.controlnet(
-            latents, timestep, views.control_texts[count:], views.condition, mask_rows=len(rows), views=rows
-        )
-        return control.mask_logits.float().sigmoid()
+        self._pass(latents, timestep, 0, views, guided=False)
+        assert views.masks is not None
+        return views.masks
 
-    def _decodes(self, views: Views, step: int) -> bool:
-        if views.masks_given or views.scale_map is not None:
-            return False
-        return self.settings.mask_steps is None or step < self.settings.mask_steps
+    def _pass(self, latents: Tensor, timestep: Tensor, step: int, views: Views, guided: bool) -> RegionControl:
+        """One pass of the ControlNet; the masks go into the views."""
+        decode = views.maps is None and (self.settings.mask_steps is None or step < self.settings.mask_steps)
+        control = self.controlnet(
+            latents,
+            timestep,
+            views.guided_control_texts if guided else views.control_texts,
+            views.condition,
+            mask_rows=len(views.rows) if decode else 0,
+            views=views.guided_rows if guided else views.rows,
+        )
+        if control.mask_logits is not None:
+            views.masks = control.mask_logits.float().sigmoid()
+        return control
 
     def _maps(self, views: Views) -> Tensor:
         """What the rows' features are multiplied by, (rows, 1, h, w)."""
-        if views.scale_map is not None:
-            return shared_equally(views.scale_map[views.rows], views.counts)
+        if views.maps is not None:
+            return views.maps
         assert views.masks is not None
-        masks = (views.masks > 0.5).float() if self.settings.mask == "hard" else views.masks
+        masks = (views.masks > FOUND).float() if self.settings.mask == "hard" else views.masks
         return scale_maps(region_weights(masks, views.counts), views.scales, views.others, views.counts)

@@ -20,7 +20,10 @@ OFFICIAL: dict[str, Any] = {
 
 
 class SamplingSettings(BaseModel):
-    """How a photo is restored. The defaults follow the paper and change nothing that can be seen to save time."""
+    """How a photo is restored. The defaults follow the paper, and nothing in them trades exactness for time.
+
+    Steps are counted as the scheduler makes them: one of second order (Heun) makes about two for each that is asked.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +51,7 @@ class SamplingSettings(BaseModel):
         default="area", description="How masks are brought to each residual's size."
     )
     mask_steps: int | None = Field(
-        default=None, ge=1, description="The mask is predicted in so many steps and then kept; unset: in all."
+        default=None, ge=1, description="The mask is predicted in the first so many steps and then kept; unset: in all."
     )
     modulate_from: int = Field(
         default=0, ge=0, description="The first step (from 0) that is modulated; the release: 1."
@@ -59,7 +62,7 @@ class SamplingSettings(BaseModel):
     controlnet_every: int = Field(
         default=1,
         ge=1,
-        description="Approximate: a new ControlNet pass only in every so many steps, its result kept between.",
+        description="Approximate: a ControlNet pass in every so many steps, its features kept between.",
     )
     upscale: float = Field(default=1.0, gt=0, le=8, description="Size of the restored photo over that of the LQ photo.")
     tile: int = Field(
@@ -100,7 +103,11 @@ class SamplingSettings(BaseModel):
 
 def resolve(settings: SamplingSettings | None, overrides: Mapping[str, Any]) -> SamplingSettings:
     """The settings with overrides by name. Raises ValueError, in one sentence, for what is not valid."""
+    if settings is not None and not isinstance(settings, SamplingSettings):
+        raise ValueError(f"settings are SamplingSettings, not {type(settings).__name__}; single ones go by name")
     chosen = settings.model_dump(exclude_unset=True) if settings else {}
+    if settings and settings.compat:  # what it stands for comes and goes with it
+        chosen = {name: value for name, value in chosen.items() if OFFICIAL.get(name) != value}
     try:
         return SamplingSettings.model_validate({**chosen, **overrides})
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,10 +51,16 @@ def cut_texts(tokenizer: CLIPTokenizer, texts: Texts) -> list[str]:
     return reports
 
 
-def encode_texts(
-    tokenizer: CLIPTokenizer, encoder: CLIPTextModel, texts: Sequence[str], device: torch.device | str
-) -> dict[str, Tensor]:
-    """Each text's last hidden state after the final norm, (77, D)."""
-    limit = tokenizer.model_max_length
-    tokens = tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
-    return dict(zip(texts, encoder(tokens.input_ids.to(device))[0], strict=True))
+class TextStates:
+    """Texts to their last hidden states after the final norm, (77, D) each; every text is encoded once."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, encoder: CLIPTextModel, device: torch.device | str) -> None:
+        self._tokenizer, self._encoder, self._device = tokenizer, encoder, device
+        self._known: dict[str, Tensor] = {}
+
+    def __call__(self, texts: Iterable[str]) -> dict[str, Tensor]:
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            limit = self._tokenizer.model_max_length
+            tokens = self._tokenizer(new, padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+            self._known |= zip(new, self._encoder(tokens.input_ids.to(self._device))[0], strict=True)
+        return self._known

@@ -12,11 +12,45 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from model.instruction import Instruction
+from model.masks import FOUND
+from model.modulation import region_weights, scale_maps, shared_equally
+from model.region_controlnet import RegionControl
 from model.texts import Texts
 from model.tiling import Tile
 
-# A tile that a region covers less than this share of does not get the region's caption.
-LEAST_COVER = 0.01
+# A tile gets the caption of a region that covers at least this share of it, or that lies in it with at least this
+# share of its own area. The region's scale holds in any case.
+SHARE_OF_TILE, SHARE_OF_REGION = 0.01, 0.25
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a photo's R regions before the first step, at latent size.
+
+    masks: (R, 1, h, w) in [0, 1]; (0, 1, 1, 1) where a scale map took their place.
+    maps: (R, 1, h, w), what the features of each region's text are multiplied by (model.modulation.scale_maps).
+    own: (R, 1, h, w), the part of it that is the region's own, s_r w_r.
+    """
+
+    masks: Tensor
+    maps: Tensor
+    own: Tensor
+
+
+def known_masks(masks: Tensor, instruction: Instruction, hard: bool) -> Known:
+    """masks: (R, 1, h, w) in [0, 1], given or predicted. hard: cut at 0.5."""
+    count, device = len(masks), masks.device
+    scales = torch.tensor([region.scale for region in instruction.regions], device=device).view(-1, 1, 1, 1)
+    others = torch.full((count, 1, 1, 1), instruction.others, device=device)
+    weights = region_weights((masks > FOUND).float() if hard else masks, [count])
+    return Known(masks, scale_maps(weights, scales, others, [count]), scales * weights)
+
+
+def known_scales(scale_map: Tensor, instruction: Instruction) -> Known:
+    """scale_map: (1, h, w), in place of masks and scales."""
+    maps = shared_equally(scale_map.expand(len(instruction.regions), -1, -1, -1), [len(instruction.regions)])
+    return Known(torch.zeros(0, 1, 1, 1), maps, maps)
 
 
 @dataclass
@@ -26,13 +60,13 @@ class Views:
     places: (number of the photo, where in its latent) of each view.
     counts: ControlNet rows of each view, one a region; `rows` in all.
     condition: (V, C, h, w), embedded LQ photos.
-    control_texts: (rows, 77, D). unet_texts: (V, 77, D). empty_text: (1, 77, D), for guidance.
+    control_texts: (rows, 77, D). unet_texts: (V, 77, D). empty_text: (1, 77, D), or None where nothing is guided.
     scales: s_r, (rows, 1, 1, 1). others: s2, (rows, 1, 1, 1).
+    maps: (rows, 1, h, w), what the rows' features are multiplied by; None: it follows from masks decoded in each step.
     guided: False for views of empty text, for which guidance changes nothing.
-    masks: M, (rows, 1, h, w); None until they are decoded.
-    masks_given: they are the caller's, or the whole photo's, and stay.
-    scale_map: (V, 1, h, w), in place of masks and scales.
-    rows: the view of each row. kept: the latest modulated residuals, where they are to be used again.
+
+    masks: (rows, 1, h, w), the latest decoded ones. rows: the view of each row. kept: the latest ControlNet pass,
+    where it is used in several steps.
     """
 
     places: list[tuple[int, Tile]]
@@ -40,25 +74,25 @@ class Views:
     condition: Tensor
     control_texts: Tensor
     unet_texts: Tensor
-    empty_text: Tensor
+    empty_text: Tensor | None
     scales: Tensor
     others: Tensor
-    guided: bool = True
-    masks: Tensor | None = None
-    masks_given: bool = False
-    scale_map: Tensor | None = None
-    rows: Tensor = field(init=False, repr=False)
-    guided_rows: Tensor = field(init=False, repr=False)
-    kept: list[Tensor] | None = field(init=False, repr=False, default=None)
+    maps: Tensor | None
+    guided: bool
+    masks: Tensor | None = field(init=False, repr=False, default=None)
+    kept: RegionControl | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        assert len(self.places) == len(self.counts) == len(self.condition) == len(self.unet_texts)
-        rows = [view for view, count in enumerate(self.counts) for _ in range(count)]
-        self.rows = torch.tensor(rows, device=self.condition.device)
-        with_empty = self.empty_text.expand(len(self.counts), -1, -1)
-        self.control_texts = torch.cat([with_empty, self.control_texts])
-        self.unet_texts = torch.cat([with_empty, self.unet_texts])
-        self.guided_rows = torch.cat([torch.arange(len(self.counts), device=self.rows.device), self.rows])
+        count = len(self.places)
+        assert count == len(self.counts) == len(self.condition) == len(self.unet_texts)
+        device = self.condition.device
+        self.rows = torch.tensor([view for view in range(count) for _ in range(self.counts[view])], device=device)
+        self.guided = self.guided and self.empty_text is not None
+        if self.empty_text is not None:
+            empty = self.empty_text.expand(count, -1, -1)
+            self.guided_control_texts = torch.cat([empty, self.control_texts])
+            self.guided_unet_texts = torch.cat([empty, self.unet_texts])
+            self.guided_rows = torch.cat([torch.arange(count, device=device), self.rows])
 
 
 @dataclass(frozen=True)
@@ -73,79 +107,82 @@ class _Plan:
 def plan_views(
     texts: Sequence[Texts],
     tiles: Sequence[Tile],
-    masks: Sequence[Tensor | None],
-    scale_maps: Tensor | None,
+    known: Sequence[Known | None],
+    guided: bool,
     batch: int | None,
     embed_condition: Callable[[int, Tile], Tensor],
     encode_texts: Callable[[Sequence[str]], Mapping[str, Tensor]],
 ) -> list[Views]:
     """All views of B photos of one size, in groups that go through the networks together.
 
-    texts: of each photo. tiles: of a photo's latent. masks: per photo (R, 1, h, w) at latent size, or None where they
-    are to be decoded. scale_maps: (B, 1, h, w), in place of masks. batch: at most so many views a group; None: all.
-    embed_condition: (photo, tile) to (1, C, tile height, tile width). encode_texts: texts to their states (77, D).
+    texts: of each photo. tiles: of a photo's latent. known: of each photo; None: its masks are decoded in each step,
+    which is possible for a photo in one tile only. guided: with classifier-free guidance. batch: at most so many views
+    a group; None: all. embed_condition: (photo, tile) to (1, C, tile height, tile width). encode_texts: texts to their
+    states (77, D).
     """
-    plans = [_plan(photo, tile, of_photo, masks[photo]) for photo, of_photo in enumerate(texts) for tile in tiles]
-    wanted = {""}
-    for plan in plans:
-        wanted.add(texts[plan.photo].unet(plan.regions))
-        wanted.update(texts[plan.photo].control(region) for region in plan.regions)
-    states = encode_texts(sorted(wanted))
+    plans = [_plan(photo, tile, own, known[photo]) for photo, own in enumerate(texts) for tile in tiles]
+    wanted = {texts[plan.photo].unet(plan.regions) for plan in plans}
+    wanted |= {texts[plan.photo].control(region) for plan in plans for region in plan.regions}
+    states = encode_texts(sorted(wanted | {""} if guided else wanted))
     alike: dict[tuple[bool, bool], list[_Plan]] = {}
     for plan in plans:
-        alike.setdefault((bool(plan.regions), masks[plan.photo] is not None), []).append(plan)
+        alike.setdefault((bool(plan.regions), known[plan.photo] is None), []).append(plan)
     groups = []
     for same in alike.values():
         size = batch or len(same)
         for start in range(0, len(same), size):
-            groups.append(_views(same[start : start + size], texts, states, masks, scale_maps, embed_condition))
+            groups.append(_views(same[start : start + size], texts, known, guided, states, embed_condition))
     return groups
 
 
-def _plan(photo: int, tile: Tile, texts: Texts, mask: Tensor | None) -> _Plan:
+def _plan(photo: int, tile: Tile, texts: Texts, known: Known | None) -> _Plan:
     regions = range(len(texts.instruction.regions))
-    if mask is None or (tile.height, tile.width) == tuple(mask.shape[-2:]):
+    if known is None or not len(known.masks) or (tile.height, tile.width) == tuple(known.masks.shape[-2:]):
         return _Plan(photo, tile, tuple(regions))
-    cover = tile.crop(mask).mean(dim=(1, 2, 3)).tolist()
-    return _Plan(photo, tile, tuple(region for region in regions if cover[region] >= LEAST_COVER))
+    found = known.masks > FOUND
+    here, all_of_it = (maps.sum(dim=(1, 2, 3)) for maps in (tile.crop(found), found))
+    touches = (here >= SHARE_OF_TILE * tile.height * tile.width) | (here >= (SHARE_OF_REGION * all_of_it).clamp(min=1))
+    return _Plan(photo, tile, tuple(region for region, touched in enumerate(touches.tolist()) if touched))
 
 
 def _views(
     plans: Sequence[_Plan],
     texts: Sequence[Texts],
+    known: Sequence[Known | None],
+    guided: bool,
     states: Mapping[str, Tensor],
-    masks: Sequence[Tensor | None],
-    scale_maps: Tensor | None,
     embed_condition: Callable[[int, Tile], Tensor],
 ) -> Views:
-    device = states[""].device
-    control_texts, row_masks, scales, others = [], [], [], []
+    control_texts, scales, others, maps = [], [], [], []
     for plan in plans:
-        instruction = texts[plan.photo].instruction
-        mask = masks[plan.photo]
-        for region in plan.regions:
-            control_texts.append(states[texts[plan.photo].control(region)])
-            scales.append(instruction.regions[region].scale)
-            if mask is not None:
-                row_masks.append(plan.tile.crop(mask[region]))
-        if not plan.regions:  # one row of empty text, all of it outside of every region
-            control_texts.append(states[""])
-            scales.append(instruction.others)
-            row_masks.append(torch.zeros(1, plan.tile.height, plan.tile.width, device=device))
+        instruction, of_photo = texts[plan.photo].instruction, known[plan.photo]
+        control_texts += [states[texts[plan.photo].control(region)] for region in plan.regions] or [states[""]]
+        scales += [instruction.regions[region].scale for region in plan.regions] or [instruction.others]
         others += [instruction.others] * max(1, len(plan.regions))
+        if of_photo is not None:
+            maps.append(_row_maps(of_photo, plan))
+    condition = torch.cat([embed_condition(plan.photo, plan.tile) for plan in plans])
     return Views(
         places=[(plan.photo, plan.tile) for plan in plans],
         counts=[max(1, len(plan.regions)) for plan in plans],
-        condition=torch.cat([embed_condition(plan.photo, plan.tile) for plan in plans]),
+        condition=condition,
         control_texts=torch.stack(control_texts),
         unet_texts=torch.stack([states[texts[plan.photo].unet(plan.regions)] for plan in plans]),
-        empty_text=states[""][None],
-        scales=torch.tensor(scales, device=device).view(-1, 1, 1, 1),
-        others=torch.tensor(others, device=device).view(-1, 1, 1, 1),
+        empty_text=states[""][None] if guided else None,
+        scales=torch.tensor(scales, device=condition.device).view(-1, 1, 1, 1),
+        others=torch.tensor(others, device=condition.device).view(-1, 1, 1, 1),
+        maps=torch.cat(maps) if maps else None,
         guided=bool(plans[0].regions),
-        masks=torch.stack(row_masks) if row_masks else None,
-        masks_given=bool(row_masks),
-        scale_map=None
-        if scale_maps is None
-        else torch.cat([plan.tile.crop(scale_maps[plan.photo : plan.photo + 1]) for plan in plans]),
     )
+
+
+def _row_maps(known: Known, plan: _Plan) -> Tensor:
+    """The maps of the captions that a tile gets; what its other regions add goes to the mean of their features."""
+    maps = plan.tile.crop(known.maps)
+    if len(plan.regions) == len(maps):
+        return maps
+    total = maps.sum(0, keepdim=True)
+    if not plan.regions:
+        return total
+    own = plan.tile.crop(known.own)[list(plan.regions)]
+    return own + (total - own.sum(0, keepdim=True)) / len(own)

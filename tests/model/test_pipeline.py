@@ -17,6 +17,7 @@ from torch import Tensor
 from model.checkpoint import load_pipeline
 from model.instruction import Instruction, RegionScale
 from model.pipeline import InstructRestorePipeline
+from model.settings import SamplingSettings, resolve
 
 STEPS = 3
 DOG = "make the dog clear with 0.5 and keep other parts clear with 1"
@@ -138,9 +139,74 @@ def test_every_scheduler(pipe: InstructRestorePipeline, name: str) -> None:
     try:
         for start in ("lq", "noise"):
             found = restore(pipe, photo(), start=start, **settings)
-            assert np.isfinite(found).all()
-            if start == "lq":
-                assert np.abs(found - expected).mean() < 0.08
+            assert np.abs(found - expected).mean() < 0.08, start
+    finally:
+        pipe.scheduler = own
+
+
+def first_latents(pipe: InstructRestorePipeline, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """What the networks saw in the first step, the LQ latents and the noise."""
+    seen = []
+    unet = pipe.unet.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        noise = torch.randn(1, 4, 8, 12, generator=seeded())
+        restore(pipe, photo(), latents=noise, guidance_scale=1, **options)
+    finally:
+        unet.remove()
+    with torch.no_grad():
+        lq = pipe.vae.encode(photo()[None] * 2 - 1).latent_dist.mean * pipe.vae.config["scaling_factor"]
+    return seen[0], lq, noise
+
+
+@pytest.mark.parametrize(
+    "name", ["DDIM", "PNDM", "EulerDiscrete", "LMSDiscrete", "DPMSolverMultistep", "UniPCMultistep"]
+)
+def test_the_first_step_sees_the_noise_of_its_timestep(pipe: InstructRestorePipeline, name: str) -> None:
+    own = pipe.scheduler
+    pipe.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(own.config)
+    try:
+        seen, lq, noise = first_latents(pipe)
+        signal = pipe.scheduler.alphas_cumprod[round(float(pipe.scheduler.timesteps[0]))]
+        expected = signal.sqrt() * lq + (1 - signal).sqrt() * noise
+        assert (seen - expected).abs().max() < 0.01
+        seen, _, noise = first_latents(pipe, start="noise")
+        assert (seen - noise).abs().max() < 0.01
+    finally:
+        pipe.scheduler = own
+
+
+def test_noise_of_the_steps_comes_from_the_generator(pipe: InstructRestorePipeline) -> None:
+    own = pipe.scheduler
+    pipe.scheduler = diffusers.EulerAncestralDiscreteScheduler.from_config(own.config)
+    try:
+        photos = [photo(seed=seed) for seed in range(2)]
+        together = restore(pipe, photos, generator=[seeded(1), seeded(2)])
+        for place in range(2):
+            alone = restore(pipe, photos[place], generator=[seeded(place + 1)])[0]
+            assert np.abs(together[place] - alone).max() < 1e-5
+    finally:
+        pipe.scheduler = own
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("FlowMatchEulerDiscrete", {}),
+        ("LCM", {"start_timestep": 5000}),
+        ("EulerDiscrete", {"start_timestep": 500}),
+        ("DDIM", {"start_timestep": 5000}),
+    ],
+)
+def test_a_scheduler_that_cannot_serve_is_named(
+    pipe: InstructRestorePipeline, name: str, settings: dict[str, Any]
+) -> None:
+    own = pipe.scheduler
+    scheduler = getattr(diffusers, f"{name}Scheduler")
+    pipe.scheduler = scheduler() if name.startswith("Flow") else scheduler.from_config(own.config)
+    try:
+        with pytest.raises(ValueError, match=name) as caught:
+            restore(pipe, photo(), **settings)
+        assert "\n" not in str(caught.value)
     finally:
         pipe.scheduler = own
 
@@ -219,11 +285,17 @@ def test_any_size(pipe: InstructRestorePipeline, size: tuple[int, int], upscale:
 
 
 def test_padding_is_cut_away(pipe: InstructRestorePipeline) -> None:
-    """A photo that needs no padding is not changed by the way there."""
-    assert restore(pipe, photo(96, 96)).shape == (1, 96, 96, 3)
-    found = restore(pipe, photo(90, 83), "make the dog clear")
-    assert found.shape == (1, 90, 83, 3)
-    assert np.abs(found[0] - photo(90, 83).permute(1, 2, 0).numpy()).mean() < 0.2
+    """The restored photo and its mask lie where the photo lay: what was added is on the right and below."""
+    lq = torch.zeros(3, 90, 83)
+    lq[:, :40, :30] = 1
+    mask = torch.zeros(90, 83)
+    mask[:40, :30] = 1
+    output = pipe(lq, "make the dog clear", masks=[[mask]], num_inference_steps=8, output_type="np", generator=seeded())
+    assert isinstance(output.images, np.ndarray)
+    for found in (output.images[0].mean(-1), output.masks[0][0]):
+        assert found.shape == (90, 83)
+        assert found[8:32, 8:22].mean() > 0.75
+        assert found[56:82, 46:75].mean() < 0.25
 
 
 # Settings
@@ -235,6 +307,9 @@ def test_steps_of_the_mask_and_kept_controls(pipe: InstructRestorePipeline) -> N
     assert not np.array_equal(usual, restore(pipe, photo(), mask_steps=1))
     assert np.array_equal(usual, restore(pipe, photo(), controlnet_every=1))
     assert not np.array_equal(usual, restore(pipe, photo(), controlnet_every=2))
+    late = {"modulate_from": 1, "controlnet_every": STEPS}  # the kept control is modulated as its step asks
+    other = "make the dog clear with 2 and keep other parts with 0.1"
+    assert not np.array_equal(restore(pipe, photo(), **late), restore(pipe, photo(), other, **late))
     assert np.array_equal(restore(pipe, photo(), guidance_until=0), restore(pipe, photo(), guidance_scale=1))
 
 
@@ -256,6 +331,23 @@ def test_callback(pipe: InstructRestorePipeline) -> None:
     assert [step for step, _, _ in seen] == list(range(STEPS))
     assert [timestep for _, timestep, _ in seen] == pipe.scheduler.timesteps.tolist()
     assert not np.array_equal(changed, restore(pipe, photo()))
+
+
+def test_settings_by_name_over_settings(pipe: InstructRestorePipeline) -> None:
+    official = SamplingSettings(compat="official", guidance_scale=2)
+    assert (official.mask, official.modulate_from, official.start_timestep) == ("hard", 1, 999)
+    assert resolve(official, {"mask": "soft"}) == SamplingSettings(compat="official", guidance_scale=2, mask="soft")
+    assert resolve(official, {"compat": None}) == SamplingSettings(guidance_scale=2)
+
+
+def test_bad_requests_for_masks(pipe: InstructRestorePipeline) -> None:
+    with pytest.raises(ValueError, match="2 generators for 1"):
+        pipe.predict_mask(photo(), DOG, generator=[seeded(), seeded()])
+    for timestep in (10.5, -1, 1000):
+        with pytest.raises(ValueError, match="timestep"):
+            pipe.predict_mask(photo(), DOG, timestep=timestep)
+    with pytest.raises(ValueError, match="an instruction is"):
+        pipe.predict_mask(photo(), None)
 
 
 def test_output_types(pipe: InstructRestorePipeline) -> None:
@@ -297,6 +389,12 @@ def test_output_types(pipe: InstructRestorePipeline) -> None:
         (photo(), {"output_type": "jpg"}, "output_type"),
         (photo(), {"generator": [seeded(), seeded()]}, "2 generators for 1"),
         (photo(), {"latents": torch.zeros(1, 4, 4, 4)}, "latents"),
+        (torch.zeros(3, 0, 0), {}, "at least 64"),
+        (Image.new("I;16", (64, 64)), {}, "more than 8 bits"),
+        (photo(), {"upscale": 0.2}, "upscale"),
+        (photo(), {"masks": 5}, "in a list"),
+        (photo(), {"masks": [[np.array([["a"]])]]}, "real numbers"),
+        (photo(), {"settings": {"tile": 256}}, "SamplingSettings"),
     ],
 )
 def test_bad_input(pipe: InstructRestorePipeline, picture: Any, options: dict[str, Any], words: str) -> None:

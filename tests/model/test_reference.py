@@ -23,7 +23,7 @@ from model.photos import to_uint8
 from model.pipeline import InstructRestorePipeline
 from model.region_controlnet import RegionControlNet
 from model.settings import SamplingSettings
-from model.texts import encode_texts
+from model.texts import TextStates
 
 SCHEDULERS = {"unipc": UniPCMultistepScheduler, "ddim": DDIMScheduler}
 CLOSE = 1e-4
@@ -71,7 +71,7 @@ def test_texts(official: Path, pipeline: InstructRestorePipeline) -> None:
     tokens = pipeline.tokenizer(prompts, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     assert torch.equal(tokens.input_ids, expected["input_ids"])
     with torch.no_grad():
-        states = encode_texts(pipeline.tokenizer, pipeline.text_encoder, prompts, "cpu")
+        states = TextStates(pipeline.tokenizer, pipeline.text_encoder, "cpu")(prompts)
     assert_close(torch.stack([states[prompt] for prompt in prompts]), expected["last_hidden_state"])
 
 
@@ -256,11 +256,14 @@ class Steps:
 
     def check_control(self, step: int, timestep: Tensor) -> None:
         """Both halves' masks, and the residuals before and after the rule."""
-        states = encode_texts(self.pipe.tokenizer, self.pipe.text_encoder, ["", self.run["control_prompt"]], "cpu")
+        prompts = ["", self.run["control_prompt"]]
+        states = TextStates(self.pipe.tokenizer, self.pipe.text_encoder, "cpu")(prompts)
         photo = self.expected["input_image"].permute(2, 0, 1)[None] / 255
         condition = self.pipe.controlnet.embed_condition(photo)
         doubled = torch.cat([self.before, self.before])
-        control = self.pipe.controlnet(doubled, timestep, torch.stack(list(states.values())), condition, mask_rows=2)
+        control = self.pipe.controlnet(
+            doubled, timestep, torch.stack([states[prompt] for prompt in prompts]), condition, mask_rows=2
+        )
         masks = control.mask_logits.sigmoid()
         assert_close(masks, self.expected["mask"][step])
         if "residual_stats_before" not in self.expected:
