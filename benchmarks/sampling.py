@@ -1,7 +1,7 @@
 """Time per photo and peak memory of restoring.
 
-python benchmarks/sampling.py tiny                  the tiny base on this machine's CPU
-python benchmarks/sampling.py full --device cuda    SD 2.1's sizes with random weights, on a GPU
+python -m benchmarks.sampling tiny                  the tiny base on this machine's CPU
+python -m benchmarks.sampling full --device cuda    SD 2.1's sizes with random weights, on a GPU
 
 Every case runs in a process of its own: one restoration to warm up (and compile), then REPEATS timed ones. Prints a
 Markdown table: median, minimum and maximum, per photo. Peak memory: of the process on a CPU, of torch's allocator on
