@@ -12,6 +12,7 @@ from rich.console import Console
 from dataengine.row import StopStage
 from model.settings import SamplingSettings
 from pipelines.restoration import flags
+from pipelines.restoration.job import escaped
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -202,7 +203,7 @@ def restore(
     retry_failed: flags.RetryFailed = False,
 ) -> None:
     from pipelines.restoration.inputs import find_jobs
-    from pipelines.restoration.options import parse_sweep, sampling_settings
+    from pipelines.restoration.options import checked_seed, parse_sweep, sampling_settings
 
     for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing}  # fmt: skip
@@ -211,8 +212,15 @@ def restore(
     if misplaced:
         where = "photo files, not for --shards" if shards else "--shards alone"
         raise ValueError(f"{misplaced[0]} is for {where}")
+    try_it = "`instructrestore tiny-base FOLDER` makes one to try, without weights"
+    if not words and not shards:
+        raise ValueError(
+            'name one or more photos, last and in quotes what to do, and the model, as in photo.jpg "make the dog '
+            f'clear with 0.6" --base FOLDER; {try_it}'
+        )
     if not base:
-        raise ValueError("which model? Name a base with --base or in the environment, as INSTRUCTRESTORE_BASE")
+        raise ValueError(f"which model? Name a base with --base or in INSTRUCTRESTORE_BASE; {try_it}")
+    checked_seed(seed, "--seed")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
               "tile": tile, "colour_fix": colour_fix, "compat": "official" if official else None}  # fmt: skip
     settings = sampling_settings(values, assignments or ())
@@ -223,30 +231,54 @@ def restore(
     if shards and words and len(words) > 1:
         raise ValueError("with --shards there is nothing to name but the instruction, in quotes")
     instruction = words[0] if shards and words else None
-    jobs = [] if shards else find_jobs(words or (), out, seed, mask or (), scale_map)
-
     console = Console()
+    jobs = []
+    if not shards:
+        jobs = find_jobs(words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo)
     try:
         # torch takes seconds to import: what is wrong with the command line has been said by now
         from pipelines.restoration.loading import Loading
 
         loading = Loading(
-            base, checkpoint, dtype, device, base_revision, checkpoint_revision, compile, channels_last, cpu_offload
+            base=base,
+            checkpoint=checkpoint,
+            dtype=dtype,
+            device=device,
+            base_revision=base_revision,
+            checkpoint_revision=checkpoint_revision,
+            compile=compile,
+            channels_last=channels_last,
+            cpu_offload=cpu_offload,
         )
         if shards:
             from pipelines.restoration.dataset import restore_dataset
 
             summary = restore_dataset(
-                shards, instruction, out, loading, settings, seed, chosen, written, address, batch, console,
-                retry_failed,
-            )  # fmt: skip
+                dataset=shards,
+                instruction=instruction,
+                out=out,
+                loading=loading,
+                settings=settings,
+                seed=seed,
+                regions=chosen,
+                output=written,
+                address=address,
+                batch=batch,
+                console=console,
+                retry_failed=retry_failed,
+            )
             failed = any(summary.failed.values())
         else:
             from pipelines.restoration.files import restore as run_restore
-            from pipelines.restoration.pictures import Wanted
+            from pipelines.restoration.restorer import Wanted
 
-            wanted = Wanted(save_mask, mask_only, compare, scales, skip_existing)
-            failed = bool(run_restore(jobs, out, loading, settings, wanted, batch, console).failed)
+            wanted = Wanted(
+                save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing
+            )
+            outcome = run_restore(
+                jobs=jobs, out=out, loading=loading, settings=settings, wanted=wanted, batch=batch, console=console
+            )
+            failed = bool(outcome.failed)
     except KeyboardInterrupt:
         again = "run the same command again to go on" if shards else "what is finished stays; --skip-existing goes on"
         _end(f"interrupted; {again}", INTERRUPTED)
@@ -279,7 +311,7 @@ def main() -> None:
 
 
 def _end(sentence: str, status: int) -> NoReturn:
-    print(f"instructrestore: {sentence}", file=sys.stderr)
+    print(f"instructrestore: {escaped(sentence)}", file=sys.stderr)
     sys.exit(status)
 
 

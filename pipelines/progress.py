@@ -49,7 +49,8 @@ class StageProgress:
         self._why.update(summary.dropped)
         self._why.update({f"failed: {reason}": n for reason, n in summary.failed.items()})
         self._bar.update(self._task, advance=1, rate=self._rate(), why=self._reasons())
-        if not self._console.is_terminal and time.monotonic() - self._told > PLAIN_EVERY_S:
+        unsaid = self._done < self._parts and time.monotonic() - self._told > PLAIN_EVERY_S
+        if unsaid and not self._console.is_terminal:  # after the last part, the end of the stage says it
             self._say()
 
     def _rate(self) -> str:

@@ -1,9 +1,8 @@
-"""`instructrestore restore --shards`: a data set's photos restored by Ray workers, resumable (restore_folder.py)."""
+"""`instructrestore restore --shards`: a data set's photos restored by Ray workers, resumable (dataset_folder.py)."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from dataengine import photo_file
-from dataengine.outcomes import StageSpec
+from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import PartFile, add_up, digest
 from dataengine.row import StageSummary
 from dataengine.runner import cluster
+from model.checkpoint import DTYPES
 from model.instruction import Instruction
 from model.instruction_parser import parse
 from model.settings import SamplingSettings
@@ -25,6 +26,7 @@ from pipelines.progress import StageProgress
 from pipelines.restoration.dataset_folder import Output, RestoreFolder
 from pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
 from pipelines.restoration.loading import Loading
+from pipelines.restoration.weights import weights_of
 from shards.index import Dataset
 
 REVISION = "1"  # raised by hand when the same rows, settings and weights give other results
@@ -37,8 +39,6 @@ NAMES_SHOWN = 20
 # A CPU worker takes one CPU more for every so many bytes of weights: with the usual 4 GiB of memory a CPU, a machine
 # then holds as many workers as it has CPUs for.
 WEIGHTS_PER_CPU = 2 << 30
-HUB_WEIGHTS = 4 << 30  # what is on the hub is taken for about as large as SD 2.1-base in float32
-TENSOR_SAMPLE = 4096  # bytes hashed of every tensor: training moves all of its values
 # When a worker counts as stalled: far above what a megapixel takes in one step on slow machines.
 START_S = 600
 MEGAPIXEL_STEP_S = {"cpu": 900.0, "gpu": 10.0}
@@ -46,6 +46,7 @@ LEAST_MEGAPIXELS = 0.25
 
 
 def restore_dataset(
+    *,
     dataset: str,
     instruction: str | None,
     out: Path,
@@ -67,24 +68,27 @@ def restore_dataset(
     output: "files" or "shards". batch: at most so many photos of one size are restored together.
     retry_failed: parts with failed rows are done again. rows_per_part: of a part and so of a shard; None: by the number
     of rows.
-    Raises ValueError for a user's mistake and StopStage where going on is pointless, each with one sentence; what was
-    done by then stays and is not done again. A row that cannot be restored is counted and named at the end.
+    Raises ValueError for a user's mistake, before there is a folder or a Ray cluster wherever it can be seen that
+    early, and StopStage where going on is pointless, each with one sentence; what was done by then stays and is not
+    done again. Settings that fail every row alike end it after FAILURES_IN_A_ROW of them. A row that cannot be
+    restored is counted and named at the end.
     """
+    if batch < 1:
+        raise ValueError(f"--batch is how many photos are restored together, at least 1, not {batch}")
+    check_means(loading, address)
     source = Dataset(dataset if "://" in dataset else os.path.abspath(dataset))
     template = read_template(instruction, regions)
     rows = triplets_of(source, regions)
     rows_per_part = rows_per_part or max(ROWS_PER_PART[0], min(ROWS_PER_PART[-1], len(rows) // PARTS))
     loading = _anchored(loading)
-    weights = [weights_of(loading.base, loading.base_revision)]
-    if loading.checkpoint:
-        weights.append(weights_of(loading.checkpoint, loading.checkpoint_revision))
+    weights = weights_of(loading.base, loading.checkpoint, loading.base_revision, loading.checkpoint_revision)
     made_by: dict[str, Any] = {
         "revision": [REVISION, photo_file.REVISION],
         "instruction": asdict(template),
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
         "regions": regions,
-        "weights": [each.identity for each in weights],
+        "weights": weights.identity,
         "dtype": loading.dtype,
         "source": {"name": source.card.name, "sha256": hashlib.sha256(source.card.to_json()).hexdigest()},
     }
@@ -93,10 +97,12 @@ def restore_dataset(
         tasks = folder.plan(rows, rows_per_part, batch, digest(made_by))
         todo = folder.undone(tasks, retry_failed)
         if todo:
-            said = f"{len(rows):,} to restore, {len(todo):,} of {len(tasks):,} parts not done; starting Ray"
-            console.print(said, highlight=False)
+            said = (
+                f"{_rows_in(todo, len(rows)):,} of {len(rows):,} rows to restore, {len(todo):,} of {len(tasks):,} parts"
+            )
+            console.print(f"{said}; starting Ray", highlight=False)
             with cluster(address, None) as connected, StageProgress(console, "restore", len(todo)) as progress:
-                means = _means(loading, sum(each.bytes for each in weights), *connected.resources())
+                means = _means(loading, weights.bytes, *connected.resources())
                 megapixels = [max(LEAST_MEGAPIXELS, row.width * row.height / 1e6 * settings.upscale**2) for row in rows]
                 longest_s = max(megapixels) * settings.num_inference_steps * means.megapixel_step_s
                 spec = StageSpec(
@@ -114,10 +120,34 @@ def restore_dataset(
                 )
                 connected.run_stage(spec, todo, FAILURES_IN_A_ROW, progress.part)
         files = folder.files(tasks)
-        folder.publish(files, f"{source.card.name}-restored", {"restored": {**made_by, "model": loading.record()}})
+        places = {row.name: row.place for row in rows}
+        configuration = {"restored": {**made_by, "model": loading.record()}}
+        folder.publish(
+            files, f"{source.card.name}-restored", configuration, lambda name: _original_name(source, places[name])
+        )
     summary = add_up("restore", (file.summary() for file in files))
+    assert summary.input == len(rows), (summary, len(rows))
     _print_summary(summary, files, folder, console)
     return summary
+
+
+def check_means(loading: Loading, address: str | None) -> None:
+    """Raises ValueError for a dtype or a device that no worker could use; a cluster elsewhere may have any device."""
+    if loading.dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {loading.dtype!r}: choose one of {', '.join(DTYPES)}")
+    if loading.device is None:
+        return
+    try:
+        kind = torch.device(loading.device).type
+    except RuntimeError:
+        raise ValueError(f"unknown device {loading.device!r}: name one such as cpu or cuda") from None
+    if loading.cpu_offload and kind == "cpu":
+        raise ValueError("--cpu-offload keeps on the CPU what a GPU does not need just now: leave out --device cpu")
+    here = address is None and "RAY_ADDRESS" not in os.environ
+    if here and (
+        (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available())
+    ):
+        raise ValueError(f"there is no device {loading.device} here: leave --device out, or take cpu")
 
 
 def read_template(instruction: str | None, regions: Regions) -> Instruction:
@@ -156,47 +186,18 @@ def triplets_of(dataset: Dataset, regions: Regions) -> list[Triplet]:
     return sorted(rows, key=lambda row: (row.height, row.width, row.place, row.region))
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A model's identity, which changes with its weights, and their size."""
-
-    identity: str
-    bytes: int
+def _rows_in(tasks: Sequence[Task], rows: int) -> int:
+    """How many of all `rows` rows the tasks hold: the last part is shorter than its slice."""
+    slices = [piece for task in tasks for piece in task.slices]
+    return sum(min(rows, rows if piece.stop is None else piece.stop) - piece.start for piece in slices)
 
 
-def weights_of(place: str, revision: str | None) -> Weights:
-    """Of a folder: a hash of its configurations and of the head of every tensor in it, so that a folder trained
-    further is another one; of a hub id: its name and revision."""
-    folder = Path(place)
-    if not folder.is_dir():
-        return Weights(digest(place, revision), HUB_WEIGHTS)
-    known: list[tuple[str, str]] = []
-    size = 0
-    for path in sorted(folder.rglob("*")):
-        if path.suffix == ".safetensors":
-            known.append((str(path.relative_to(folder)), _tensors_hash(path)))
-            size += path.stat().st_size
-        elif path.suffix in (".json", ".txt"):
-            known.append((str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()))
-    return Weights(digest(known), size)
-
-
-def _tensors_hash(path: Path) -> str:
-    """Hash of a safetensors file's size and header, and of the first bytes of each of its tensors."""
-    size = path.stat().st_size
-    known = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        begin = 8 + int.from_bytes(file.read(8), "little")
-        try:
-            header = file.read(begin - 8 if begin <= size else 0)
-            places = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
-            known.update(header)
-            for start, stop in places:
-                file.seek(begin + start)
-                known.update(file.read(min(TENSOR_SAMPLE, stop - start)))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f"{path} is no safetensors file, or a damaged one") from None
-    return known.hexdigest()
+def _original_name(source: Dataset, place: int) -> str:
+    """A photo's original name; empty where its record cannot be read."""
+    try:
+        return source.read(place)[0].photo.name
+    except (OSError, ValueError):
+        return ""
 
 
 def _anchored(loading: Loading) -> Loading:

@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import groupby
@@ -38,6 +38,7 @@ FOLDER_SCHEMA = 1
 RESULT_SCHEMA = pa.schema(
     [
         ("key", pa.string()),  # of the photo in the data set that was restored
+        ("name", pa.string()),  # its original name; empty where its record cannot be read
         ("region", pa.int32()),  # the region's number in the photo's record, from 0
         ("caption", pa.string()),
         ("instruction", pa.string()),
@@ -166,8 +167,13 @@ class RestoreFolder:
             )
         return files
 
-    def publish(self, files: Sequence[PartFile], name: str, configuration: dict[str, Any]) -> None:
-        """The table of results and, of shards, the data set's index and card; removes what is no part of it."""
+    def publish(
+        self, files: Sequence[PartFile], name: str, configuration: dict[str, Any], original: Callable[[str], str]
+    ) -> None:
+        """The table of results and, of shards, the data set's index and card; removes what is no part of it.
+
+        original: the original photo's name, given a failed row's, of which the parts do not tell it.
+        """
         self._sweep()  # what workers left that were killed in this run
         entries: list[ShardEntry] = []
         tables: list[pa.Table] = []
@@ -180,7 +186,9 @@ class RestoreFolder:
                 index = [result.index for result in results if result.index]
                 tables.append(pa.Table.from_pylist(index, INDEX_SCHEMA))
                 current.update(result.file.split("#")[0] for result in results)
-                writer.write_table(pa.Table.from_pylist([self._result(each) for each in outcomes], RESULT_SCHEMA))
+                writer.write_table(
+                    pa.Table.from_pylist([self._result(each, original) for each in outcomes], RESULT_SCHEMA)
+                )
         for path in self.target.iterdir():
             if path.name not in current and (_PHOTO.fullmatch(path.name) or path.suffix == ".tar"):
                 path.unlink()
@@ -191,13 +199,14 @@ class RestoreFolder:
         for folder in (self.path, self.parts, self.target):
             sweep(folder)
 
-    def _result(self, outcome: Outcome[Result]) -> dict[str, Any]:
+    def _result(self, outcome: Outcome[Result], original: Callable[[str], str]) -> dict[str, Any]:
         result = outcome.row
         assert result
         known = {name: getattr(result, name) for name in ("key", "region", "caption", "instruction", "scales")}
         file = f"{self.target.name}/{result.file}" if result.file else ""
         said = {"reason": outcome.reason, "detail": outcome.detail, "reports": result.reports}
-        return {**known, "seed": result.seed, "file": file, "outcome": outcome.kind, **said}
+        photo = original(outcome.name) if outcome.kind == "failed" else result.photo
+        return {**known, "name": photo, "seed": result.seed, "file": file, "outcome": outcome.kind, **said}
 
     def _is_whole(self, part: PartFile) -> bool:
         """Whether the photos or the shard that a part file tells of are there, by name and size."""

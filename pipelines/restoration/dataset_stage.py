@@ -74,7 +74,7 @@ class Result:
     key, region, caption: as in Triplet. instruction: as it was understood, in words. scales: of the region, and of the
     rest of the photo. seed: of this row's generator. reports: what the pipeline had to say.
     file: the restored photo's name in its folder, or its shard's and, after "#", its key there. bytes: its size.
-    index: its row of the shards' index. entry: with the first photo of a shard, the shard.
+    photo: its original name. index: its row of the shards' index. entry: with the first photo of a shard, the shard.
     """
 
     key: str
@@ -86,6 +86,7 @@ class Result:
     reports: list[str] = field(default_factory=list)
     file: str = ""
     bytes: int = 0
+    photo: str = ""
     index: dict[str, Any] | None = None
     entry: ShardEntry | None = None
 
@@ -210,7 +211,9 @@ class Restore:
         }
         png = to_png(image, record)
         scales = [*(region.scale for region in instruction.regions), instruction.others]
-        result = Result(row.key, row.region, row.caption, str(instruction), scales, seed, reports)
+        result = Result(
+            row.key, row.region, row.caption, str(instruction), scales, seed, reports, photo=prepared.sample.photo.name
+        )
         return Restored(result, _restored_sample(prepared.sample, row, np.asarray(image), png), png)
 
 

@@ -7,19 +7,20 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from rich.console import Console
 
-from dataengine.sources.places import readable
 from model.settings import SamplingSettings
-from pipelines.restoration.job import Job
+from pipelines.restoration.job import Job, escaped
 from pipelines.restoration.loading import Loading
-from pipelines.restoration.pictures import Restorer, Result, Wanted, free_memory, out_of_memory
 from pipelines.restoration.prepared_photo import PreparedPhoto, prepare
 from pipelines.restoration.progress import RestoreProgress
 from pipelines.restoration.restored_photo import read_record, to_png
+from pipelines.restoration.restorer import Restorer, Result, Wanted, free_memory, out_of_memory
+from pipelines.restoration.weights import weights_of
 from shards.files import commit
 
 # Faults of the disk that is written to: the next photo would have them too.
@@ -52,13 +53,16 @@ def restore(
     Raises ValueError where the wishes do not go together or the model cannot be loaded, and OSError where `out` cannot
     be written to any more; whatever is wrong with a single photo is in the summary.
     """
-    _check(jobs, wanted, batch)
+    assert batch >= 1
+    _check(jobs, wanted)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{readable(str(out))} is a file: --out names the folder for the results")
+        raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the results")
+    weights = weights_of(loading.base, loading.checkpoint, loading.base_revision, loading.checkpoint_revision)
     out.mkdir(parents=True, exist_ok=True)
     said_anyway = logging.NullHandler()  # the pipeline logs what it reports; here each photo's own lines say it
     logging.getLogger("model").addHandler(said_anyway)
-    run = _Run(out, loading, settings, wanted, batch, console, len(jobs))
+    model = {**loading.record(), "weights": weights.identity}
+    run = _Run(out, loading, model, settings, wanted, batch, console, len(jobs))
     try:
         with run.progress:
             for group in run.groups(jobs):
@@ -69,9 +73,7 @@ def restore(
     return run.summary
 
 
-def _check(jobs: Sequence[Job], wanted: Wanted, batch: int) -> None:
-    if batch < 1:
-        raise ValueError(f"--batch must be at least 1, not {batch}")
+def _check(jobs: Sequence[Job], wanted: Wanted) -> None:
     if wanted.mask_only and (wanted.compare or wanted.sweep):
         raise ValueError("--mask-only restores nothing, so there is nothing for --compare or --sweep to show")
     if wanted.mask_only and any(job.masks or job.scale_map for job in jobs):
@@ -87,6 +89,7 @@ class _Run:
         self,
         out: Path,
         loading: Loading,
+        model: dict[str, Any],
         settings: SamplingSettings,
         wanted: Wanted,
         batch: int,
@@ -94,7 +97,7 @@ class _Run:
         photos: int,
     ) -> None:
         self.out, self.loading, self.settings, self.wanted = out, loading, settings, wanted
-        self.console = console
+        self.model, self.console, self.photos = model, console, photos  # model: what the records say of it
         self.summary = Summary()
         self.progress = RestoreProgress(console, photos, settings.num_inference_steps)
         self._batch = batch
@@ -105,7 +108,7 @@ class _Run:
         group: list[PreparedPhoto] = []
         for job in jobs:
             try:
-                photo = prepare(job, self.settings, self.loading.record())
+                photo = prepare(job, self.settings, self.model)
                 done = self.wanted.skip_existing and self._is_done(photo)
             except _PHOTO_ERRORS as error:
                 self._blame(job, error)
@@ -147,18 +150,22 @@ class _Run:
                 self._blame(photo.job, error)
             else:
                 self.summary.restored += 1
-                notes = dict.fromkeys((*photo.source.notes, *result.reports))
+                notes = dict.fromkeys((*photo.notes, *result.reports))
                 first, *others = self.wanted.names(photo.job)
                 self._say(photo.job, f"-> {', '.join([str(self.out / first), *others])}", *notes)
 
     def say_summary(self) -> None:
-        """How many photos were restored, and each that was not, with its reason; nothing where none was come to."""
+        """How many photos were restored, and each that was not, with its reason; nothing where none was begun."""
         done = self.summary
-        if not (done.restored or done.skipped or done.failed):
+        if not (self._restorer or done.skipped or done.failed):
             return
-        what = "masks of {} photos predicted" if self.wanted.mask_only else "{} restored"
+        what = f"{done.restored} restored"
+        if self.wanted.mask_only:
+            what = f"masks of {done.restored} photo{'' if done.restored == 1 else 's'} predicted"
         skipped = f", {done.skipped} there already" if done.skipped else ""
-        self._print(f"{what.format(done.restored)}{skipped}, {len(done.failed)} failed")
+        left = self.photos - done.restored - done.skipped - len(done.failed)
+        unreached = f", {left} not reached" if left else ""
+        self._print(f"{what}{skipped}, {len(done.failed)} failed{unreached}")
         for name, reason in done.failed:
             self._print(f"  {name}: {reason}")
 
@@ -176,8 +183,12 @@ class _Run:
             grey, whole = picture.mode == "L", name == f"{photo.job.stem}.png"
             source = photo.source
             profile = None if grey else source.icc_profile
-            exif, alpha = (source.exif, source.alpha) if whole else (None, None)
-            commit(path, to_png(picture, {"shows": shows, **photo.record}, profile, exif, alpha))
+            record = {"shows": shows, **photo.record}
+            if whole:
+                png = to_png(picture, record, profile, source.exif, source.alpha, source.xmp, source.dpi)
+            else:
+                png = to_png(picture, record, profile)
+            commit(path, png)
 
     def _is_done(self, photo: PreparedPhoto) -> bool:
         for name in self.wanted.names(photo.job):
@@ -211,4 +222,4 @@ class _Run:
             self._print(f"  {note}")
 
     def _print(self, line: str) -> None:
-        self.console.print(readable(line), markup=False, highlight=False, soft_wrap=True)
+        self.console.print(escaped(line), markup=False, highlight=False, soft_wrap=True)

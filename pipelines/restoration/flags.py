@@ -78,7 +78,7 @@ Compare = Annotated[
 Sweep = Annotated[
     str | None,
     typer.Option(
-        metavar="S1,S1,...",
+        metavar="S1,S2,...",
         help="NAME-sweep.png: a sheet of results over the first region's scale, as in 0.5,0.7,0.9,1.1.",
         rich_help_panel=_RESULTS,
     ),
@@ -93,9 +93,7 @@ SkipExisting = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option(
-        min=0, max=2**63 - 1, metavar="NUMBER", help="Of the noise, the same for all photos.", rich_help_panel=_SAMPLING
-    ),
+    typer.Option(metavar="NUMBER", help="Of the noise, the same for all photos.", rich_help_panel=_SAMPLING),
 ]
 Steps = Annotated[int, typer.Option(help="Denoising steps.", rich_help_panel=_SAMPLING)]
 Guidance = Annotated[
@@ -122,7 +120,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help=f"Any other setting, as in mask=hard. There are {_FURTHER}.",
+        help=f"Any other setting, as in mask=hard; docs/restoring.md says what each does. There are {_FURTHER}.",
         rich_help_panel=_SAMPLING,
     ),
 ]
@@ -131,7 +129,8 @@ Device = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16|float16", help="Precision.", rich_help_panel=_MEANS)]
 Batch = Annotated[
-    int, typer.Option(help="So many consecutive photos of one size are done together.", rich_help_panel=_MEANS)
+    int,
+    typer.Option(min=1, help="So many consecutive photos of one size are done together.", rich_help_panel=_MEANS),
 ]
 Tile = Annotated[int, typer.Option(help="Larger photos are done in tiles of so many pixels.", rich_help_panel=_MEANS)]
 Compile = Annotated[

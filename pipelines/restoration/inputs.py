@@ -9,28 +9,34 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dataengine.photo_file import local_path
 from dataengine.sources.folder import list_folder
-from dataengine.sources.places import readable
 from dataengine.sources.settings import SourceSettings
 from model.instruction_parser import parse
-from pipelines.restoration.job import Job, check_nothing_is_overwritten, stems
+from pipelines.restoration.job import Job, check_nothing_is_overwritten, escaped, stems
+from pipelines.restoration.options import MAX_SEED, checked_seed
+from pipelines.restoration.restored_photo import read_record
 
 EXAMPLE = '"make the dog clear with 0.6 and keep other parts clear with 1"'
-MAX_SEED = 2**63 - 1
 _COLUMNS = ("photo", "instruction", "mask", "seed")
 
 
 def find_jobs(
-    words: Sequence[str], out: Path, seed: int = 0, masks: Sequence[Path] = (), scale_map: Path | None = None
+    words: Sequence[str],
+    out: Path,
+    seed: int = 0,
+    masks: Sequence[Path] = (),
+    scale_map: Path | None = None,
+    say: Callable[[str], None] = print,
 ) -> list[Job]:
     """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
 
-    masks, scale_map: of the one photo. Raises ValueError, in one sentence, for what cannot be meant.
+    masks, scale_map: of the one photo. say: is told, in one line, what was passed over in folders.
+    Raises ValueError, in one sentence, for what cannot be meant.
     """
     if not words:
         raise ValueError(f"name one or more photos and, last and in quotes, what to do, as in photo.jpg {EXAMPLE}")
@@ -38,9 +44,13 @@ def find_jobs(
         jobs = _csv_jobs(words, seed)
         files = [Path(next(word for word in words if _is_csv(word)))]
     else:
-        jobs, files = _photo_jobs(words, out, seed), []
+        results: list[str] = []
+        jobs, files = _photo_jobs(words, out, seed, results), []
+        if results:
+            many = f"{len(results)} pictures that restoring made were" if results[1:] else "1 that restoring made was"
+            say(f"{many} passed over in the folders: {results[0]}{' ...' if results[1:] else ''}")
     if not jobs:
-        raise ValueError(f"there is no photo in {', '.join(map(readable, words[:-1]))}")
+        raise ValueError(f"there is no photo in {', '.join(map(escaped, words[:-1]))}")
     if masks or scale_map:
         jobs = [_with_maps(jobs, tuple(masks), scale_map)]
     named = [replace(job, stem=stem) for job, stem in zip(jobs, stems(jobs), strict=True)]
@@ -48,23 +58,28 @@ def find_jobs(
     return named
 
 
-def _photo_jobs(words: Sequence[str], out: Path, seed: int) -> list[Job]:
+def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) -> list[Job]:
+    """results: takes the names of what is in the folders and was itself made by restoring."""
     *photos, last = words
     if os.path.exists(last):
-        raise ValueError(f"the instruction is missing after {readable(last)}: say last what to do, as in {EXAMPLE}")
+        raise ValueError(f"the instruction is missing after {escaped(last)}: say last what to do, as in {EXAMPLE}")
     if not photos and (re.search(r"\.\w{2,5}$", last) or " " not in last.strip()):
-        raise ValueError(f"there is no photo or folder {readable(last)}")
+        raise ValueError(f"there is no photo or folder {escaped(last)}")
     if not photos:
         raise ValueError(f"no photo is named before the instruction {last!r}")
     for word in photos:
         if not os.path.exists(word):
             hint = "" if "." in word or "/" in word else "; an instruction of several words needs quotes around it"
-            raise ValueError(f"there is no photo or folder {readable(word)}{hint}")
+            raise ValueError(f"there is no photo or folder {escaped(word)}{hint}")
     instruction = parse(last)
     jobs: dict[str, Job] = {}
     for word in photos:
         for path, stem, problem in _listed(word, out):
-            job = Job(path, _name_of(path, word), stem, instruction, seed, problem=problem)
+            name = _name_of(path, word)
+            if not problem and os.path.isdir(word) and _is_result(path):
+                results.append(name)
+                continue
+            job = Job(path, name, stem, instruction, seed, problem=problem)
             jobs.setdefault(os.path.abspath(path), job)
     return list(jobs.values())
 
@@ -86,11 +101,20 @@ def _listed(word: str, out: Path) -> Iterator[tuple[Path, str, str]]:
         yield Path(place), os.path.splitext(relative)[0], found.problem
 
 
+def _is_result(path: Path) -> bool:
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        return bool(read_record(path))
+    except (OSError, ValueError):
+        return False
+
+
 def _name_of(path: Path, word: str) -> str:
     """A photo of a folder by its path from where the folder was named; a file as it was named."""
     if not os.path.isdir(word):
-        return readable(word)
-    return readable(os.path.normpath(os.path.join(word, os.path.relpath(path, os.path.abspath(word)))))
+        return escaped(word)
+    return escaped(os.path.normpath(os.path.join(word, os.path.relpath(path, os.path.abspath(word)))))
 
 
 def _is_csv(word: str) -> bool:
@@ -105,7 +129,7 @@ def _csv_jobs(words: Sequence[str], seed: int) -> list[Job]:
     common = parse(words[1]) if len(words) == 2 else None
     jobs: list[Job] = []
     for line, row in _rows(path):
-        where = f"{readable(path.name)} line {line}"
+        where = f"{escaped(path.name)} line {line}"
         text = row["instruction"]
         if not text and common is None:
             raise ValueError(
@@ -121,12 +145,11 @@ def _csv_jobs(words: Sequence[str], seed: int) -> list[Job]:
             problem = problem or str(error)
         if not row["photo"]:
             problem = problem or "the row names no photo"
-        name = readable(row["photo"]) or where
-        job = Job(photo, name, photo.stem, instruction, chosen, masks, problem=problem and f"{where}: {problem}")
-        jobs.append(job)
+        name = f"{escaped(row['photo'])} ({where})" if row["photo"] else where
+        jobs.append(Job(photo, name, photo.stem, instruction, chosen, masks, problem=problem))
     if not jobs:
         raise ValueError(
-            f"{readable(str(path))} has no rows: the first line names the columns, each further one a photo"
+            f"{escaped(str(path))} has no rows: the first line names the columns, each further one a photo"
         )
     return jobs
 
@@ -137,11 +160,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.reader(file, strict=True)
             header = [cell.strip().lower() for cell in next(table, [])]
-            if "photo" not in header or len(set(header)) < len(header):
-                raise ValueError(
-                    f"{readable(str(path))} must begin with a line that names its columns: photo, instruction and, "
-                    f"if wanted, mask and seed; it begins with {','.join(header)[:80]!r}"
-                )
+            _check_header(path, header)
             for cells in table:
                 if not any(cell.strip() for cell in cells):
                     continue
@@ -152,13 +171,31 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     row["problem"] = "it has more cells than columns: put an instruction that has commas in quotes"
                 yield table.line_num, row
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{readable(str(path))} cannot be read as CSV: {error}") from None
+        raise ValueError(f"{escaped(str(path))} cannot be read as CSV: {error}") from None
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    begins = ",".join(header)[:80]
+    other = next((mark for mark in ";\t|" if mark in begins), "")
+    if len(header) == 1 and other:
+        raise ValueError(f"the columns of {escaped(str(path))} must be separated by commas, not by {other!r}")
+    if "photo" not in header or len(set(header)) < len(header):
+        raise ValueError(
+            f"{escaped(str(path))} must begin with a line that names its columns: photo, instruction and, "
+            f"if wanted, mask and seed; it begins with {begins!r}"
+        )
+    unknown = [name for name in header if name not in _COLUMNS]
+    if unknown:
+        raise ValueError(
+            f"{escaped(str(path))} has the column {unknown[0]!r}, which means nothing here: "
+            "there are photo, instruction, mask and seed"
+        )
 
 
 def _seed(text: str) -> int:
-    if not re.fullmatch(r"\d{1,19}", text) or int(text) > MAX_SEED:
+    if not re.fullmatch(r"\d{1,19}", text):
         raise ValueError(f"the seed must be a whole number from 0 to {MAX_SEED}, not {text!r}")
-    return int(text)
+    return checked_seed(int(text), "the seed")
 
 
 def _with_maps(jobs: Sequence[Job], masks: tuple[Path, ...], scale_map: Path | None) -> Job:
@@ -169,7 +206,7 @@ def _with_maps(jobs: Sequence[Job], masks: tuple[Path, ...], scale_map: Path | N
         raise ValueError(f"{option} is for one photo, and here are {len(jobs)}: a CSV has a column mask")
     for path in (*masks, *([scale_map] if scale_map else [])):
         if not path.is_file():
-            raise ValueError(f"there is no file {readable(str(path))} for {option}")
+            raise ValueError(f"there is no file {escaped(str(path))} for {option}")
     if masks and job.instruction and len(masks) != len(job.instruction.regions):
         regions = len(job.instruction.regions)
         raise ValueError(

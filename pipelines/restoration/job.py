@@ -43,6 +43,13 @@ class Job:
         return [f"{self.stem}-mask-{number}.png" for number, _ in enumerate(self.instruction.regions, 1)]
 
 
+def escaped(text: str) -> str:
+    """Text as one line for a terminal: what a file's name may hold to break or steer it becomes a visible escape."""
+    return "".join(
+        repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in readable(text)
+    )
+
+
 def stems(jobs: Sequence[Job]) -> list[str]:
     """A stem for each job, all different, also on a disk that takes upper and lower case for the same.
 
@@ -57,6 +64,8 @@ def stems(jobs: Sequence[Job]) -> list[str]:
         for index, path in zip(group, paths, strict=True):
             chosen[index] = os.path.splitext(os.path.relpath(path, common))[0]
     everyone = {_folded(stem) for stem in chosen}
+    # What "dog_2-mask.jpg" alone gives is called as the mask of a "dog_2" would be, so no photo gets that name.
+    reserved = everyone | {_COMPANION.sub("", key) for key in everyone}
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     for index, stem in enumerate(chosen):
@@ -65,7 +74,7 @@ def stems(jobs: Sequence[Job]) -> list[str]:
         companion = _COMPANION.search(key) and _COMPANION.sub("", key) in everyone
         if companion or key in taken:
             number = numbers.get(key, 2)
-            while _folded(f"{stem}_{number}") in everyone or _folded(f"{stem}_{number}") in taken:
+            while _folded(f"{stem}_{number}") in reserved or _folded(f"{stem}_{number}") in taken:
                 number += 1
             named = f"{stem}_{number}"
             numbers[key] = number + 1
@@ -93,6 +102,6 @@ def check_nothing_is_overwritten(jobs: Sequence[Job], out: Path, files: Sequence
         for name in companions + (job.mask_names() if job.instruction else []):
             if (place := os.path.realpath(os.path.join(root, name))) in inside:
                 raise ValueError(
-                    f"{readable(str(out / name))} would overwrite {readable(str(inside[place]))}, which is read: "
+                    f"{escaped(str(out / name))} would overwrite {escaped(str(inside[place]))}, which is read: "
                     "choose another --out"
                 )

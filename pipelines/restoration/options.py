@@ -20,32 +20,48 @@ OPTIONS = {
     "colour_fix": "--colour-fix",
     "compat": "--official",
 }
+OVERLAP_UNIT = 32  # pixels; overlaps are multiples of it
 MAX_SWEEP = 24
+MAX_SEED = 2**63 - 1
 
 
 def sampling_settings(values: dict[str, object], assignments: Sequence[str]) -> SamplingSettings:
-    """Settings from the options' values and from NAME=VALUE assignments, which are laid over them.
+    """Settings from the options' values, by field, and from NAME=VALUE assignments of the fields without an option.
 
+    An overlap that is not assigned fits the tile: the usual one, or about a quarter of a small tile.
     Raises ValueError, in one sentence that names the option, for what is not valid.
     """
-    merged, assigned = dict(values), set[str]()
+    merged = dict(values)
+    tile = values.get("tile")
+    if isinstance(tile, int):
+        usual = SamplingSettings.model_fields["overlap"].default
+        merged["overlap"] = min(usual, max(OVERLAP_UNIT, tile // 4 // OVERLAP_UNIT * OVERLAP_UNIT))
     for assignment in assignments:
         name, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals or not name:
             raise ValueError(f"--set takes NAME=VALUE as in mask=hard, not {assignment!r}")
+        if name in OPTIONS:
+            raise ValueError(f"--set does not take {name}: use {OPTIONS[name]}")
         merged[name] = value
-        assigned.add(name)
     try:
         return SamplingSettings.model_validate(merged)
     except ValidationError as error:
         name, _, complaint = first_error(error).partition(": ")
-        flag = OPTIONS[name] if name in OPTIONS and name not in assigned else f"--set {name}"
+        flag = OPTIONS.get(name, f"--set {name}")
         if name in SamplingSettings.model_fields:
             raise ValueError(f"{flag}: {complaint}, not {merged[name]}") from None
         if name in merged:
-            known = ", ".join(SamplingSettings.model_fields)
+            known = ", ".join(name for name in SamplingSettings.model_fields if name not in OPTIONS)
             raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
-        raise ValueError(complaint.removeprefix("value error, ")) from None
+        complaint = complaint.removeprefix("value error, ")
+        raise ValueError(f"{complaint}: lower --set overlap or raise --tile") from None
+
+
+def checked_seed(number: int, what: str) -> int:
+    """The seed. Raises ValueError, in one sentence, where it cannot be one."""
+    if not 0 <= number <= MAX_SEED:
+        raise ValueError(f"{what} must be a whole number from 0 to {MAX_SEED}, not {number}")
+    return number
 
 
 def parse_sweep(text: str) -> tuple[float, ...]:

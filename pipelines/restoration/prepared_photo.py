@@ -18,7 +18,7 @@ from model.instruction import MAX_SCALE, Instruction
 from model.photos import MIN_SIDE
 from model.settings import SamplingSettings
 from pipelines.restoration.job import Job
-from pipelines.restoration.restored_photo import SourceImage, read_grey, read_photo
+from pipelines.restoration.source_photo import SourceImage, read_grey, read_photo
 
 SCALE_UNIT = 100  # the grey value of a scale map that means scale 1
 
@@ -29,7 +29,7 @@ class PreparedPhoto:
 
     masks: per region (H, W) uint8 in [0, 255] at the photo's size; None: they are predicted.
     scale_map: (H, W) float32 scales at the photo's size; None: there is none.
-    record: how the results come about, for their PNG files.
+    record: how the results come about, for their PNG files. notes: what a person should know of the files.
     """
 
     job: Job
@@ -38,6 +38,7 @@ class PreparedPhoto:
     masks: list[NDArray[np.uint8]] | None
     scale_map: NDArray[np.float32] | None
     record: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def prepare(job: Job, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
@@ -63,7 +64,7 @@ def prepare(job: Job, settings: SamplingSettings, weights: dict[str, Any]) -> Pr
     predicted = None if job.scale_map else "predicted"
     record = {
         "version": _version(),
-        "photo": job.name,
+        "photo": readable(job.photo.name),
         "photo_sha256": source.sha256,
         "instruction": str(job.instruction),
         "regions": [asdict(region) for region in job.instruction.regions],
@@ -75,7 +76,8 @@ def prepare(job: Job, settings: SamplingSettings, weights: dict[str, Any]) -> Pr
         "settings": settings.model_dump(mode="json"),
         **weights,
     }
-    return PreparedPhoto(job, job.instruction, source, masks or None, scale_map, record)
+    notes = (*source.notes, *(note for path, mask in zip(job.masks, masks, strict=True) if (note := _note(path, mask))))
+    return PreparedPhoto(job, job.instruction, source, masks or None, scale_map, record, notes)
 
 
 def _mask(path: Path, size: Sequence[int]) -> NDArray[np.uint8]:
@@ -83,15 +85,23 @@ def _mask(path: Path, size: Sequence[int]) -> NDArray[np.uint8]:
     if mask.dtype != np.uint8:
         mask = (mask >> 8).astype(np.uint8)
     if mask.max() == 1:
-        raise ValueError(f"the mask {path.name} goes only to 1 of 255: the region is white (255), not 1")
+        raise ValueError(f"the mask {readable(path.name)} goes only to 1 of 255: the region is white (255), not 1")
     return mask.astype(np.uint8)
+
+
+def _note(path: Path, mask: NDArray[np.uint8]) -> str:
+    if not mask.any():
+        return f"the mask {readable(path.name)} is black everywhere: its region is nowhere"
+    if mask.min() == 255:
+        return f"the mask {readable(path.name)} is white everywhere: its region is the whole photo"
+    return ""
 
 
 def _scale_map(path: Path, size: Sequence[int]) -> NDArray[np.float32]:
     scales = _grey(path, size, "scale map") / SCALE_UNIT
     if scales.max() > MAX_SCALE:
         raise ValueError(
-            f"the scale map {path.name} goes up to scale {scales.max():g}, and {MAX_SCALE:g} is the limit: "
+            f"the scale map {readable(path.name)} goes up to scale {scales.max():g}, and {MAX_SCALE:g} is the limit: "
             f"grey {SCALE_UNIT} is scale 1"
         )
     return scales.astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,14 +25,15 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from dataengine import statistics
-from dataengine.row import Failed, StageSummary, StopStage
+from dataengine.row import Failed, StageSummary
 from model.checkpoint import load_pipeline
 from model.settings import SamplingSettings
-from pipelines.restoration.dataset import Weights, read_template, restore_dataset, triplets_of, weights_of
+from pipelines.restoration.dataset import read_template, restore_dataset, triplets_of
 from pipelines.restoration.dataset_folder import RestoreFolder
 from pipelines.restoration.dataset_stage import Restore, Restored, Triplet, with_caption
 from pipelines.restoration.loading import Loading
 from pipelines.restoration.restored_photo import read_record
+from pipelines.restoration.weights import Weights, weights_of
 from pipelines.show import show
 from pipelines.verify import verify
 from shards.index import Dataset
@@ -66,7 +68,7 @@ def restore(dataset: Path, out: Path, base: Path, **changes: Any) -> tuple[Stage
     options |= {"output": "shards", "address": None, "batch": 2, "rows_per_part": 2}
     said = io.StringIO()
     summary = restore_dataset(
-        str(dataset),
+        dataset=str(dataset),
         out=out,
         loading=Loading(str(base), device="cpu"),
         console=Console(file=said, width=200),
@@ -110,6 +112,7 @@ def test_shards_are_a_sound_data_set_with_the_regions(dataset: Path, undisturbed
         before, _ = source.read(source.find(origin["key"]))
         assert sample.photo.sha256 == hashlib.sha256(png).hexdigest()
         assert sample.photo.name == f"{before.photo.key}-1"
+        assert origin["name"] == before.photo.name
         for name in ("source", "licence", "url", "group"):
             assert getattr(sample.photo, name) == getattr(before.photo, name)
         (region,) = sample.regions
@@ -119,6 +122,20 @@ def test_shards_are_a_sound_data_set_with_the_regions(dataset: Path, undisturbed
             assert (mask.width, mask.height) == (sample.photo.width, sample.photo.height)
             assert np.allclose(mask.box(), np.multiply(box, 1.25), atol=1)
         assert origin["file"].split("#")[0] == f"dataset/{made.index['shard'][row].as_py()}"
+
+
+def test_every_region_has_its_own_record_in_shards(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    chosen = {"regions": "all", "rows_per_part": 9, "batch": 4, "output": "shards"}
+    restore(dataset, tmp_path / "out", tiny_base, **chosen)
+    made, source = Dataset(str(tmp_path / "out/dataset")), Dataset(str(dataset))
+    assert verify(made.path, Console(file=io.StringIO()))
+    told = {row["file"]: row for row in results(tmp_path / "out")}
+    index = made.index.to_pylist()
+    assert len(index) == len(told) == 18
+    for row in index:
+        origin = told[f"dataset/{row['shard']}#{row['key']}"]
+        before, _ = source.read(source.find(origin["key"]))
+        assert row["captions"] == [before.regions[origin["region"]].caption] == [origin["caption"]]
 
 
 def test_files_come_out_as_each_photo_does_alone(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
@@ -203,6 +220,7 @@ def test_another_seed_redoes_all_and_a_damaged_photo_is_one_failure_that_can_be_
     assert verify(str(out / "dataset"), Console(file=io.StringIO()))
     (row,) = (row for row in results(out) if row["outcome"] == "failed")
     assert (f"{row['key']}-{row['region']}", row["reason"], row["file"]) == (bad, "corrupt photo", "")
+    assert row["name"] == source.read(1)[0].photo.name, "its record can still be read"
     made = hashes(out / "dataset")
     assert not set(made.values()) & set(hashes(undisturbed / "dataset").values())
     assert len(list((out / "parts/shards").iterdir())) == 5, "what is stale is gone"
@@ -213,8 +231,10 @@ def test_another_seed_redoes_all_and_a_damaged_photo_is_one_failure_that_can_be_
     assert "failed 1" in said
     lost = out / "dataset/png-000003.tar"
     lost.write_bytes(b"cut")
-    summary, _ = restore(damaged, out, tiny_base, seed=4, retry_failed=True)
+    summary, said = restore(damaged, out, tiny_base, seed=4, retry_failed=True)
     assert summary.ok == 9
+    assert "4 of 9 rows to restore, 2 of 5 parts; starting Ray" in said
+    assert said.count("restore: 2 of 2 parts, 4 rows") == 1
     healed = hashes(out / "dataset")
     assert {name for name in made if name.endswith(".tar") and healed[name] != made[name]} == {
         f"png-00000{part}.tar" for part in range(5) if bad in names_of_part(out, part)
@@ -274,24 +294,35 @@ def wait_for(condition: Callable[[], bool], driver: subprocess.Popen[bytes]) -> 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no data set": ({"dataset": "nowhere"}, "nowhere is not a data set"),
-    "no instruction": ({"instruction": "hello"}, ""),
-    "caption as a scale": ({"instruction": "make the dog clear with {caption}"}, ""),
+    "no instruction": ({"instruction": "hello"}, "expected a verb such as 'make'"),
+    "caption as a scale": ({"instruction": "make the dog clear with {caption}"}, "at character 25, found '{caption}'"),
     "all without caption": ({"instruction": "make the dog clear", "regions": "all"}, "must hold {caption}"),
-    "no GPU": ({"device": "cuda"}, "GPUs a worker; the cluster has"),
+    "no batch": ({"batch": 0}, "at least 1, not 0"),
+    "negative batch": ({"batch": -1}, "at least 1, not -1"),
+    "no base": ({"base": "no/such/base"}, "there is no folder no/such/base: the base is a folder or a hub id"),
+    "base of nothing": ({"base": str(ROOT / "tests")}, "is not a saved pipeline: there is no "),
+    "no checkpoint": ({"checkpoint": str(ROOT / "tests")}, "is no checkpoint: neither it nor"),
+    "unknown dtype": ({"dtype": "int4"}, "unknown dtype 'int4': choose one of float32"),
+    "unknown device": ({"device": "gpu"}, "unknown device 'gpu': name one such as cpu"),
+    "no GPU": ({"device": "cuda"}, "there is no device cuda here"),
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_sentence(name: str, dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """Before there is a folder."""
+    if name == "no GPU" and torch.cuda.is_available():
+        pytest.skip("here is a GPU")
     changes, sentence = MISTAKES[name]
-    wrong: dict[str, Any] = {"dataset": str(dataset), "instruction": None, "regions": "largest"} | changes
-    wrong.setdefault("loading", Loading(str(tiny_base), device=wrong.pop("device", "cpu")))
-    with pytest.raises((ValueError, StopStage)) as told:
+    wrong: dict[str, Any] = {"dataset": str(dataset), "instruction": None, "regions": "largest", "batch": 1} | changes
+    model: dict[str, Any] = {"base": str(tiny_base), "device": "cpu"}
+    model |= {part: wrong.pop(part) for part in ("base", "checkpoint", "dtype", "device") if part in wrong}
+    with pytest.raises(ValueError, match=re.escape(sentence)) as told:
         restore_dataset(
-            out=tmp_path / "out", settings=QUICK, seed=0, output="files", address=None, batch=1,
+            out=tmp_path / "out", settings=QUICK, seed=0, output="files", address=None, loading=Loading(**model),
             console=Console(file=io.StringIO()), **wrong,
         )  # fmt: skip
-    assert sentence in str(told.value)
+    assert not (tmp_path / "out").exists()
     assert len(str(told.value).splitlines()) == 1
 
 
@@ -324,5 +355,7 @@ def test_weights_trained_further_are_other_weights(tiny_base: Path, tmp_path: Pa
     path.write_bytes(b"\x80\x02pickle")
     with pytest.raises(ValueError, match="is no safetensors file"):
         weights_of(str(copied), None)
-    assert weights_of("org/name", "1") != weights_of("org/name", "2")
+    assert weights_of("org/name", None, "1") != weights_of("org/name", None, "2")
     assert isinstance(weights_of("org/name", None), Weights)
+    base = str(tiny_base)
+    assert weights_of(base, "org/a").identity != weights_of(base, "org/b").identity != weights_of(base, None).identity

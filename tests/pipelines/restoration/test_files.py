@@ -22,12 +22,16 @@ from rich.console import Console
 
 from model.pipeline import InstructRestorePipeline
 from model.settings import SamplingSettings
+from model.tiny_base import build_tiny_base
 from pipelines import cli
 from pipelines.restoration.files import restore
 from pipelines.restoration.inputs import find_jobs
 from pipelines.restoration.loading import Loading
-from pipelines.restoration.pictures import Wanted, out_of_memory
-from pipelines.restoration.restored_photo import read_photo, read_record
+from pipelines.restoration.options import OPTIONS
+from pipelines.restoration.restored_photo import read_record
+from pipelines.restoration.restorer import Wanted, out_of_memory
+from pipelines.restoration.source_photo import read_photo
+from pipelines.restoration.weights import weights_of
 from tests.dataengine.colour_profiles import rgb_profile
 from tests.dataengine.test_photo_file import scene
 from tests.pipelines.test_full_disk import disk, leave
@@ -117,6 +121,7 @@ def test_the_record_says_how_and_gives_the_photo_again(run: Callable[..., Ended]
     assert (record["others"], record["seed"], record["photo"], record["masks"]) == (1.0, 5, "a.jpg", "predicted")
     assert record["photo_sha256"] == read_photo(source).sha256
     assert record["base"] == tiny_base.name
+    assert record["weights"] == weights_of(str(tiny_base), None).identity
     assert str(Path.cwd()) not in str(record)
     assert str(tiny_base.parent) not in str(record)
     with Image.open("o/a.png") as image:
@@ -292,8 +297,10 @@ def test_a_csv(run: Callable[..., Ended]) -> None:
     assert ended.status == 1
     assert files("o") == ["a.png", "a_2.png", "b.png"]
     assert "3 restored, 2 failed" in ended.out
-    assert "b.jpg: the mask small.png is 96x10 but its photo 96x64: they must have one size" in ended.out
-    assert "nowhere.jpg: No such file or directory" in ended.out
+    reason = "the mask small.png is 96x10 but its photo 96x64: they must have one size"
+    assert f"b.jpg (list.csv line 5): {reason}" in ended.out
+    assert "nowhere.jpg (list.csv line 6): No such file or directory" in ended.out
+    assert "  the mask m.png is white everywhere: its region is the whole photo\n" in ended.out
     record = read_record(Path("o/a.png"))
     assert (record["regions"][0]["caption"], record["seed"], record["masks"][0]["file"]) == ("the cat", 3, "m.png")
     assert read_record(Path("o/a_2.png"))["instruction"] == DOG
@@ -314,6 +321,55 @@ def test_skip_existing_passes_over_what_is_the_same_and_nothing_else(run: Callab
     assert "2 restored, 0 failed" in run("p", DOG, "--out", "o", "--skip-existing", "--seed", "1").out
 
 
+def test_skip_existing_tells_weights_apart_and_not_how_a_path_is_typed(
+    run: Callable[..., Ended], tiny_base: Path
+) -> None:
+    bases = [Path("one/base"), Path("two/base")]
+    for seed, base in enumerate(bases):
+        build_tiny_base(base, seed)
+    source = photo("p/a.png", seed=1)
+    assert run("p/a.png", DOG, "--out", "o", *QUICK, "--base", str(bases[0]), quick=False).status == 0
+    assert str(Path.cwd()) not in str(read_record(Path("o/a.png")))
+    for words in (["p"], ["p/../p/a.png"], [str(source.absolute())]):
+        ended = run(*words, DOG, "--out", "o", "--skip-existing", *QUICK, "--base", str(bases[0]), quick=False)
+        assert "0 restored, 1 there already" in ended.out, words
+    ended = run("p", DOG, "--out", "o", "--skip-existing", *QUICK, "--base", str(bases[1]), quick=False)
+    assert "1 restored, 0 failed" in ended.out
+
+
+def test_masks_that_say_nothing_or_too_little(run: Callable[..., Ended]) -> None:
+    photo("a.png")
+    Image.new("L", (96, 64), 0).save("black.png")
+    drawn = Image.new("RGBA", (96, 64), (255, 255, 255, 0))
+    drawn.paste((255, 255, 255, 255), (10, 10, 40, 40))
+    drawn.save("drawn.png")
+    ended = run("a.png", DOG, "--out", "o", "--mask", "black.png")
+    assert ended.status == 0
+    assert "  the mask black.png is black everywhere: its region is nowhere\n" in ended.out
+    ended = run("a.png", DOG, "--out", "drawn", "--mask", "drawn.png")
+    assert ended.status == 1
+    sentence = "the mask drawn.png cannot be used: it is transparent in places: save it white on black"
+    assert f"a.png: {sentence}" in ended.out
+    assert "masks of 1 photo predicted, 0 failed" in run("a.png", DOG, "--out", "found", "--mask-only").out
+
+
+def test_what_was_made_before_is_not_restored_again(run: Callable[..., Ended]) -> None:
+    photo("p/a.jpg")
+    photo("p/b\nc.jpg", seed=1)
+    assert run("p", DOG, "--out", "p", "--save-mask").status == 0
+    ended = run("p", DOG, "--out", "p", "--save-mask", "--skip-existing")
+    lines = ended.out.splitlines()
+    assert lines[0] == "4 pictures that restoring made were passed over in the folders: p/a-mask.png ..."
+    assert lines[-2:] == ["p/b\\nc.jpg is there already", "0 restored, 2 there already, 0 failed"]
+
+
+def test_a_small_tile_needs_nothing_more(run: Callable[..., Ended]) -> None:
+    photo("a.png", 160, 136)
+    ended = run("a.png", DOG, "--out", "o", "--tile", "128")
+    assert ended.status == 0, ended.err
+    assert read_record(Path("o/a.png"))["settings"]["overlap"] == 32
+
+
 def test_transparency_comes_out_at_the_results_size(run: Callable[..., Ended]) -> None:
     image = Image.fromarray(scene(64, 96, 1)).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize((96, 64)))
@@ -325,18 +381,27 @@ def test_transparency_comes_out_at_the_results_size(run: Callable[..., Ended]) -
 
 
 MISTAKES = {
-    "no base": (["a.png", DOG], "which model? Name a base with --base"),
-    "no such base": (["a.png", DOG, "--base", "./nowhere"], "nowhere"),
-    "base is no model": (["a.png", DOG, "--base", "."], ""),
+    "nothing at all": ([], "name one or more photos, last and in quotes what to do, and the model, as in photo.jpg"),
+    "no base": (["a.png", DOG], "which model? Name a base with --base or in INSTRUCTRESTORE_BASE; `instructrestore "
+                "tiny-base FOLDER` makes one to try"),
+    "no such base": (["a.png", DOG, "--base", "./nowhere"], "the base ./nowhere is no folder here and cannot be"),
+    "base is no model": (["a.png", DOG, "--base", "."], ". is not a saved pipeline: there is no model_index.json"),
+    "base is empty": (["a.png", DOG, "--base", "empty"], "empty is not a saved pipeline: there is no empty/model"),
     "no instruction": (["a.png", "--base", "b"], "the instruction is missing after a.png"),
-    "bad instruction": (["a.png", "make the dog clear with five", "--base", "b"], "five"),
+    "bad instruction": (["a.png", "make the dog clear with five", "--base", "b"],
+                        "expected a scale such as 0.8 at character 25, found 'five'"),
     "missing photo": (["b.png", DOG, "--base", "b"], "there is no photo or folder b.png"),
-    "bad setting": (["a.png", DOG, "--base", "b", "--set", "mask=fuzzy"], "--set mask: "),
+    "bad setting": (["a.png", DOG, "--base", "b", "--set", "mask=fuzzy"],
+                    "--set mask: input should be 'soft' or 'hard', not fuzzy"),
+    "setting with an option": (["a.png", DOG, "--base", "b", "--set", "tile=256"],
+                               "--set does not take tile: use --tile"),
+    "bad seed": (["a.png", DOG, "--base", "b", "--seed", "-1"], "--seed must be a whole number from 0 to "),
+    "bad seed of shards": (["--shards", "d", "--base", "b", "--seed", "-1"], "--seed must be a whole number from 0"),
     "bad steps": (["a.png", DOG, "--base", "b", "--steps", "0"], "--steps: input should be greater than"),
     "bad sweep": (["a.png", DOG, "--base", "b", "--sweep", "a,b"], "--sweep takes scales separated by commas"),
-    "bad dtype": (["a.png", DOG, "--base", "{base}", "--dtype", "float8"], "float8"),
-    "no such device": (["a.png", DOG, "--base", "{base}", "--device", "banana"], "banana"),
-    "batch of none": (["a.png", DOG, "--base", "b", "--batch", "0"], "--batch must be at least 1"),
+    "bad dtype": (["a.png", DOG, "--base", "{base}", "--dtype", "float8"], "unknown dtype 'float8': choose one"),
+    "no such device": (["a.png", DOG, "--base", "{base}", "--device", "banana"],
+                       "unknown device 'banana': name one"),
     "mask only and sweep": (["a.png", DOG, "--base", "b", "--mask-only", "--sweep", "1"], "--mask-only restores"),
     "mask only and mask": (["a.png", DOG, "--base", "b", "--mask-only", "--mask", "a.png"], "it goes with no mask"),
     "sweep of a map": (["a.png", DOG, "--base", "b", "--scale-map", "a.png", "--sweep", "1"], "--sweep goes through"),
@@ -354,6 +419,7 @@ def test_a_mistake_is_one_sentence_and_status_2(
 ) -> None:
     monkeypatch.delenv("INSTRUCTRESTORE_BASE", raising=False)
     photo("a.png")
+    Path("empty").mkdir()
     words, sentence = MISTAKES[name]
     ended = run(*(word.format(base=tiny_base) for word in words), quick=False)
     assert ended.status == 2, ended
@@ -361,6 +427,27 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert ended.err.startswith("instructrestore: ")
     assert sentence in ended.err
     assert not Path("restored").exists() or not files("restored")
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+@pytest.mark.parametrize("words", [["a.png", DOG], ["--shards", "d"]])
+def test_a_batch_is_of_one_photo_at_least(words: list[str], number: str, run: Callable[..., Ended]) -> None:
+    photo("a.png")
+    ended = run(*words, "--out", "o", f"--batch={number}")
+    assert ended.status == 2
+    assert re.search(r"'--batch': .*greater than or equal to 1", ended.err), ended.err
+    assert not Path("o").exists()
+
+
+def test_an_upscale_that_leaves_too_little_is_that_photos_failure(run: Callable[..., Ended]) -> None:
+    photo("a.png", 96, 64)
+    photo("b.png", 960, 640)
+    ended = run("a.png", "b.png", DOG, "--out", "o", "--upscale", "0.01")
+    assert ended.status == 1, ended.err
+    assert "0 restored, 2 failed" in ended.out
+    assert "  a.png: an upscale of 0.01 gives a photo of 1x1: less than 64\n" in ended.out
+    assert "  b.png: an upscale of 0.01 gives a photo of 10x6: less than 64\n" in ended.out
+    assert not files("o")
 
 
 def test_the_base_may_come_from_the_environment(
@@ -376,14 +463,19 @@ def test_help_names_every_setting(monkeypatch: pytest.MonkeyPatch, run: Callable
     monkeypatch.setenv("COLUMNS", "200")
     ended = run("--help", quick=False)
     assert ended.status == 0
-    named = {
-        "num_inference_steps": "--steps",
-        "guidance_scale": "--guidance",
-        "compat": "--official",
-        "colour_fix": "--colour-fix",
-    }
+    words = re.findall(r"[\w-]+", ended.out.replace("\u2502", " "))
     for field in SamplingSettings.model_fields:
-        assert named.get(field, field) in ended.out, field
+        assert OPTIONS.get(field, field) in words, field
+    page = (ROOT / "docs" / "restoring.md").read_text(encoding="utf-8")
+    table = page.partition("## Settings")[2]
+    for field, about in SamplingSettings.model_fields.items():
+        (row,) = (line for line in table.splitlines() if line.startswith(f"| `{field}` |"))
+        assert str(about.description) in row.replace("\\|", "|"), field
+        if field in OPTIONS:
+            assert f"`{OPTIONS[field]}`" in row, field
+    named = re.findall(r"--[a-z][a-z-]+", ended.out)
+    for option in dict.fromkeys(named):
+        assert option == "--help" or re.search(rf"`{option}[`\s]", page), option
 
 
 def test_a_full_disk_is_one_sentence_and_the_end(disk: Path, run: Callable[..., Ended]) -> None:
@@ -424,9 +516,8 @@ def test_how_the_model_is_loaded(tiny_base: Path) -> None:
 
 
 def test_ctrl_c_ends_with_a_sentence_and_nothing_half_written(tiny_base: Path, tmp_path: Path) -> None:
-    os.chdir(tmp_path)
     for number in range(50):
-        photo(f"p/{number:02}.png", seed=number)
+        photo(f"{tmp_path}/p/{number:02}.png", seed=number)
     command = [sys.executable, "-m", "pipelines.cli", "restore", str(tmp_path / "p"), DOG, "--out", str(tmp_path / "o")]
     process = subprocess.Popen(
         [*command, "--base", str(tiny_base), *QUICK],
@@ -442,9 +533,13 @@ def test_ctrl_c_ends_with_a_sentence_and_nothing_half_written(tiny_base: Path, t
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert err.strip() == "instructrestore: interrupted; what is finished stays; --skip-existing goes on"
-    made = files("o")
+    made = files(str(tmp_path / "o"))
     assert 0 < len(made) < 50
-    assert f"{len(made)} restored, 0 failed" in out or f"{len(made) - 1} restored, 0 failed" in out
+    said = re.search(r"^(\d+) restored, 0 failed, (\d+) not reached$", out, re.MULTILINE)
+    assert said, out
+    # The last one's file may be there without its line.
+    assert int(said[1]) in (len(made), len(made) - 1)
+    assert int(said[1]) + int(said[2]) == 50
     for name in made:
         assert read_record(tmp_path / "o" / name)["seed"] == 0
         assert pixels(tmp_path / "o" / name).shape == (64, 96, 3)

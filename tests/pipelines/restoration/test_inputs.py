@@ -7,14 +7,16 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from model.instruction import Instruction, RegionScale
 from model.settings import SamplingSettings
 from pipelines.restoration.inputs import find_jobs
-from pipelines.restoration.job import Job, stems
+from pipelines.restoration.job import Job, escaped, stems
 from pipelines.restoration.options import OPTIONS, parse_sweep, sampling_settings
+from pipelines.restoration.restored_photo import to_png
 
 DOG = "make the dog clear with 0.6, and make other parts with 1"
 PARSED = Instruction((RegionScale("the dog", 0.6),))
@@ -97,6 +99,7 @@ def test_no_result_takes_the_name_of_anothers_mask() -> None:
         max_size=12,
     )
 )
+@example(["a.jpg", "a.jpg", "a_2-mask.jpg"])
 def test_all_files_of_all_jobs_differ_and_stay_inside(paths: list[str]) -> None:
     jobs = [Job(Path(path), path, Path(path).stem, PARSED, 0) for path in paths]
     chosen = stems(jobs)
@@ -115,18 +118,18 @@ def write_csv(text: str, name: str = "list.csv") -> str:
 def test_a_csv_of_photos_and_instructions() -> None:
     touch("d/a.jpg", "d/b.jpg")
     write_csv(
-        "\ufeffPhoto, instruction ,note,mask,seed\r\n"
-        'a.jpg,"make the cat clear with 0.5, make the dog clear, and keep other parts clear",x,m1.png;m2.png,12\r\n'
+        "\ufeffPhoto, instruction ,mask,seed\r\n"
+        'a.jpg,"make the cat clear with 0.5, make the dog clear, and keep other parts clear",m1.png;m2.png,12\r\n'
         "\r\n"
-        "b.jpg,,,,\r\n"
+        "b.jpg,,,\r\n"
         "a.jpg,make the bird clear\r\n",
         "d/list.csv",
     )
     jobs = find_jobs(["d/list.csv", DOG], Path("out"), seed=3)
     assert [(job.name, job.stem, job.seed) for job in jobs] == [
-        ("a.jpg", "a", 12),
-        ("b.jpg", "b", 3),
-        ("a.jpg", "a_2", 3),
+        ("a.jpg (list.csv line 2)", "a", 12),
+        ("b.jpg (list.csv line 4)", "b", 3),
+        ("a.jpg (list.csv line 5)", "a_2", 3),
     ]
     assert [job.photo for job in jobs] == [Path("d/a.jpg"), Path("d/b.jpg"), Path("d/a.jpg")]
     assert [job.instruction and job.instruction.captions for job in jobs] == [
@@ -147,11 +150,14 @@ def test_a_bad_row_is_its_own_problem() -> None:
         ",make the dog clear,\n"
         "e.jpg,make the dog clear,5\n"
     )
-    problems = [job.problem for job in find_jobs(["list.csv"], Path("out"))]
-    assert problems[0].startswith("list.csv line 2: ") and "from 0 to 4" in problems[0]
-    assert problems[1] == f"list.csv line 3: the seed must be a whole number from 0 to {2**63 - 1}, not 'many'"
-    assert "line 4" in problems[2] and "put an instruction that has commas in quotes" in problems[2]
-    assert problems[3] == "list.csv line 5: the row names no photo"
+    jobs = find_jobs(["list.csv"], Path("out"))
+    names = ["a.jpg (list.csv line 2)", "b.jpg (list.csv line 3)", "c.jpg (list.csv line 4)", "list.csv line 5"]
+    assert [job.name for job in jobs] == [*names, "e.jpg (list.csv line 6)"]
+    problems = [job.problem for job in jobs]
+    assert "from 0 to 4" in problems[0] and "line" not in problems[0]
+    assert problems[1] == f"the seed must be a whole number from 0 to {2**63 - 1}, not 'many'"
+    assert problems[2] == "it has more cells than columns: put an instruction that has commas in quotes"
+    assert problems[3] == "the row names no photo"
     assert problems[4] == ""
 
 
@@ -175,12 +181,14 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a photo that is not there": (["nowhere.jpg"], "there is no photo or folder nowhere.jpg"),
     "a photo that is not there, with words": (["a.jpg", "nowhere.jpg", DOG], "there is no photo or folder nowhere.jpg"),
     "no quotes": (["a.jpg", "make", "the", "dog", "clear"], "folder make; an instruction of several words needs quote"),
-    "no instruction at all": (["a.jpg", "hello there"], "hello"),
+    "no instruction at all": (["a.jpg", "hello there"], "expected a verb such as 'make'"),
     "scale over the limit": (["a.jpg", "make the dog clear with 5"], "from 0 to 4"),
     "empty folder": (["empty", DOG], "there is no photo in empty"),
     "CSV and photos": (["a.jpg", "good.csv", DOG], "a CSV comes alone"),
     "CSV without an instruction": (["bare.csv"], "bare.csv line 2 has no instruction: write one there"),
     "CSV without columns": (["headless.csv", DOG], "must begin with a line that names its columns"),
+    "CSV with a misspelt column": (["misspelt.csv", DOG], "misspelt.csv has the column 'sed', which means nothing"),
+    "CSV of semicolons": (["semi.csv"], "the columns of semi.csv must be separated by commas, not by ';'"),
     "CSV without rows": (["hollow.csv", DOG], "has no rows"),
     "no CSV": (["text.csv", DOG], "cannot be read as CSV"),
     "an open quote": (["open.csv", DOG], "cannot be read as CSV"),
@@ -195,6 +203,8 @@ def test_a_mistake_is_one_sentence(name: str) -> None:
     write_csv("photo,instruction\na.jpg,make the dog clear\n", "good.csv")
     write_csv("photo,instruction\na.jpg,\n", "bare.csv")
     write_csv("a.jpg,make the dog clear\n", "headless.csv")
+    write_csv("photo,instruction,sed\na.jpg,make the dog clear,3\n", "misspelt.csv")
+    write_csv("photo;instruction\na.jpg;make the dog clear\n", "semi.csv")
     write_csv("photo,instruction\n", "hollow.csv")
     write_csv('photo,instruction\n"a.jpg,x\n', "open.csv")
     Path("text.csv").write_bytes(b"photo,instruction\n\xff\xfe\x00,\n")
@@ -231,8 +241,8 @@ def test_no_mask_that_is_read_is_overwritten() -> None:
 
 
 def test_settings_from_options_and_assignments() -> None:
-    made = sampling_settings({"num_inference_steps": 7, "compat": None}, ["mask=hard", "mask_steps = 3", "upscale=2"])
-    assert (made.num_inference_steps, made.mask, made.mask_steps, made.upscale) == (7, "hard", 3, 2)
+    made = sampling_settings({"num_inference_steps": 7, "compat": None}, ["mask=hard", "mask_steps = 3"])
+    assert (made.num_inference_steps, made.mask, made.mask_steps) == (7, "hard", 3)
     assert sampling_settings({"compat": "official"}, []).mask == "hard"
     assert set(OPTIONS) <= set(SamplingSettings.model_fields)
 
@@ -242,11 +252,17 @@ def test_settings_from_options_and_assignments() -> None:
     [
         ({"num_inference_steps": 0}, [], "--steps: input should be greater than or equal to 1, not 0"),
         ({"start": "sideways"}, [], "--start: input should be 'lq' or 'noise', not sideways"),
-        ({"start": "lq"}, ["start=sideways"], "--set start: input should be 'lq' or 'noise', not sideways"),
+        ({}, ["num_inference_steps=5"], "--set does not take num_inference_steps: use --steps"),
+        ({}, ["compat=official"], "--set does not take compat: use --official"),
+        ({"tile": 100}, [], "--tile: input should be a multiple of 64, not 100"),
         ({}, ["mask=fuzzy"], "--set mask: input should be 'soft' or 'hard', not fuzzy"),
-        ({}, ["msak=hard"], "there is no sampling setting 'msak'; there are num_inference_steps, "),
+        ({}, ["msak=hard"], "there is no sampling setting 'msak'; there are start_timestep, posterior, mask, "),
         ({}, ["mask"], "--set takes NAME=VALUE as in mask=hard, not 'mask'"),
-        ({"tile": 256}, ["overlap=192"], "the overlap of 192 is more than half a tile of 256"),
+        (
+            {"tile": 256},
+            ["overlap=192"],
+            "the overlap of 192 is more than half a tile of 256: lower --set overlap or raise --tile",
+        ),
         ({"guidance_scale": float("nan")}, [], "--guidance: "),
     ],
 )
@@ -255,6 +271,37 @@ def test_a_wrong_setting_is_named_as_it_was_typed(
 ) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(sentence)):
         sampling_settings(values, assignments)
+
+
+@pytest.mark.parametrize(
+    ("tile", "overlap"), [(128, 32), (192, 32), (256, 64), (320, 64), (448, 96), (512, 128), (1024, 128)]
+)
+def test_a_tile_brings_an_overlap_that_fits(tile: int, overlap: int) -> None:
+    assert sampling_settings({"tile": tile}, []).overlap == overlap
+    assert sampling_settings({"tile": tile}, ["overlap=64"]).overlap == 64
+
+
+def test_a_name_that_would_break_the_line_is_escaped() -> None:
+    touch("two\nlines.jpg", "p/red\x1b[31m.jpg")
+    assert list(found("two\nlines.jpg", "p")) == ["two\\nlines.jpg", "p/red\\x1b[31m.jpg"]
+    assert escaped("Doré 犬 \u2028") == "Doré 犬 \\u2028"
+
+
+def test_what_restoring_made_is_passed_over_in_folders(capsys: pytest.CaptureFixture[str]) -> None:
+    touch("p/a.jpg")
+    Image.new("RGB", (9, 9)).save("p/plain.png")
+    Path("p/a.png").write_bytes(to_png(Image.new("RGB", (9, 9)), {"seed": 1}))
+    assert found("p") == {"p/a.jpg": "a", "p/plain.png": "plain"}
+    assert capsys.readouterr().out == "1 that restoring made was passed over in the folders: p/a.png\n"
+    assert found("p/a.png") == {"p/a.png": "a"}, "named by itself it is meant"
+    Path("p/b.png").write_bytes(Path("p/a.png").read_bytes())
+    said: list[str] = []
+    find_jobs(["p", DOG], Path("out"), say=said.append)
+    assert said == ["2 pictures that restoring made were passed over in the folders: p/a.png ..."]
+    Path("p/a.jpg").unlink()
+    Path("p/plain.png").unlink()
+    with pytest.raises(ValueError, match=r"^there is no photo in p$"):
+        find_jobs(["p", DOG], Path("out"))
 
 
 def test_sweeps() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from dataengine.colour_profile import to_srgb
 from dataengine.photo_file import UnusablePhoto, decode
-from pipelines.restoration.restored_photo import RECORD_KEY, read_grey, read_photo, read_record, to_png
+from pipelines.restoration.exif import sized_exif, upright_exif
+from pipelines.restoration.restored_photo import RECORD_KEY, read_record, to_png
+from pipelines.restoration.source_photo import read_grey, read_photo
 from tests.dataengine.colour_profiles import cmyk_profile, grey_profile, rgb_profile
 from tests.dataengine.test_photo_file import animated, bomb, saved, scene
 from tests.pipelines.test_bad_input import stored
@@ -71,6 +76,90 @@ def test_exif_is_kept_byte_for_byte_but_for_the_orientation(tmp_path: Path) -> N
     assert kept is not None
     assert len(kept) == len(block)
     assert sum(a != b for a, b in zip(kept, block, strict=True)) == 1
+
+
+def thumbnail_exif() -> tuple[bytes, bytes]:
+    """A camera's block with sizes and a thumbnail behind all else, and the thumbnail."""
+    made = camera_exif(6)
+    made[0x0100], made[0x0101] = 4000, 3000
+    made[int(ExifTags.IFD.Exif)] = {ORIGINAL_TIME: "2024:05:06 07:08:09", 0xA002: 4000, 0xA003: 3000}
+    block = bytearray(made.tobytes())
+    order = "<" if block[6:8] == b"II" else ">"
+    (first,) = struct.unpack_from(f"{order}I", block, 10)
+    (entries,) = struct.unpack_from(f"{order}H", block, 6 + first)
+    second, small = len(block) - 6, saved(Image.fromarray(scene(24, 32)), "JPEG")
+    struct.pack_into(f"{order}I", block, 6 + first + 2 + 12 * entries, second)
+    block += struct.pack(f"{order}H", 2)
+    block += struct.pack(f"{order}HHII", 0x0201, 4, 1, second + 2 + 24 + 4)
+    block += struct.pack(f"{order}HHII", 0x0202, 4, 1, len(small)) + bytes(4)
+    return bytes(block) + small, small
+
+
+@pytest.mark.parametrize("behind", [b"", b"more of the maker's"])
+def test_exif_says_the_results_size_and_has_no_thumbnail_of_the_old_photo(tmp_path: Path, behind: bytes) -> None:
+    block, small = thumbnail_exif()
+    before = Image.Exif()
+    before.load(block)
+    assert before.get_ifd(ExifTags.IFD.IFD1)[0x0202] == len(small)
+    photo = read_photo(put(tmp_path, saved(scene(), "JPEG", exif=block + behind)))
+    assert photo.notes == ()
+    assert photo.exif is not None and photo.exif.endswith(behind)
+    assert small[:64] not in photo.exif
+    with Image.open(put(tmp_path, to_png(Image.new("RGB", (96, 160)), RECORD, exif=photo.exif), "out.png")) as made:
+        exif = made.getexif()
+        assert (exif[0x0100], exif[0x0101], exif[ORIENTATION], exif[ARTIST]) == (96, 160, 1, "Ansel")
+        inner = exif.get_ifd(ExifTags.IFD.Exif)
+        assert (inner[0xA002], inner[0xA003], inner[ORIGINAL_TIME]) == (96, 160, "2024:05:06 07:08:09")
+        assert not exif.get_ifd(ExifTags.IFD.IFD1)
+
+
+@given(st.binary(max_size=200), st.integers(0, 400))
+def test_any_exif_block_is_kept_whole_or_refused(noise: bytes, at: int) -> None:
+    block = bytearray(thumbnail_exif()[0])
+    block[8 + at : 8 + at + len(noise)] = noise
+    try:
+        kept = upright_exif(bytes(block))
+    except (ValueError, struct.error):
+        return
+    assert kept[:6] == b"Exif\0\0"
+    assert len(sized_exif(kept, (7, 9))) == len(kept) <= len(block)
+
+
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" tiff:Artist="Dor\u00e9"/>\
+</rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_xmp_and_resolution_go_along(tmp_path: Path, format: str) -> None:
+    options: dict[str, Any] = {"xmp": XMP.encode()}
+    if format == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", XMP)
+        options = {"pnginfo": text}
+    if format == "TIFF":
+        options = {"tiffinfo": {700: XMP.encode()}}
+    if format != "WEBP":  # which says no resolution
+        options["dpi"] = (300, 150)
+    photo = read_photo(put(tmp_path, saved(scene(), format, **options)))
+    # Pillow, which turns a TIFF upright itself, takes the orientation out.
+    turned = "" if format == "TIFF" else 'tiff:Orientation="1"'
+    assert photo.xmp == XMP.replace('tiff:Orientation="6"', turned)
+    assert photo.notes == ()
+    made = put(tmp_path, to_png(photo.image, RECORD, xmp=photo.xmp, dpi=photo.dpi), "out.png")
+    with Image.open(made) as image:
+        assert image.info["xmp"].decode() == photo.xmp
+        assert ("dpi" in image.info) == (format != "WEBP")
+        assert image.info.get("dpi", (300, 150)) == pytest.approx((300, 150), abs=0.02)
+    assert read_record(made) == RECORD
+
+
+def test_what_else_is_left_out_is_said(tmp_path: Path) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", "A dog")
+    assert read_photo(put(tmp_path, saved(scene(), "PNG", pnginfo=text))).notes == ("the PNG's text was left out",)
+    photo = read_photo(put(tmp_path, saved(scene(), "JPEG", comment=b"by me")))
+    assert photo.notes == ("the comment in the file was left out",)
 
 
 @pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"])
@@ -251,5 +340,11 @@ def test_masks_and_maps_are_read_as_stored(tmp_path: Path) -> None:
     assert (read_grey(put(tmp_path, saved(Image.fromarray(grey), "PNG", icc_profile=grey_profile(1.0)))) == grey).all()
     turned = saved(stored(grey[..., None].repeat(3, -1), 6), "PNG", exif=camera_exif(6))
     assert (read_grey(put(tmp_path, turned)) == grey).all()
+    drawn = Image.new("RGBA", (80, 48), "white")
+    drawn.putalpha(Image.fromarray(np.where(grey > 99, 255, 0).astype(np.uint8)))
+    with pytest.raises(UnusablePhoto, match=r"^it is transparent in places: save it white on black$"):
+        read_grey(put(tmp_path, saved(drawn, "PNG")))
+    drawn.putalpha(255)
+    assert (read_grey(put(tmp_path, saved(drawn, "PNG"))) == 255).all()
     with pytest.raises(UnusablePhoto, match="not grey"):
         read_grey(put(tmp_path, saved(scene(), "PNG")))

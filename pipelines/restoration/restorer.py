@@ -1,4 +1,4 @@
-"""What the model makes of photos, and the pictures that are written of it."""
+"""The loaded model at work: what it makes of photos, and the pictures that are written of it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,104 @@
+"""EXIF blocks (EXIF 2.32: a TIFF header and directories), changed in place: all else stays, byte for byte."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+
+from PIL import ExifTags
+
+_ORIENTATION = int(ExifTags.Base.Orientation)
+_WIDTHS = (int(ExifTags.Base.ImageWidth), int(ExifTags.Base.ExifImageWidth))
+_HEIGHTS = (int(ExifTags.Base.ImageLength), int(ExifTags.Base.ExifImageHeight))
+_SHORT, _LONG = 3, 4
+_ENTRY = 12  # bytes
+_THUMBNAIL, _THUMBNAIL_BYTES = int(ExifTags.Base.JpegIFOffset), int(ExifTags.Base.JpegIFByteCount)
+
+
+def upright_exif(block: bytes) -> bytes:
+    """The block of the upright photo: orientation 1, and no thumbnail, which would show what the photo was before.
+
+    Raises ValueError or struct.error if the block is broken.
+    """
+    tiff = _Block(block)
+    first = tiff.first()
+    entries = tiff.entries(first)
+    if _ORIENTATION in entries:
+        tiff.put(entries[_ORIENTATION], _ORIENTATION, _SHORT, 1)
+    link = first + 2 + _ENTRY * tiff.read("H", first)
+    # Some writers leave the link out at a block's end.
+    second = tiff.read("I", link) if link + 4 <= tiff.size else 0
+    if second:
+        tiff.write("I", link, 0)
+        with suppress(struct.error):  # a second directory that cannot be read shows nothing to anyone
+            thumbnail = tiff.entries(second)
+            if _THUMBNAIL in thumbnail and _THUMBNAIL_BYTES in thumbnail:
+                begin = tiff.read("I", thumbnail[_THUMBNAIL] + 8)
+                tiff.cut(begin, begin + tiff.read("I", thumbnail[_THUMBNAIL_BYTES] + 8))
+    changed = tiff.bytes()
+    sized_exif(changed, (1, 1))  # raises where the thumbnail was said to lie over the directory itself
+    return changed
+
+
+def sized_exif(block: bytes, size: tuple[int, int]) -> bytes:
+    """The block of a picture of this (width, height), as far as it says a size. block: what `upright_exif` gave."""
+    tiff = _Block(block)
+    wanted = {**dict.fromkeys(_WIDTHS, size[0]), **dict.fromkeys(_HEIGHTS, size[1])}
+    first = tiff.entries(tiff.first())
+    tiff.put_all(first, wanted)
+    if int(ExifTags.IFD.Exif) in first:
+        with suppress(struct.error):  # nor does a directory that cannot be read say a size
+            tiff.put_all(tiff.entries(tiff.read("I", first[int(ExifTags.IFD.Exif)] + 8)), wanted)
+    return tiff.bytes()
+
+
+class _Block:
+    """The bytes of a block, addressed from its TIFF header."""
+
+    def __init__(self, block: bytes) -> None:
+        self._start = 6 if block.startswith(b"Exif\0\0") else 0
+        order = {b"II": "<", b"MM": ">"}.get(block[self._start : self._start + 2])
+        if order is None:
+            raise ValueError("no TIFF header")
+        self._order, self._bytes = order, bytearray(block)
+        if self.read("H", 2) != 42:
+            raise ValueError("no TIFF header")
+
+    @property
+    def size(self) -> int:
+        return len(self._bytes) - self._start
+
+    def bytes(self) -> bytes:
+        return bytes(self._bytes)
+
+    def read(self, kind: str, at: int) -> int:
+        return struct.unpack_from(f"{self._order}{kind}", self._bytes, self._start + at)[0]
+
+    def write(self, kind: str, at: int, value: int) -> None:
+        struct.pack_into(f"{self._order}{kind}", self._bytes, self._start + at, value)
+
+    def first(self) -> int:
+        return self.read("I", 4)
+
+    def entries(self, directory: int) -> dict[int, int]:
+        """Where each tag's entry begins."""
+        places = (directory + 2 + _ENTRY * number for number in range(self.read("H", directory)))
+        return {self.read("H", place): place for place in places}
+
+    def put(self, entry: int, tag: int, kind: int, value: int) -> None:
+        """One value, which stands in the entry itself: a SHORT at its beginning, or a LONG."""
+        layout, values = ("HHIHH", (value, 0)) if kind == _SHORT else ("HHII", (value,))
+        struct.pack_into(f"{self._order}{layout}", self._bytes, self._start + entry, tag, kind, 1, *values)
+
+    def put_all(self, entries: Mapping[int, int], values: Mapping[int, int]) -> None:
+        for tag in entries.keys() & values.keys():
+            self.put(entries[tag], tag, _LONG, values[tag])
+
+    def cut(self, begin: int, end: int) -> None:
+        """Removes these bytes where they are the last, and blanks them where others follow that keep their places."""
+        begin, end = self._start + begin, min(self._start + end, len(self._bytes))
+        if end == len(self._bytes):
+            del self._bytes[begin:]
+        else:
+            self._bytes[begin:end] = b"\0" * (end - begin)
