@@ -51,6 +51,15 @@ def cut_texts(tokenizer: CLIPTokenizer, texts: Texts) -> list[str]:
     return reports
 
 
+def encode_texts(
+    tokenizer: CLIPTokenizer, encoder: CLIPTextModel, texts: Sequence[str], device: torch.device | str
+) -> Tensor:
+    """The last hidden states after the final norm, (B, 77, D), of texts that are cut at 77 tokens."""
+    limit = tokenizer.model_max_length
+    tokens = tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+    return encoder(tokens.input_ids.to(device))[0]
+
+
 class TextStates:
     """Texts to their last hidden states after the final norm, (77, D) each; every text is encoded once."""
 
@@ -60,7 +69,5 @@ class TextStates:
 
     def __call__(self, texts: Iterable[str]) -> dict[str, Tensor]:
         if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
-            limit = self._tokenizer.model_max_length
-            tokens = self._tokenizer(new, padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
-            self._known |= zip(new, self._encoder(tokens.input_ids.to(self._device))[0], strict=True)
+            self._known |= zip(new, encode_texts(self._tokenizer, self._encoder, new, self._device), strict=True)
         return self._known

@@ -33,9 +33,9 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from model.checkpoint import quiet
 from model.pipeline import InstructRestorePipeline
 from model.region_controlnet import RegionControlNet
+from model.weight_files import quiet
 
 _Layer = TypeVar("_Layer", bound=nn.Module)
 

@@ -13,6 +13,7 @@ from dataengine.row import StopStage
 from model.settings import SamplingSettings
 from pipelines.restoration import flags
 from pipelines.restoration.job import escaped
+from pipelines.training import flags as train_flags
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,9 +77,9 @@ def build(
     from dataengine.sources import parse_source
     from pipelines.build import build as run_build
     from pipelines.build import print_plan, print_summary
-    from pipelines.presets import read_settings, with_values
+    from pipelines.presets import read_build_settings, with_values
 
-    settings = read_settings(preset, config, assignments or ())
+    settings = read_build_settings(preset, config, assignments or ())
     wanted = [parse_source(text).anchored() for text in sources or ()]
     unwanted = [parse_source(text).anchored().model_copy(update={"exclude": True}) for text in exclude or ()]
     if wanted:  # in place of the settings' sources, but for what they exclude
@@ -145,9 +146,9 @@ def phrase(
 ) -> None:
     """Descriptions to noun phrases: a line in, a line of JSON out. To try a model or a prompt before a build."""
     from pipelines.phrase import phrase as run_phrase
-    from pipelines.presets import read_settings
+    from pipelines.presets import read_build_settings
 
-    run_phrase(file, read_settings(preset, config, assignments or ()).noun_phrases, round_number)
+    run_phrase(file, read_build_settings(preset, config, assignments or ()).noun_phrases, round_number)
 
 
 RESTORE_HELP = """Restore photos as an instruction says: a region with one strength, the rest with another.
@@ -284,6 +285,53 @@ def restore(
         _end(f"interrupted; {again}", INTERRUPTED)
     if failed:
         raise typer.Exit(FAULTS_FOUND)
+
+
+@app.command(help=train_flags.HELP)
+def train(
+    dataset: train_flags.DatasetPath,
+    out: train_flags.Out = Path("training"),
+    mix: train_flags.Mix = None,
+    cache: train_flags.Cache = None,
+    cache_gib: train_flags.CacheGib = 64,
+    base: train_flags.Base = None,
+    base_revision: train_flags.BaseRevision = None,
+    init_from: train_flags.InitFrom = None,
+    init_revision: train_flags.InitRevision = None,
+    preset: train_flags.Preset = "stage1",
+    config: train_flags.Config = None,
+    assignments: train_flags.Assignments = None,
+    workers: train_flags.Workers = 1,
+    address: train_flags.Address = None,
+    device: train_flags.Device = None,
+    resume: train_flags.Resume = "auto",
+) -> None:
+    if resume not in ("auto", "never"):
+        raise ValueError(f"--resume is auto or never, not {resume!r}")
+    try:
+        from model.training.settings import PRESETS
+        from pipelines.presets import read_settings
+        from pipelines.training.command import run
+
+        run(
+            dataset=dataset,
+            mix=mix or (),
+            out=out,
+            base=base,
+            base_revision=base_revision,
+            init_from=init_from,
+            init_revision=init_revision,
+            settings=read_settings(PRESETS, preset, config, assignments or ()),
+            workers=workers,
+            address=address,
+            device=device,
+            resume=resume,
+            cache=cache,
+            cache_gib=cache_gib,
+            console=Console(),
+        )
+    except KeyboardInterrupt:
+        _end("interrupted; run the same command again to go on", INTERRUPTED)
 
 
 @app.command("tiny-base")

@@ -1,14 +1,14 @@
-"""Presets: functions that return the settings of a build."""
+"""Presets: functions that return settings; and settings from a preset, a TOML file and assignments."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dataengine.settings import BuildSettings
 from dataengine.sources import SourceSettings
@@ -18,6 +18,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+Settings = TypeVar("Settings", bound=BaseModel)  # with a field `preset`
+Presets = Mapping[str, Callable[[], Settings]]
 
 
 def embedded() -> BuildSettings:
@@ -33,10 +36,10 @@ def demo() -> BuildSettings:
 PRESETS: dict[str, Callable[[], BuildSettings]] = {"embedded": embedded, "demo": demo}
 
 
-def with_values(settings: BuildSettings, values: Mapping[str, Any]) -> BuildSettings:
+def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     """The settings with nested `values` laid over them. Raises ValueError, in one sentence, for what is not valid."""
     try:
-        return BuildSettings.model_validate(_overlaid(settings.model_dump(), values))
+        return type(settings).model_validate(_overlaid(settings.model_dump(), values))
     except ValidationError as error:
         raise ValueError(f"setting {first_error(error)}") from None
 
@@ -49,7 +52,14 @@ def _overlaid(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def read_settings(preset: str, config: Path | None, assignments: Sequence[str]) -> BuildSettings:
+def read_build_settings(preset: str, config: Path | None, assignments: Sequence[str]) -> BuildSettings:
+    """`read_settings` for a build."""
+    return read_settings(PRESETS, preset, config, assignments)
+
+
+def read_settings(
+    presets: Presets[Settings], preset: str, config: Path | None, assignments: Sequence[str]
+) -> Settings:
     """A preset, a TOML file laid over it, and `a.b=c` assignments over both.
 
     A file that names a preset begins from that one. Raises ValueError in one sentence.
@@ -63,12 +73,12 @@ def read_settings(preset: str, config: Path | None, assignments: Sequence[str]) 
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise ValueError(f"{config} cannot be read as TOML: {error}") from None
         preset = values.get("preset", preset)
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
-    settings = with_values(PRESETS[preset](), {**values, "preset": preset})
+    if not isinstance(preset, str) or preset not in presets:
+        raise ValueError(f"there is no preset {preset!r}; there are {', '.join(presets)}")
+    settings = with_values(presets[preset](), {**values, "preset": preset})
     for assignment in assignments:
         settings = with_values(settings, _assignment(assignment))
-    if settings.preset != preset:
+    if settings.model_dump()["preset"] != preset:
         raise ValueError("a preset is chosen by --preset or in the settings file, not by --set")
     return settings
 
@@ -92,6 +102,6 @@ def _assignment(text: str) -> dict[str, Any]:
     return parsed
 
 
-def to_toml(settings: BuildSettings) -> str:
+def to_toml(settings: BaseModel) -> str:
     """The settings as the TOML file that gives them again."""
     return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))

@@ -7,6 +7,7 @@ DATASET/jpg-000000.tar     plain WebDataset: <key>.jpg and <key>.json; likewise 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -106,9 +107,15 @@ class Dataset:
     @cached_property
     def index(self) -> pa.Table:
         """`index.parquet`, a row per photo in the shards' order (columns: `INDEX_SCHEMA`)."""
+        return self._read_index[0]
+
+    @cached_property
+    def _read_index(self) -> tuple[pa.Table, str]:
+        """The index and the sha256 of its file."""
         try:
             # Read whole first: Arrow's reading threads must not be waiting on a Python file when the program ends.
-            table = pq.read_table(pa.BufferReader(self._files.cat_file(f"{self._root}/index.parquet")))
+            data = self._files.cat_file(f"{self._root}/index.parquet")
+            table = pq.read_table(pa.BufferReader(data))
         except FileNotFoundError:
             raise ValueError(f"{self.path} has no index.parquet") from None
         except pa.ArrowInvalid:
@@ -118,7 +125,30 @@ class Dataset:
         for name in table["shard"].unique().to_pylist():
             if not name or "/" in name or "\\" in name or name.startswith("."):
                 raise ValueError(f"{self.path}/index.parquet names a shard {name!r}, which is no plain file name")
-        return table
+        return table, hashlib.sha256(data).hexdigest()
+
+    def check_files(self) -> None:
+        """Whether the index is the one that `dataset.json` speaks of and every shard is there in full size.
+
+        Reads no shard. Raises ValueError, in one sentence, for the first thing that is wrong.
+        """
+        index, sha256 = self._read_index
+        if sha256 != self.card.index_sha256:
+            raise ValueError(f"{self.path}/index.parquet is not the index that dataset.json speaks of: copy both again")
+        unknown = set(index["shard"].unique().to_pylist()) - {entry.name for entry in self.card.shards}
+        if unknown:
+            raise ValueError(f"{self.path}/index.parquet names {min(unknown)}, which dataset.json does not list")
+        # One listing, and a request of their own only for files that it leaves out or gives no size of.
+        listed = {str(file["name"]).rsplit("/", 1)[-1]: file.get("size") for file in self._files.ls(self._root, True)}
+        for entry in self.card.shards:
+            try:
+                size = listed.get(entry.name) or self._files.info(f"{self._root}/{entry.name}").get("size")
+            except FileNotFoundError:
+                raise ValueError(f"{self.path} lacks its shard {entry.name}: copy it again") from None
+            if size is not None and size != entry.bytes:
+                raise ValueError(
+                    f"{self.path}/{entry.name} has {size} bytes and should have {entry.bytes}: copy it again"
+                )
 
     def read(self, row: int) -> tuple[AnnotatedPhoto, bytes]:
         """Row `row` of the index as the record and the encoded photo. Raises ValueError for a damaged member."""

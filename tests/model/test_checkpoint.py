@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import transformers
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel, UniPCMultistepScheduler
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import load_pipeline
+from model.checkpoint import load_base, load_controlnet, load_pipeline
 from model.region_controlnet import WEIGHTS_NAME, RegionControlNet
 
 Damage = Callable[[Path], None]
@@ -78,6 +79,52 @@ def test_a_checkpoint_may_be_the_folder_or_hold_it(base: Path, tiny_base: Path, 
         assert torch.equal(pipeline.controlnet.conv_in.bias, other.conv_in.bias)
     with pytest.raises(ValueError, match="has no controlnet folder of its own"):
         load_pipeline(str(base), device="cpu")
+
+
+def test_a_base_loads_without_a_controlnet_as_the_pipeline_has_it(base: Path, tiny_base: Path) -> None:
+    shutil.rmtree(base / "controlnet")
+    parts = load_base(str(base), dtype="bfloat16", device="cpu")
+    pipeline = load_pipeline(str(tiny_base), dtype="bfloat16", device="cpu")
+    for name in ("vae", "text_encoder", "unet"):
+        loaded, expected = getattr(parts, name), getattr(pipeline, name).state_dict()
+        assert not loaded.training
+        assert loaded.state_dict().keys() == expected.keys()
+        assert all(torch.equal(value, expected[key]) for key, value in loaded.state_dict().items())
+    assert parts.tokenizer.get_vocab() == pipeline.tokenizer.get_vocab()
+    assert dict(parts.scheduler.config) == dict(pipeline.scheduler.config)
+    pickled("vae", WEIGHTS_NAME, "vae.pt")(base)
+    with pytest.raises(ValueError, match="as a pickle"):
+        load_base(str(base), device="cpu")
+
+
+def test_a_controlnet_loads_onto_its_base_and_no_other(base: Path, tiny_base: Path) -> None:
+    parts = load_base(str(tiny_base), dtype="bfloat16", device="cpu")
+    saved = load_file(base / "controlnet" / WEIGHTS_NAME)
+    for checkpoint in (base, base / "controlnet"):
+        loaded = load_controlnet(str(checkpoint), parts, device="cpu")
+        assert not loaded.training
+        assert loaded.state_dict().keys() == saved.keys()
+        assert all(torch.equal(value, saved[key]) for key, value in loaded.state_dict().items())
+    for damage, message in (
+        (
+            narrower_controlnet,
+            r"was made for another base: its block_out_channels is \[32, 32, 32, 32\], the unet's \[",
+        ),
+        (plain_controlnet, "a ControlNet without a mask decoder"),
+        (without("controlnet/config.json"), "the controlnet is missing"),
+    ):
+        damage(base)
+        with pytest.raises(ValueError, match=message) as raised:
+            load_controlnet(str(base), parts, device="cpu")
+        assert "\n" not in str(raised.value)
+
+
+def test_what_was_made_in_memory_takes_a_controlnet_too(tiny_base: Path) -> None:
+    """The unet's configuration then has tuples where a file has lists."""
+    parts = load_base(str(tiny_base), device="cpu")
+    config = {key: tuple(value) if isinstance(value, list) else value for key, value in parts.unet.config.items()}
+    made = dataclasses.replace(parts, unet=UNet2DConditionModel.from_config(config))
+    load_controlnet(str(tiny_base), made, device="cpu")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -242,6 +289,8 @@ def test_a_hub_id_leads_to_its_snapshot(tiny_base: Path, tmp_path: Path, monkeyp
     assert pipeline.controlnet.config.mask_channels == 64
     with pytest.raises(ValueError, match="cannot be fetched from the hub at revision v2"):
         load_pipeline("someone/tiny", base_revision="v2", device="cpu")
+    shutil.rmtree(cached / "snapshots" / commit / "controlnet")
+    assert load_base("someone/tiny", revision="v1", device="cpu").unet.config == pipeline.unet.config
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -14,7 +14,7 @@ from rich.console import Console
 from dataengine.row import StageSummary, StopStage
 from dataengine.sources import parse_source
 from pipelines.build import BuildResult, build, print_plan, print_summary
-from pipelines.presets import embedded, read_settings, to_toml, with_values
+from pipelines.presets import embedded, read_build_settings, to_toml, with_values
 from shards.index import Dataset
 from shards.verify import verify
 from tests.pipelines.photos import make_photos
@@ -194,7 +194,7 @@ def test_copies_and_excluded_photos_are_left_out_and_groups_travel(tmp_path: Pat
 def test_settings_come_out_as_the_file_that_reproduces_the_run(tmp_path: Path) -> None:
     make_photos(tmp_path / "photos", 4)
     run(tmp_path / "out", str(tmp_path / "photos"))
-    settings = read_settings("embedded", tmp_path / "out/settings.toml", ())
+    settings = read_build_settings("embedded", tmp_path / "out/settings.toml", ())
     assert to_toml(settings) == (tmp_path / "out/settings.toml").read_text()
     build(settings, tmp_path / "again", Console(file=io.StringIO()))
     assert hashes(tmp_path / "again/dataset") == hashes(tmp_path / "out/dataset")
@@ -267,7 +267,7 @@ def test_photos_added_by_naming_a_folder_above_are_new_and_the_others_known(tmp_
     assert {name: part_files(tmp_path / "out").get(name) for name in before if "shards" not in name} == {
         name: time for name, time in before.items() if "shards" not in name
     }
-    recorded = read_settings("embedded", tmp_path / "out/settings.toml", ())
+    recorded = read_build_settings("embedded", tmp_path / "out/settings.toml", ())
     assert [source.path for source in recorded.sources] == [str(tmp_path / "photos/some"), str(tmp_path / "photos")]
 
 

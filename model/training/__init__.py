@@ -1,0 +1,1 @@
+"""Training: a triplet -> crop -> LQ and HQ -> latents -> equation 1 -> weights."""

@@ -1,0 +1,101 @@
+"""From crops to what equation 1 is computed of: everything before the trained networks, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from model.checkpoint import Base
+from model.crops import Crop, stack
+from model.degradation.chain import Degradation
+from model.degradation.filtering import sharpen
+from model.instruction import control_text, unet_text
+from model.texts import encode_texts
+from model.training.settings import TrainingSettings
+from shards.order import sample_seed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples on the networks' device.
+
+    hq, lq: (B, 3, S, S) float32 in [0, 1]: the sharpened photo and its degraded version.
+    latents: (B, 4, S/8, S/8) float32, scaled: a draw from the VAE's posterior of hq. noise: the same shape.
+    noisy: the latents with the noise of `timesteps`, (B,) of integers.
+    control_states, unet_states: (B, 77, D), the texts' hidden states.
+    mask: (B, 1, S/8, S/8) float32: the region's share of each latent pixel, all 1 where the text was dropped.
+    """
+
+    hq: Tensor
+    lq: Tensor
+    latents: Tensor
+    noise: Tensor
+    noisy: Tensor
+    timesteps: Tensor
+    control_states: Tensor
+    unet_states: Tensor
+    mask: Tensor
+
+
+class Preparation:
+    """Crops to batches, with the base's frozen networks.
+
+    What is random about a sample (text drop, degradation, posterior, noise, timestep) is drawn from its own seed on
+    the CPU, so that neither batch mates nor the number of workers change it.
+    """
+
+    def __init__(self, base: Base, settings: TrainingSettings, bokeh_control_text: str) -> None:
+        self.base, self.settings, self.bokeh_control_text = base, settings, bokeh_control_text
+        self.degradation = Degradation(settings.degradation)
+        self.device = base.unet.device
+        self.timestep_count = int(base.scheduler.config["num_train_timesteps"])
+        self.alphas_cumprod = base.scheduler.alphas_cumprod.to(self.device)
+
+    @torch.no_grad()
+    def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> Batch:
+        """timestep: the same for all, for validation, where no text is dropped; None: drawn for each."""
+        photos, masks = stack(crops)
+        hq = photos.to(self.device, non_blocking=True).float().div_(255).contiguous()
+        mask = masks.to(self.device, non_blocking=True).float()
+        # The LQ photo is made of the sharpened one, as in Real-ESRGAN; the sharpened one is also the target.
+        hq = sharpen(hq) if self.settings.sharpen else hq
+        lq = self.degradation(hq, [sample_seed(crop.seed, crop.position, "degradation") for crop in crops])
+
+        generators = [Generator().manual_seed(sample_seed(crop.seed, crop.position, "diffusion")) for crop in crops]
+        drawn = [int(torch.randint(self.timestep_count, (), generator=generator)) for generator in generators]
+        timesteps = torch.tensor([timestep] * len(crops) if timestep is not None else drawn, device=self.device)
+        drops = self.settings.text_drop if timestep is None else 0
+        dropped = [float(torch.rand((), generator=generator)) < drops for generator in generators]
+
+        latents = self._latents(hq, generators)
+        noise = self._normal(latents, generators)
+        signal = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
+        noisy = signal * latents + (1 - signal**2).sqrt() * noise
+
+        mask = F.adaptive_avg_pool2d(mask, latents.shape[-2:])
+        mask[torch.tensor(dropped, device=self.device)] = 1
+        control, unet = self._texts(crops, dropped)
+        return Batch(hq, lq, latents, noise, noisy, timesteps, control, unet, mask)
+
+    def _latents(self, hq: Tensor, generators: Sequence[Generator]) -> Tensor:
+        posterior = self.base.vae.encode((hq * 2 - 1).to(self.base.vae.dtype)).latent_dist
+        mean, deviation = posterior.mean.float(), posterior.std.float()
+        drawn = mean + deviation * self._normal(mean, generators)
+        return drawn * self.base.vae.config["scaling_factor"]
+
+    def _normal(self, like: Tensor, generators: Sequence[Generator]) -> Tensor:
+        fields = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
+        return torch.stack(fields).to(self.device, non_blocking=True)
+
+    def _texts(self, crops: Sequence[Crop], dropped: Sequence[bool]) -> tuple[Tensor, Tensor]:
+        control = [
+            "" if drop else control_text(crop.caption, crop.bokeh, self.bokeh_control_text)
+            for crop, drop in zip(crops, dropped, strict=True)
+        ]
+        unet = ["" if drop else unet_text([crop.caption], crop.bokeh) for crop, drop in zip(crops, dropped, strict=True)]
+        states = encode_texts(self.base.tokenizer, self.base.text_encoder, [*control, *unet], self.device)
+        return states[: len(crops)], states[len(crops) :]

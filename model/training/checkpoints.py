@@ -1,0 +1,183 @@
+"""A run's checkpoints: whole or not there, the last few and the best; safetensors and JSON, nothing pickled.
+
+checkpoints/step-00000500/
+    controlnet/             what restores photos (`restore --checkpoint` takes the folder): the moving average if there is one
+    trained.safetensors     the weights that learn on, where `controlnet/` holds their average
+    optimizer.safetensors   AdamW's state by parameter name, and torch's random states
+    state.json              step, order, settings, validation
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.region_controlnet import WEIGHTS_NAME, RegionControlNet
+from shards.files import TEMPORARY, sync_folder
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk. state: what `state.json` holds."""
+
+    folder: Path
+    state: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken."""
+        return int(self.state["step"])
+
+    @property
+    def validation_loss(self) -> float | None:
+        """Of the validation at this very step, if there was one."""
+        scores = self.state.get("validation")
+        return None if scores is None else float(scores["loss"])
+
+    def trained(self) -> dict[str, Tensor]:
+        """The weights that learn on, by parameter name."""
+        own = self.folder / "trained.safetensors"
+        return _tensors(own if own.exists() else self.folder / "controlnet" / WEIGHTS_NAME)
+
+    def average(self) -> dict[str, Tensor]:
+        """The moving average's weights, for a run that keeps one."""
+        return _tensors(self.folder / "controlnet" / WEIGHTS_NAME)
+
+    def optimizer(self) -> dict[str, Tensor]:
+        """AdamW's state as "NAME/PARAMETER" and random states as "random/DEVICE"."""
+        return _tensors(self.folder / "optimizer.safetensors")
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def all(self) -> list[Checkpoint]:
+        """Every whole checkpoint, the oldest first. Raises ValueError for one that cannot be read."""
+        return [_open(path) for path in sorted(self.folder.glob("step-*")) if (path / "state.json").exists()]
+
+    def latest(self) -> Checkpoint | None:
+        """The last one written, or None."""
+        known = self.all()
+        return known[-1] if known else None
+
+    def best(self) -> Checkpoint | None:
+        """The one with the lowest validation loss, or None before the first validation."""
+        judged = [each for each in self.all() if each.validation_loss is not None]
+        return min(judged, key=lambda each: each.validation_loss or 0.0, default=None)
+
+    def save(
+        self,
+        exported: RegionControlNet,
+        trained: Mapping[str, Tensor] | None,
+        optimizer: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+    ) -> Path:
+        """Writes a checkpoint and then removes those that are neither among the last `keep` nor the best.
+
+        trained: the learning weights where `exported` is their average; None: they are the same.
+        Raises OSError where the disk is full; what was there before then still is.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final = self.folder / f"step-{state['step']:08d}"
+        partial = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder))
+        try:
+            exported.save_pretrained(partial / "controlnet", safe_serialization=True)
+            if trained is not None:
+                save_file(_plain(trained), partial / "trained.safetensors")
+            save_file(_plain(optimizer), partial / "optimizer.safetensors")
+            content = {"version": VERSION, **state}
+            (partial / "state.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+            for path in partial.rglob("*"):
+                _sync(path)
+            partial.chmod(0o755)
+            if final.exists():
+                shutil.rmtree(final)
+            partial.rename(final)
+        except SafetensorError as error:  # safetensors' own word for a full disk
+            raise OSError(f"the checkpoint {final.name} cannot be written: {error}") from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        sync_folder(self.folder)
+        self._prune()
+        return final
+
+    def sweep(self) -> None:
+        """Removes what killed writers left. For the one process that owns the folder."""
+        for left in self.folder.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _prune(self) -> None:
+        known, best = self.all(), self.best()
+        for old in known[: -self.keep]:
+            if best is None or old.folder != best.folder:
+                shutil.rmtree(old.folder)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+    """AdamW's state and torch's random states as `Checkpoint.optimizer` gives them back."""
+    tensors = {f"{key}/{names[p]}": value for p, state in optimizer.state.items() for key, value in state.items()}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_initialized():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    return tensors
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Gives AdamW and torch's random states back what `optimizer_tensors` took."""
+    numbers = {name: number for number, name in enumerate(parameters)}
+    state: dict[int, dict[str, Tensor]] = {number: {} for number in numbers.values()}
+    for label, value in tensors.items():
+        key, _, name = label.partition("/")
+        if key != "random":
+            state[numbers[name]][key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["random/cpu"].cpu())
+    if "random/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random/cuda"].cpu())
+
+
+def _open(folder: Path) -> Checkpoint:
+    try:
+        state = json.loads((folder / "state.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the checkpoint {folder} cannot be read: {error}") from None
+    if state.get("version") != VERSION:
+        raise ValueError(f"the checkpoint {folder} is of version {state.get('version')}; this program reads {VERSION}")
+    return Checkpoint(folder, state)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"the checkpoint's {path} cannot be read: {error}") from None
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,122 @@
+"""The settings of a training run, and the paper's two stages as presets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.crops import CropSettings
+from model.degradation.settings import RELEASE, DegradationSettings
+from model.objective import MASK_WEIGHT
+from shards.triplets import Weighting
+
+MASK_TIMESTEPS = (50, 500, 999)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class OptimizerSettings(_Settings):
+    """AdamW, and how its learning rate goes."""
+
+    learning_rate: float = Field(default=5e-5, gt=0, description="Of AdamW, after the warm-up.")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="cosine: down to 5% at the last step."
+    )
+    warmup: int = Field(default=0, ge=0, description="Steps in which the learning rate rises evenly from near 0.")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Of AdamW.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Of AdamW.")
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of all gradients together.")
+    ema: float = Field(
+        default=0, ge=0, lt=1, description="Decay of the weights' moving average, which is then what is exported."
+    )
+
+
+class ValidationSettings(_Settings):
+    """What is held out and what is done with it."""
+
+    share: float = Field(default=0.02, ge=0, lt=1, description="Of the near-duplicate groups that is held out.")
+    every: int = Field(default=2000, ge=1, description="Steps between validations.")
+    photos: int = Field(default=32, ge=1, description="Held-out photos for loss and mask IoU, all their regions.")
+    training_photos: int = Field(default=0, ge=0, description="Photos trained on of which the same is reported.")
+    restored: int = Field(default=4, ge=0, description="Regions restored for PSNR and the pictures.")
+    steps: int = Field(default=20, ge=1, le=1000, description="Denoising steps of these.")
+
+
+class TrainingSettings(_Settings):
+    """All that decides what a run learns, and how it is computed.
+
+    The defaults are the paper's stage 1. `batch` is the whole run's, over all workers and accumulated micro-batches.
+    """
+
+    preset: str = Field(default="stage1", description="Where the settings began.")
+    steps: int = Field(default=120_000, ge=1, description="Optimizer steps.")
+    batch: int = Field(default=64, ge=1, description="Samples of a step, over all workers.")
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="Samples that go through the networks together; null: a worker's whole share."
+    )
+    seed: int = Field(default=0, ge=0, description="Of all that is random: order, crops, degradation, noise, ...")
+    mask_weight: float = Field(default=MASK_WEIGHT, ge=0, description="Lambda of equation 1.")
+    text_drop: float = Field(
+        default=0.2, ge=0, le=1, description="Share of samples with both texts empty and a mask of ones."
+    )
+    mask_channels: int = Field(default=512, ge=32, multiple_of=32, description="Width of a new mask decoder.")
+    sharpen: bool = Field(default=True, description="The HQ photo is sharpened (USM) before all else.")
+    crop: CropSettings = CropSettings()
+    degradation: DegradationSettings = RELEASE
+    weighting: Weighting = Weighting()
+    window_shards: int = Field(default=32, ge=1, description="Shards whose triplets are shuffled together.")
+    optimizer: OptimizerSettings = OptimizerSettings()
+    validation: ValidationSettings = ValidationSettings()
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="bfloat16", description="In which the networks compute; trained weights are always float32."
+    )
+    gradient_checkpointing: bool = Field(default=False, description="Less memory for a fourth more work.")
+    compile: bool = Field(default=False, description="torch.compile for the networks.")
+    loader_workers: int = Field(default=8, ge=0, description="Processes that read and crop, for each worker.")
+    checkpoint_every: int = Field(default=1000, ge=1, description="Steps between checkpoints.")
+    keep: int = Field(default=3, ge=1, description="Checkpoints kept, besides the best.")
+    log_every: int = Field(default=10, ge=1, description="Steps between two looks at the losses.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainingSettings:
+        if self.micro_batch and self.batch % self.micro_batch:
+            raise ValueError(f"a batch of {self.batch} cannot be cut into micro-batches of {self.micro_batch}")
+        if self.crop.size % 64:
+            raise ValueError(f"crop.size is a multiple of 64 px, which {self.crop.size} is not")
+        return self
+
+
+def stage1() -> TrainingSettings:
+    """The paper's stage 1: 120k steps on general photos (the release's scripts: batch 32 a process)."""
+    return TrainingSettings()
+
+
+def stage2() -> TrainingSettings:
+    """The paper's stage 2: 14k more steps, on 25% general and 75% bokeh photos: `--mix BOKEH:0.75 --init-from STAGE1`
+    (the release's scripts: batch 16 a process)."""
+    return TrainingSettings(preset="stage2", steps=14_000, text_drop=0.05)
+
+
+def tiny() -> TrainingSettings:
+    """For the tiny base, on a CPU within the hour: small photos, and a mask weight that random features need."""
+    return TrainingSettings(
+        preset="tiny",
+        steps=3000,
+        batch=16,
+        mask_weight=1.0,
+        text_drop=0.05,
+        mask_channels=64,
+        crop=CropSettings(size=128, short_side=128),
+        optimizer=OptimizerSettings(learning_rate=1e-3, schedule="cosine", warmup=50),
+        validation=ValidationSettings(share=0.15, every=250, training_photos=100, photos=100, restored=6),
+        dtype="float32",
+        loader_workers=1,
+        checkpoint_every=250,
+    )
+
+
+PRESETS: dict[str, Callable[[], TrainingSettings]] = {"stage1": stage1, "stage2": stage2, "tiny": tiny}

@@ -1,0 +1,213 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from model.checkpoint import DTYPES, Base
+from model.crops import Crop
+from model.region_controlnet import RegionControlNet
+from model.training.batch import Preparation
+from model.training.checkpoints import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
+from model.training.history import History
+from model.training.networks import TrainedNetworks
+from model.training.settings import OptimizerSettings, TrainingSettings
+from model.training.validation import Validation, Validator, mask_iou
+from model.training.workers import Worker
+from shards.stream import TripletStream
+
+LEAST_RATE = 0.05  # of the learning rate, where a cosine ends
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known after some steps.
+
+    step: optimizer steps taken. rows: one for each step since the last look: its number ("step"), the batch's loss and
+    its two parts, the mask's IoU, the gradients' norm before clipping (`history.COLUMNS`).
+    rate: triplets a second since the last look. faults: unusable triplets of the run so far, by reason.
+    """
+
+    step: int
+    rows: list[dict[str, float]]
+    learning_rate: float
+    rate: float
+    faults: dict[str, int]
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes, in the leading worker."""
+
+    def logged(self, progress: Progress) -> None: ...
+
+    def validated(self, step: int, validation: Validation) -> None: ...
+
+    def saved(self, folder: Path) -> None: ...
+
+
+class Trainer:
+    """Trains a RegionControlNet on a stream of crops (paper section 4.1), one of `worker.ranks` equal processes.
+
+    The frozen base is on the worker's device; the ControlNet is in float32. Everything random is seeded by position,
+    so a run's losses depend on neither workers nor interruptions.
+    """
+
+    def __init__(
+        self,
+        *,
+        base: Base,
+        controlnet: RegionControlNet,
+        stream: TripletStream[Crop],
+        validator: Validator | None,
+        settings: TrainingSettings,
+        checkpoints: Checkpoints,
+        worker: Worker,
+        watcher: Watcher | None,
+    ) -> None:
+        self.base, self.controlnet, self.stream, self.validator = base, controlnet, stream, validator
+        self.settings, self.checkpoints, self.worker, self.watcher = settings, checkpoints, worker, watcher
+        self.prepare = Preparation(base, settings, controlnet.config["bokeh_control_text"])
+        self.parameters = dict(controlnet.named_parameters())
+        chosen = settings.optimizer
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), betas=chosen.betas, weight_decay=chosen.weight_decay, fused=True
+        )
+        self.scaler = torch.amp.GradScaler(worker.device.type, enabled=settings.dtype == "float16")
+        self.average: AveragedModel | None = None
+        if chosen.ema and worker.leads:
+            self.average = AveragedModel(controlnet, multi_avg_fn=get_ema_multi_avg_fn(chosen.ema))
+        networks = TrainedNetworks(controlnet, base.unet, settings.mask_weight)
+        if settings.compile:
+            networks.compile()
+        self.networks = worker.joined(networks)
+        self.faults: Counter[str] = Counter()
+
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> int:
+        """Trains from `stream.step` to the settings' last step, or until `should_stop`, and leaves a checkpoint.
+
+        Returns the steps taken in all. Raises ValueError, in one sentence, where the data cannot be read on or the
+        loss is no longer a number.
+        """
+        settings, parameters = self.settings, list(self.parameters.values())
+        micro_batches = self.stream.micro_batches(settings.loader_workers)
+        history = History()
+        begin, saved, step = time.perf_counter(), self.stream.step, self.stream.step
+        while step < settings.steps and not self._all_agree(should_stop()):
+            rate = learning_rate(step, settings.steps, settings.optimizer)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            for part in range(1, self.stream.accumulation + 1):
+                crops = next(micro_batches)
+                self.faults.update(fault.partition(":")[0] for crop in crops for fault in crop.faults)
+                batch = self.prepare(crops)
+                with self.worker.apart(self.networks, part < self.stream.accumulation), self._autocast():
+                    losses, logits = self.networks(batch)
+                self.scaler.scale(losses.total / self.stream.accumulation).backward()
+                history.add(losses, mask_iou(logits > 0, batch.mask > 0.5))
+            self.scaler.unscale_(self.optimizer)
+            history.end_step(torch.nn.utils.clip_grad_norm_(parameters, settings.optimizer.clip))
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.average:
+                self.average.update_parameters(self.controlnet)
+            step += 1
+
+            ends = step == settings.steps
+            validates = self.validator is not None and (ends or step % settings.validation.every == 0)
+            saves = validates or ends or step % settings.checkpoint_every == 0
+            if saves or step % settings.log_every == 0:
+                self._log(step, history, rate, time.perf_counter() - begin)
+                begin = time.perf_counter()
+            if saves:
+                self.save(step, self._validate(step) if validates else None)
+                saved, begin = step, time.perf_counter()
+        if step > saved:  # stopped on the way
+            self._log(step, history, learning_rate(step, settings.steps, settings.optimizer), time.perf_counter() - begin)
+            self.save(step, None)
+        return step
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Goes on from a checkpoint. Raises ValueError where it belongs to another run."""
+        self.stream.load_state_dict({"step": checkpoint.step, "order": checkpoint.state["order"]})
+        self.controlnet.load_state_dict(checkpoint.trained())
+        restore_optimizer(self.optimizer, self.parameters, checkpoint.optimizer())
+        self.scaler.load_state_dict(checkpoint.state["scaler"])
+        self.faults = Counter(checkpoint.state["faults"])
+        if self.average:
+            self.average.module.load_state_dict(checkpoint.average())
+            self.average.n_averaged.fill_(checkpoint.step)
+
+    def save(self, step: int, validation: Validation | None) -> None:
+        """Writes a checkpoint of the state after `step` steps, in the leading worker."""
+        if not self.worker.leads:
+            return
+        names = {parameter: name for name, parameter in self.parameters.items()}
+        state = {
+            "step": step,
+            "order": self.stream.state_dict()["order"],
+            "settings": self.settings.model_dump(mode="json"),
+            "scaler": self.scaler.state_dict(),
+            "faults": dict(self.faults),
+            "validation": None if validation is None else asdict(validation.held_out),
+        }
+        folder = self.checkpoints.save(
+            self.exported(), self.parameters if self.average else None, optimizer_tensors(self.optimizer, names), state
+        )
+        if self.watcher:
+            self.watcher.saved(folder)
+
+    def exported(self) -> RegionControlNet:
+        """What photos are restored with: the moving average if there is one."""
+        return self.average.module if self.average else self.controlnet  # pyright: ignore[reportReturnType]
+
+    def _validate(self, step: int) -> Validation:
+        assert self.validator is not None
+        # A copy in the precision that it will be used in: the trained weights stay as they are.
+        network = copy.deepcopy(self.exported()).requires_grad_(False).eval().to(DTYPES[self.settings.dtype])
+        with self._autocast():
+            validation = self.validator(network, self.prepare, self.worker)
+        if self.watcher and self.worker.leads:
+            self.watcher.validated(step, validation)
+        return validation
+
+    def _log(self, step: int, history: History, rate: float, seconds: float) -> None:
+        """One look at the device for all steps since the last one."""
+        first = step - len(history) + 1
+        rows = [{"step": first + number, **row} for number, row in enumerate(history.take(self.worker))]
+        if broken := next((row for row in rows if not math.isfinite(row["loss"])), None):
+            raise ValueError(
+                f"the loss is no longer a number at step {broken['step']}: take a lower learning rate or another "
+                "dtype, and go on from the last checkpoint"
+            )
+        if self.watcher and self.worker.leads:
+            done = len(rows) * self.stream.batch / max(seconds, 1e-9)
+            self.watcher.logged(Progress(step, rows, rate, done, dict(self.faults)))
+
+    def _autocast(self) -> Any:
+        dtype = DTYPES[self.settings.dtype]
+        return torch.autocast(self.worker.device.type, dtype, enabled=dtype != torch.float32)
+
+    def _all_agree(self, stop: bool) -> bool:
+        """Whether any worker wants to stop: all then stop at the same step."""
+        if self.worker.ranks == 1:
+            return stop
+        return bool(self.worker.sum(torch.tensor(float(stop), device=self.worker.device)))
+
+
+def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:
+    """The learning rate of the step that follows `step` others."""
+    share = 1.0
+    if settings.schedule == "cosine":
+        share = LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * step / steps)) / 2
+    return settings.learning_rate * share * min(1, (step + 1) / max(1, settings.warmup))

@@ -1,0 +1,49 @@
+"""One process of a run among equals: its share, its device, and what all of them know together."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Worker:
+    """rank: 0 to ranks - 1. With more than one rank torch.distributed is initialised."""
+
+    device: torch.device
+    rank: int = 0
+    ranks: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that writes files and reports."""
+        return self.rank == 0
+
+    def joined(self, networks: nn.Module) -> nn.Module:
+        """The networks with their gradients averaged over all workers."""
+        if self.ranks == 1:
+            return networks
+        ids = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(networks, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def apart(self, networks: nn.Module, apart: bool) -> AbstractContextManager[None]:
+        """While `apart`, gradients only add up here: they are averaged with the last micro-batch of a step."""
+        if apart and isinstance(networks, DistributedDataParallel):
+            return networks.no_sync()
+        return nullcontext()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all workers, of equal shares."""
+        return self.sum(values) / self.ranks
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all workers."""
+        if self.ranks > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values

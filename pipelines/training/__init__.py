@@ -1,0 +1,1 @@
+"""`instructrestore train`: data sets in, a checkpoint that restores out."""

@@ -1,0 +1,171 @@
+"""One training run: what it reads, what it begins with, and where it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from model.checkpoint import DTYPES, Base, load_base, load_controlnet
+from model.crops import Crop, Cropper
+from model.region_controlnet import RegionControlNet
+from model.training.checkpoints import Checkpoint, Checkpoints
+from model.training.fixed_crops import fixed_crops
+from model.training.networks import begin_controlnet, freeze, trained
+from model.training.settings import TrainingSettings
+from model.training.trainer import Trainer, Watcher
+from model.training.validation import Judged, Validator
+from model.training.workers import Worker
+from shards.cache import ShardCache
+from shards.index import Dataset
+from shards.order import Order, OrderSettings
+from shards.reader import PhotoReader
+from shards.split import validation_photos
+from shards.stream import TripletStream
+from shards.triplets import Triplets
+
+# What may change when a run goes on: it decides what is seen of a run, or how fast it is, not what it learns.
+FREE = {
+    "preset", "micro_batch", "validation", "gradient_checkpointing", "compile", "loader_workers", "checkpoint_every",
+    "keep", "log_every",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is made of. Plain values: it is sent to every worker.
+
+    datasets: folders or fsspec URIs, with the share of each in the run.
+    base: a Stable Diffusion 2.1 base, folder or hub id. init_from: the checkpoint to begin with; None: the base's UNet.
+    cache, cache_bytes: where shards of remote data sets are kept, and how much of them.
+    """
+
+    datasets: tuple[tuple[str, Fraction], ...]
+    out: Path
+    base: str
+    base_revision: str | None
+    init_from: str | None
+    init_revision: str | None
+    settings: TrainingSettings
+    cache: Path
+    cache_bytes: int
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where the run's checkpoints are."""
+        return Checkpoints(self.out / "checkpoints", self.settings.keep)
+
+
+def train(job: Job, worker: Worker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False) -> int:
+    """Runs the job, or goes on with it, as one of `worker.ranks` workers; returns the steps taken in all.
+
+    Raises ValueError, in one sentence, for a user's mistake and for data that cannot be read on.
+    """
+    settings = job.settings
+    resumed = job.checkpoints.latest()
+    if resumed:
+        check_resumable(resumed, settings)
+    stream, validator = open_data(job, worker)
+    if resumed:  # before the networks are loaded: whether it is the same data
+        stream.load_state_dict({"step": resumed.step, "order": resumed.state["order"]})
+    base, controlnet = open_networks(job, worker)
+    trainer = Trainer(
+        base=base,
+        controlnet=controlnet,
+        stream=stream,
+        validator=validator,
+        settings=settings,
+        checkpoints=job.checkpoints,
+        worker=worker,
+        watcher=watcher,
+    )
+    if resumed:
+        trainer.load(resumed)
+    return trainer.run(should_stop)
+
+
+def check_resumable(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
+    """Raises ValueError where the checkpoint was made with settings that learn something else."""
+    before, now = checkpoint.state["settings"], settings.model_dump(mode="json")
+    if checkpoint.step >= settings.steps:
+        raise ValueError(
+            f"the run has taken all of its {checkpoint.step} steps: ask for more with --set steps=N, or train into "
+            "another folder"
+        )
+    fixed = now.keys() - FREE - ({"steps"} if settings.optimizer.schedule == "constant" else set())
+    if differing := sorted(name for name in fixed if before.get(name) != now[name]):
+        raise ValueError(
+            f"the run was begun with another {' and '.join(differing)}: go on with the same (they are in "
+            "settings.toml), or train into another folder"
+        )
+
+
+def open_data(job: Job, worker: Worker) -> tuple[TripletStream[Crop], Validator | None]:
+    """The run's stream of crops, and what it is judged by; None where nothing is held out."""
+    settings = job.settings
+    cache = ShardCache(job.cache, job.cache_bytes)
+    datasets = [Dataset(path) for path, _ in job.datasets]
+    readers = [PhotoReader(dataset, cache) for dataset in datasets]
+    chosen = settings.validation
+    held_out = [validation_photos(dataset.index, chosen.share, settings.seed) for dataset in datasets]
+    tables = [Triplets.of(dataset.index, ~apart) for dataset, apart in zip(datasets, held_out, strict=True)]
+    for (path, _), table in zip(job.datasets, tables, strict=True):
+        if not len(table):
+            raise ValueError(f"{path} has no regions to train on beside the validation photos: lower validation.share")
+    order = Order(
+        tables,
+        [share for _, share in job.datasets],
+        OrderSettings(seed=settings.seed, window_shards=settings.window_shards, weighting=settings.weighting),
+    )
+    stream = TripletStream(
+        readers,
+        order,
+        Cropper(settings.crop),
+        batch=settings.batch,
+        micro_batch=settings.micro_batch,
+        rank=worker.rank,
+        ranks=worker.ranks,
+    )
+    unseen = _judged(readers, datasets, held_out, chosen.photos, settings)
+    seen = None
+    if chosen.training_photos:
+        seen = _judged(readers, datasets, [~apart for apart in held_out], chosen.training_photos, settings)
+    return stream, Validator(unseen, seen, settings) if unseen else None
+
+
+def _judged(
+    readers: Sequence[PhotoReader],
+    datasets: Sequence[Dataset],
+    chosen: Sequence[NDArray[np.bool_]],
+    limit: int,
+    settings: TrainingSettings,
+) -> Judged | None:
+    """Fixed crops of at most `limit` of the chosen photos: a fair draw, since keys are hashes."""
+    photos: list[tuple[str, int, int, int]] = []
+    for number, (dataset, rows) in enumerate(zip(datasets, chosen, strict=True)):
+        kept = np.flatnonzero(rows)
+        columns = dataset.index.select(["key", "region_count"]).take(pa.array(kept))
+        own = zip(columns["key"].to_pylist(), kept.tolist(), columns["region_count"].to_pylist(), strict=True)
+        photos += [(key, number, row, regions) for key, row, regions in own]
+    wanted = [(dataset, row, regions) for _, dataset, row, regions in sorted(photos)[:limit]]
+    crops, _ = fixed_crops(readers, wanted, settings.crop, settings.seed)
+    return Judged(crops) if crops else None
+
+
+def open_networks(job: Job, worker: Worker) -> tuple[Base, RegionControlNet]:
+    """The frozen base and the ControlNet to train, on the worker's device."""
+    settings, device = job.settings, str(worker.device)
+    base = load_base(job.base, dtype="float32", device=device, revision=job.base_revision)
+    if job.init_from:
+        controlnet = load_controlnet(job.init_from, base, dtype="float32", device=device, revision=job.init_revision)
+    else:
+        controlnet = begin_controlnet(base, settings).to(worker.device)  # pyright: ignore[reportArgumentType]
+    freeze(base, settings)
+    assert base.unet.dtype == DTYPES[settings.dtype] and controlnet.dtype == torch.float32
+    return base, trained(controlnet, settings)

@@ -1,0 +1,129 @@
+"""What a run leaves to be read: a line on the terminal, metrics.jsonl, TensorBoard, pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from model.training.settings import TrainingSettings
+from model.training.trainer import Progress
+from model.training.validation import Scores, Validation
+from pipelines.training.pictures import validation_sheet
+from shards.files import commit
+
+PLAIN_EVERY_S = 10.0  # between lines where the terminal cannot rewrite one
+SMOOTHING = 0.05  # of a step's values in the shown mean
+
+
+class RunLog:
+    """The watcher of a run (see `model.training.trainer`). OUT/metrics.jsonl has a row a step and one a validation.
+
+    begin: the step that the run goes on from; what was logged beyond it, before an interruption, is taken back.
+    """
+
+    def __init__(self, out: Path, settings: TrainingSettings, console: Console, begin: int = 0) -> None:
+        self._out, self._settings, self._console = out, settings, console
+        self._metrics = out / "metrics.jsonl"
+        self._mean: dict[str, float] = {}
+        self._told = 0.0
+        self._rate = 0.0
+        self._faults: dict[str, int] = {}
+        _take_back(self._metrics, begin)
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=begin + 1)
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        self._board.close()
+
+    def logged(self, progress: Progress) -> None:
+        self._append({**row, "learning_rate": progress.learning_rate} for row in progress.rows)
+        for row in progress.rows:
+            for name, value in row.items():
+                if name != "step":
+                    self._board.add_scalar(f"training/{name}", value, int(row["step"]))
+                self._mean[name] = value + (1 - SMOOTHING) * (self._mean.get(name, value) - value)
+        self._board.add_scalar("training/learning_rate", progress.learning_rate, progress.step)
+        self._board.add_scalar("training/triplets_per_second", progress.rate, progress.step)
+        self._rate = progress.rate if not self._rate else 0.8 * self._rate + 0.2 * progress.rate
+        if progress.faults != self._faults:
+            self._faults = dict(progress.faults)
+            passed = ", ".join(f"{reason} {count}" for reason, count in sorted(self._faults.items()))
+            self._say(f"unusable triplets passed over so far: {passed}")
+        now = time.monotonic()
+        if now - self._told >= PLAIN_EVERY_S or progress.step >= self._settings.steps:
+            self._told = now
+            self._say(self._line(progress))
+
+    def validated(self, step: int, validation: Validation) -> None:
+        parts = {"held_out": validation.held_out, "training": validation.training}
+        row: dict[str, Any] = {"step": step}
+        for name, scores in parts.items():
+            if scores is None:
+                continue
+            row[name] = asdict(scores)
+            for what, value in row[name].items():
+                if value is not None:
+                    self._board.add_scalar(f"{name}/{what}", value, step)
+            self._say(f"step {step}, {name.replace('_', '-')} photos: {_scores_line(scores)}")
+        if validation.restored:
+            row["psnr_inside"] = float(np.nanmean([each.psnr_inside for each in validation.restored]))
+            row["psnr_outside"] = float(np.nanmean([each.psnr_outside for each in validation.restored]))
+            self._board.add_scalar("held_out/psnr_inside", row["psnr_inside"], step)
+            self._board.add_scalar("held_out/psnr_outside", row["psnr_outside"], step)
+            sheet = validation_sheet(validation.restored)
+            self._board.add_image("held_out", np.asarray(sheet), step, dataformats="HWC")
+            folder = self._out / "pictures"
+            folder.mkdir(exist_ok=True)
+            sheet.save(folder / f"step-{step:08d}.png")
+        self._append([row])
+
+    def saved(self, folder: Path) -> None:
+        self._board.flush()
+
+    def _line(self, progress: Progress) -> str:
+        left = (self._settings.steps - progress.step) * self._settings.batch / max(self._rate, 1e-9)
+        shown = " ".join(f"{name} {self._mean[name]:.4f}" for name in ("loss", "noise", "mask"))
+        return (
+            f"step {progress.step} of {self._settings.steps}: {shown} IoU {self._mean['iou']:.3f}; "
+            f"{self._rate:.1f} triplets/s, {_duration(left)} left"
+        )
+
+    def _append(self, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False)
+
+
+def _scores_line(scores: Scores) -> str:
+    line = f"loss {scores.loss:.4f}, noise {scores.noise:.4f}, IoU {scores.iou:.3f}"
+    if scores.iou_swapped is not None:
+        line += f" (captions swapped: {scores.iou_of_sharing:.3f} -> {scores.iou_swapped:.3f})"
+    return f"{line}, best without text {scores.iou_without_text:.3f}; {scores.regions} regions of {scores.photos}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _take_back(metrics: Path, begin: int) -> None:
+    """Drops the rows of steps after `begin`, and a line that a kill cut short."""
+    if not metrics.exists():
+        return
+    kept: list[bytes] = []
+    for line in metrics.read_bytes().splitlines(keepends=True):
+        if not line.endswith(b"\n") or json.loads(line)["step"] > begin:
+            break
+        kept.append(line)
+    commit(metrics, b"".join(kept))

@@ -1,0 +1,95 @@
+"""From a place in a data set to a training triplet: its record and its photo's bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shards.cache import ShardCache, ShardFiles
+from shards.index import Dataset
+from shards.order import sample_seed
+from shards.sample import Photo, Region, from_json
+from shards.triplets import Place
+
+
+class Fault(ValueError):
+    """A triplet that cannot be used: a fault of the data, the same at every attempt, which is passed over.
+
+    reason: a short name that is counted ("corrupt photo"). detail: what exactly.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[Fault], tuple[str, str]]:
+        return Fault, (self.reason, self.detail)
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """A photo, one of its regions, and where in the run they stand.
+
+    photo, region: the record. data: the photo's file. place: where it was read.
+    position: in the canonical order. seed: the run's.
+    faults: what was passed over before it, each "REASON: SHARD/KEY (DETAIL)", mostly none.
+    """
+
+    photo: Photo
+    region: Region
+    data: bytes
+    place: Place
+    position: int
+    seed: int
+    faults: tuple[str, ...] = ()
+
+    def seed_of(self, purpose: str) -> int:
+        """The 64-bit seed of what is random about this sample for one purpose."""
+        return sample_seed(self.seed, self.position, purpose)
+
+
+class PhotoReader:
+    """Reads single photos of a data set, which is checked first; can be handed to other processes.
+
+    Holds of the index only where the members lie, as arrays: 80 bytes a photo.
+    Raises ValueError, in one sentence, where a shard is missing or of another size, or the index is another.
+    """
+
+    def __init__(self, dataset: Dataset, cache: ShardCache | None = None) -> None:
+        dataset.check_files()
+        self.path = dataset.path
+        self.index_sha256 = dataset.card.index_sha256
+        self.files = ShardFiles(dataset, cache)
+        index = dataset.index
+        shards = index["shard"].combine_chunks().dictionary_encode()
+        self._shards: list[str] = shards.dictionary.to_pylist()
+        self._shard = shards.indices.to_numpy()
+        self._keys = np.array(index["key"].to_pylist(), np.bytes_)
+        columns = ("photo_offset", "photo_bytes", "json_offset", "json_bytes")
+        self._spans = np.stack([index[name].to_numpy() for name in columns], 1) if len(index) else np.empty((0, 4))
+
+    def where(self, row: int) -> str:
+        """SHARD/KEY of a row, for people."""
+        return f"{self._shards[self._shard[row]]}/{self._keys[row].decode()}"
+
+    def read(self, row: int, region: int) -> tuple[Photo, Region, bytes]:
+        """The records of a photo and one of its regions, and the photo's file. Raises Fault.
+
+        Raises OSError where the shard itself cannot be read.
+        """
+        photo_offset, photo_bytes, json_offset, json_bytes = map(int, self._spans[row])
+        spans = (json_offset, json_bytes), (photo_offset, photo_bytes)
+        record, data = self.files.read(self._shards[self._shard[row]], *spans)
+        if len(record) != json_bytes or len(data) != photo_bytes:
+            raise Fault("truncated shard")
+        try:
+            sample = from_json(record)
+        except ValueError as error:
+            raise Fault("bad record", str(error)) from None
+        if sample.photo.key != self._keys[row].decode():
+            raise Fault("wrong index", f"the shard holds {sample.photo.key} there")
+        if region >= len(sample.regions):
+            raise Fault("wrong index", f"the record has {len(sample.regions)} regions")
+        return sample.photo, sample.regions[region], data

@@ -1,0 +1,156 @@
+"""The canonical order as micro-batches of prepared samples: the same samples for any number of ranks and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from shards.order import Order
+from shards.reader import Fault, PhotoReader, Triplet
+
+Sample = TypeVar("Sample")
+MAX_FAULTS = 100
+TIMEOUT_S = 600.0  # without a micro-batch for so long, a worker hangs (a dead network disk)
+PREFETCH = 2  # micro-batches a worker has ready
+START_METHOD = "fork"  # shares the order's and the readers' arrays with the workers instead of copying them
+
+
+class StreamStopped(ValueError):
+    """The data cannot be read on: one sentence, also when a worker said it."""
+
+
+class TripletStream(IterableDataset, Generic[Sample]):
+    """An endless stream of micro-batches, lists of prepared samples, of one rank of a run.
+
+    Step s of the run takes the positions s * batch to (s + 1) * batch - 1 of the order; each rank takes an equal
+    slice of them in turn, in micro-batches of equal size. So the samples of a step depend on neither ranks nor
+    workers, and the state of the stream is the number of the next step.
+
+    readers: of the order's data sets, in its order. prepare: a triplet -> a sample; raises Fault for one that is
+    unusable, which a substitute then replaces; runs in the workers and must depend on the triplet alone.
+    batch: samples a step over all ranks. micro_batch: samples in one list, all of the rank's by default.
+    Raises ValueError where the batch cannot be divided so, or a remote data set's cache is too small.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[PhotoReader],
+        order: Order,
+        prepare: Callable[[Triplet], Sample],
+        *,
+        batch: int,
+        micro_batch: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        assert 0 <= rank < ranks and batch > 0 and len(readers) == len(order.tables)
+        if batch % ranks:
+            raise ValueError(f"a batch of {batch} cannot be divided among {ranks} ranks: make it a multiple")
+        self.rank_batch = batch // ranks
+        self.micro_batch = micro_batch or self.rank_batch
+        if self.rank_batch % self.micro_batch:
+            raise ValueError(
+                f"a rank's {self.rank_batch} samples a step cannot be cut into micro-batches of {self.micro_batch}: "
+                "choose a divisor"
+            )
+        for reader in readers:
+            reader.files.check_window(order.settings.window_shards)
+        self.readers = tuple(readers)
+        self.order = order
+        self.prepare = prepare
+        self.batch, self.rank, self.ranks = batch, rank, ranks
+        self.accumulation = self.rank_batch // self.micro_batch
+        self.step = 0
+
+    def micro_batches(self, workers: int = 0) -> Iterator[list[Sample]]:
+        """The micro-batches from step `self.step` on, prepared by that many worker processes (0: by this one).
+
+        `self.step` goes on when the last micro-batch of a step is handed out. Torch's global random state is left
+        alone. Raises StreamStopped, in one sentence, where the data or a worker fails.
+        """
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            prefetch_factor=PREFETCH if workers else None,
+            timeout=TIMEOUT_S if workers else 0,
+            multiprocessing_context=START_METHOD if workers else None,
+            generator=torch.Generator(),  # else each start would draw from the global one
+        )
+        number = self.step * self.accumulation
+        try:
+            for samples in loader:
+                number += 1
+                self.step = number // self.accumulation
+                yield samples
+        except StreamStopped as error:  # a worker's comes with the traceback in its text
+            raise StreamStopped(str(error).rpartition(f"{StreamStopped.__name__}: ")[2].strip()) from None
+        except RuntimeError as error:
+            if str(error).startswith("DataLoader "):  # a worker was killed or hangs
+                raise StreamStopped(f"the loader failed: {str(error).splitlines()[0]}") from None
+            raise
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        """Worker w of W yields micro-batches w, w + W, ...: the DataLoader's turns give the order back."""
+        worker = get_worker_info()
+        number = self.step * self.accumulation + (worker.id if worker else 0)
+        while True:
+            step, part = divmod(number, self.accumulation)
+            first = step * self.batch + self.rank * self.rank_batch + part * self.micro_batch
+            yield [self.sample(position) for position in range(first, first + self.micro_batch)]
+            number += worker.num_workers if worker else 1
+
+    def sample(self, position: int) -> Sample:
+        """The prepared sample at a position, or its substitute where its triplet is unusable.
+
+        Raises StreamStopped where `MAX_FAULTS` in a row are, or the shards cannot be read at all.
+        """
+        faults: list[str] = []
+        place = self.order.place(position)
+        while len(faults) < MAX_FAULTS:
+            reader = self.readers[place.dataset]
+            try:
+                photo, region, data = reader.read(place.row, place.region)
+                seed = self.order.settings.seed
+                return self.prepare(Triplet(photo, region, data, place, position, seed, tuple(faults)))
+            except Fault as fault:
+                detail = f" ({fault.detail})" if fault.detail else ""
+                faults.append(f"{fault.reason}: {reader.where(place.row)}{detail}")
+            except OSError as error:
+                raise StreamStopped(f"{reader.path} can no longer be read: {_plain(error)}") from None
+            place = self.order.substitute(position, len(faults) - 1)
+        raise StreamStopped(f"{MAX_FAULTS} triplets in a row are unusable, the last: {faults[-1]}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """As plain JSON: the next step, and what makes its samples what they are."""
+        settings = self.order.settings.model_dump(mode="json")
+        order = {
+            "data sets": [reader.index_sha256 for reader in self.readers],
+            "triplets": [len(table) for table in self.order.tables],
+            "shares": [str(share) for share in self.order.shares],
+            "batch": self.batch,
+            **{name.replace("_", " "): value for name, value in settings.items()},
+        }
+        return {"step": self.step, "order": order}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where `state` was taken. Raises ValueError, naming what differs, if the samples would be others."""
+        order = self.state_dict()["order"]
+        differing = [name for name in order if order[name] != state["order"].get(name)]
+        if differing:
+            raise ValueError(
+                f"the checkpoint was made with other {' and '.join(differing)}: resume with the same, or start anew"
+            )
+        self.step = int(state["step"])
+
+
+def _as_it_is(samples: list[Sample]) -> list[Sample]:
+    return samples
+
+
+def _plain(error: OSError) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
