@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -97,14 +98,16 @@ def rate() -> None:
         for _ in range(2 * WORKERS):  # the workers' start and what they have ready by then
             next(batches)
         epoch = PHOTOS * REGIONS // BATCH
-        rates, memory = [], [_memory()]
+        rates, busy, memory = [], [], [_memory()]
         for _ in range(3):
-            begin = time.perf_counter()
+            begin, before = time.perf_counter(), _processor_seconds()
             for _ in range(epoch):
                 next(batches)
             rates.append(epoch * BATCH / (time.perf_counter() - begin))
+            busy.append((_processor_seconds() - before) / (epoch * BATCH) * 1e3)
             memory.append(_memory())
         print(f"{WORKERS} workers, {WIDTH}x{HEIGHT}, crops of 512: {', '.join(f'{r:.0f}' for r in rates)} triplets/s")
+        print(f"processor time of all processes, whatever else runs: {statistics.median(busy):.1f} ms a triplet")
         print("memory of all processes before and after each of 3 epochs: " + ", ".join(f"{m:.0f} MiB" for m in memory))
         size = sum(entry.bytes for entry in dataset.card.shards) / (PHOTOS * REGIONS)
         print(
@@ -113,13 +116,20 @@ def rate() -> None:
         )
 
 
+def _processes() -> list[Path]:
+    """/proc's folders of this process and its workers."""
+    return [Path("/proc/self"), *(Path(f"/proc/{child.pid}") for child in multiprocessing.active_children())]
+
+
 def _memory() -> float:
-    """MiB of this process and its workers, what they share counted once."""
-    total = 0
-    for process in ("self", *(str(child.pid) for child in multiprocessing.active_children())):
-        rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-        total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total / 1024
+    """MiB of all processes, what they share counted once."""
+    lines = [line for process in _processes() for line in (process / "smaps_rollup").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def _processor_seconds() -> float:
+    ticks = [(process / "stat").read_text().rpartition(")")[2].split()[11:13] for process in _processes()]
+    return sum(int(user) + int(system) for user, system in ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def start() -> None:

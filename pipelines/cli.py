@@ -287,6 +287,26 @@ def restore(
         raise typer.Exit(FAULTS_FOUND)
 
 
+@app.command()
+def degrade(
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")],
+    out: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("degraded"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the first LQ photo; a seed always gives the same.")] = 0,
+    preset: Annotated[str, typer.Option(help="release (InstructRestore's, milder) or real-esrgan.")] = "release",
+    count: Annotated[int, typer.Option(min=1, help="LQ photos of each photo, with seeds counting up.")] = 1,
+    crop: Annotated[int, typer.Option(help="Use the middle square of so many px; 0: the whole photo.")] = 512,
+) -> None:
+    """Training pairs of photos: NAME-hq.png (sharpened), NAME-lq-SEED.png, and a sheet that says what was done."""
+    from pipelines.degrade import degrade as run_degrade
+
+    try:
+        summary = run_degrade(photos, out, seed=seed, preset=preset, count=count, crop=crop, console=Console())
+    except KeyboardInterrupt:
+        _end("interrupted; what is finished stays", INTERRUPTED)
+    if summary.failed:
+        raise typer.Exit(FAULTS_FOUND)
+
+
 @app.command(help=train_flags.HELP)
 def train(
     dataset: train_flags.DatasetPath,

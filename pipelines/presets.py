@@ -57,9 +57,7 @@ def read_build_settings(preset: str, config: Path | None, assignments: Sequence[
     return read_settings(PRESETS, preset, config, assignments)
 
 
-def read_settings(
-    presets: Presets[Settings], preset: str, config: Path | None, assignments: Sequence[str]
-) -> Settings:
+def read_settings(presets: Presets[Settings], preset: str, config: Path | None, assignments: Sequence[str]) -> Settings:
     """A preset, a TOML file laid over it, and `a.b=c` assignments over both.
 
     A file that names a preset begins from that one. Raises ValueError in one sentence.

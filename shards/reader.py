@@ -53,7 +53,7 @@ class Triplet:
 class PhotoReader:
     """Reads single photos of a data set, which is checked first; can be handed to other processes.
 
-    Holds of the index only where the members lie, as arrays: 80 bytes a photo.
+    Holds of the index only where the members lie, as arrays: some 60 bytes a photo.
     Raises ValueError, in one sentence, where a shard is missing or of another size, or the index is another.
     """
 

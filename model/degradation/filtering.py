@@ -15,8 +15,9 @@ from torch import Tensor
 from model.degradation.kernels import gaussian_row
 from model.degradation.threads import photo_by_photo
 
-# Spectra come in sizes of multiples of this many px, so that pictures of many sizes share few sizes.
-SPECTRUM_STEP = 32
+# Spectra come in sizes of multiples of so many px: on a GPU pictures of many sizes then share few transforms, whose
+# planning costs more than their work.
+STEP_ON_CPU, STEP_ON_GPU = 32, 128
 USM_SIZE, USM_SIGMA = 51, 8.0
 
 
@@ -30,7 +31,7 @@ def blur(pictures: Sequence[Tensor], kernels: Tensor) -> list[Tensor]:
     alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for number, picture in enumerate(pictures):
         height, width = picture.shape[-2:]
-        alike[_spectrum_side(height + 2 * reach), _spectrum_side(width + 2 * reach)].append(number)
+        alike[_spectrum_side(height, width, reach, kernels.device)].append(number)
     blurred: dict[int, Tensor] = {}
     for side, numbers in alike.items():
         bordered = pictures[0].new_zeros(len(numbers), pictures[0].shape[0], *side)
@@ -39,7 +40,8 @@ def blur(pictures: Sequence[Tensor], kernels: Tensor) -> list[Tensor]:
             bordered[place, :, : height + 2 * reach, : width + 2 * reach] = reflected(pictures[number], reach)
         whole = len(numbers) == len(kernels)
         own = kernels if whole else kernels[torch.tensor(numbers).to(kernels.device, non_blocking=True)]
-        result = _correlated(bordered, torch.fft.rfft2(own, s=side).unsqueeze(1))
+        rows = max(pictures[number].shape[-2] for number in numbers)
+        result = _correlated(bordered, torch.fft.rfft2(own, s=side).unsqueeze(1), side, rows)
         for place, number in enumerate(numbers):
             height, width = pictures[number].shape[-2:]
             blurred[number] = result[place, :, :height, :width]
@@ -61,14 +63,14 @@ def sharpen(hq: Tensor, weight: float = 0.5, threshold: float = 10) -> Tensor:
 def _sharpened(hq: Tensor, weight: float, threshold: float) -> Tensor:
     height, width = hq.shape[-2:]
     reach = USM_SIZE // 2
-    side = _spectrum_side(height + 2 * reach), _spectrum_side(width + 2 * reach)
+    side = _spectrum_side(height, width, reach, hq.device)
     row = torch.from_numpy(gaussian_row(USM_SIZE, USM_SIGMA)).float().to(hq.device, non_blocking=True)
     # The 51x51 kernel is an outer product, and so is its spectrum.
     spectrum = torch.fft.fft(row, n=side[0])[:, None] * torch.fft.rfft(row, n=side[1])
 
     def soft(pictures: Tensor) -> Tensor:
         bordered = F.pad(pictures, (reach, reach, reach, reach), mode="reflect")
-        return _correlated(bordered, spectrum, side)[..., :height, :width]
+        return _correlated(bordered, spectrum, side, height)[..., :width]
 
     residual = hq - soft(hq)
     mask = soft((residual.abs() * 255 > threshold).to(hq.dtype))
@@ -92,16 +94,18 @@ def _mirror(side: int, reach: int) -> Tensor:
     return torch.minimum(place, period - place) if side > 1 else torch.zeros_like(place)
 
 
-def _spectrum_side(side: int) -> int:
-    return -(-side // SPECTRUM_STEP) * SPECTRUM_STEP
+def _spectrum_side(height: int, width: int, reach: int, device: torch.device) -> tuple[int, int]:
+    """The size of the transform of a picture with its border."""
+    step = STEP_ON_CPU if device.type == "cpu" else STEP_ON_GPU
+    return -(-(height + 2 * reach) // step) * step, -(-(width + 2 * reach) // step) * step
 
 
-def _correlated(bordered: Tensor, kernel_spectrum: Tensor, side: tuple[int, int] | None = None) -> Tensor:
-    """(N, C, y, x) and a kernel's spectrum -> (N, C, *side), of which the upper left part without border is the blur.
+def _correlated(bordered: Tensor, kernel_spectrum: Tensor, side: tuple[int, int], rows: int) -> Tensor:
+    """(N, C, y, x) and a kernel's spectrum -> (N, C, rows, side[1]), whose left part without border is the blur.
 
     What wraps around falls into the border, so a circular correlation serves.
     """
-    side = side or (bordered.shape[-2], bordered.shape[-1])
     spectrum = torch.fft.rfft2(bordered, s=side)
     spectrum *= kernel_spectrum.conj()
-    return torch.fft.irfft2(spectrum, s=side)
+    # In two steps the way back leaves out rows that nobody reads, and a copy that irfft2 makes.
+    return torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2)[..., :rows, :], n=side[1])

@@ -83,7 +83,9 @@ def _units(picture: Tensor) -> Tensor:
     """(3, h, w) -> (3, units, 4 blocks, 64 pixels), filled up with zeros."""
     height, width = picture.shape[-2:]
     down, across = _grid(height, width)
-    whole = F.pad(picture, (0, across * UNIT - width, 0, down * UNIT - height))
+    whole = picture
+    if height % UNIT or width % UNIT:
+        whole = F.pad(picture, (0, across * UNIT - width, 0, down * UNIT - height))
     blocks = whole.reshape(3, down, 2, 8, across, 2, 8).permute(0, 1, 4, 2, 5, 3, 6)
     return blocks.reshape(3, down * across, 4, 64)
 

@@ -8,22 +8,22 @@ from torch import Generator, Tensor
 LUMA = (0.2989, 0.587, 0.114)
 
 
-def gaussian(picture: Tensor, sigma: float, grey: bool, generator: Generator) -> Tensor:
+def gaussian(picture: Tensor, sigma: float, grey: bool, generator: Generator | None) -> Tensor:
     """A field for a picture (3, h, w): (3, h, w), or (1, h, w) where it is grey. sigma: of 255.
 
-    A grey pattern is the picture's own; the release draws one for its whole batch.
+    A grey pattern is the picture's own; the release draws one for its whole batch. generator: None for torch's own.
     """
     shape = (1 if grey else 3, *picture.shape[-2:])
     field = torch.empty(shape, device=picture.device, dtype=picture.dtype)
     return field.normal_(0, sigma / 255, generator=generator)
 
 
-def poisson(picture: Tensor, scale: float, grey: bool, generator: Generator) -> Tensor:
+def poisson(picture: Tensor, scale: float, grey: bool, generator: Generator | None) -> Tensor:
     """A field for a picture (3, h, w) in [0, 1]: (3, h, w), or (1, h, w) where it is grey.
 
     The picture (or its luma) is rounded to 8 bits; its pixels p become Poisson draws of p * vals, over vals, where
     vals is the number of the picture's distinct values, raised to a power of two. The deviation is thus
-    scale * sqrt(p / vals).
+    scale * sqrt(p / vals). generator: None for torch's own.
     """
     if grey:
         red, green, blue = picture

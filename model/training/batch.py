@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from model.crops import Crop, stack
 from model.degradation.chain import Degradation
 from model.degradation.filtering import sharpen
 from model.instruction import control_text, unet_text
+from model.latents import check_scheduler
 from model.texts import encode_texts
 from model.training.settings import TrainingSettings
 from shards.order import sample_seed
@@ -52,8 +54,10 @@ class Preparation:
         self.base, self.settings, self.bokeh_control_text = base, settings, bokeh_control_text
         self.degradation = Degradation(settings.degradation)
         self.device = base.unet.device
-        self.timestep_count = int(base.scheduler.config["num_train_timesteps"])
-        self.alphas_cumprod = base.scheduler.alphas_cumprod.to(self.device)
+        scheduler: Any = base.scheduler
+        check_scheduler(scheduler)
+        self.timestep_count = len(scheduler.alphas_cumprod)
+        self.alphas_cumprod = scheduler.alphas_cumprod.to(self.device)
 
     @torch.no_grad()
     def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> Batch:
@@ -76,13 +80,14 @@ class Preparation:
         signal = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
         noisy = signal * latents + (1 - signal**2).sqrt() * noise
 
-        mask = F.adaptive_avg_pool2d(mask, latents.shape[-2:])
+        mask = F.avg_pool2d(mask, hq.shape[-1] // latents.shape[-1])
         mask[torch.tensor(dropped, device=self.device)] = 1
         control, unet = self._texts(crops, dropped)
         return Batch(hq, lq, latents, noise, noisy, timesteps, control, unet, mask)
 
     def _latents(self, hq: Tensor, generators: Sequence[Generator]) -> Tensor:
-        posterior = self.base.vae.encode((hq * 2 - 1).to(self.base.vae.dtype)).latent_dist
+        encoded: Any = self.base.vae.encode((hq * 2 - 1).to(self.base.vae.dtype))
+        posterior = encoded.latent_dist
         mean, deviation = posterior.mean.float(), posterior.std.float()
         drawn = mean + deviation * self._normal(mean, generators)
         return drawn * self.base.vae.config["scaling_factor"]
@@ -96,6 +101,8 @@ class Preparation:
             "" if drop else control_text(crop.caption, crop.bokeh, self.bokeh_control_text)
             for crop, drop in zip(crops, dropped, strict=True)
         ]
-        unet = ["" if drop else unet_text([crop.caption], crop.bokeh) for crop, drop in zip(crops, dropped, strict=True)]
+        unet = [
+            "" if drop else unet_text([crop.caption], crop.bokeh) for crop, drop in zip(crops, dropped, strict=True)
+        ]
         states = encode_texts(self.base.tokenizer, self.base.text_encoder, [*control, *unet], self.device)
         return states[: len(crops)], states[len(crops) :]

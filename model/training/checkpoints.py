@@ -1,7 +1,7 @@
 """A run's checkpoints: whole or not there, the last few and the best; safetensors and JSON, nothing pickled.
 
 checkpoints/step-00000500/
-    controlnet/             what restores photos (`restore --checkpoint` takes the folder): the moving average if there is one
+    controlnet/             what `restore --checkpoint` takes: the moving average if there is one
     trained.safetensors     the weights that learn on, where `controlnet/` holds their average
     optimizer.safetensors   AdamW's state by parameter name, and torch's random states
     state.json              step, order, settings, validation
@@ -129,7 +129,7 @@ class Checkpoints:
                 shutil.rmtree(old.folder)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Any, str]) -> dict[str, Tensor]:
     """AdamW's state and torch's random states as `Checkpoint.optimizer` gives them back."""
     tensors = {f"{key}/{names[p]}": value for p, state in optimizer.state.items() for key, value in state.items()}
     tensors["random/cpu"] = torch.get_rng_state()

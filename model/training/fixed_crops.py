@@ -10,7 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.crops import Crop, CropSettings, Window, choose_window, covered, cut_mask, cut_photo, scaled_runs, scaled_size
+from model.crops import (
+    Crop,
+    CropSettings,
+    Window,
+    choose_window,
+    covered,
+    cut_mask,
+    cut_photo,
+    scaled_runs,
+    scaled_size,
+)
 from shards.order import sample_seed
 from shards.reader import Fault, PhotoReader, Triplet
 from shards.rle import Runs

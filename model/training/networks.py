@@ -54,7 +54,7 @@ class TrainedNetworks(nn.Module):
 
 
 def begin_controlnet(base: Base, settings: TrainingSettings) -> RegionControlNet:
-    """Where training begins: the UNet's own weights, zero convolutions, and a fresh mask decoder from the run's seed."""
+    """The UNet's own weights, zero convolutions, and a new mask decoder from the run's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         return RegionControlNet.from_unet(base.unet, mask_channels=settings.mask_channels)

@@ -24,6 +24,7 @@ from model.training.networks import TrainedNetworks
 from model.training.settings import OptimizerSettings, TrainingSettings
 from model.training.validation import Validation, Validator, mask_iou
 from model.training.workers import Worker
+from model.weight_files import quiet
 from shards.stream import TripletStream
 
 LEAST_RATE = 0.05  # of the learning rate, where a cosine ends
@@ -133,7 +134,9 @@ class Trainer:
                 self.save(step, self._validate(step) if validates else None)
                 saved, begin = step, time.perf_counter()
         if step > saved:  # stopped on the way
-            self._log(step, history, learning_rate(step, settings.steps, settings.optimizer), time.perf_counter() - begin)
+            self._log(
+                step, history, learning_rate(step, settings.steps, settings.optimizer), time.perf_counter() - begin
+            )
             self.save(step, None)
         return step
 
@@ -174,8 +177,9 @@ class Trainer:
     def _validate(self, step: int) -> Validation:
         assert self.validator is not None
         # A copy in the precision that it will be used in: the trained weights stay as they are.
-        network = copy.deepcopy(self.exported()).requires_grad_(False).eval().to(DTYPES[self.settings.dtype])
-        with self._autocast():
+        with quiet(), self._autocast():
+            network: Any = copy.deepcopy(self.exported()).requires_grad_(False).eval()
+            network.to(DTYPES[self.settings.dtype])
             validation = self.validator(network, self.prepare, self.worker)
         if self.watcher and self.worker.leads:
             self.watcher.validated(step, validation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -100,11 +101,13 @@ class Validator:
 
     def _restored(self, network: RegionControlNet, prepare: Preparation) -> list[Restored]:
         base, chosen = prepare.base, self.settings.validation
-        crops = [next(own) for _, own in groupby(self.held_out.crops, key=lambda crop: crop.position)][: chosen.restored]
+        crops = [next(own) for _, own in groupby(self.held_out.crops, key=lambda crop: crop.position)][
+            : chosen.restored
+        ]
         if not crops:
             return []
         # The scheduler is copied: sampling sets its timesteps.
-        scheduler = type(base.scheduler).from_config(base.scheduler.config)
+        scheduler = copy.deepcopy(base.scheduler)
         pipe = InstructRestorePipeline(base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler)
         pipe.set_progress_bar_config(disable=True)
         batch = prepare(crops, timestep=0)
@@ -181,7 +184,9 @@ def _with_next_caption(crops: Sequence[Crop]) -> tuple[list[Crop], list[bool]]:
     for _, group in groupby(crops, key=lambda crop: crop.position):
         own = list(group)
         others = own[1:] + own[:1]
-        swapped += [replace(crop, caption=other.caption, bokeh=other.bokeh) for crop, other in zip(own, others, strict=True)]
+        swapped += [
+            replace(crop, caption=other.caption, bokeh=other.bokeh) for crop, other in zip(own, others, strict=True)
+        ]
         shares += [len(own) > 1] * len(own)
     return swapped, shares
 

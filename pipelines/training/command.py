@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -13,11 +14,13 @@ from rich.console import Console
 
 from model.checkpoint import find_device
 from model.tiny_base import build_tiny_base
+from model.training.checkpoints import Checkpoints
 from model.training.settings import TrainingSettings
 from model.training.workers import Worker
 from pipelines.presets import to_toml
 from pipelines.training.job import Job, check_resumable, train
 from pipelines.training.log import RunLog
+from pipelines.training.on_ray import train_on_ray
 from shards.files import commit
 from shards.order import exact_shares
 
@@ -69,6 +72,7 @@ def run(
         if settings.preset != "tiny":
             raise ValueError("which base? Name a Stable Diffusion 2.1 base with --base; --preset tiny makes its own")
         base = str(out / "tiny-base")
+        init_from = init_from or base  # its own ControlNet lets the photo through from the first step on
     if workers > 1 and settings.batch % workers:
         raise ValueError(f"a batch of {settings.batch} cannot be divided among {workers} workers: make it a multiple")
     job = Job(
@@ -76,7 +80,7 @@ def run(
         out=out.absolute(),
         base=base,
         base_revision=base_revision,
-        init_from=init_from,
+        init_from=init_from and _last_of_run(init_from),
         init_revision=init_revision,
         settings=settings,
         cache=(cache or out / "cache").absolute(),
@@ -89,14 +93,14 @@ def run(
         check_resumable(latest, settings)
         console.print(f"going on from step {latest.step}", highlight=False)
     out.mkdir(parents=True, exist_ok=True)
-    job.checkpoints.sweep()
     if base == str(out / "tiny-base") and not (out / "tiny-base" / "model_index.json").exists():
         build_tiny_base(out / "tiny-base")
     commit(out / "settings.toml", to_toml(settings).encode())
     if workers > 1 or address:
-        raise ValueError('soon')
+        return train_on_ray(job, workers, address, find_device(device).type == "cuda", console)
     with _interruptible() as stopped:
-        log = RunLog(out, settings, console, latest.step if latest else 0)
+        say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        log = RunLog(out, settings, say, latest.step if latest else 0)
         try:
             steps = train(job, Worker(find_device(device)), log, stopped)
         finally:
@@ -104,6 +108,17 @@ def run(
         if stopped():
             raise KeyboardInterrupt
     return steps
+
+
+def _last_of_run(place: str) -> str:
+    """The last checkpoint of a run's folder; any other place as it is."""
+    folder = Path(place) / "checkpoints"
+    if not folder.is_dir():
+        return place
+    last = Checkpoints(folder, keep=1).latest()
+    if last is None:
+        raise ValueError(f"{place} is a run without a checkpoint: let it train, or begin from another")
+    return str(last.folder)
 
 
 @contextmanager

@@ -11,15 +11,15 @@ _DATA, _MODEL, _RUN = "Data", "Model", "Running"
 
 HELP = """Train on data sets: shards in, a checkpoint that `restore` loads out.
 
-Run it again and it goes on where it was: after Ctrl-C, a crash, a lost machine, with the same losses as if nothing had \
-happened. OUT/checkpoints/step-N is what `restore --checkpoint` takes; OUT/metrics.jsonl, OUT/tensorboard and \
+Run it again and it goes on where it was, after Ctrl-C, a crash or a lost machine, as if nothing had happened. \
+OUT/checkpoints/step-N is what `restore --checkpoint` takes; OUT/metrics.jsonl, OUT/tensorboard and \
 OUT/pictures show how it goes.
 
 instructrestore train run/dataset --preset tiny --out tiny
 
 instructrestore train general/dataset --base BASE --out stage1 --workers 8
 
-instructrestore train general/dataset --mix bokeh/dataset:0.75 --preset stage2 --base BASE --init-from stage1 --out stage2
+instructrestore train general/dataset --mix bokeh/dataset:0.75 --preset stage2 --base BASE --init-from stage1
 """
 
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's folder, or its fsspec URI.")]
@@ -63,7 +63,8 @@ Assignments = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, as in optimizer.learning_rate=1e-4."),
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, rich_help_panel=_RUN, help="Processes, each with a GPU where there are any; on Ray if > 1.")
+    int,
+    typer.Option(min=1, rich_help_panel=_RUN, help="Processes, each with a GPU where there are any; on Ray if > 1."),
 ]
 Address = Annotated[
     str | None, typer.Option(metavar="RAY", rich_help_panel=_RUN, help="A Ray cluster (auto inside a Ray job).")

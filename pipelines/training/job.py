@@ -22,6 +22,7 @@ from model.training.settings import TrainingSettings
 from model.training.trainer import Trainer, Watcher
 from model.training.validation import Judged, Validator
 from model.training.workers import Worker
+from model.weight_files import quiet
 from shards.cache import ShardCache
 from shards.index import Dataset
 from shards.order import Order, OrderSettings
@@ -71,10 +72,13 @@ def train(job: Job, worker: Worker, watcher: Watcher | None, should_stop: Callab
     resumed = job.checkpoints.latest()
     if resumed:
         check_resumable(resumed, settings)
+    if worker.leads:
+        job.checkpoints.sweep()
     stream, validator = open_data(job, worker)
     if resumed:  # before the networks are loaded: whether it is the same data
         stream.load_state_dict({"step": resumed.step, "order": resumed.state["order"]})
-    base, controlnet = open_networks(job, worker)
+    with quiet():  # diffusers' warnings of casts that are meant
+        base, controlnet = open_networks(job, worker)
     trainer = Trainer(
         base=base,
         controlnet=controlnet,

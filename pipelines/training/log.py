@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from model.training.settings import TrainingSettings
@@ -26,11 +25,11 @@ SMOOTHING = 0.05  # of a step's values in the shown mean
 class RunLog:
     """The watcher of a run (see `model.training.trainer`). OUT/metrics.jsonl has a row a step and one a validation.
 
-    begin: the step that the run goes on from; what was logged beyond it, before an interruption, is taken back.
+    say: takes a line for people. begin: the step that the run goes on from; what was logged beyond it, before an interruption, is taken back.
     """
 
-    def __init__(self, out: Path, settings: TrainingSettings, console: Console, begin: int = 0) -> None:
-        self._out, self._settings, self._console = out, settings, console
+    def __init__(self, out: Path, settings: TrainingSettings, say: Callable[[str], object], begin: int = 0) -> None:
+        self._out, self._settings, self._say = out, settings, say
         self._metrics = out / "metrics.jsonl"
         self._mean: dict[str, float] = {}
         self._told = 0.0
@@ -96,12 +95,9 @@ class RunLog:
             f"{self._rate:.1f} triplets/s, {_duration(left)} left"
         )
 
-    def _append(self, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
+    def _append(self, rows: Iterable[dict[str, Any]]) -> None:
         with self._metrics.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False)
 
 
 def _scores_line(scores: Scores) -> str:

@@ -28,4 +28,8 @@ def validation_sheet(restored: Sequence[Restored]) -> Image.Image:
 
 def _shown(picture: Image.Image) -> Image.Image:
     times = -(-MIN_SIDE // min(picture.size))
-    return picture if times <= 1 else picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    return (
+        picture
+        if times <= 1
+        else picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    )

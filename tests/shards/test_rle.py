@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from shards.rle import Mask, polygons, run_lengths, uncompressed, union
+from shards.rle import Mask, Runs, polygons, run_lengths, uncompressed, union
 
 masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
@@ -96,3 +96,23 @@ def test_polygons() -> None:
     for bad in ([], [[1, 1, 2, 2]], [[1, 1, 2, 2, 3]], [[1, 1, 2, 2, float("nan"), 3]], [[0, 0, 1e9, 0, 3, 3]]):
         with pytest.raises(ValueError, match="polygon"):
             polygons(bad, 6, 8)
+
+
+@given(masks, st.data())
+def test_windows_from_the_runs_are_those_of_the_decoded_mask(array: np.ndarray, data: st.DataObject) -> None:
+    runs = Runs(Mask.from_array(array))
+    height, width = array.shape
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
+    window = array[top : top + rows, left : left + columns]
+    assert runs.area == array.sum()
+    assert runs.count(top, left, rows, columns) == window.sum()
+    assert np.array_equal(runs.window(top, left, rows, columns), window)
+    found = [runs.pixel(number, top, left, rows, columns) for number in range(int(window.sum()))]
+    across, down = np.nonzero(window.T)
+    assert found == [(top + int(y), left + int(x)) for x, y in zip(across, down, strict=True)]
+
+
+def test_runs_of_a_wrong_mask_are_refused() -> None:
+    with pytest.raises(ValueError, match="runs cover"):
+        Runs(Mask(4, 5, Mask.from_array(np.ones((4, 4), np.bool_)).counts))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from model.degradation import noise
 from model.degradation.chain import Degradation, degrade, drawn_noise, enlarged
 from model.degradation.filtering import sharpen
 from model.degradation.kernels import Kernel
@@ -167,8 +168,21 @@ def test_threads_do_not_matter() -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         results.append((degradation(batch, [1, 2]), sharpen(batch)))
+        assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
     assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+
+
+def test_nothing_waits_for_the_device() -> None:
+    """On the meta device, where whatever reads a value back fails, the chain runs to its end."""
+    recipes = [draw_recipe(REAL_ESRGAN, seed) for seed in range(16)]
+
+    def field(photo: int, stage: int, picture: Tensor, wanted: Noise) -> Tensor:
+        draw = noise.gaussian if wanted.kind == "gaussian" else noise.poisson
+        return draw(picture, wanted.strength, wanted.grey, None)
+
+    sharp = sharpen(torch.empty(16, 3, 128, 96, device="meta"))
+    assert enlarged(degrade(sharp, recipes, field)).shape == sharp.shape
 
 
 def test_autocast_and_gradients_do_not_matter() -> None:

@@ -1,0 +1,200 @@
+"""A run on several workers of a Ray cluster: Ray Train starts them and joins them in torch's process group.
+
+When a worker is lost all of them start again and go on from the last checkpoint. Ray's own restarts would also try
+again what a user got wrong, so the loop around them is here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.train.torch
+from ray.actor import ActorHandle
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
+from ray.train.torch import TorchConfig, TorchTrainer
+from rich.console import Console
+
+from dataengine.runner import MALLOC, cluster
+from model.training.workers import Worker
+from pipelines.training.job import Job, train
+from pipelines.training.log import RunLog
+from shards.stream import StreamStopped
+
+COLLECTIVE_LIMIT_S = 1800  # a worker that waits so long for the others, in validation too, is lost
+RESTARTS_WITHOUT_PROGRESS = 3
+WAIT_FOR_CLUSTER_S = 600  # after a loss, for machines to come back
+LISTEN_S = 0.5
+# Ray Train reads these in the driver: keep the working folder, no metrics server, notice lost workers within a second.
+RAY_TRAIN = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+}
+
+
+def train_on_ray(job: Job, workers: int, address: str | None, gpus: bool, console: Console) -> int:
+    """Runs the job on `workers` workers, each with a GPU if `gpus`; returns the steps taken in all.
+
+    The run's folder must be one that all nodes see. Raises ValueError, in one sentence, for a user's mistake, for a
+    cluster that is too small and for workers that are lost again and again; KeyboardInterrupt after Ctrl-C.
+    """
+    for name, value in RAY_TRAIN.items():
+        os.environ.setdefault(name, value)
+    with cluster(address, None), _own_interrupt():
+        needed = _needed(workers, gpus)
+        if lacking := _lacking(needed, workers):
+            raise ValueError(lacking)
+        mailbox: Any = _Mailbox.remote()
+        lost, progress = 0, _steps(job)
+        with _listening(mailbox, console):
+            while True:
+                try:
+                    return _fit(job, workers, gpus, needed, mailbox)
+                except WorkerGroupError as failure:
+                    reason = _reason(failure)
+                    lost = 1 if _steps(job) > progress else lost + 1
+                    progress = _steps(job)
+                if lost >= RESTARTS_WITHOUT_PROGRESS:
+                    raise ValueError(f"workers were lost {lost} times without a new checkpoint, lastly: {reason}")
+                console.print(f"a worker was lost ({reason}): going on from step {progress}", highlight=False)
+                _wait(needed, workers)
+
+
+def _fit(job: Job, workers: int, gpus: bool, needed: dict[str, float], mailbox: Any) -> int:
+    """One attempt. Raises WorkerGroupError where workers are lost."""
+    environment = {**MALLOC, **({} if gpus else {"OMP_NUM_THREADS": str(int(needed["CPU"]))})}
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"job": job, "mailbox": mailbox},
+        torch_config=TorchConfig(timeout_s=COLLECTIVE_LIMIT_S),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker=needed),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(job.out),
+            worker_runtime_env={"env_vars": environment},
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=1),
+        ),
+    )
+    try:
+        return int(trainer.fit().return_value)  # pyright: ignore[reportArgumentType]
+    except WorkerGroupError as failure:
+        for fault in failure.worker_failures.values():
+            if isinstance(fault, (ValueError, StreamStopped)):  # a mistake stays one however often it is tried
+                raise ValueError(str(fault)) from None
+        raise
+    except TrainingFailedError as failure:
+        raise ValueError(f"Ray could not run the workers: {_first_line(failure)}") from None
+
+
+def _work(config: dict[str, Any]) -> int:
+    """What each worker does."""
+    job: Job = config["job"]
+    mailbox: Any = config["mailbox"]
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    assert not isinstance(device, list)
+    worker = Worker(device, context.get_world_rank(), context.get_world_size())
+    if not worker.leads:
+        return train(job, worker, None)
+    latest = job.checkpoints.latest()
+    log = RunLog(job.out, job.settings, mailbox.put.remote, latest.step if latest else 0)
+    steps = train(job, worker, log)
+    log.close()
+    return steps
+
+
+@ray.remote(num_cpus=0)
+class _Mailbox:
+    """Lines that workers say, until the driver takes them."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def put(self, line: str) -> None:
+        self._lines.append(line)
+
+    def take(self) -> list[str]:
+        lines, self._lines = self._lines, []
+        return lines
+
+
+@contextmanager
+def _listening(mailbox: ActorHandle, console: Console) -> Iterator[None]:
+    """Prints what comes into the mailbox."""
+    done = threading.Event()
+
+    def listen() -> None:
+        last = False
+        while not last:
+            last = done.wait(LISTEN_S)
+            lines: Any = ray.get(mailbox.take.remote())  # pyright: ignore[reportAttributeAccessIssue]
+            for line in lines:
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        ray.kill(mailbox)
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Ray Train takes Ctrl-C for itself, never gives it back, and ends the program with SystemExit."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _needed(workers: int, gpus: bool) -> dict[str, float]:
+    """What a worker takes: a GPU and a processor, or its part of the processors."""
+    if gpus:
+        return {"CPU": 1, "GPU": 1}
+    return {"CPU": max(1, int(ray.cluster_resources().get("CPU", 0)) // workers)}
+
+
+def _lacking(needed: dict[str, float], workers: int) -> str | None:
+    there = ray.cluster_resources()
+    for name, each in needed.items():
+        if each * workers > there.get(name, 0):
+            kind = "processors" if name == "CPU" else "GPUs"
+            return f"{workers} workers need {each * workers:g} {kind} and the cluster has {there.get(name, 0):g}"
+    return None
+
+
+def _wait(needed: dict[str, float], workers: int) -> None:
+    """Until the cluster is large enough again. Raises ValueError where it stays too small."""
+    end = time.monotonic() + WAIT_FOR_CLUSTER_S
+    while lacking := _lacking(needed, workers):
+        if time.monotonic() > end:
+            raise ValueError(f"{lacking}, after a loss: run the same command again with fewer workers, or wait")
+        time.sleep(LISTEN_S)
+
+
+def _steps(job: Job) -> int:
+    latest = job.checkpoints.latest()
+    return latest.step if latest else 0
+
+
+def _reason(failure: WorkerGroupError) -> str:
+    faults = failure.worker_failures
+    rank = min(faults, key=lambda each: "HealthCheck" not in type(faults[each]).__name__)  # the lost one, not its peers
+    return f"worker {rank}: {_first_line(faults[rank])}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from model.training.checkpoints import Checkpoints
+from model.training.settings import TrainingSettings
+from model.training.trainer import learning_rate
+from model.training.workers import Worker
+from pipelines.cli import app, main
+from pipelines.training.command import parse_datasets
+from tests.conftest import ROOT
+from tests.pipelines.training.runs import command, job_of, losses, metrics, run, small
+from tests.shards.loading import write_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "dataset"
+    write_dataset(folder, shards=2, photos=6)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of the small settings."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    run(job_of(dataset, out, tiny_base, small()))
+    return out
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    latest = Checkpoints(out / "checkpoints", 3).latest()
+    assert latest
+    return latest.trained()
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_every_step_has_its_row_and_the_loss_is_equation_1(whole: Path) -> None:
+    rows = [row for row in metrics(whole) if "loss" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    for row in rows:
+        assert row["loss"] == pytest.approx(row["noise"] + 1.0 * row["mask"], rel=1e-5)  # tiny: lambda is 1
+        assert 0 <= row["iou"] <= 1 and row["gradient"] > 0
+
+
+def test_validation_judges_photos_that_were_never_trained_on(whole: Path) -> None:
+    judged = [row for row in metrics(whole) if "held_out" in row]
+    assert [row["step"] for row in judged] == [3, 6]
+    assert 1 <= judged[0]["held_out"]["photos"] <= 3
+    assert judged[0]["held_out"]["loss"] > 0 and judged[0]["held_out"]["iou_without_text"] > 0
+
+
+def test_goes_on_bit_for_bit_where_it_was(dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job = job_of(dataset, out, tiny_base, small())
+
+    class Stopped(Exception):
+        pass
+
+    from model.training import trainer
+
+    steps = 0
+
+    def rate(*arguments: Any) -> float:
+        nonlocal steps
+        steps += 1
+        if steps == 6:  # one step after the checkpoint of step 4
+            raise Stopped
+        return learning_rate(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "learning_rate", rate)
+        with pytest.raises(Stopped):
+            run(job)
+    assert losses(metrics(out)) == losses(metrics(whole))[:5]
+    assert losses(run(job)) == losses(metrics(whole))
+    assert equal(weights(out), weights(whole))
+
+
+def test_killed_at_any_step_it_ends_with_the_same_weights(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = small(steps=12, checkpoint_every=3, loader_workers=1, validation={"every": 100})
+    run(job_of(dataset, tmp_path / "whole", tiny_base, settings))
+    out, rng = tmp_path / "out", np.random.default_rng()
+    line = command(dataset, out, tiny_base, settings, tmp_path / "settings.toml")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed_at = []
+    for _ in range(2):
+        begin = metrics(out)[-1]["step"] if killed_at else 0
+        stop = begin + int(rng.integers(1, 4))
+        process = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < end:
+            if (out / "metrics.jsonl").exists() and (rows := metrics(out)) and rows[-1]["step"] >= stop:
+                break
+            time.sleep(0.01)
+        assert process.poll() is None, "the run ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed_at.append(metrics(out)[-1]["step"])
+    subprocess.run(line, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert losses(metrics(out)) == losses(metrics(tmp_path / "whole")), f"killed at {killed_at}"
+    assert equal(weights(out), weights(tmp_path / "whole"))
+
+
+def test_micro_batches_and_gradient_checkpointing_change_nothing(
+    dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    for name, values in {"parts": {"micro_batch": 2}, "less": {"gradient_checkpointing": True}}.items():
+        rows = run(job_of(dataset, tmp_path / name, tiny_base, small(**values)))
+        assert losses(rows) == pytest.approx(losses(metrics(whole)), abs=1e-5)
+
+
+def test_half_precision_follows_full_precision(dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(dtype="bfloat16")))
+    assert losses(rows) == pytest.approx(losses(metrics(whole)), rel=0.05)
+    assert {tensor.dtype for tensor in weights(tmp_path / "out").values()} == {torch.float32}
+
+
+def test_the_moving_average_is_exported_and_the_run_goes_on_from_the_weights(
+    dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    settings = small(optimizer={"ema": 0.5})
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings))
+    assert losses(rows) == losses(metrics(whole))
+    last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
+    assert last and equal(last.trained(), weights(whole)) and not equal(last.trained(), last.average())
+    # Of six steps with decay 1/2 the average lies nearer to the last weights than to the first.
+    first = load_file(tiny_base / "controlnet/diffusion_pytorch_model.safetensors")
+    name = "mask_decoder.final_conv.weight"
+    to_last = (last.average()[name] - last.trained()[name]).norm()
+    assert to_last < (last.average()[name] - first[name]).norm()
+
+    half = tmp_path / "half"
+    run(job_of(dataset, half, tiny_base, small(optimizer={"ema": 0.5}, steps=4, checkpoint_every=4)))
+    # A cosine goes by the run's length, so that a run of 4 steps is not the beginning of one of 6.
+    with pytest.raises(ValueError, match="another steps"):
+        run(job_of(dataset, half, tiny_base, settings))
+
+
+def test_keeps_the_last_checkpoints_and_the_best(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = small(steps=6, checkpoint_every=1, keep=2, validation={"every": 2})
+    run(job_of(dataset, tmp_path / "out", tiny_base, settings))
+    known = Checkpoints(tmp_path / "out/checkpoints", 2)
+    best = known.best()
+    assert best
+    assert {each.step for each in known.all()} == {5, 6, best.step}
+    judged = {row["step"]: row["held_out"]["loss"] for row in metrics(tmp_path / "out") if "held_out" in row}
+    assert best.step == min(judged, key=lambda step: judged[step])
+
+
+def test_a_checkpoint_restores_photos(whole: Path, tiny_base: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "photo.png")
+    last = Checkpoints(whole / "checkpoints", 3).latest()
+    assert last
+    arguments = ["restore", str(tmp_path / "photo.png"), "make the dog clear with 0.7", "--base", str(tiny_base)]
+    arguments += ["--checkpoint", str(last.folder), "--out", str(tmp_path / "out"), "--steps", "2"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "out/photo.png").size == (64, 64)
+
+
+def test_unusable_triplets_are_counted_said_and_passed_over(tiny_base: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", shards=2, photos=6, corrupt=range(0, 4), empty=(5,))
+    said: list[str] = []
+    settings = small(steps=4, validation={"share": 0}, checkpoint_every=4)
+    rows = run(job_of(tmp_path / "data", tmp_path / "out", tiny_base, settings), said=said)
+    assert len(losses(rows)) == 4
+    last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
+    assert last and last.state["faults"]["corrupt photo"] > 0
+    assert any("unusable triplets passed over so far: corrupt photo" in line for line in said)
+
+
+def test_a_data_set_of_corrupt_photos_ends_in_one_sentence(tiny_base: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", shards=1, photos=4, corrupt=range(4))
+    settings = small(loader_workers=1, validation={"share": 0})
+    with pytest.raises(ValueError, match="100 triplets in a row are unusable, the last: corrupt photo"):
+        run(job_of(tmp_path / "data", tmp_path / "out", tiny_base, settings))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda data: (data / "jpg-000001.tar").unlink(), "jpg-000001.tar"),
+        (lambda data: (data / "jpg-000001.tar").write_bytes(b"short"), "jpg-000001.tar"),
+        (lambda data: (data / "index.parquet").write_bytes(b"PAR1"), "index.parquet"),
+        (lambda data: (data / "dataset.json").unlink(), "dataset.json"),
+    ],
+)
+def test_a_broken_data_set_is_one_sentence_at_the_start(
+    damage: Any, sentence: str, tiny_base: Path, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "data", shards=2, photos=3)
+    damage(tmp_path / "data")
+    with pytest.raises(ValueError, match=sentence) as raised:
+        run(job_of(tmp_path / "data", tmp_path / "out", tiny_base, small()))
+    assert "\n" not in str(raised.value)
+
+
+def test_other_data_or_settings_are_refused_when_it_goes_on(
+    dataset: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2)))
+    with pytest.raises(ValueError, match="has taken all of its 2 steps"):
+        run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2)))
+    longer: dict[str, Any] = {"steps": 4, "optimizer": {"schedule": "constant"}}
+    run(job_of(dataset, tmp_path / "longer", tiny_base, small(**{**longer, "steps": 2})))
+    with pytest.raises(ValueError, match="begun with another mask_weight and seed"):
+        run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer, seed=3, mask_weight=2)))
+    write_dataset(tmp_path / "other", shards=1, photos=8, name="b")
+    with pytest.raises(ValueError, match="other data sets"):
+        run(job_of(tmp_path / "other", tmp_path / "longer", tiny_base, small(**longer)))
+    assert len(losses(run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer))))) == 4
+
+
+def test_a_loss_that_is_no_number_stops_the_run(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = small(steps=20, optimizer={"learning_rate": 1e30, "schedule": "constant", "warmup": 0})
+    with pytest.raises(ValueError, match=r"no longer a number at step \d+: take a lower learning rate"):
+        run(job_of(dataset, tmp_path / "out", tiny_base, settings))
+
+
+def test_learning_rate_rises_then_falls_to_a_twentieth() -> None:
+    chosen = TrainingSettings.model_validate(
+        {"optimizer": {"learning_rate": 2.0, "schedule": "cosine", "warmup": 10}}
+    ).optimizer
+    rates = [learning_rate(step, 1000, chosen) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.2, rel=1e-3) and max(rates) == pytest.approx(2, rel=1e-3)
+    assert rates[-1] == pytest.approx(0.1) and rates[500] == pytest.approx(1.05)
+    assert learning_rate(999, 1000, TrainingSettings().optimizer) == 5e-5
+
+
+def test_mixed_data_sets_and_their_shares() -> None:
+    both = parse_datasets("a", ["s3://bucket/b:0.75"])
+    assert [(path, float(share)) for path, share in both] == [("a", 0.25), ("s3://bucket/b", 0.75)]
+    assert [float(share) for _, share in parse_datasets("a", [])] == [1.0]
+    for mixed, sentence in ((["b"], "DATASET:SHARE"), (["b:x"], "number"), (["b:1"], "leave nothing"), (["a:0.5"], "twice")):
+        with pytest.raises(ValueError, match=sentence):
+            parse_datasets("a", mixed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere", "--preset", "tiny"], "is not a data set"),
+        (["nowhere"], "which base?"),
+        (["nowhere", "--preset", "huge"], "there is no preset 'huge'; there are stage1, stage2, tiny"),
+        (["nowhere", "--preset", "tiny", "--set", "batchh=3"], "batchh"),
+        (["nowhere", "--preset", "tiny", "--set", "batch=0"], "batch"),
+        (["nowhere", "--preset", "tiny", "--resume", "maybe"], "--resume is auto or never"),
+        (["nowhere", "--preset", "tiny", "--workers", "3"], "cannot be divided among 3 workers"),
+        (["nowhere", "--preset", "tiny", "--device", "abacus"], "unknown device"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    arguments: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.delenv("INSTRUCTRESTORE_BASE", raising=False)
+    monkeypatch.setattr("sys.argv", ["instructrestore", "train", *arguments, "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and sentence in said and said.count("\n") == 1
