@@ -24,6 +24,10 @@ from tests.conftest import ROOT
 from tests.pipelines.training.runs import command, job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
 
+# Steps 1, 6, 11 and 16 of the small settings.
+GOLDEN_NOISE = [0.26989, 0.29177, 0.4043, 0.17766]
+GOLDEN_MASK = [1.33068, 0.61783, 0.34607, 0.32763]
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -115,6 +119,34 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(dataset: Path, tiny_ba
     subprocess.run(line, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     assert losses(metrics(out)) == losses(metrics(tmp_path / "whole")), f"killed at {killed_at}"
     assert equal(weights(out), weights(tmp_path / "whole"))
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = small(steps=500, checkpoint_every=1000, validation={"every": 1000})
+    line = command(dataset, tmp_path / "out", tiny_base, settings, tmp_path / "settings.toml")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    end = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < end:
+        if (tmp_path / "out/metrics.jsonl").exists() and len(metrics(tmp_path / "out")) >= 2:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.decode() == "instructrestore: interrupted; run the same command again to go on\n"
+    last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
+    assert last and last.step == metrics(tmp_path / "out")[-1]["step"]
+
+
+def test_twenty_steps_have_these_losses(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """A change of these numbers is a change of what a run learns: it must be meant."""
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=20, validation={"every": 100}, log_every=20)))
+    noise = [row["noise"] for row in rows if "noise" in row]
+    mask = [row["mask"] for row in rows if "mask" in row]
+    assert noise[::5] == pytest.approx(GOLDEN_NOISE, rel=2e-3)
+    assert mask[::5] == pytest.approx(GOLDEN_MASK, rel=2e-3)
+    assert mask[-1] < mask[0]
 
 
 def test_micro_batches_and_gradient_checkpointing_change_nothing(
@@ -211,9 +243,7 @@ def test_a_broken_data_set_is_one_sentence_at_the_start(
     assert "\n" not in str(raised.value)
 
 
-def test_other_data_or_settings_are_refused_when_it_goes_on(
-    dataset: Path, tiny_base: Path, tmp_path: Path
-) -> None:
+def test_other_data_or_settings_are_refused_when_it_goes_on(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2)))
     with pytest.raises(ValueError, match="has taken all of its 2 steps"):
         run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2)))
@@ -247,7 +277,12 @@ def test_mixed_data_sets_and_their_shares() -> None:
     both = parse_datasets("a", ["s3://bucket/b:0.75"])
     assert [(path, float(share)) for path, share in both] == [("a", 0.25), ("s3://bucket/b", 0.75)]
     assert [float(share) for _, share in parse_datasets("a", [])] == [1.0]
-    for mixed, sentence in ((["b"], "DATASET:SHARE"), (["b:x"], "number"), (["b:1"], "leave nothing"), (["a:0.5"], "twice")):
+    for mixed, sentence in (
+        (["b"], "DATASET:SHARE"),
+        (["b:x"], "number"),
+        (["b:1"], "leave nothing"),
+        (["a:0.5"], "twice"),
+    ):
         with pytest.raises(ValueError, match=sentence):
             parse_datasets("a", mixed)
 

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from torch import multiprocessing
+
+from dataengine.runner import Cluster
+from model.training.batch import Preparation
+from model.training.workers import Worker
+from pipelines.training.job import Job, open_data, open_networks, train
+from pipelines.training.on_ray import train_on_ray
+from tests.pipelines.training.runs import job_of, losses, metrics, run, small
+from tests.shards.loading import write_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "dataset"
+    write_dataset(folder, shards=3, photos=6)
+    return folder
+
+
+def _rank(rank: int, ranks: int, job: Job) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{job.out}/meeting", rank=rank, world_size=ranks)
+    worker = Worker(torch.device("cpu"), rank, ranks)
+    if rank == 0:
+        run(job, worker)
+    else:
+        train(job, worker, None)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_any_number_of_workers_has_the_same_losses(ranks: int, dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = small(steps=4, validation={"every": 4})
+    alone = run(job_of(dataset, tmp_path / "alone", tiny_base, settings))
+    job = job_of(dataset, tmp_path / "together", tiny_base, settings)
+    multiprocessing.spawn(_rank, (ranks, job), nprocs=ranks)
+    together = metrics(job.out)
+    assert losses(together) == pytest.approx(losses(alone), abs=1e-5)
+    for name in ("loss", "iou", "iou_without_text", "photos", "regions"):
+        assert together[-1]["held_out"][name] == pytest.approx(alone[-1]["held_out"][name], abs=1e-5)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
+    ranks: int, dataset: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    settings = small(batch=8)
+    job = job_of(dataset, tmp_path / "out", tiny_base, settings)
+    base, controlnet = open_networks(job, Worker(torch.device("cpu")))
+    prepare = Preparation(base, settings, controlnet.config["bokeh_control_text"])
+
+    def batch_of(worker: Worker, step: int) -> list[tuple]:
+        stream, _ = open_data(job, worker)
+        stream.step = step
+        crops = next(stream.micro_batches())
+        batch = prepare(crops)
+        return [
+            (crop.position, crop.key, crop.region, int(timestep), noise, lq)
+            for crop, timestep, noise, lq in zip(crops, batch.timesteps, batch.noise, batch.lq, strict=True)
+        ]
+
+    for step in (0, 5):
+        alone = batch_of(Worker(torch.device("cpu")), step)
+        together = [each for rank in range(ranks) for each in batch_of(Worker(torch.device("cpu"), rank, ranks), step)]
+        assert [each[:4] for each in together] == [each[:4] for each in alone]
+        for one, other in zip(together, alone, strict=True):
+            assert torch.equal(one[4], other[4]) and torch.equal(one[5], other[5])
+
+
+def test_a_lost_worker_means_a_restart_and_not_a_lost_run(
+    ray_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    settings = small(steps=8, checkpoint_every=2, validation={"every": 100})
+    alone = run(job_of(dataset, tmp_path / "alone", tiny_base, settings))
+    job = job_of(dataset, tmp_path / "out", tiny_base, settings)
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        end = time.monotonic() + 240
+        while not killed and time.monotonic() < end:
+            path = job.out / "metrics.jsonl"
+            steps = len(losses(metrics(job.out))) if path.exists() else 0
+            if steps >= 3 and (workers := _train_workers()):
+                os.kill(workers[-1], signal.SIGKILL)
+                killed.append(workers[-1])
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    said = io.StringIO()
+    assert train_on_ray(job, 2, None, False, Console(file=said, width=200)) == 8
+    killer.join()
+    assert killed and "a worker was lost" in said.getvalue()
+    assert losses(metrics(job.out)) == pytest.approx(losses(alone), abs=1e-5)
+
+
+def _train_workers() -> list[int]:
+    """The processes of Ray Train's workers on this machine."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and b"RayTrainWorker" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_too_many_workers_are_one_sentence(
+    ray_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    job = job_of(dataset, tmp_path / "out", tiny_base, small())
+    with pytest.raises(ValueError, match="4 workers need 4 processors and the cluster has 2"):
+        train_on_ray(job, 4, None, False, Console(file=io.StringIO()))
