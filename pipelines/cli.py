@@ -238,11 +238,12 @@ def restore(
         jobs = find_jobs(words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo)
     try:
         # torch takes seconds to import: what is wrong with the command line has been said by now
+        from model.training.checkpoints import last_of_run
         from pipelines.restoration.loading import Loading
 
         loading = Loading(
             base=base,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint and last_of_run(checkpoint),
             dtype=dtype,
             device=device,
             base_revision=base_revision,

@@ -129,6 +129,16 @@ class Checkpoints:
                 shutil.rmtree(old.folder)
 
 
+def last_of_run(place: str) -> str:
+    """The last checkpoint where `place` is a run's folder, any other place as it is; ValueError where it has none."""
+    folder = Path(place) / "checkpoints"
+    if not folder.is_dir():
+        return place
+    if (last := Checkpoints(folder, keep=1).latest()) is None:
+        raise ValueError(f"{place} is a training run without a checkpoint yet: let it train, or name another")
+    return str(last.folder)
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Any, str]) -> dict[str, Tensor]:
     """AdamW's state and torch's random states as `Checkpoint.optimizer` gives them back."""
     tensors = {f"{key}/{names[p]}": value for p, state in optimizer.state.items() for key, value in state.items()}

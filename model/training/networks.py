@@ -13,6 +13,7 @@ from model.objective import Losses, losses
 from model.region_controlnet import RegionControl, RegionControlNet
 from model.training.batch import Batch
 from model.training.settings import TrainingSettings
+from model.weight_files import quiet
 
 
 class TrainedNetworks(nn.Module):
@@ -62,8 +63,9 @@ def begin_controlnet(base: Base, settings: TrainingSettings) -> RegionControlNet
 
 def freeze(base: Base, settings: TrainingSettings) -> None:
     """The base's networks without gradients, in the precision that they compute in."""
-    for network in (base.vae, base.text_encoder, base.unet):
-        network.requires_grad_(False).eval().to(DTYPES[settings.dtype])  # pyright: ignore[reportArgumentType]
+    with quiet():  # diffusers warns of casts
+        for network in (base.vae, base.text_encoder, base.unet):
+            network.requires_grad_(False).eval().to(DTYPES[settings.dtype])  # pyright: ignore[reportArgumentType]
     if settings.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from model.crops import Crop
 from model.instruction import Instruction, RegionScale
+from model.output import logger as reports
 from model.pipeline import InstructRestorePipeline
 from model.region_controlnet import RegionControlNet
 from model.training.batch import Preparation
@@ -111,13 +114,14 @@ class Validator:
         pipe = InstructRestorePipeline(base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler)
         pipe.set_progress_bar_config(disable=True)
         batch = prepare(crops, timestep=0)
-        output = pipe(
-            batch.lq,
-            [Instruction((RegionScale(crop.caption),), bokeh=crop.bokeh) for crop in crops],
-            num_inference_steps=chosen.steps,
-            generator=[torch.Generator().manual_seed(crop.position) for crop in crops],
-            output_type="pt",
-        )
+        with _without_warnings():
+            output = pipe(
+                batch.lq,
+                [Instruction((RegionScale(crop.caption),), bokeh=crop.bokeh) for crop in crops],
+                num_inference_steps=chosen.steps,
+                generator=[torch.Generator().manual_seed(crop.position) for crop in crops],
+                output_type="pt",
+            )
         assert isinstance(output.images, Tensor)
         results, hq = output.images.float(), batch.hq
         return [
@@ -175,6 +179,17 @@ def mask_iou(predicted: Tensor, target: Tensor) -> Tensor:
     both = (predicted & target).flatten(1).sum(1).float()
     either = (predicted | target).flatten(1).sum(1).float()
     return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """A region that is not found yet is no news here: the IoU says it."""
+    level = reports.level
+    reports.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        reports.setLevel(level)
 
 
 def _with_next_caption(crops: Sequence[Crop]) -> tuple[list[Crop], list[bool]]:

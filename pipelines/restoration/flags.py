@@ -36,7 +36,8 @@ Base = Annotated[
 Checkpoint = Annotated[
     str | None,
     typer.Option(
-        help="The trained ControlNet with its mask decoder: a folder or a hub id; unset: the base's own.",
+        help="The trained ControlNet with its mask decoder: a folder, a training run's folder (its last checkpoint is "
+        "taken) or a hub id; unset: the base's own.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from model.checkpoint import find_device
 from model.tiny_base import build_tiny_base
-from model.training.checkpoints import Checkpoints
+from model.training.checkpoints import last_of_run
 from model.training.settings import TrainingSettings
 from model.training.workers import Worker
 from pipelines.presets import to_toml
@@ -80,7 +80,7 @@ def run(
         out=out.absolute(),
         base=base,
         base_revision=base_revision,
-        init_from=init_from and _last_of_run(init_from),
+        init_from=init_from and last_of_run(init_from),
         init_revision=init_revision,
         settings=settings,
         cache=(cache or out / "cache").absolute(),
@@ -108,17 +108,6 @@ def run(
         if stopped():
             raise KeyboardInterrupt
     return steps
-
-
-def _last_of_run(place: str) -> str:
-    """The last checkpoint of a run's folder; any other place as it is."""
-    folder = Path(place) / "checkpoints"
-    if not folder.is_dir():
-        return place
-    last = Checkpoints(folder, keep=1).latest()
-    if last is None:
-        raise ValueError(f"{place} is a run without a checkpoint: let it train, or begin from another")
-    return str(last.folder)
 
 
 @contextmanager

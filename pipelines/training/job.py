@@ -22,7 +22,6 @@ from model.training.settings import TrainingSettings
 from model.training.trainer import Trainer, Watcher
 from model.training.validation import Judged, Validator
 from model.training.workers import Worker
-from model.weight_files import quiet
 from shards.cache import ShardCache
 from shards.index import Dataset
 from shards.order import Order, OrderSettings
@@ -77,8 +76,7 @@ def train(job: Job, worker: Worker, watcher: Watcher | None, should_stop: Callab
     stream, validator = open_data(job, worker)
     if resumed:  # before the networks are loaded: whether it is the same data
         stream.load_state_dict({"step": resumed.step, "order": resumed.state["order"]})
-    with quiet():  # diffusers' warnings of casts that are meant
-        base, controlnet = open_networks(job, worker)
+    base, controlnet = open_networks(job, worker)
     trainer = Trainer(
         base=base,
         controlnet=controlnet,

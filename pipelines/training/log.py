@@ -25,7 +25,8 @@ SMOOTHING = 0.05  # of a step's values in the shown mean
 class RunLog:
     """The watcher of a run (see `model.training.trainer`). OUT/metrics.jsonl has a row a step and one a validation.
 
-    say: takes a line for people. begin: the step that the run goes on from; what was logged beyond it, before an interruption, is taken back.
+    say: takes a line for people. begin: the step that the run goes on from; what was logged beyond it, before an
+    interruption, is taken back.
     """
 
     def __init__(self, out: Path, settings: TrainingSettings, say: Callable[[str], object], begin: int = 0) -> None:

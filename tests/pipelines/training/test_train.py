@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from model.training.checkpoints import Checkpoints
 from model.training.settings import TrainingSettings
 from model.training.trainer import learning_rate
-from model.training.workers import Worker
 from pipelines.cli import app, main
 from pipelines.training.command import parse_datasets
 from tests.conftest import ROOT

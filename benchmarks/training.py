@@ -1,0 +1,212 @@
+"""Time, memory and work of a training step, degradation included, on made-up crops.
+
+python -m benchmarks.training tiny                   the tiny preset on this machine's CPU
+python -m benchmarks.training full --device cuda     SD 2.1's sizes with random weights at 512x512, on a GPU
+python -m benchmarks.training count                  only counts a full-size sample's operations, on the meta device
+
+Every case runs in a process of its own: WARM steps, then STEPS timed ones. Prints a Markdown table: the median step
+with minimum and maximum, triplets a second, peak memory (of torch's allocator on a GPU, of the process on a CPU), the
+step's operations counted by torch, and on a GPU the share of PEAK_FLOPS that they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.full_size import full_size_pipeline
+from model.checkpoint import DTYPES, Base, load_pipeline
+from model.crops import Crop
+from model.tiny_base import build_tiny_base
+from model.training.batch import Batch
+from model.training.networks import TrainedNetworks, freeze, trained
+from model.training.settings import TrainingSettings, stage1, tiny
+from model.training.trainer import Progress, Trainer
+from model.training.workers import Worker
+from pipelines.presets import with_values
+
+WARM, STEPS = 2, 5
+PEAK_FLOPS = 989e12  # an H200's, bfloat16 without sparsity
+
+
+@dataclass(frozen=True)
+class Case:
+    """batch: samples a step; micro_batch: of these that go through the networks together."""
+
+    batch: int
+    micro_batch: int
+    dtype: str = "bfloat16"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+
+
+TINY = [Case(16, 16, "float32"), Case(16, 8, "float32"), Case(16, 16, "bfloat16")]
+FULL = [
+    Case(32, 32),
+    Case(64, 32),
+    Case(64, 64),
+    Case(64, 64, gradient_checkpointing=True),
+    Case(64, 32, compile=True),
+    Case(64, 64, compile=True),
+]
+
+
+class MadeUp:
+    """Stands in for a stream: the same crops again and again, so that nothing is waited for."""
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.step, self.batch = 0, settings.batch
+        micro_batch = settings.micro_batch or settings.batch
+        self.accumulation = settings.batch // micro_batch
+        rng = np.random.default_rng(0)
+        side = settings.crop.size
+        photo = np.kron(rng.integers(0, 256, (side // 8, side // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        mask = np.zeros((side, side), np.bool_)
+        mask[side // 4 : side // 2, side // 4 :] = True
+        self._crops = [
+            Crop(photo, mask, "the dog", "dog", False, number, 0, "key", 0, 0, ()) for number in range(micro_batch)
+        ]
+
+    def micro_batches(self, workers: int = 0) -> Iterator[list[Crop]]:
+        while True:
+            yield self._crops
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"order": {}}
+
+
+class Unsaved:
+    """Stands in for the checkpoints' folder."""
+
+    def save(self, *_: object) -> Path:
+        return Path()
+
+
+class Clock:
+    """Watches the steps go by."""
+
+    def __init__(self) -> None:
+        self.ends = [time.perf_counter()]
+
+    def logged(self, progress: Progress) -> None:
+        self.ends.append(time.perf_counter())
+
+    def validated(self, step: int, validation: object) -> None: ...
+
+    def saved(self, folder: Path) -> None: ...
+
+
+def measure(kind: str, case: Case, device: str) -> dict[str, float]:
+    """Seconds a step (median, least, most), peak memory in MiB, operations of a step in TFLOPs."""
+    begin = tiny() if kind == "tiny" else stage1()
+    settings = with_values(begin, {**asdict(case), "steps": WARM + STEPS, "log_every": 1, "checkpoint_every": 1000})
+    with tempfile.TemporaryDirectory() as folder:
+        build_tiny_base(Path(folder) / "base")
+        pipe = load_pipeline(f"{folder}/base", device=device)
+    if kind == "full":
+        pipe = full_size_pipeline(pipe.tokenizer, device, DTYPES["float32"])
+    base = Base(pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.unet, pipe.scheduler)
+    freeze(base, settings)
+    clock = Clock()
+    options: dict[str, Any] = {"stream": MadeUp(settings), "checkpoints": Unsaved(), "watcher": clock}
+    trainer = Trainer(
+        base=base,
+        controlnet=trained(pipe.controlnet, settings),
+        validator=None,
+        settings=settings,
+        worker=Worker(torch.device(device)),
+        **options,
+    )
+    if case.compile:
+        operations = 0
+        trainer.run()
+    else:
+        with FlopCounterMode(display=False) as counter:
+            trainer.run(should_stop=lambda: len(clock.ends) > 1)
+        operations = counter.get_total_flops()
+        clock.ends = [time.perf_counter()]
+        trainer.run()
+    seconds = np.diff(clock.ends)[WARM:].tolist()
+    gpu = device.startswith("cuda")
+    peak = torch.cuda.max_memory_allocated() >> 20 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return {
+        "median": statistics.median(seconds), "least": min(seconds), "most": max(seconds), "peak": peak,
+        "operations": operations / 1e12,
+    }  # fmt: skip
+
+
+def count() -> dict[str, float]:
+    """Operations for one sample of 512x512 at SD 2.1's sizes, in TFLOPs: the VAE, then all that eq. 1 needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        build_tiny_base(Path(folder) / "base")
+        tokenizer = load_pipeline(f"{folder}/base").tokenizer
+    pipe = full_size_pipeline(tokenizer, "meta", torch.float32)
+    for network in (pipe.vae, pipe.unet):
+        network.requires_grad_(False)
+    networks = TrainedNetworks(pipe.controlnet.train().requires_grad_(True), pipe.unet, 0.01)
+    on_meta = partial(torch.empty, device="meta")
+    photo, latent, states = on_meta(1, 3, 512, 512), on_meta(1, 4, 64, 64), on_meta(1, 77, 1024)
+    timesteps = on_meta(1, dtype=torch.long)
+    batch = Batch(photo, photo, latent, latent, latent, timesteps, states, states, on_meta(1, 1, 64, 64))
+    found = {}
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        pipe.vae.encode(photo)
+    found["vae"] = counter.get_total_flops() / 1e12
+    with FlopCounterMode(display=False) as counter:
+        networks(batch)[0].total.backward()
+    found["forward and backward"] = counter.get_total_flops() / 1e12
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=["tiny", "full", "count"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--case", type=int, help="one case alone, by number")
+    arguments = parser.parse_args()
+    if arguments.kind == "count":
+        print(json.dumps(count()))
+        return
+    cases = TINY if arguments.kind == "tiny" else FULL
+    if arguments.case is not None:
+        print(json.dumps(measure(arguments.kind, cases[arguments.case], arguments.device)))
+        return
+    gpu = arguments.device.startswith("cuda")
+    place = torch.cuda.get_device_name() if gpu else f"{torch.get_num_threads()} threads"
+    print(f"{arguments.kind} networks on {arguments.device} ({place}), torch {torch.__version__}\n")
+    print(
+        "| batch | micro-batch | dtype | compile | checkpointing | s a step (min-max) | triplets/s | peak MiB | TFLOP |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for number, case in enumerate(cases):
+        own = [sys.executable, "-m", "benchmarks.training", arguments.kind, "--device", arguments.device]
+        ended = subprocess.run([*own, "--case", str(number)], stdout=subprocess.PIPE, check=False, text=True)
+        shown = " | ".join(str(value) for value in asdict(case).values())
+        if ended.returncode:
+            print(f"| {shown} | failed | | | |", flush=True)
+            continue
+        found = json.loads(ended.stdout.splitlines()[-1])
+        step = f"{found['median']:.3f} ({found['least']:.3f}-{found['most']:.3f})"
+        work = f"{found['operations']:.2f}" if found["operations"] else ""
+        if gpu and work:
+            work += f" ({found['operations'] * 1e12 / found['median'] / PEAK_FLOPS:.0%} of the peak)"
+        print(f"| {shown} | {step} | {case.batch / found['median']:.1f} | {found['peak']:.0f} | {work} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
