@@ -41,7 +41,9 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     try:
         return type(settings).model_validate(_overlaid(settings.model_dump(), values))
     except ValidationError as error:
-        raise ValueError(f"setting {first_error(error)}") from None
+        complaint = first_error(error)
+        several = complaint.removeprefix("the text: value error, ")  # settings that do not go together
+        raise ValueError(several if several != complaint else f"setting {complaint}") from None
 
 
 def _overlaid(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

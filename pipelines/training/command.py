@@ -22,6 +22,7 @@ from pipelines.training.job import Job, check_resumable, train
 from pipelines.training.log import RunLog
 from pipelines.training.on_ray import train_on_ray
 from shards.files import commit
+from shards.index import Dataset
 from shards.order import exact_shares
 
 GIB = 1 << 30
@@ -92,6 +93,8 @@ def run(
     if latest:
         check_resumable(latest, settings)
         console.print(f"going on from step {latest.step}", highlight=False)
+    for path, _ in datasets:  # before anything is written
+        Dataset(path)
     out.mkdir(parents=True, exist_ok=True)
     if base == str(out / "tiny-base") and not (out / "tiny-base" / "model_index.json").exists():
         build_tiny_base(out / "tiny-base")
