@@ -87,7 +87,7 @@ def masks(run: Path, dataset: str, settings: TrainingSettings, out: Path) -> Non
         cache_bytes=1 << 30,
     )
     worker = Worker(torch.device("cpu"))
-    _, validator = open_data(job, worker)
+    _, validator, _ = open_data(job, worker)
     assert validator and validator.training, "the run has validation.training_photos"
     network_base, controlnet = open_networks(job, worker)
     prepare = Preparation(network_base, settings, controlnet.config["bokeh_control_text"])

@@ -93,6 +93,8 @@ class MadeUp:
 class Unsaved:
     """Stands in for the checkpoints' folder."""
 
+    def prune(self) -> None: ...
+
     def save(self, *_: object) -> Path:
         return Path()
 
@@ -102,6 +104,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.ends = [time.perf_counter()]
+
+    def noted(self, line: str) -> None: ...
 
     def logged(self, progress: Progress) -> None:
         self.ends.append(time.perf_counter())

@@ -180,9 +180,11 @@ def cut_mask(runs: Runs, window: Window) -> NDArray[np.bool_]:
 
 
 def scaled_runs(mask: Mask, size: tuple[int, int]) -> Runs:
-    """The runs of a mask at another (height, width)."""
+    """The runs of a mask at another (height, width). Raises Fault where it is too large to be decoded for that."""
     if not (runs := Runs(mask)).area or (mask.height, mask.width) == size:
         return runs
+    if mask.height * mask.width > MAX_PIXELS:
+        raise Fault("pixel limit", f"{mask.width}x{mask.height} is over {MAX_PIXELS} pixels")
     return Runs(_scaled_mask(mask, *size))
 
 

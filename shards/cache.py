@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,6 +79,7 @@ class ShardCache:
                 return
             try:
                 _fetch(uri, size, descriptor)
+                os.fsync(descriptor)  # else a power cut can leave a shard of zeros that counts as fetched
                 partial.rename(final)
             except BaseException:
                 partial.unlink(missing_ok=True)
@@ -119,8 +120,8 @@ class ShardFiles:
         self._root = str(root) if isinstance(files, LocalFileSystem) else None
         if self._root is None and cache is None:
             raise ValueError(f"{dataset.path} is not on this machine: give a cache folder for its shards")
-        self._uri = dataset.path
-        self._cache = cache
+        self.uri = dataset.path
+        self.cache = cache if self._root is None else None  # a local data set needs none
         self._entries = {entry.name: entry for entry in dataset.card.shards}
 
     def read(self, shard: str, *spans: tuple[int, int]) -> list[bytes]:
@@ -128,23 +129,29 @@ class ShardFiles:
         if self._root is not None:
             descriptor = os.open(f"{self._root}/{shard}", os.O_RDONLY)
         else:
-            assert self._cache is not None
+            assert self.cache is not None
             entry = self._entries[shard]
-            descriptor = self._cache.open(f"{self._uri}/{shard}", entry.sha256, entry.bytes)
+            descriptor = self.cache.open(f"{self.uri}/{shard}", entry.sha256, entry.bytes)
         try:
             return [os.pread(descriptor, size, offset) for offset, size in spans]
         finally:
             os.close(descriptor)
 
-    def check_window(self, shards: int) -> None:
-        """Raises ValueError where the cache cannot hold the shards that a window of the order reads by turns."""
-        if self._cache is not None and self._root is None:
-            needed = sum(sorted(entry.bytes for entry in self._entries.values())[-shards:])
-            if needed > self._cache.max_bytes:
-                raise ValueError(
-                    f"{shards} shards of {self._uri} take {needed} bytes and the cache has {self._cache.max_bytes}: "
-                    "make the cache larger or the order's window smaller"
-                )
+    def window_bytes(self, shards: int) -> int:
+        """What a window of so many shards takes at most."""
+        return sum(sorted(entry.bytes for entry in self._entries.values())[-shards:])
+
+
+def check_windows(files: Sequence[ShardFiles], shards: int) -> None:
+    """Raises ValueError where a cache cannot hold a window of each of its data sets, which are read by turns."""
+    for cache in {each.cache for each in files if each.cache}:
+        remote = [each for each in files if each.cache is cache]
+        needed = sum(each.window_bytes(shards) for each in remote)
+        if needed > cache.max_bytes:
+            raise ValueError(
+                f"{shards} shards of {' and of '.join(each.uri for each in remote)} take {needed} bytes and the cache "
+                f"has {cache.max_bytes}: make the cache larger or the order's window smaller"
+            )
 
 
 def _fetch(uri: str, size: int, descriptor: int) -> None:
@@ -154,14 +161,13 @@ def _fetch(uri: str, size: int, descriptor: int) -> None:
             os.lseek(descriptor, 0, os.SEEK_SET)
             with files.open(path, "rb") as source, os.fdopen(os.dup(descriptor), "wb") as target:
                 shutil.copyfileobj(source, target, BLOCK)
-                found = target.tell()
+                if target.tell() != size:
+                    raise OSError(f"{uri} has {target.tell()} bytes and should have {size}")
         except OSError:
             if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(2**attempt)
         else:
-            if found != size:
-                raise OSError(f"{uri} has {found} bytes and should have {size}")
             return
 
 

@@ -139,7 +139,11 @@ class Dataset:
         if unknown:
             raise ValueError(f"{self.path}/index.parquet names {min(unknown)}, which dataset.json does not list")
         # One listing, and a request of their own only for files that it leaves out or gives no size of.
-        listed = {str(file["name"]).rsplit("/", 1)[-1]: file.get("size") for file in self._files.ls(self._root, True)}
+        try:
+            listing = self._files.ls(self._root, True)
+        except FileNotFoundError:  # a web server need not list a folder
+            listing = []
+        listed = {str(file["name"]).rsplit("/", 1)[-1]: file.get("size") for file in listing}
         for entry in self.card.shards:
             try:
                 size = listed.get(entry.name) or self._files.info(f"{self._root}/{entry.name}").get("size")

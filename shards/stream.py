@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from shards.cache import check_windows
 from shards.order import Order
 from shards.reader import Fault, PhotoReader, Triplet
 
 Sample = TypeVar("Sample")
 MAX_FAULTS = 100
 TIMEOUT_S = 600.0  # without a micro-batch for so long, a worker hangs (a dead network disk)
+# The loader looks for dead workers each time that so long passes. Torch's signal handler may notice them earlier, but
+# there is none in threads, where Ray runs its workers, and what it raises can be lost.
+LOOK_S = 5.0
 PREFETCH = 2  # micro-batches a worker has ready
 START_METHOD = "fork"  # shares the order's and the readers' arrays with the workers instead of copying them
 
@@ -32,7 +37,7 @@ class TripletStream(IterableDataset, Generic[Sample]):
     readers: of the order's data sets, in its order. prepare: a triplet -> a sample; raises Fault for one that is
     unusable, which a substitute then replaces; runs in the workers and must depend on the triplet alone.
     batch: samples a step over all ranks. micro_batch: samples in one list, all of the rank's by default.
-    Raises ValueError where the batch cannot be divided so, or a remote data set's cache is too small.
+    Raises ValueError where the batch cannot be divided so, or the cache of remote data sets is too small.
     """
 
     def __init__(
@@ -56,8 +61,7 @@ class TripletStream(IterableDataset, Generic[Sample]):
                 f"a rank's {self.rank_batch} samples a step cannot be cut into micro-batches of {self.micro_batch}: "
                 "choose a divisor"
             )
-        for reader in readers:
-            reader.files.check_window(order.settings.window_shards)
+        check_windows([reader.files for reader in readers], order.settings.window_shards)
         self.readers = tuple(readers)
         self.order = order
         self.prepare = prepare
@@ -77,22 +81,28 @@ class TripletStream(IterableDataset, Generic[Sample]):
             num_workers=workers,
             collate_fn=_as_it_is,
             prefetch_factor=PREFETCH if workers else None,
-            timeout=TIMEOUT_S if workers else 0,
+            timeout=LOOK_S if workers else 0,
             multiprocessing_context=START_METHOD if workers else None,
             generator=torch.Generator(),  # else each start would draw from the global one
         )
         number = self.step * self.accumulation
+        batches = iter(loader)
         try:
-            for samples in loader:
+            while True:
+                samples = _next(batches)
                 number += 1
                 self.step = number // self.accumulation
                 yield samples
         except StreamStopped as error:  # a worker's comes with the traceback in its text
+            _cut_loose(error)
             raise StreamStopped(str(error).rpartition(f"{StreamStopped.__name__}: ")[2].strip()) from None
         except RuntimeError as error:
             if str(error).startswith("DataLoader "):  # a worker was killed or hangs
+                _cut_loose(error)
                 raise StreamStopped(f"the loader failed: {str(error).splitlines()[0]}") from None
             raise
+        finally:
+            del batches
 
     def __iter__(self) -> Iterator[list[Sample]]:
         """Worker w of W yields micro-batches w, w + W, ...: the DataLoader's turns give the order back."""
@@ -146,6 +156,24 @@ class TripletStream(IterableDataset, Generic[Sample]):
                 f"the checkpoint was made with other {' and '.join(differing)}: resume with the same, or start anew"
             )
         self.step = int(state["step"])
+
+
+def _next(batches: Iterator[list[Sample]]) -> list[Sample]:
+    """The next micro-batch, waited for up to `TIMEOUT_S`. Raises RuntimeError, "DataLoader ...", where none comes."""
+    end = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return next(batches)
+        except RuntimeError as error:  # after a mere timeout the loader waits on
+            if not str(error).startswith("DataLoader timed out"):
+                raise
+        if time.monotonic() > end:
+            raise RuntimeError(f"DataLoader gave nothing for {TIMEOUT_S:g} seconds")
+
+
+def _cut_loose(error: Exception) -> None:
+    """Takes the frames from an error: they keep the loader in a circle, and its workers would end late and slowly."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def _as_it_is(samples: list[Sample]) -> list[Sample]:

@@ -10,6 +10,7 @@ checkpoints/step-00000500/
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -24,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.region_controlnet import WEIGHTS_NAME, RegionControlNet
-from shards.files import TEMPORARY, sync_folder
+from shards.files import TEMPORARY, commit, sync_folder
 
 VERSION = 1
 
@@ -45,7 +46,7 @@ class Checkpoint:
     def validation_loss(self) -> float | None:
         """Of the validation at this very step, if there was one."""
         scores = self.state.get("validation")
-        return None if scores is None else float(scores["loss"])
+        return None if scores is None or not math.isfinite(scores["loss"]) else float(scores["loss"])
 
     def trained(self) -> dict[str, Tensor]:
         """The weights that learn on, by parameter name."""
@@ -88,13 +89,13 @@ class Checkpoints:
         optimizer: Mapping[str, Tensor],
         state: Mapping[str, Any],
     ) -> Path:
-        """Writes a checkpoint and then removes those that are neither among the last `keep` nor the best.
+        """Writes a checkpoint.
 
         trained: the learning weights where `exported` is their average; None: they are the same.
         Raises OSError where the disk is full; what was there before then still is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        final = self.folder / f"step-{state['step']:08d}"
+        final = self._place(state["step"])
         partial = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder))
         try:
             exported.save_pretrained(partial / "controlnet", safe_serialization=True)
@@ -102,31 +103,48 @@ class Checkpoints:
                 save_file(_plain(trained), partial / "trained.safetensors")
             save_file(_plain(optimizer), partial / "optimizer.safetensors")
             content = {"version": VERSION, **state}
-            (partial / "state.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+            (partial / "state.json").write_bytes(_json(content))
             for path in partial.rglob("*"):
                 _sync(path)
             partial.chmod(0o755)
+            _sync(partial)
             if final.exists():
-                shutil.rmtree(final)
+                self._remove(final)
             partial.rename(final)
         except SafetensorError as error:  # safetensors' own word for a full disk
             raise OSError(f"the checkpoint {final.name} cannot be written: {error}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         sync_folder(self.folder)
-        self._prune()
         return final
+
+    def judge(self, step: int, validation: Mapping[str, Any]) -> None:
+        """Adds the scores of a validation to the checkpoint of that step."""
+        folder = self._place(step)
+        state = {**_open(folder).state, "validation": dict(validation)}
+        commit(folder / "state.json", _json(state))
+
+    def prune(self) -> None:
+        """Removes the checkpoints that are neither among the last `keep` nor the best."""
+        known, best = self.all(), self.best()
+        for old in known[: -self.keep]:
+            if best is None or old.folder != best.folder:
+                self._remove(old.folder)
 
     def sweep(self) -> None:
         """Removes what killed writers left. For the one process that owns the folder."""
         for left in self.folder.glob(f"{TEMPORARY}*"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def _prune(self) -> None:
-        known, best = self.all(), self.best()
-        for old in known[: -self.keep]:
-            if best is None or old.folder != best.folder:
-                shutil.rmtree(old.folder)
+    def _place(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def _remove(self, folder: Path) -> None:
+        """As a whole: what a kill leaves of it has a name that `sweep` knows."""
+        doomed = folder.with_name(f"{TEMPORARY}{folder.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def last_of_run(place: str) -> str:
@@ -162,6 +180,10 @@ def restore_optimizer(
     torch.set_rng_state(tensors["random/cpu"].cpu())
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu())
+
+
+def _json(state: Mapping[str, Any]) -> bytes:
+    return json.dumps(state, indent=2).encode() + b"\n"
 
 
 def _open(folder: Path) -> Checkpoint:

@@ -54,6 +54,8 @@ def _of_photo(
     triplets = [
         Triplet(*reader.read(row, region), Place(dataset, row, region), number, seed) for region in range(count)
     ]
+    if not any(Runs(triplet.region.mask).area for triplet in triplets):
+        raise Fault("empty region")
     photo = triplets[0].photo
     scaled = scaled_size(photo.height, photo.width, settings)
     runs = [scaled_runs(triplet.region.mask, scaled) for triplet in triplets]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
@@ -30,14 +31,17 @@ class TrainedNetworks(nn.Module):
         """Equation 1 for the batch, and the mask logits (B, 1, h, w)."""
         control = self._control(batch)
         assert control.mask_logits is not None
-        # The UNet's way down knows nothing of the ControlNet, so autograd keeps none of its activations.
-        predicted = self.unet(
-            batch.noisy,
-            batch.timesteps,
-            batch.unet_states,
-            down_block_additional_residuals=control.residuals[:-1],
-            mid_block_additional_residual=control.residuals[-1],
-        ).sample
+        # The UNet's way down knows nothing of the ControlNet, so autograd keeps none of its activations. It is all in
+        # one precision: autocast would do its norms in float32, and keep what they need for their gradients.
+        dtype = self.unet.dtype
+        with torch.autocast(batch.noisy.device.type, enabled=False):
+            predicted = self.unet(
+                batch.noisy.to(dtype),
+                batch.timesteps,
+                batch.unet_states.to(dtype),
+                down_block_additional_residuals=[residual.to(dtype) for residual in control.residuals[:-1]],
+                mid_block_additional_residual=control.residuals[-1].to(dtype),
+            ).sample
         found = losses(predicted, batch.noise, control.mask_logits, batch.mask, self.mask_weight)
         return found, control.mask_logits
 
@@ -59,6 +63,15 @@ def begin_controlnet(base: Base, settings: TrainingSettings) -> RegionControlNet
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         return RegionControlNet.from_unet(base.unet, mask_channels=settings.mask_channels)
+
+
+def identity(network: nn.Module) -> str:
+    """Hex digits that change with a network's weights: a hash of the first values of each of them."""
+    known = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        known.update(f"{name} {tuple(tensor.shape)}".encode())
+        known.update(tensor.flatten()[:64].float().cpu().numpy().tobytes())
+    return known.hexdigest()
 
 
 def freeze(base: Base, settings: TrainingSettings) -> None:

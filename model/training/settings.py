@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,9 @@ from model.objective import MASK_WEIGHT
 from shards.triplets import Weighting
 
 MASK_TIMESTEPS = (50, 500, 999)
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Settings(BaseModel):
@@ -27,7 +30,7 @@ class OptimizerSettings(_Settings):
         default="constant", description="cosine: down to 5% at the last step."
     )
     warmup: int = Field(default=0, ge=0, description="Steps in which the learning rate rises evenly from near 0.")
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Of AdamW.")
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Of AdamW.")
     weight_decay: float = Field(default=1e-2, ge=0, description="Of AdamW.")
     clip: float = Field(default=1.0, gt=0, description="Largest norm of all gradients together.")
     ema: float = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from model.region_controlnet import RegionControlNet
 from model.training.batch import Preparation
 from model.training.checkpoints import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
 from model.training.history import History
-from model.training.networks import TrainedNetworks
+from model.training.networks import TrainedNetworks, identity
 from model.training.settings import OptimizerSettings, TrainingSettings
 from model.training.validation import Validation, Validator, mask_iou
 from model.training.workers import Worker
@@ -28,6 +29,7 @@ from model.weight_files import quiet
 from shards.stream import TripletStream
 
 LEAST_RATE = 0.05  # of the learning rate, where a cosine ends
+REMEDY = "train into another folder, from this run's last checkpoint (--init-from), with a lower learning rate"
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,20 @@ class Progress:
     """What is known after some steps.
 
     step: optimizer steps taken. rows: one for each step since the last look: its number ("step"), the batch's loss and
-    its two parts, the mask's IoU, the gradients' norm before clipping (`history.COLUMNS`).
+    its two parts, the mask's IoU, the gradients' norm before clipping (`history.COLUMNS`), the learning rate.
     rate: triplets a second since the last look. faults: unusable triplets of the run so far, by reason.
     """
 
     step: int
     rows: list[dict[str, float]]
-    learning_rate: float
     rate: float
     faults: dict[str, int]
 
 
 class Watcher(Protocol):
     """Who is told how a run goes, in the leading worker."""
+
+    def noted(self, line: str) -> None: ...
 
     def logged(self, progress: Progress) -> None: ...
 
@@ -91,19 +94,24 @@ class Trainer:
         if settings.compile:
             networks.compile()
         self.networks = worker.joined(networks)
-        self.faults: Counter[str] = Counter()
+        self.base_identity = identity(base.unet)
+        self.faults: Counter[str] = Counter()  # of this worker, since it started
+        self.faults_before: Counter[str] = Counter()  # of all workers, when the run went on
+        self.all_faults: Counter[str] = Counter()
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> int:
         """Trains from `stream.step` to the settings' last step, or until `should_stop`, and leaves a checkpoint.
+
+        should_stop: asked before every step; for a run of one worker, since all must stop at the same step.
 
         Returns the steps taken in all. Raises ValueError, in one sentence, where the data cannot be read on or the
         loss is no longer a number.
         """
         settings, parameters = self.settings, list(self.parameters.values())
-        micro_batches = self.stream.micro_batches(settings.loader_workers)
+        micro_batches = self.stream.micro_batches(min(settings.loader_workers, len(os.sched_getaffinity(0))))
         history = History()
         begin, saved, step = time.perf_counter(), self.stream.step, self.stream.step
-        while step < settings.steps and not self._all_agree(should_stop()):
+        while step < settings.steps and not should_stop():
             rate = learning_rate(step, settings.steps, settings.optimizer)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -128,45 +136,50 @@ class Trainer:
             validates = self.validator is not None and (ends or step % settings.validation.every == 0)
             saves = validates or ends or step % settings.checkpoint_every == 0
             if saves or step % settings.log_every == 0:
-                self._log(step, history, rate, time.perf_counter() - begin)
+                self._log(step, history, time.perf_counter() - begin)
                 begin = time.perf_counter()
             if saves:
-                self.save(step, self._validate(step) if validates else None)
+                self.save(step)
+                if validates:
+                    self._validate(step)
                 saved, begin = step, time.perf_counter()
         if step > saved:  # stopped on the way
-            self._log(
-                step, history, learning_rate(step, settings.steps, settings.optimizer), time.perf_counter() - begin
-            )
-            self.save(step, None)
+            self._log(step, history, time.perf_counter() - begin)
+            self.save(step)
         return step
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Goes on from a checkpoint. Raises ValueError where it belongs to another run."""
+        if checkpoint.state["base"] != self.base_identity:
+            raise ValueError("the run was begun with another base: go on with the same, or train into another folder")
         self.stream.load_state_dict({"step": checkpoint.step, "order": checkpoint.state["order"]})
         self.controlnet.load_state_dict(checkpoint.trained())
         restore_optimizer(self.optimizer, self.parameters, checkpoint.optimizer())
         self.scaler.load_state_dict(checkpoint.state["scaler"])
-        self.faults = Counter(checkpoint.state["faults"])
+        self.faults_before = self.all_faults = Counter(checkpoint.state["faults"])
         if self.average:
             self.average.module.load_state_dict(checkpoint.average())
             self.average.n_averaged.fill_(checkpoint.step)
 
-    def save(self, step: int, validation: Validation | None) -> None:
+    def save(self, step: int) -> None:
         """Writes a checkpoint of the state after `step` steps, in the leading worker."""
         if not self.worker.leads:
             return
+        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters.values()):
+            raise ValueError(f"the weights are no longer numbers at step {step}: {REMEDY}")
         names = {parameter: name for name, parameter in self.parameters.items()}
         state = {
             "step": step,
             "order": self.stream.state_dict()["order"],
+            "base": self.base_identity,
             "settings": self.settings.model_dump(mode="json"),
             "scaler": self.scaler.state_dict(),
-            "faults": dict(self.faults),
-            "validation": None if validation is None else asdict(validation.held_out),
+            "faults": dict(self.all_faults),
         }
         folder = self.checkpoints.save(
             self.exported(), self.parameters if self.average else None, optimizer_tensors(self.optimizer, names), state
         )
+        self.checkpoints.prune()
         if self.watcher:
             self.watcher.saved(folder)
 
@@ -174,39 +187,38 @@ class Trainer:
         """What photos are restored with: the moving average if there is one."""
         return self.average.module if self.average else self.controlnet  # pyright: ignore[reportReturnType]
 
-    def _validate(self, step: int) -> Validation:
+    def _validate(self, step: int) -> None:
+        """Of the checkpoint that was just written."""
         assert self.validator is not None
         # A copy in the precision that it will be used in: the trained weights stay as they are.
         with quiet(), self._autocast():
             network: Any = copy.deepcopy(self.exported()).requires_grad_(False).eval()
             network.to(DTYPES[self.settings.dtype])
             validation = self.validator(network, self.prepare, self.worker)
-        if self.watcher and self.worker.leads:
+        if not self.worker.leads:
+            return
+        self.checkpoints.judge(step, asdict(validation.held_out))
+        self.checkpoints.prune()
+        if self.watcher:
             self.watcher.validated(step, validation)
-        return validation
 
-    def _log(self, step: int, history: History, rate: float, seconds: float) -> None:
+    def _log(self, step: int, history: History, seconds: float) -> None:
         """One look at the device for all steps since the last one."""
-        first = step - len(history) + 1
-        rows = [{"step": first + number, **row} for number, row in enumerate(history.take(self.worker))]
-        if broken := next((row for row in rows if not math.isfinite(row["loss"])), None):
-            raise ValueError(
-                f"the loss is no longer a number at step {broken['step']}: take a lower learning rate or another "
-                "dtype, and go on from the last checkpoint"
-            )
+        first, settings = step - len(history), self.settings
+        rows = [{"step": first + number, **row} for number, row in enumerate(history.take(self.worker), 1)]
+        for row in rows:
+            row["learning_rate"] = learning_rate(int(row["step"]) - 1, settings.steps, settings.optimizer)
+            # With float16 a gradient may overflow: the scaler leaves such a step out.
+            if not math.isfinite(row["loss"] if self.scaler.is_enabled() else row["loss"] + row["gradient"]):
+                raise ValueError(f"the loss or its gradient is no longer a number at step {row['step']}: {REMEDY}")
+        self.all_faults = self.faults_before + self.worker.added(self.faults)
         if self.watcher and self.worker.leads:
             done = len(rows) * self.stream.batch / max(seconds, 1e-9)
-            self.watcher.logged(Progress(step, rows, rate, done, dict(self.faults)))
+            self.watcher.logged(Progress(step, rows, done, dict(self.all_faults)))
 
     def _autocast(self) -> Any:
         dtype = DTYPES[self.settings.dtype]
         return torch.autocast(self.worker.device.type, dtype, enabled=dtype != torch.float32)
-
-    def _all_agree(self, stop: bool) -> bool:
-        """Whether any worker wants to stop: all then stop at the same step."""
-        if self.worker.ranks == 1:
-            return stop
-        return bool(self.worker.sum(torch.tensor(float(stop), device=self.worker.device)))
 
 
 def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:

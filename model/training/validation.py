@@ -37,7 +37,8 @@ class Scores:
     iou: of the predicted mask, cut at 0.5, with the region's, at latent size (0..1, higher is better).
     iou_of_sharing: the same over the regions that share their photo with another; iou_swapped: over these, where the
     text names the photo's next region instead. None where no photo shows two.
-    iou_without_text: of the best mask that does not know which region is meant (the same for all of a photo).
+    iou_without_text: of the best mask that does not know which region is meant: the same for all of a photo, a union
+    of some of its regions.
     """
 
     photos: int
@@ -113,21 +114,21 @@ class Validator:
         scheduler = copy.deepcopy(base.scheduler)
         pipe = InstructRestorePipeline(base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler)
         pipe.set_progress_bar_config(disable=True)
-        batch = prepare(crops, timestep=0)
+        hq, lq = prepare.pairs(crops)
         with _without_warnings():
             output = pipe(
-                batch.lq,
+                lq,
                 [Instruction((RegionScale(crop.caption),), bokeh=crop.bokeh) for crop in crops],
                 num_inference_steps=chosen.steps,
                 generator=[torch.Generator().manual_seed(crop.position) for crop in crops],
                 output_type="pt",
             )
         assert isinstance(output.images, Tensor)
-        results, hq = output.images.float(), batch.hq
+        results = output.images.float()
         return [
             Restored(
                 crop.caption,
-                _picture(batch.lq[number]),
+                _picture(lq[number]),
                 output.masks[number][0],
                 _picture(results[number]),
                 _picture(hq[number]),
@@ -142,7 +143,7 @@ class Validator:
 def scores(judged: Judged, network: RegionControlNet, prepare: Preparation, worker: Worker) -> Scores:
     """The scores over all crops; a worker computes those of every `worker.ranks`-th photo."""
     own = [number for number, crop in enumerate(judged.crops) if crop.position % worker.ranks == worker.rank]
-    step = prepare.settings.micro_batch or prepare.settings.batch
+    step = prepare.settings.micro_batch or prepare.settings.batch // worker.ranks
     networks = TrainedNetworks(network, prepare.base.unet, prepare.settings.mask_weight)
     # Columns: total, noise and mask loss, IoU, IoU with the next region's text; a row for each crop.
     table = torch.zeros(len(own), 5, device=worker.device)
@@ -154,7 +155,7 @@ def scores(judged: Judged, network: RegionControlNet, prepare: Preparation, work
             found, logits = networks(batch)
             table[at : at + step, :3] += torch.stack([found.total, found.noise, found.mask])
             table[at : at + step, 3] += mask_iou(logits > 0, target)
-            swapped = networks.mask_logits(prepare([judged.swapped[number] for number in part], timestep))
+            swapped = networks.mask_logits(prepare.with_captions(batch, [judged.swapped[number] for number in part]))
             table[at : at + step, 4] += mask_iou(swapped > 0, target)
     table /= len(MASK_TIMESTEPS)
     sharing = torch.tensor([judged.sharing[number] for number in own], dtype=torch.bool, device=worker.device)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -40,6 +42,14 @@ class Worker:
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all workers, of equal shares."""
         return self.sum(values) / self.ranks
+
+    def added(self, counts: Counter[str]) -> Counter[str]:
+        """The sums of all workers' counts."""
+        if self.ranks == 1:
+            return counts
+        every: list[Any] = [None] * self.ranks
+        dist.all_gather_object(every, counts)
+        return sum(every, Counter())
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all workers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+import torch
 from rich.console import Console
 
 from model.checkpoint import find_device
@@ -17,11 +20,9 @@ from model.tiny_base import build_tiny_base
 from model.training.checkpoints import last_of_run
 from model.training.settings import TrainingSettings
 from model.training.workers import Worker
-from pipelines.presets import to_toml
 from pipelines.training.job import Job, check_resumable, train
 from pipelines.training.log import RunLog
-from pipelines.training.on_ray import train_on_ray
-from shards.files import commit
+from pipelines.training.on_ray import OUT_OF_MEMORY, train_on_ray
 from shards.index import Dataset
 from shards.order import exact_shares
 
@@ -38,8 +39,8 @@ def parse_datasets(main: str, mixed: Sequence[str]) -> tuple[tuple[str, Fraction
         path, colon, share = text.rpartition(":")
         if not colon or not path:
             raise ValueError(f"--mix takes DATASET:SHARE as in bokeh/dataset:0.75, not {text!r}")
-        named.append((path, share))
-    paths = [main, *(path for path, _ in named)]
+        named.append((path.rstrip("/"), share))
+    paths = [main.rstrip("/"), *(path for path, _ in named)]
     if len(set(paths)) < len(paths):
         raise ValueError("a data set is named twice: name each once, with its whole share")
     return tuple(zip(paths, exact_shares([None, *(share for _, share in named)]), strict=True))
@@ -72,49 +73,93 @@ def run(
     if base is None:
         if settings.preset != "tiny":
             raise ValueError("which base? Name a Stable Diffusion 2.1 base with --base; --preset tiny makes its own")
-        base = str(out / "tiny-base")
+        base = str(out.absolute() / "tiny-base")
         init_from = init_from or base  # its own ControlNet lets the photo through from the first step on
     if workers > 1 and settings.batch % workers:
         raise ValueError(f"a batch of {settings.batch} cannot be divided among {workers} workers: make it a multiple")
+    if settings.preset == "stage2" and not (mix and init_from):
+        console.print("the paper's stage 2 goes on from stage 1 (--init-from) with 75% of bokeh photos (--mix)")
     job = Job(
-        datasets=datasets,
+        datasets=tuple((anchored(path), share) for path, share in datasets),
         out=out.absolute(),
-        base=base,
+        base=anchored(base),
         base_revision=base_revision,
-        init_from=init_from and last_of_run(init_from),
+        init_from=anchored(last_of_run(init_from)) if init_from else None,
         init_revision=init_revision,
         settings=settings,
         cache=(cache or out / "cache").absolute(),
         cache_bytes=int(cache_gib * GIB),
     )
+    if workers == 1 and not address:
+        find_device(device)
     latest = job.checkpoints.latest()
     if latest and resume == "never":
         raise ValueError(f"{out} holds a run of {latest.step} steps: go on with --resume auto, or name another folder")
     if latest:
         check_resumable(latest, settings)
         console.print(f"going on from step {latest.step}", highlight=False)
-    for path, _ in datasets:  # before anything is written
+    for path, _ in job.datasets:  # before anything is written
         Dataset(path)
     out.mkdir(parents=True, exist_ok=True)
-    if base == str(out / "tiny-base") and not (out / "tiny-base" / "model_index.json").exists():
-        build_tiny_base(out / "tiny-base")
-    commit(out / "settings.toml", to_toml(settings).encode())
-    if workers > 1 or address:
-        return train_on_ray(job, workers, address, find_device(device).type == "cuda", console)
-    with _interruptible() as stopped:
-        say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-        log = RunLog(out, settings, say, latest.step if latest else 0)
+    with _alone(out):
+        if base == str(out.absolute() / "tiny-base") and not Path(base, "model_index.json").exists():
+            build_tiny_base(Path(base))
+        if workers > 1 or address:
+            steps = train_on_ray(job, workers, address, device, console)
+        else:
+            steps = _train_here(job, device, console)
+    _say_where(job, console)
+    return steps
+
+
+def anchored(place: str) -> str:
+    """A local path as an absolute one, since workers have other current folders; a URI or a hub id as it is."""
+    path = Path(place).expanduser()
+    return str(path.absolute()) if "://" not in place and path.exists() else place
+
+
+def _train_here(job: Job, device: str | None, console: Console) -> int:
+    latest = job.checkpoints.latest()
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with _interruptible(say) as stopped:
+        log = RunLog(job.out, job.settings, say, latest.step if latest else 0)
         try:
             steps = train(job, Worker(find_device(device)), log, stopped)
+        except torch.OutOfMemoryError:
+            raise ValueError(OUT_OF_MEMORY) from None
         finally:
             log.close()
-        if stopped():
+        if stopped() and steps < job.settings.steps:
             raise KeyboardInterrupt
     return steps
 
 
+def _say_where(job: Job, console: Console) -> None:
+    latest, best = job.checkpoints.latest(), job.checkpoints.best()
+    assert latest
+    line = f"{latest.step} steps taken: restore with --checkpoint {job.out}"
+    if best and best.step != latest.step:
+        line += f"; the lowest held-out loss is that of {best.folder}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def _alone(out: Path) -> Iterator[None]:
+    """Held by the one run that works in the folder. Raises ValueError where another does."""
+    descriptor = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            # Of this process alone: loaders are forked, and live on for seconds after a kill.
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ValueError(f"another run is at work in {out}") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _interruptible(say: Callable[[str], object]) -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or a polite kill came: the step at hand is finished and saved. A second Ctrl-C ends at once."""
     came: list[int] = []
 
@@ -122,6 +167,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         if came:
             raise KeyboardInterrupt
         came.append(number)
+        say("finishing the step at hand; Ctrl-C again ends at once")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

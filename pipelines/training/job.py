@@ -22,7 +22,9 @@ from model.training.settings import TrainingSettings
 from model.training.trainer import Trainer, Watcher
 from model.training.validation import Judged, Validator
 from model.training.workers import Worker
+from pipelines.presets import to_toml
 from shards.cache import ShardCache
+from shards.files import commit
 from shards.index import Dataset
 from shards.order import Order, OrderSettings
 from shards.reader import PhotoReader
@@ -71,11 +73,17 @@ def train(job: Job, worker: Worker, watcher: Watcher | None, should_stop: Callab
     resumed = job.checkpoints.latest()
     if resumed:
         check_resumable(resumed, settings)
+        if resumed.step >= settings.steps:
+            return resumed.step
     if worker.leads:
         job.checkpoints.sweep()
-    stream, validator = open_data(job, worker)
+    stream, validator, notes = open_data(job, worker)
     if resumed:  # before the networks are loaded: whether it is the same data
         stream.load_state_dict({"step": resumed.step, "order": resumed.state["order"]})
+    if watcher:
+        commit(job.out / "settings.toml", to_toml(settings).encode())
+        for note in notes:
+            watcher.noted(note)
     base, controlnet = open_networks(job, worker)
     trainer = Trainer(
         base=base,
@@ -95,11 +103,6 @@ def train(job: Job, worker: Worker, watcher: Watcher | None, should_stop: Callab
 def check_resumable(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
     """Raises ValueError where the checkpoint was made with settings that learn something else."""
     before, now = checkpoint.state["settings"], settings.model_dump(mode="json")
-    if checkpoint.step >= settings.steps:
-        raise ValueError(
-            f"the run has taken all of its {checkpoint.step} steps: ask for more with --set steps=N, or train into "
-            "another folder"
-        )
     fixed = now.keys() - FREE - ({"steps"} if settings.optimizer.schedule == "constant" else set())
     if differing := sorted(name for name in fixed if before.get(name) != now[name]):
         raise ValueError(
@@ -108,8 +111,8 @@ def check_resumable(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
         )
 
 
-def open_data(job: Job, worker: Worker) -> tuple[TripletStream[Crop], Validator | None]:
-    """The run's stream of crops, and what it is judged by; None where nothing is held out."""
+def open_data(job: Job, worker: Worker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
+    """The run's stream of crops, what it is judged by (None where nothing is held out), and what is to be said."""
     settings = job.settings
     cache = ShardCache(job.cache, job.cache_bytes)
     datasets = [Dataset(path) for path, _ in job.datasets]
@@ -134,11 +137,14 @@ def open_data(job: Job, worker: Worker) -> tuple[TripletStream[Crop], Validator 
         rank=worker.rank,
         ranks=worker.ranks,
     )
-    unseen = _judged(readers, datasets, held_out, chosen.photos, settings)
+    notes: list[str] = []
+    unseen = _judged(readers, datasets, held_out, chosen.photos, settings, notes)
     seen = None
     if chosen.training_photos:
-        seen = _judged(readers, datasets, [~apart for apart in held_out], chosen.training_photos, settings)
-    return stream, Validator(unseen, seen, settings) if unseen else None
+        seen = _judged(readers, datasets, [~apart for apart in held_out], chosen.training_photos, settings, notes)
+    if unseen is None:
+        notes.append("nothing is held out: there is no validation and no best checkpoint (see validation.share)")
+    return stream, Validator(unseen, seen, settings) if unseen else None, notes
 
 
 def _judged(
@@ -147,6 +153,7 @@ def _judged(
     chosen: Sequence[NDArray[np.bool_]],
     limit: int,
     settings: TrainingSettings,
+    notes: list[str],
 ) -> Judged | None:
     """Fixed crops of at most `limit` of the chosen photos: a fair draw, since keys are hashes."""
     photos: list[tuple[str, int, int, int]] = []
@@ -156,7 +163,8 @@ def _judged(
         own = zip(columns["key"].to_pylist(), kept.tolist(), columns["region_count"].to_pylist(), strict=True)
         photos += [(key, number, row, regions) for key, row, regions in own]
     wanted = [(dataset, row, regions) for _, dataset, row, regions in sorted(photos)[:limit]]
-    crops, _ = fixed_crops(readers, wanted, settings.crop, settings.seed)
+    crops, faults = fixed_crops(readers, wanted, settings.crop, settings.seed)
+    notes += [f"not judged by: {fault}" for fault in faults]
     return Judged(crops) if crops else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from model.training.validation import Scores, Validation
 from pipelines.training.pictures import validation_sheet
 from shards.files import commit
 
-PLAIN_EVERY_S = 10.0  # between lines where the terminal cannot rewrite one
+PLAIN_EVERY_S = 10.0  # between two lines
 SMOOTHING = 0.05  # of a step's values in the shown mean
 
 
@@ -43,14 +44,16 @@ class RunLog:
         """Lets go of the files."""
         self._board.close()
 
+    def noted(self, line: str) -> None:
+        self._say(line)
+
     def logged(self, progress: Progress) -> None:
-        self._append({**row, "learning_rate": progress.learning_rate} for row in progress.rows)
+        self._append(progress.rows)
         for row in progress.rows:
             for name, value in row.items():
                 if name != "step":
                     self._board.add_scalar(f"training/{name}", value, int(row["step"]))
                 self._mean[name] = value + (1 - SMOOTHING) * (self._mean.get(name, value) - value)
-        self._board.add_scalar("training/learning_rate", progress.learning_rate, progress.step)
         self._board.add_scalar("training/triplets_per_second", progress.rate, progress.step)
         self._rate = progress.rate if not self._rate else 0.8 * self._rate + 0.2 * progress.rate
         if progress.faults != self._faults:
@@ -74,10 +77,11 @@ class RunLog:
                     self._board.add_scalar(f"{name}/{what}", value, step)
             self._say(f"step {step}, {name.replace('_', '-')} photos: {_scores_line(scores)}")
         if validation.restored:
-            row["psnr_inside"] = float(np.nanmean([each.psnr_inside for each in validation.restored]))
-            row["psnr_outside"] = float(np.nanmean([each.psnr_outside for each in validation.restored]))
-            self._board.add_scalar("held_out/psnr_inside", row["psnr_inside"], step)
-            self._board.add_scalar("held_out/psnr_outside", row["psnr_outside"], step)
+            for name in ("psnr_inside", "psnr_outside"):
+                known = [value for each in validation.restored if math.isfinite(value := getattr(each, name))]
+                row[name] = sum(known) / len(known) if known else None
+                if known:
+                    self._board.add_scalar(f"held_out/{name}", row[name], step)
             sheet = validation_sheet(validation.restored)
             self._board.add_image("held_out", np.asarray(sheet), step, dataformats="HWC")
             folder = self._out / "pictures"
@@ -98,7 +102,13 @@ class RunLog:
 
     def _append(self, rows: Iterable[dict[str, Any]]) -> None:
         with self._metrics.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.writelines(json.dumps(_plain(row)) + "\n" for row in rows)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no infinity (of a float16 gradient, say)."""
+    broken = {name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {name: None if name in broken else value for name, value in row.items()}
 
 
 def _scores_line(scores: Scores) -> str:
@@ -120,7 +130,11 @@ def _take_back(metrics: Path, begin: int) -> None:
         return
     kept: list[bytes] = []
     for line in metrics.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n") or json.loads(line)["step"] > begin:
+        try:
+            row = json.loads(line)
+        except ValueError:  # cut short
+            break
+        if row["step"] > begin:
             break
         kept.append(line)
     commit(metrics, b"".join(kept))

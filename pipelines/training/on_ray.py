@@ -6,6 +6,7 @@ again what a user got wrong, so the loop around them is here.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -16,22 +17,25 @@ from typing import Any
 
 import ray
 import ray.train.torch
+import torch
 from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from dataengine.runner import MALLOC, cluster
 from model.training.workers import Worker
 from pipelines.training.job import Job, train
 from pipelines.training.log import RunLog
-from shards.stream import StreamStopped
 
 COLLECTIVE_LIMIT_S = 1800  # a worker that waits so long for the others, in validation too, is lost
 RESTARTS_WITHOUT_PROGRESS = 3
 WAIT_FOR_CLUSTER_S = 600  # after a loss, for machines to come back
 LISTEN_S = 0.5
-# Ray Train reads these in the driver: keep the working folder, no metrics server, notice lost workers within a second.
+OUT_OF_MEMORY = "the GPU's memory does not suffice: lower micro_batch, as in --set micro_batch=8"
+# Ray Train reads these in the driver: keep the working folder, no metrics server, notice lost workers within a second,
+# and leave a busy machine time to start them.
 RAY_TRAIN = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -40,19 +44,24 @@ RAY_TRAIN = {
 }
 
 
-def train_on_ray(job: Job, workers: int, address: str | None, gpus: bool, console: Console) -> int:
-    """Runs the job on `workers` workers, each with a GPU if `gpus`; returns the steps taken in all.
+def train_on_ray(job: Job, workers: int, address: str | None, device: str | None, console: Console) -> int:
+    """Runs the job on `workers` workers, each with a GPU where the cluster has any; returns the steps taken in all.
 
-    The run's folder must be one that all nodes see. Raises ValueError, in one sentence, for a user's mistake, for a
-    cluster that is too small and for workers that are lost again and again; KeyboardInterrupt after Ctrl-C.
+    device: "cpu" or "cuda" to decide that oneself. The run's folder must be one that all nodes see. Raises ValueError,
+    in one sentence, for a user's mistake, for a cluster that is too small and for workers that are lost again and
+    again; KeyboardInterrupt after Ctrl-C, when the last checkpoint is what stays.
     """
+    if device not in (None, "cpu", "cuda"):
+        raise ValueError(f"with several workers --device is cpu or cuda, not {device}: Ray gives each worker its own")
     for name, value in RAY_TRAIN.items():
         os.environ.setdefault(name, value)
     with cluster(address, None), _own_interrupt():
+        gpus = device == "cuda" or (device is None and ray.cluster_resources().get("GPU", 0) > 0)
         needed = _needed(workers, gpus)
         if lacking := _lacking(needed, workers):
             raise ValueError(lacking)
-        mailbox: Any = _Mailbox.remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        mailbox: Any = _Mailbox.options(scheduling_strategy=here).remote()
         lost, progress = 0, _steps(job)
         with _listening(mailbox, console):
             while True:
@@ -64,7 +73,8 @@ def train_on_ray(job: Job, workers: int, address: str | None, gpus: bool, consol
                     progress = _steps(job)
                 if lost >= RESTARTS_WITHOUT_PROGRESS:
                     raise ValueError(f"workers were lost {lost} times without a new checkpoint, lastly: {reason}")
-                console.print(f"a worker was lost ({reason}): going on from step {progress}", highlight=False)
+                line = f"a worker was lost ({reason}): going on from step {progress}"
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
                 _wait(needed, workers)
 
 
@@ -87,8 +97,8 @@ def _fit(job: Job, workers: int, gpus: bool, needed: dict[str, float], mailbox: 
         return int(trainer.fit().return_value)  # pyright: ignore[reportArgumentType]
     except WorkerGroupError as failure:
         for fault in failure.worker_failures.values():
-            if isinstance(fault, (ValueError, StreamStopped)):  # a mistake stays one however often it is tried
-                raise ValueError(str(fault)) from None
+            if sentence := _final(fault):
+                raise ValueError(sentence) from None
         raise
     except TrainingFailedError as failure:
         raise ValueError(f"Ray could not run the workers: {_first_line(failure)}") from None
@@ -162,10 +172,12 @@ def _own_interrupt() -> Iterator[None]:
 
 
 def _needed(workers: int, gpus: bool) -> dict[str, float]:
-    """What a worker takes: a GPU and a processor, or its part of the processors."""
+    """What a worker takes: a GPU and a processor, or as many processors as all workers can have."""
     if gpus:
         return {"CPU": 1, "GPU": 1}
-    return {"CPU": max(1, int(ray.cluster_resources().get("CPU", 0)) // workers)}
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    fitting = (each for each in range(max(nodes, default=1), 1, -1) if sum(node // each for node in nodes) >= workers)
+    return {"CPU": next(fitting, 1)}
 
 
 def _lacking(needed: dict[str, float], workers: int) -> str | None:
@@ -189,6 +201,17 @@ def _wait(needed: dict[str, float], workers: int) -> None:
 def _steps(job: Job) -> int:
     latest = job.checkpoints.latest()
     return latest.step if latest else 0
+
+
+def _final(fault: Exception) -> str | None:
+    """What a worker says that would say it again however often it is tried; None for what may go better."""
+    if isinstance(fault, ValueError):
+        return str(fault)
+    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{fault.strerror}: {fault.filename}"
+    if isinstance(fault, torch.OutOfMemoryError):
+        return OUT_OF_MEMORY
+    return None
 
 
 def _reason(failure: WorkerGroupError) -> str:

@@ -235,6 +235,17 @@ def test_what_is_unusable_is_a_fault_with_its_reason(change: dict[str, Any], rea
     assert "\n" not in str(caught.value)
 
 
+def test_a_mask_beyond_the_pixel_limit_is_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of a few bytes may claim a photo of gigabytes, long before the photo's own header is read."""
+    array = np.zeros((60, 70), np.bool_)
+    array[20, 30] = True
+    triplet = triplet_of(array)
+    monkeypatch.setattr("model.crops.MAX_PIXELS", 60 * 70 - 1)
+    monkeypatch.setattr(Mask, "array", None)
+    with pytest.raises(Fault, match="pixel limit: 70x60"):
+        crop(triplet, largest_side=50)
+
+
 def test_stacked() -> None:
     crops = [crop(triplet_of(blob(60, 60, n), position=n)) for n in range(3)]
     photos, masks = stack(crops)

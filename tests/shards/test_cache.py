@@ -130,9 +130,46 @@ def test_a_remote_data_set_needs_a_cache_that_holds_a_window(tmp_path: Path, rem
     ):
         TripletStream([reader], order_of(far, window_shards=3), name_of, batch=4)
     TripletStream([PhotoReader(remote[0])], order_of(far, window_shards=3), name_of, batch=4)
+    # Data sets that share a cache are read by turns: it must hold a window of each.
+    two = order_of(far, far, window_shards=1)
+    TripletStream([reader, PhotoReader(remote[0], reader.files.cache)], two, name_of, batch=4)
+    tight = PhotoReader(far, ShardCache(tmp_path / "cache", far.card.shards[0].bytes + 9000))
+    TripletStream([tight], order_of(far, window_shards=1), name_of, batch=4)
+    with pytest.raises(ValueError, match="1 shards of memory://far and of memory://far take"):
+        TripletStream([tight, tight], two, name_of, batch=4)
 
 
-def test_a_remote_shard_that_is_gone_or_short(tmp_path: Path, remote: tuple[Dataset, Dataset]) -> None:
+def test_a_server_that_lists_no_folder(remote: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    def unlisted(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", unlisted)
+    far = Dataset("memory://far")
+    far.check_files()
+    fsspec.filesystem("memory").pipe(f"/far/{far.card.shards[1].name}", b"short")
+    with pytest.raises(ValueError, match="has 5 bytes and should have"):
+        far.check_files()
+
+
+def test_what_broke_off_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, pauses = fsspec.filesystem("memory"), []
+    memory.pipe("/broken", b"a" * 60)
+
+    def mended(seconds: float) -> None:
+        pauses.append(seconds)
+        memory.pipe("/broken", b"a" * 100)
+
+    monkeypatch.setattr("shards.cache.time.sleep", mended)
+    descriptor = ShardCache(tmp_path, 1000).open("memory://broken", "1", 100)
+    assert os.read(descriptor, 1000) == b"a" * 100
+    os.close(descriptor)
+    assert pauses == [1]
+
+
+def test_a_remote_shard_that_is_gone_or_short(
+    tmp_path: Path, remote: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shards.cache.ATTEMPTS", 1)
     far = remote[1]
     memory = fsspec.filesystem("memory")
     cache = ShardCache(tmp_path / "cache", 2**20)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +179,7 @@ def test_a_hundred_faults_in_a_row_stop_the_run(tmp_path: Path, workers: int) ->
     ) as stop:
         next(stream.micro_batches(workers))
     assert "\n" not in str(stop.value)
+    assert not multiprocessing.active_children()  # the workers are gone at once
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -192,6 +196,33 @@ def test_a_killed_worker_stops_the_run(datasets: tuple[Dataset, Dataset]) -> Non
     with pytest.raises(StreamStopped, match=r"^the loader failed: DataLoader worker .* (killed|exited)") as stop:
         steps(stream, 9, 2)
     assert "\n" not in str(stop.value)
+
+
+def test_a_killed_worker_is_noticed_in_a_thread(
+    datasets: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no signal tells of it: Ray runs its workers so."""
+    monkeypatch.setattr("shards.stream.LOOK_S", 0.2)
+    stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), die, batch=8)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(steps, stream, 9, 2)
+        with pytest.raises(StreamStopped, match=r"^the loader failed: DataLoader worker"):
+            run.result(30)
+
+
+def test_a_slow_worker_is_waited_for_and_a_stuck_one_is_not(
+    datasets: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(triplet: Triplet) -> int:
+        time.sleep(0.2)
+        return triplet.position
+
+    monkeypatch.setattr("shards.stream.LOOK_S", 0.05)
+    stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), slow, batch=2)
+    assert steps(stream, 3, 2) == [[0, 1], [2, 3], [4, 5]]
+    monkeypatch.setattr("shards.stream.TIMEOUT_S", 0.1)
+    with pytest.raises(StreamStopped, match=r"^the loader failed: DataLoader gave nothing for 0\.1 seconds"):
+        steps(stream, 1, 2)
 
 
 def die(triplet: Triplet) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,13 +13,15 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
+from model.tiny_base import build_tiny_base
 from model.training.checkpoints import Checkpoints
 from model.training.settings import TrainingSettings
 from model.training.trainer import learning_rate
 from pipelines.cli import app, main
-from pipelines.training.command import parse_datasets
+from pipelines.training.command import _alone, parse_datasets
 from tests.conftest import ROOT
 from tests.pipelines.training.runs import command, job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
@@ -68,6 +71,19 @@ def test_validation_judges_photos_that_were_never_trained_on(whole: Path) -> Non
     assert judged[0]["held_out"]["loss"] > 0 and judged[0]["held_out"]["iou_without_text"] > 0
 
 
+def test_pictures_and_tensorboard_show_how_it_goes(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = small(steps=2, validation={"every": 2, "restored": 2, "steps": 2})
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings))
+    with Image.open(tmp_path / "out/pictures/step-00000002.png") as sheet:
+        assert sheet.width > 3 * 192 and sheet.height > 2 * 192  # LQ, result and HQ of two regions, enlarged
+    assert 0 < rows[-1]["psnr_inside"] < 60 and 0 < rows[-1]["psnr_outside"] < 60
+    events = EventAccumulator(str(tmp_path / "out/tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("training/loss")] == [1, 2]
+    assert [event.value for event in events.Scalars("training/loss")] == pytest.approx(losses(rows), rel=1e-6)
+    assert [event.step for event in events.Scalars("held_out/iou")] == [2]
+    assert [event.step for event in events.Images("held_out")] == [2]
+
+
 def test_goes_on_bit_for_bit_where_it_was(dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     job = job_of(dataset, out, tiny_base, small())
@@ -77,14 +93,10 @@ def test_goes_on_bit_for_bit_where_it_was(dataset: Path, whole: Path, tiny_base:
 
     from model.training import trainer
 
-    steps = 0
-
-    def rate(*arguments: Any) -> float:
-        nonlocal steps
-        steps += 1
-        if steps == 6:  # one step after the checkpoint of step 4
+    def rate(step: int, *others: Any) -> float:
+        if step == 5:  # one step after the checkpoint of step 4
             raise Stopped
-        return learning_rate(*arguments)
+        return learning_rate(step, *others)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "learning_rate", rate)
@@ -244,8 +256,8 @@ def test_a_broken_data_set_is_one_sentence_at_the_start(
 
 def test_other_data_or_settings_are_refused_when_it_goes_on(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2)))
-    with pytest.raises(ValueError, match="has taken all of its 2 steps"):
-        run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2)))
+    before = metrics(tmp_path / "out")
+    assert run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2))) == before  # there is nothing left to do
     longer: dict[str, Any] = {"steps": 4, "optimizer": {"schedule": "constant"}}
     run(job_of(dataset, tmp_path / "longer", tiny_base, small(**{**longer, "steps": 2})))
     with pytest.raises(ValueError, match="begun with another mask_weight and seed"):
@@ -253,13 +265,45 @@ def test_other_data_or_settings_are_refused_when_it_goes_on(dataset: Path, tiny_
     write_dataset(tmp_path / "other", shards=1, photos=8, name="b")
     with pytest.raises(ValueError, match="other data sets"):
         run(job_of(tmp_path / "other", tmp_path / "longer", tiny_base, small(**longer)))
+    build_tiny_base(tmp_path / "base", seed=7)
+    with pytest.raises(ValueError, match="begun with another base"):
+        run(job_of(dataset, tmp_path / "longer", tmp_path / "base", small(**longer)))
     assert len(losses(run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer))))) == 4
 
 
 def test_a_loss_that_is_no_number_stops_the_run(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     settings = small(steps=20, optimizer={"learning_rate": 1e30, "schedule": "constant", "warmup": 0})
-    with pytest.raises(ValueError, match=r"no longer a number at step \d+: take a lower learning rate"):
+    with pytest.raises(ValueError, match=r"no longer (a number|numbers) at step \d+: train into another folder"):
         run(job_of(dataset, tmp_path / "out", tiny_base, settings))
+    known = Checkpoints(tmp_path / "out/checkpoints", 3).all()
+    assert all(bool(tensor.isfinite().all()) for each in known for tensor in each.trained().values())
+
+
+def test_a_base_that_does_not_predict_the_noise_is_refused(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    path = base / "scheduler/scheduler_config.json"
+    path.write_text(path.read_text().replace('"epsilon"', '"v_prediction"'))
+    with pytest.raises(ValueError, match="the base predicts v_prediction and not the noise"):
+        run(job_of(dataset, tmp_path / "out", base, small()))
+
+
+def test_photos_without_a_usable_region_are_not_judged_by(tiny_base: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", shards=2, photos=6, empty=range(0, 12, 3), corrupt=range(1, 2))
+    said: list[str] = []
+    settings = small(steps=1, validation={"share": 0.5, "photos": 12})
+    run(job_of(tmp_path / "data", tmp_path / "out", tiny_base, settings), said=said)
+    assert any(line.startswith("not judged by: ") for line in said)
+    run(job_of(tmp_path / "data", tmp_path / "none", tiny_base, small(steps=1, validation={"share": 0})), said=said)
+    assert any("nothing is held out" in line for line in said)
+
+
+def test_one_run_at_a_time_in_a_folder(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    with _alone(tmp_path):
+        line = command(dataset, tmp_path, tiny_base, small(), tmp_path / "settings.toml")
+        ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == f"instructrestore: another run is at work in {tmp_path}\n"
 
 
 def test_learning_rate_rises_then_falls_to_a_twentieth() -> None:

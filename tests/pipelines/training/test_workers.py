@@ -62,7 +62,7 @@ def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
     prepare = Preparation(base, settings, controlnet.config["bokeh_control_text"])
 
     def batch_of(worker: Worker, step: int) -> list[tuple]:
-        stream, _ = open_data(job, worker)
+        stream, _, _ = open_data(job, worker)
         stream.step = step
         crops = next(stream.micro_batches())
         batch = prepare(crops)
@@ -79,6 +79,7 @@ def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
             assert torch.equal(one[4], other[4]) and torch.equal(one[5], other[5])
 
 
+@pytest.mark.slow
 def test_a_lost_worker_means_a_restart_and_not_a_lost_run(
     ray_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -100,7 +101,7 @@ def test_a_lost_worker_means_a_restart_and_not_a_lost_run(
     killer = threading.Thread(target=kill_one)
     killer.start()
     said = io.StringIO()
-    assert train_on_ray(job, 2, None, False, Console(file=said, width=200)) == 8
+    assert train_on_ray(job, 2, None, "cpu", Console(file=said, width=200)) == 8
     killer.join()
     assert killed and "a worker was lost" in said.getvalue()
     assert losses(metrics(job.out)) == pytest.approx(losses(alone), abs=1e-5)
@@ -123,4 +124,4 @@ def test_too_many_workers_are_one_sentence(
 ) -> None:
     job = job_of(dataset, tmp_path / "out", tiny_base, small())
     with pytest.raises(ValueError, match="4 workers need 4 processors and the cluster has 2"):
-        train_on_ray(job, 4, None, False, Console(file=io.StringIO()))
+        train_on_ray(job, 4, None, "cpu", Console(file=io.StringIO()))
