@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -25,6 +28,10 @@ START_METHOD = "fork"  # shares the order's and the readers' arrays with the wor
 
 class StreamStopped(ValueError):
     """The data cannot be read on: one sentence, also when a worker said it."""
+
+
+class ReadingFailed(StreamStopped):
+    """Reading failed, though the data may be sound: a worker was killed, a disk or a network is gone."""
 
 
 class TripletStream(IterableDataset, Generic[Sample]):
@@ -73,7 +80,7 @@ class TripletStream(IterableDataset, Generic[Sample]):
         """The micro-batches from step `self.step` on, prepared by that many worker processes (0: by this one).
 
         `self.step` goes on when the last micro-batch of a step is handed out. Torch's global random state is left
-        alone. Raises StreamStopped, in one sentence, where the data or a worker fails.
+        alone. Raises StreamStopped, in one sentence, where the data fails; ReadingFailed where a worker does.
         """
         loader = DataLoader(
             self,
@@ -83,6 +90,7 @@ class TripletStream(IterableDataset, Generic[Sample]):
             prefetch_factor=PREFETCH if workers else None,
             timeout=LOOK_S if workers else 0,
             multiprocessing_context=START_METHOD if workers else None,
+            worker_init_fn=partial(_end_with, os.getpid()),
             generator=torch.Generator(),  # else each start would draw from the global one
         )
         number = self.step * self.accumulation
@@ -95,11 +103,12 @@ class TripletStream(IterableDataset, Generic[Sample]):
                 yield samples
         except StreamStopped as error:  # a worker's comes with the traceback in its text
             _cut_loose(error)
-            raise StreamStopped(str(error).rpartition(f"{StreamStopped.__name__}: ")[2].strip()) from None
+            kind = type(error)
+            raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from None
         except RuntimeError as error:
             if str(error).startswith("DataLoader "):  # a worker was killed or hangs
                 _cut_loose(error)
-                raise StreamStopped(f"the loader failed: {str(error).splitlines()[0]}") from None
+                raise ReadingFailed(f"the loader failed: {str(error).splitlines()[0]}") from None
             raise
         finally:
             del batches
@@ -131,7 +140,7 @@ class TripletStream(IterableDataset, Generic[Sample]):
                 detail = f" ({fault.detail})" if fault.detail else ""
                 faults.append(f"{fault.reason}: {reader.where(place.row)}{detail}")
             except OSError as error:
-                raise StreamStopped(f"{reader.path} can no longer be read: {_plain(error)}") from None
+                raise ReadingFailed(f"{reader.path} can no longer be read: {_plain(error)}") from None
             place = self.order.substitute(position, len(faults) - 1)
         raise StreamStopped(f"{MAX_FAULTS} triplets in a row are unusable, the last: {faults[-1]}")
 
@@ -174,6 +183,18 @@ def _next(batches: Iterator[list[Sample]]) -> list[Sample]:
 def _cut_loose(error: Exception) -> None:
     """Takes the frames from an error: they keep the loader in a circle, and its workers would end late and slowly."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
+def _end_with(parent: int, _worker: int) -> None:
+    """Ends this process soon after its parent was killed: torch's own look at the parent is never reached by a worker
+    that waits to hand over a large micro-batch, which would stay for ever and hold on to the parent's GPU."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _as_it_is(samples: list[Sample]) -> list[Sample]:

@@ -87,7 +87,7 @@ def run(
         init_from=anchored(last_of_run(init_from)) if init_from else None,
         init_revision=init_revision,
         settings=settings,
-        cache=(cache or out / "cache").absolute(),
+        cache=(cache or Path("~/.cache/instructrestore/shards")).expanduser().absolute(),
         cache_bytes=int(cache_gib * GIB),
     )
     if workers == 1 and not address:
@@ -125,7 +125,12 @@ def _train_here(job: Job, device: str | None, console: Console) -> int:
         log = RunLog(job.out, job.settings, say, latest.step if latest else 0)
         try:
             steps = train(job, Worker(find_device(device)), log, stopped)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            # Torch's own word for a dead loader comes wherever the trainer just is.
+            if str(error).startswith("DataLoader "):
+                raise ValueError(f"the loader failed: {str(error).splitlines()[0]}") from None
+            if not isinstance(error, torch.OutOfMemoryError):
+                raise
             raise ValueError(OUT_OF_MEMORY) from None
         finally:
             log.close()

@@ -34,7 +34,9 @@ Mix = Annotated[
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(rich_help_panel=_DATA, help="Where shards of remote data sets are kept; unset: OUT/cache."),
+    typer.Option(
+        rich_help_panel=_DATA, help="Where each machine keeps shards of remote data sets; unset: in ~/.cache."
+    ),
 ]
 CacheGib = Annotated[float, typer.Option("--cache-gib", min=0.1, rich_help_panel=_DATA, help="At most so many GiB.")]
 Base = Annotated[

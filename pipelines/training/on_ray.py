@@ -28,6 +28,7 @@ from dataengine.runner import MALLOC, cluster
 from model.training.workers import Worker
 from pipelines.training.job import Job, train
 from pipelines.training.log import RunLog
+from shards.stream import ReadingFailed
 
 COLLECTIVE_LIMIT_S = 1800  # a worker that waits so long for the others, in validation too, is lost
 RESTARTS_WITHOUT_PROGRESS = 3
@@ -205,7 +206,7 @@ def _steps(job: Job) -> int:
 
 def _final(fault: Exception) -> str | None:
     """What a worker says that would say it again however often it is tried; None for what may go better."""
-    if isinstance(fault, ValueError):
+    if isinstance(fault, ValueError) and not isinstance(fault, ReadingFailed):
         return str(fault)
     if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{fault.strerror}: {fault.filename}"

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -223,6 +224,43 @@ def test_a_slow_worker_is_waited_for_and_a_stuck_one_is_not(
     monkeypatch.setattr("shards.stream.TIMEOUT_S", 0.1)
     with pytest.raises(StreamStopped, match=r"^the loader failed: DataLoader gave nothing for 0\.1 seconds"):
         steps(stream, 1, 2)
+
+
+def test_workers_end_with_a_killed_process(datasets: tuple[Dataset, Dataset]) -> None:
+    """Also those that wait to hand over more than a pipe holds."""
+    mine, its = multiprocessing.Pipe(duplex=False)
+
+    def train() -> None:
+        stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), large, batch=2)
+        batches = stream.micro_batches(2)
+        next(batches)
+        its.send([process.pid for process in multiprocessing.active_children()])
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=train)
+    process.start()
+    assert mine.poll(30)
+    workers = mine.recv()
+    process.join(30)
+    assert len(workers) == 2
+    end = time.monotonic() + 10
+    while (left := [pid for pid in workers if _runs(pid)]) and time.monotonic() < end:
+        time.sleep(0.1)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+def large(triplet: Triplet) -> np.ndarray:
+    return np.zeros(2**20, np.uint8)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def die(triplet: Triplet) -> None:
