@@ -168,6 +168,12 @@ def test_micro_batches_and_gradient_checkpointing_change_nothing(
         assert losses(rows) == pytest.approx(losses(metrics(whole)), abs=1e-5)
 
 
+@pytest.mark.slow
+def test_compiled_networks_learn_the_same(dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(compile=True, steps=6)))
+    assert losses(rows) == pytest.approx(losses(metrics(whole)), abs=1e-4)
+
+
 def test_half_precision_follows_full_precision(dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
     rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(dtype="bfloat16")))
     assert losses(rows) == pytest.approx(losses(metrics(whole)), rel=0.05)

@@ -79,6 +79,29 @@ def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
             assert torch.equal(one[4], other[4]) and torch.equal(one[5], other[5])
 
 
+def test_faults_are_counted_over_all_workers(tiny_base: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", shards=2, photos=6, corrupt=range(0, 4))
+    settings = small(steps=2, batch=8, checkpoint_every=2, validation={"share": 0})
+    found = []
+    for ranks in (1, 2):
+        job = job_of(tmp_path / "data", tmp_path / f"out-{ranks}", tiny_base, settings)
+        multiprocessing.spawn(_rank, (ranks, job), nprocs=ranks)
+        last = job.checkpoints.latest()
+        assert last
+        found.append(last.state["faults"])
+    assert found[0] == found[1] and found[0]["corrupt photo"] > 0
+
+
+@pytest.mark.slow
+def test_a_data_set_that_cannot_be_used_is_one_sentence_from_workers_too(
+    ray_cluster: Cluster, tiny_base: Path, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "data", shards=2, photos=4, corrupt=range(8))
+    job = job_of(tmp_path / "data", tmp_path / "out", tiny_base, small(validation={"share": 0}))
+    with pytest.raises(ValueError, match="^100 triplets in a row are unusable, the last: corrupt photo"):
+        train_on_ray(job, 2, None, "cpu", Console(file=io.StringIO()))
+
+
 @pytest.mark.slow
 def test_a_lost_worker_means_a_restart_and_not_a_lost_run(
     ray_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
