@@ -66,7 +66,7 @@ def curve(rows: list[dict[str, Any]], out: Path) -> None:
         if points:
             right.plot(*zip(*points, strict=True), style, label=label)
     right.set(xlabel="step", ylabel="mask IoU, mean over t = 50, 500, 999", ylim=(0, 1))
-    right.legend(fontsize=8)
+    right.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 0.24))
     figure.savefig(out, dpi=100)
     plt.close(figure)
 
