@@ -174,6 +174,15 @@ def test_compiled_networks_learn_the_same(dataset: Path, whole: Path, tiny_base:
     assert losses(rows) == pytest.approx(losses(metrics(whole)), abs=1e-4)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_gpu_learns_as_the_cpu_does(dtype: str, dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """Not exactly: the degradation's noise comes from the device's own generator."""
+    settings = small(dtype=dtype, loader_workers=2)
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings), Worker(torch.device("cuda")))
+    assert losses(rows) == pytest.approx(losses(metrics(whole)), rel=0.15)
+
+
 def test_half_precision_follows_full_precision(dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
     rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(dtype="bfloat16")))
     assert losses(rows) == pytest.approx(losses(metrics(whole)), rel=0.05)
