@@ -20,6 +20,7 @@ from model.tiny_base import build_tiny_base
 from model.training.checkpoints import Checkpoints
 from model.training.settings import TrainingSettings
 from model.training.trainer import learning_rate
+from model.training.workers import Worker
 from pipelines.cli import app, main
 from pipelines.training.command import _alone, parse_datasets
 from tests.conftest import ROOT

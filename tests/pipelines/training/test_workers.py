@@ -98,7 +98,7 @@ def test_a_data_set_that_cannot_be_used_is_one_sentence_from_workers_too(
 ) -> None:
     write_dataset(tmp_path / "data", shards=2, photos=4, corrupt=range(8))
     job = job_of(tmp_path / "data", tmp_path / "out", tiny_base, small(validation={"share": 0}))
-    with pytest.raises(ValueError, match="^100 triplets in a row are unusable, the last: corrupt photo"):
+    with pytest.raises(ValueError, match=r"^100 triplets in a row are unusable, the last: corrupt photo"):
         train_on_ray(job, 2, None, "cpu", Console(file=io.StringIO()))
 
 
