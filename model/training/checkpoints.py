@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.region_controlnet import WEIGHTS_NAME, RegionControlNet
-from shards.files import TEMPORARY, commit, sync_folder
+from shards.files import TEMPORARY, commit, sync
 
 VERSION = 1
 
@@ -105,9 +104,9 @@ class Checkpoints:
             content = {"version": VERSION, **state}
             (partial / "state.json").write_bytes(_json(content))
             for path in partial.rglob("*"):
-                _sync(path)
+                sync(path)
             partial.chmod(0o755)
-            _sync(partial)
+            sync(partial)
             if final.exists():
                 self._remove(final)
             partial.rename(final)
@@ -115,7 +114,7 @@ class Checkpoints:
             raise OSError(f"the checkpoint {final.name} cannot be written: {error}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        sync_folder(self.folder)
+        sync(self.folder)
         return final
 
     def judge(self, step: int, validation: Mapping[str, Any]) -> None:
@@ -205,11 +204,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -204,6 +204,13 @@ def test_the_moving_average_is_exported_and_the_run_goes_on_from_the_weights(
     to_last = (last.average()[name] - last.trained()[name]).norm()
     assert to_last < (last.average()[name] - first[name]).norm()
 
+    constant = {"ema": 0.5, "schedule": "constant"}
+    run(job_of(dataset, tmp_path / "once", tiny_base, small(optimizer=constant)))
+    for steps in (3, 6):
+        run(job_of(dataset, tmp_path / "twice", tiny_base, small(optimizer=constant, steps=steps)))
+    once, twice = (Checkpoints(tmp_path / name / "checkpoints", 3).latest() for name in ("once", "twice"))
+    assert once and twice and equal(once.average(), twice.average()) and equal(once.trained(), twice.trained())
+
     half = tmp_path / "half"
     run(job_of(dataset, half, tiny_base, small(optimizer={"ema": 0.5}, steps=4, checkpoint_every=4)))
     # A cosine goes by the run's length, so that a run of 4 steps is not the beginning of one of 6.
