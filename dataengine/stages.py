@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from dataengine import bokeh, encode, intake, merge, near_duplicates, photo_file, quality_gate
 from dataengine.descriptions import describe
-from dataengine.masks import embedded as embedded_masks
 from dataengine.masks import segment
 from dataengine.outcomes import StageSpec
 from dataengine.part_files import digest
@@ -48,7 +47,7 @@ def photo_stages(settings: BuildSettings) -> list[StageSpec]:
         stage(INTAKE, partial(intake.Intake, s.intake), intake.REVISION, s.intake),
         stage(DEDUPLICATE, near_duplicates.Deduplicate, near_duplicates.REVISION, side_type=near_duplicates.Assignment),
         stage(QUALITY_GATE, partial(quality_gate.QualityGate, s.quality_gate), quality_gate.REVISION, s.quality_gate),
-        stage(MASKS, partial(segment.Segment, s.masks), segment.REVISION, embedded_masks.REVISION, s.masks),
+        stage(MASKS, partial(segment.Segment, s.masks), segment.REVISION, s.masks.segmenter_revision, s.masks),
         stage(DESCRIPTIONS, partial(describe.Describe, s.descriptions), describe.REVISION, s.descriptions),
         stage(MERGE, merge.Merge, merge.REVISION, side_type=merge.Phrase),
         stage(BOKEH, partial(bokeh.BokehFlag, s.bokeh), bokeh.REVISION, s.bokeh),

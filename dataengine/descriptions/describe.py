@@ -1,4 +1,4 @@
-"""The stage that gives every piece of a photo its description: the source's own words, or the embedded describer's.
+"""The stage that gives every piece of a photo its description: the source's own words, or a describer's.
 
 What comes in, of a piece:
 
@@ -7,23 +7,31 @@ What comes in, of a piece:
     anything else                           a mask without words
 
 What goes out has a description and a describer. The embedded describer knows the subject of its phrase and sets both
-(`embedded.py` says why); descriptions from category names are left to the noun-phrase rounds.
+(`embedded.py` says why); a vision-language model sets both where it is asked to and its answer is valid; all other
+descriptions are left to the noun-phrase rounds.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from dataengine import photo_file
-from dataengine.descriptions import annotated, embedded
+from dataengine.descriptions import annotated, embedded, vision_language
+from dataengine.descriptions.vision_language import (
+    PhotoRegions,
+    Seen,
+    VisionLanguageDescriber,
+    VisionLanguageSettings,
+)
 from dataengine.noun_phrases import validation
 from dataengine.noun_phrases.parsed import Parsed
-from dataengine.row import Drop, Row
+from dataengine.row import Drop, Failed, Row
 from shards.sample import Answer, Piece
 
 ANNOTATED = "annotated"
@@ -40,28 +48,94 @@ class DescribeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    describer: Literal["annotated", "embedded"] = Field(
+    describer: Literal["annotated", "embedded", "vision_language"] = Field(
         default="embedded",
-        description="what describes a piece without words of its source; annotated: such pieces are removed",
+        description="what describes a piece without words of its source; annotated: such pieces are removed; "
+        "vision_language: a model behind an OpenAI-compatible server",
     )
     reuse_annotations: bool = Field(default=True, description="keep the words that a source brings")
+    vision_language: VisionLanguageSettings | None = Field(
+        default=None, description="the model; for describer vision_language"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> DescribeSettings:
         if self.describer == "annotated" and not self.reuse_annotations:
             raise ValueError('describer "annotated" has only the source\'s words: set reuse_annotations to true')
+        if self.describer == "vision_language" and self.vision_language is None:
+            raise ValueError(
+                'the describer "vision_language" needs a server: give its urls and its model in vision_language.server'
+            )
+        if self.describer != "vision_language" and self.vision_language is not None:
+            raise ValueError(
+                f'the describer "{self.describer}" asks no server: set describer to "vision_language", or leave the '
+                "settings of vision_language out"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _in_use(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the settings that no describer uses: a stage is known by its dump, which stays what it was."""
+        fields = handler(self)
+        if self.vision_language is None:
+            fields.pop("vision_language", None)
+        return fields
+
+
+def identity(settings: DescribeSettings) -> tuple[Any, ...]:
+    """What the descriptions follow from besides the rows, to be hashed: revisions and settings."""
+    if settings.vision_language is None:
+        return REVISION, settings
+    return (
+        REVISION,
+        settings.model_dump(exclude={"vision_language"}),
+        vision_language.identity(settings.vision_language),
+    )
 
 
 class Describe:
-    """The stage. A photo is read only where one of its pieces has to be looked at."""
+    """The stage. A photo is read only where one of its pieces has to be looked at.
 
-    def __init__(self, settings: DescribeSettings) -> None:
+    answers: the run's folder of answers, in which those of a vision-language model are kept; None: they are not.
+    Raises ValueError where the environment variable of its server's key is not set.
+    """
+
+    def __init__(self, settings: DescribeSettings, answers: Path | None = None) -> None:
         self._settings = settings
         self._describer = embedded.EmbeddedDescriber()
+        self._model = VisionLanguageDescriber(settings.vision_language, answers) if settings.vision_language else None
 
-    def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:
+    def __call__(self, rows: Sequence[Row]) -> list[Row | Drop | Failed]:
+        """Raises StopStage with the vision-language model's server gone."""
+        if self._model:
+            return self._asked(self._model, rows)
         return [self._described(row) for row in rows]
+
+    def _asked(self, model: VisionLanguageDescriber, rows: Sequence[Row]) -> list[Row | Drop | Failed]:
+        """The rows with what the model says of their silent pieces; the photos go through it together, so that the
+        requests of several are under way at once."""
+        worded = [[self._in_source_words(piece) for piece in row.pieces] for row in rows]
+
+        def to_look_at() -> Iterator[PhotoRegions]:
+            for row, pieces in zip(rows, worded, strict=True):
+                silent = [piece for piece in pieces if not piece.describer]
+                if silent:
+                    assert row.photo
+                    yield PhotoRegions(row.photo.key, photo_file.load(row), (piece.mask.array() for piece in silent))
+
+        told = iter(model(to_look_at()))
+        outcomes: list[Row | Drop | Failed] = []
+        for row, pieces in zip(rows, worded, strict=True):
+            seen = next(told) if any(not piece.describer for piece in pieces) else []
+            if isinstance(seen, Failed):
+                outcomes.append(seen)
+                continue
+            said = iter(seen)
+            described = [piece if piece.describer else _seen(piece, next(said), model.name) for piece in pieces]
+            outcomes.append(
+                replace(row, pieces=tuple(described), counts={}) if described else Drop(NO_REGION, "no piece")
+            )
+        return outcomes
 
     def _described(self, row: Row) -> Row | Drop:
         pieces = [self._in_source_words(piece) for piece in row.pieces]
@@ -93,6 +167,16 @@ class Describe:
             phrase = annotated.phrase_of(piece.description) if piece.segmenter == ANNOTATED else ""
             return replace(piece, description=phrase, describer=ANNOTATED if phrase else "")
         return replace(piece, description="", describer="", noun_phrase="", subject="", answers=())
+
+
+def _seen(piece: Piece, seen: Seen, describer: str) -> Piece:
+    """The piece with a model's description, and its noun phrase and subject where they are valid."""
+    piece = replace(piece, description=seen.description, describer=describer)
+    if seen.answer is None:
+        return piece
+    if seen.answer.faults:
+        return replace(piece, answers=(seen.answer,))
+    return replace(piece, noun_phrase=seen.answer.noun_phrase, subject=seen.answer.subject, answers=(seen.answer,))
 
 
 def _checked(piece: Piece) -> Piece:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from dataengine import photo_file
-from dataengine.masks import annotated, embedded
+from dataengine.masks import annotated, embedded, sam2_settings
 from dataengine.masks.cleanup import CleanupSettings, clean
+from dataengine.masks.sam2_settings import Sam2Settings
 from dataengine.row import Annotation, Drop, Row
 from shards.rle import Mask
 from shards.sample import Answer, Piece
@@ -21,15 +22,18 @@ from shards.sample import Answer, Piece
 REVISION = "1"  # raised when the stage gives other results from the same masks (annotated.py, cleanup.py)
 ANNOTATED = "annotated"
 
+Segmenter = Callable[[NDArray[np.uint8]], tuple[Iterable[NDArray[np.bool_]], Counter[str]]]
+"""A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what it removed before, by reason."""
+
 
 class MaskSettings(BaseModel):
     """Where masks come from and how they are cleaned."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    segmenter: Literal["annotated", "embedded"] = Field(
+    segmenter: Literal["annotated", "embedded", "sam2"] = Field(
         default="embedded",
-        description="annotated: only masks that the source brings; embedded: regions found on the CPU",
+        description="annotated: only masks that the source brings; embedded: regions found on the CPU; sam2: SAM 2.1",
     )
     reuse_annotations: bool = Field(
         default=True,
@@ -39,6 +43,20 @@ class MaskSettings(BaseModel):
     annotated_cleanup: CleanupSettings = Field(
         default_factory=CleanupSettings.gentle, description="for masks that a source brings"
     )
+    sam2: Sam2Settings = Field(default=Sam2Settings(), description='for the segmenter "sam2"')
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A segmenter's settings, as they are by default, are no part of what a stage without it is."""
+        values = handler(self)
+        if self.segmenter != "sam2" and self.sam2 == Sam2Settings():
+            values.pop("sam2", None)
+        return values
+
+    @property
+    def segmenter_revision(self) -> str:
+        """Of the segmenter's own code, part of what the stage is; its weights' revision is among its settings."""
+        return sam2_settings.REVISION if self.segmenter == "sam2" else embedded.REVISION
 
 
 class Segment:
@@ -46,7 +64,15 @@ class Segment:
 
     def __init__(self, settings: MaskSettings) -> None:
         self.settings = settings
-        self.segmenter = embedded.EmbeddedSegmenter() if settings.segmenter == "embedded" else None
+        self.segmenter: Segmenter | None = None
+        self.name = ANNOTATED
+        if settings.segmenter == "embedded":
+            self.segmenter, self.name = _embedded, f"embedded {embedded.REVISION}"
+        elif settings.segmenter == "sam2":
+            from dataengine.masks import sam2  # noqa: PLC0415  (imports torch, which is slow)
+
+            found = sam2.Sam2Segmenter(settings.sam2, settings.cleanup)
+            self.segmenter, self.name = found, found.name
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:
         return [self._segment(row) for row in rows]
@@ -58,9 +84,10 @@ class Segment:
         if self.segmenter is None:
             return Drop("no annotated mask", f"the source {row.origin.source} brings no mask for this photo")
         # The photo is only decoded here: masks that a source brings need no more than its size.
-        cleaned = clean(self.segmenter(photo_file.load(row)), self.settings.cleanup)
-        name = f"embedded {embedded.REVISION}"
-        return _with_pieces(row, [Piece(Mask.from_array(mask), name) for mask in cleaned.each()], cleaned.counts)
+        masks, counts = self.segmenter(photo_file.load(row))
+        cleaned = clean(masks, self.settings.cleanup)
+        pieces = [Piece(Mask.from_array(mask), self.name) for mask in cleaned.each()]
+        return _with_pieces(row, pieces, dict(counts + Counter(cleaned.counts)))
 
     def _reuse(self, row: Row, annotations: Sequence[Annotation]) -> Row | Drop:
         assert row.photo is not None
@@ -79,6 +106,10 @@ class Segment:
             for mask, index in zip(cleaned.each(), cleaned.indices, strict=True)
         ]
         return _with_pieces(row, pieces, dict(unusable + Counter(cleaned.counts)))
+
+
+def _embedded(rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[str]]:
+    return embedded.EmbeddedSegmenter()(rgb), Counter()
 
 
 def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:
