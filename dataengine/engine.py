@@ -70,7 +70,7 @@ class Engine:
             stages.MERGE: self._phrases,
         }
         number = 0
-        for number, spec in enumerate(stages.photo_stages(self.settings), 1):
+        for number, spec in enumerate(stages.photo_stages(self.settings, self.folder.answers), 1):
             table = tables[spec.name](parts) if spec.name in tables else None
             files = self._stage(number, spec, [self._task(spec, number, part, table) for part in parts])
             parts = [Part(file.part, Slice(str(file.path)), file.content) for file in files]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -33,9 +34,10 @@ BOKEH: StageName = "bokeh"
 SHARDS: StageName = "shards"
 
 
-def photo_stages(settings: BuildSettings) -> list[StageSpec]:
+def photo_stages(settings: BuildSettings, answers: Path | None = None) -> list[StageSpec]:
     """The stages up to the shards, each of which maps part k to part k.
 
+    answers: the folder in which answers of served models are kept; None: they are not.
     A stage's revision is raised by hand whenever its code gives other results: it is part of its identity.
     """
 
@@ -48,7 +50,7 @@ def photo_stages(settings: BuildSettings) -> list[StageSpec]:
         stage(DEDUPLICATE, near_duplicates.Deduplicate, near_duplicates.REVISION, side_type=near_duplicates.Assignment),
         stage(QUALITY_GATE, partial(quality_gate.QualityGate, s.quality_gate), quality_gate.REVISION, s.quality_gate),
         stage(MASKS, partial(segment.Segment, s.masks), segment.REVISION, s.masks.segmenter_revision, s.masks),
-        stage(DESCRIPTIONS, partial(describe.Describe, s.descriptions), describe.REVISION, s.descriptions),
+        stage(DESCRIPTIONS, partial(describe.Describe, s.descriptions, answers), *describe.identity(s.descriptions)),
         stage(MERGE, merge.Merge, merge.REVISION, side_type=merge.Phrase),
         stage(BOKEH, partial(bokeh.BokehFlag, s.bokeh), bokeh.REVISION, s.bokeh),
     ]
