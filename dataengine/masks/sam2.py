@@ -63,7 +63,9 @@ class Sam2Segmenter:
         folder, weights = _find(settings.model, settings.revision)
         self.name = f"sam2 {REVISION} {weights}"
         self.model = _load(folder, self.device)
-        self.side: int = self.model.prompt_encoder.input_image_size
+        side = self.model.prompt_encoder.input_image_size
+        assert isinstance(side, int), side
+        self.side = side
 
     @torch.inference_mode()
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[Iterator[BoolArray], Counter[str]]:
