@@ -14,8 +14,6 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -24,6 +22,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.full_size import full_size_pipeline
+from benchmarks.own_process import measured
 from model.checkpoint import DTYPES, load_pipeline
 from model.pipeline import InstructRestorePipeline
 from model.tiny_base import build_tiny_base
@@ -120,13 +119,11 @@ def main() -> None:
     print("| steps | batch | side | dtype | guidance | compile | channels_last | s a photo (min-max) | peak MiB |")
     print("|---|---|---|---|---|---|---|---|---|")
     for number, case in enumerate(cases):
-        own = [sys.executable, "-m", "benchmarks.sampling", arguments.kind, "--device", arguments.device]
-        ended = subprocess.run([*own, "--case", str(number)], stdout=subprocess.PIPE, check=False, text=True)
+        found = measured("benchmarks.sampling", arguments.kind, "--device", arguments.device, "--case", str(number))
         shown = " | ".join(str(value) for value in asdict(case).values())
-        if ended.returncode:
+        if found is None:
             print(f"| {shown} | failed | |", flush=True)
             continue
-        found = json.loads(ended.stdout.splitlines()[-1])
         figure = f"{found['median']:.3f} ({found['least']:.3f}-{found['most']:.3f})"
         print(f"| {shown} | {figure} | {found['peak']:.0f} |", flush=True)
 

@@ -15,8 +15,6 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,6 +28,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.full_size import full_size_pipeline
+from benchmarks.own_process import measured
 from model.checkpoint import DTYPES, Base, load_pipeline
 from model.crops import Crop
 from model.tiny_base import build_tiny_base
@@ -198,13 +197,11 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for number, case in enumerate(cases):
-        own = [sys.executable, "-m", "benchmarks.training", arguments.kind, "--device", arguments.device]
-        ended = subprocess.run([*own, "--case", str(number)], stdout=subprocess.PIPE, check=False, text=True)
+        found = measured("benchmarks.training", arguments.kind, "--device", arguments.device, "--case", str(number))
         shown = " | ".join(str(value) for value in asdict(case).values())
-        if ended.returncode:
+        if found is None:
             print(f"| {shown} | failed | | | |", flush=True)
             continue
-        found = json.loads(ended.stdout.splitlines()[-1])
         step = f"{found['median']:.3f} ({found['least']:.3f}-{found['most']:.3f})"
         work = f"{found['operations']:.2f}" if found["operations"] else ""
         if gpu and work:

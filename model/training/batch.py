@@ -115,7 +115,9 @@ class Preparation:
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """On the networks' device; from pinned memory, so that nothing waits for the copy."""
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
     def _control_texts(self, crops: Sequence[Crop], dropped: Sequence[bool]) -> list[str]:
         return [

@@ -95,21 +95,18 @@ class Trainer:
             networks.compile()
         self.networks = worker.joined(networks)
         self.base_identity = identity(base.unet)
-        self.faults: Counter[str] = Counter()  # of this worker, since it started
-        self.faults_before: Counter[str] = Counter()  # of all workers, when the run went on
-        self.all_faults: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()  # of all workers, as far as they were logged
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> int:
         """Trains from `stream.step` to the settings' last step, or until `should_stop`, and leaves a checkpoint.
 
         should_stop: asked before every step; for a run of one worker, since all must stop at the same step.
-
         Returns the steps taken in all. Raises ValueError, in one sentence, where the data cannot be read on or the
         loss is no longer a number.
         """
         settings, parameters = self.settings, list(self.parameters.values())
         micro_batches = self.stream.micro_batches(min(settings.loader_workers, len(os.sched_getaffinity(0))))
-        history = History()
+        history, faults = History(), Counter[str]()
         begin, saved, step = time.perf_counter(), self.stream.step, self.stream.step
         while step < settings.steps and not should_stop():
             rate = learning_rate(step, settings.steps, settings.optimizer)
@@ -117,7 +114,7 @@ class Trainer:
                 group["lr"] = rate
             for part in range(1, self.stream.accumulation + 1):
                 crops = next(micro_batches)
-                self.faults.update(fault.partition(":")[0] for crop in crops for fault in crop.faults)
+                faults.update(fault.partition(":")[0] for crop in crops for fault in crop.faults)
                 batch = self.prepare(crops)
                 with self.worker.apart(self.networks, part < self.stream.accumulation), self._autocast():
                     losses, logits = self.networks(batch)
@@ -136,7 +133,7 @@ class Trainer:
             validates = self.validator is not None and (ends or step % settings.validation.every == 0)
             saves = validates or ends or step % settings.checkpoint_every == 0
             if saves or step % settings.log_every == 0:
-                self._log(step, history, time.perf_counter() - begin)
+                self._log(step, history, faults, time.perf_counter() - begin)
                 begin = time.perf_counter()
             if saves:
                 self.save(step)
@@ -144,19 +141,19 @@ class Trainer:
                     self._validate(step)
                 saved, begin = step, time.perf_counter()
         if step > saved:  # stopped on the way
-            self._log(step, history, time.perf_counter() - begin)
+            self._log(step, history, faults, time.perf_counter() - begin)
             self.save(step)
         return step
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Goes on from a checkpoint. Raises ValueError where it belongs to another run."""
+        """Goes on from a checkpoint, at whose step the stream stands. Raises ValueError where the base is another."""
         if checkpoint.state["base"] != self.base_identity:
             raise ValueError("the run was begun with another base: go on with the same, or train into another folder")
-        self.stream.load_state_dict({"step": checkpoint.step, "order": checkpoint.state["order"]})
+        assert self.stream.step == checkpoint.step
         self.controlnet.load_state_dict(checkpoint.trained())
         restore_optimizer(self.optimizer, self.parameters, checkpoint.optimizer())
         self.scaler.load_state_dict(checkpoint.state["scaler"])
-        self.faults_before = self.all_faults = Counter(checkpoint.state["faults"])
+        self.faults = Counter(checkpoint.state["faults"])
         if self.average:
             self.average.module.load_state_dict(checkpoint.average())
             self.average.n_averaged.fill_(checkpoint.step)
@@ -174,7 +171,7 @@ class Trainer:
             "base": self.base_identity,
             "settings": self.settings.model_dump(mode="json"),
             "scaler": self.scaler.state_dict(),
-            "faults": dict(self.all_faults),
+            "faults": dict(self.faults),
         }
         folder = self.checkpoints.save(
             self.exported(), self.parameters if self.average else None, optimizer_tensors(self.optimizer, names), state
@@ -202,8 +199,8 @@ class Trainer:
         if self.watcher:
             self.watcher.validated(step, validation)
 
-    def _log(self, step: int, history: History, seconds: float) -> None:
-        """One look at the device for all steps since the last one."""
+    def _log(self, step: int, history: History, faults: Counter[str], seconds: float) -> None:
+        """One look at the device for all steps since the last one. faults: of this worker in them; emptied."""
         first, settings = step - len(history), self.settings
         rows = [{"step": first + number, **row} for number, row in enumerate(history.take(self.worker), 1)]
         for row in rows:
@@ -211,10 +208,11 @@ class Trainer:
             # With float16 a gradient may overflow: the scaler leaves such a step out.
             if not math.isfinite(row["loss"] if self.scaler.is_enabled() else row["loss"] + row["gradient"]):
                 raise ValueError(f"the loss or its gradient is no longer a number at step {row['step']}: {REMEDY}")
-        self.all_faults = self.faults_before + self.worker.added(self.faults)
+        self.faults += self.worker.added(faults)
+        faults.clear()
         if self.watcher and self.worker.leads:
             done = len(rows) * self.stream.batch / max(seconds, 1e-9)
-            self.watcher.logged(Progress(step, rows, done, dict(self.all_faults)))
+            self.watcher.logged(Progress(step, rows, done, dict(self.faults)))
 
     def _autocast(self) -> Any:
         dtype = DTYPES[self.settings.dtype]

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.crops import Crop
-from model.instruction import Instruction, RegionScale
-from model.output import logger as reports
-from model.pipeline import InstructRestorePipeline
 from model.region_controlnet import RegionControlNet
 from model.training.batch import Preparation
+from model.training.held_out_photos import Restored, restore_held_out
 from model.training.networks import TrainedNetworks
 from model.training.settings import MASK_TIMESTEPS, TrainingSettings
 from model.training.workers import Worker
@@ -50,22 +44,6 @@ class Scores:
     iou_of_sharing: float | None
     iou_swapped: float | None
     iou_without_text: float
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A held-out region restored with scale 1. lq, result, hq: (S, S, 3) uint8. mask: (S, S) float32, predicted.
-
-    psnr_inside, psnr_outside: of result and HQ in and out of the true region, dB; nan where there are no pixels.
-    """
-
-    caption: str
-    lq: NDArray[np.uint8]
-    mask: NDArray[np.float32]
-    result: NDArray[np.uint8]
-    hq: NDArray[np.uint8]
-    psnr_inside: float
-    psnr_outside: float
 
 
 @dataclass(frozen=True)
@@ -100,43 +78,8 @@ class Validator:
         training = scores(self.training, network, prepare, worker) if self.training else None
         restored = []
         if worker.leads and self.settings.validation.restored:
-            restored = self._restored(network, prepare)
+            restored = restore_held_out(self.held_out.crops, network, prepare)
         return Validation(held_out, training, restored)
-
-    def _restored(self, network: RegionControlNet, prepare: Preparation) -> list[Restored]:
-        base, chosen = prepare.base, self.settings.validation
-        crops = [next(own) for _, own in groupby(self.held_out.crops, key=lambda crop: crop.position)][
-            : chosen.restored
-        ]
-        if not crops:
-            return []
-        # The scheduler is copied: sampling sets its timesteps.
-        scheduler = copy.deepcopy(base.scheduler)
-        pipe = InstructRestorePipeline(base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler)
-        pipe.set_progress_bar_config(disable=True)
-        hq, lq = prepare.pairs(crops)
-        with _without_warnings():
-            output = pipe(
-                lq,
-                [Instruction((RegionScale(crop.caption),), bokeh=crop.bokeh) for crop in crops],
-                num_inference_steps=chosen.steps,
-                generator=[torch.Generator().manual_seed(crop.position) for crop in crops],
-                output_type="pt",
-            )
-        assert isinstance(output.images, Tensor)
-        results = output.images.float()
-        return [
-            Restored(
-                crop.caption,
-                _picture(lq[number]),
-                output.masks[number][0],
-                _picture(results[number]),
-                _picture(hq[number]),
-                _psnr(results[number], hq[number], crop.mask),
-                _psnr(results[number], hq[number], ~crop.mask),
-            )
-            for number, crop in enumerate(crops)
-        ]
 
 
 @torch.no_grad()
@@ -182,17 +125,6 @@ def mask_iou(predicted: Tensor, target: Tensor) -> Tensor:
     return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
 
 
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """A region that is not found yet is no news here: the IoU says it."""
-    level = reports.level
-    reports.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        reports.setLevel(level)
-
-
 def _with_next_caption(crops: Sequence[Crop]) -> tuple[list[Crop], list[bool]]:
     """The crops with the caption of their photo's next region, and which of them share their photo."""
     swapped: list[Crop] = []
@@ -221,15 +153,3 @@ def _without_text(crops: Sequence[Crop]) -> list[float]:
             best = found if found.sum() > best.sum() else best
         known += best.tolist()
     return known
-
-
-def _psnr(result: Tensor, hq: Tensor, where: NDArray[np.bool_]) -> float:
-    if not where.any():
-        return float("nan")
-    place = torch.from_numpy(where).to(result.device)
-    error = float((result - hq)[:, place].square().mean())
-    return float("inf") if error == 0 else -10 * float(np.log10(error))
-
-
-def _picture(photo: Tensor) -> NDArray[np.uint8]:
-    return (photo.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -142,7 +142,7 @@ def _train_here(job: Job, device: str | None, console: Console) -> int:
 def _say_where(job: Job, console: Console) -> None:
     latest, best = job.checkpoints.latest(), job.checkpoints.best()
     assert latest
-    line = f"{latest.step} steps taken: restore with --checkpoint {job.out}"
+    line = f"{latest.step} steps taken: restore with --base {job.base} --checkpoint {job.out}"
     if best and best.step != latest.step:
         line += f"; the lowest held-out loss is that of {best.folder}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from model.training.validation import Restored
+from model.training.held_out_photos import Restored
 from pipelines.restoration.contact_sheet import Cell, sheet, tinted
 
 MIN_SIDE = 192  # px; smaller photos are shown enlarged

@@ -1,0 +1,94 @@
+"""Held-out regions restored while a run goes on: its pictures, and how near they come to the HQ photo."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.crops import Crop
+from model.instruction import Instruction, RegionScale
+from model.output import logger as reports
+from model.pipeline import InstructRestorePipeline
+from model.region_controlnet import RegionControlNet
+from model.training.batch import Preparation
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A held-out region restored with scale 1. lq, result, hq: (S, S, 3) uint8. mask: (S, S) float32, predicted.
+
+    psnr_inside, psnr_outside: of result and HQ in and out of the true region, dB; nan where there are no pixels.
+    """
+
+    caption: str
+    lq: NDArray[np.uint8]
+    mask: NDArray[np.float32]
+    result: NDArray[np.uint8]
+    hq: NDArray[np.uint8]
+    psnr_inside: float
+    psnr_outside: float
+
+
+def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepare: Preparation) -> list[Restored]:
+    """The first region of each of the first `validation.restored` photos, restored."""
+    base, chosen = prepare.base, prepare.settings.validation
+    crops = [next(own) for _, own in groupby(held_out, key=lambda crop: crop.position)][: chosen.restored]
+    # The scheduler is copied: sampling sets its timesteps.
+    scheduler = copy.deepcopy(base.scheduler)
+    pipe = InstructRestorePipeline(base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    hq, lq = prepare.pairs(crops)
+    with _without_warnings():
+        output = pipe(
+            lq,
+            [Instruction((RegionScale(crop.caption),), bokeh=crop.bokeh) for crop in crops],
+            num_inference_steps=chosen.steps,
+            generator=[torch.Generator().manual_seed(crop.position) for crop in crops],
+            output_type="pt",
+        )
+    assert isinstance(output.images, Tensor)
+    results = output.images.float()
+    return [
+        Restored(
+            crop.caption,
+            _picture(lq[number]),
+            output.masks[number][0],
+            _picture(results[number]),
+            _picture(hq[number]),
+            _psnr(results[number], hq[number], crop.mask),
+            _psnr(results[number], hq[number], ~crop.mask),
+        )
+        for number, crop in enumerate(crops)
+    ]
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """A region that is not found yet is no news here: the IoU says it."""
+    level = reports.level
+    reports.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        reports.setLevel(level)
+
+
+def _psnr(result: Tensor, hq: Tensor, where: NDArray[np.bool_]) -> float:
+    if not where.any():
+        return float("nan")
+    place = torch.from_numpy(where).to(result.device)
+    error = float((result - hq)[:, place].square().mean())
+    return float("inf") if error == 0 else -10 * float(np.log10(error))
+
+
+def _picture(photo: Tensor) -> NDArray[np.uint8]:
+    return (photo.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
