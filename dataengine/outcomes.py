@@ -73,6 +73,7 @@ class StageSpec:
     sink: where outcomes go, made for each task.
     batch: rows a call. workers: at most so many; None: as many as the cluster has room for.
     part_limit_s, row_limit_s: a worker that takes longer over a part, or over a single row, counts as dead.
+    own_workers: the stage changes its process (module search path, working folder), which then serves no other stage.
     """
 
     name: str
@@ -88,6 +89,7 @@ class StageSpec:
     workers: int | None = None
     part_limit_s: float = 1800
     row_limit_s: float = 300
+    own_workers: bool = False
 
 
 def apply(stage: Callable[..., Sequence[Any]], named_rows: Sequence[tuple[str, Any]], side: Any) -> list[Outcome[Any]]:

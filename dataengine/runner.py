@@ -92,7 +92,8 @@ class Cluster:
     """Runs stages, one after the other, each with the whole cluster.
 
     Workers without a GPU stay for the next stage: starting a process and importing the packages takes a second, and
-    nothing of a stage but the packages stays in it. A GPU worker goes with its stage and frees the GPU's memory.
+    nothing of a stage but the packages stays in it. A GPU worker goes with its stage and frees the GPU's memory, and so
+    does the worker of a stage that changes its process.
     """
 
     def __init__(self) -> None:
@@ -113,7 +114,7 @@ class Cluster:
         """
         if not tasks:
             return []
-        if spec.gpus or spec.cpus != self._idle_cpus:
+        if spec.gpus or spec.own_workers or spec.cpus != self._idle_cpus:
             self.dismiss()
         run = _StageRun(spec, tasks, max_failures_in_a_row, on_part, self._idle)
         self._idle = []
@@ -240,7 +241,7 @@ class _StageRun:
         elif self._pending:
             task = self._pending.popleft()
             self._jobs[worker.do_part.remote(task)] = _Job(worker, task)
-        elif self._spec.gpus:
+        elif self._spec.gpus or self._spec.own_workers:
             ray.kill(worker)
         else:
             self._idle.append(worker)
