@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dataengine.needs import Need, Weights
+
 REVISION = "1"  # raised when the same weights and settings give other masks (sam2.py)
 
 
@@ -53,3 +55,10 @@ class Sam2Settings(BaseModel):
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="what the image encoder computes in; the rest is float32"
     )
+
+
+def needs(settings: Sam2Settings) -> list[Need]:
+    """What SAM 2.1 needs. Its licence is that of its card."""
+    licence = "Apache-2.0" if settings.model.startswith("facebook/sam2") else ""
+    files = ("config.json", "model*.safetensors")
+    return [Weights("SAM 2.1", "masks.sam2.model", settings.model, settings.revision, files, licence, settings.device)]

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from dataengine import photo_file
-from dataengine.masks import annotated, embedded, sam2_settings
+from dataengine.masks import annotated, embedded, sam2_settings, semantic_sam_settings
 from dataengine.masks.cleanup import CleanupSettings, clean
 from dataengine.masks.sam2_settings import Sam2Settings
-from dataengine.row import Annotation, Drop, Row
+from dataengine.masks.semantic_sam_settings import SemanticSamSettings
+from dataengine.row import Annotation, Drop, Row, StopStage
 from shards.rle import Mask
 from shards.sample import Answer, Piece
 
@@ -26,14 +27,33 @@ Segmenter = Callable[[NDArray[np.uint8]], tuple[Iterable[NDArray[np.bool_]], Cou
 """A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what it removed before, by reason."""
 
 
+class AlarmSettings(BaseModel):
+    """When a segmenter with weights is taken to be broken: it then runs, but hardly any photo gets a region, and the
+    whole data set would be dropped. Never changes a result. Counted by every worker over the photos it segments."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    empty: int = Field(
+        default=20, ge=0, description="so many photos without a region among the last 'photos' stop the run; 0: never"
+    )
+    photos: int = Field(default=25, ge=1, description="how many photos are looked back at; fewer never stop the run")
+
+    @model_validator(mode="after")
+    def _possible(self) -> AlarmSettings:
+        if self.empty > self.photos:
+            raise ValueError("alarm.empty must not be more than alarm.photos, or it never rings: 0 turns it off")
+        return self
+
+
 class MaskSettings(BaseModel):
     """Where masks come from and how they are cleaned."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    segmenter: Literal["annotated", "embedded", "sam2"] = Field(
+    segmenter: Literal["annotated", "embedded", "sam2", "semantic_sam"] = Field(
         default="embedded",
-        description="annotated: only masks that the source brings; embedded: regions found on the CPU; sam2: SAM 2.1",
+        description="annotated: only masks that the source brings; embedded: regions found on the CPU; sam2: SAM 2.1; "
+        "semantic_sam: Semantic-SAM, as in the paper",
     )
     reuse_annotations: bool = Field(
         default=True,
@@ -44,6 +64,12 @@ class MaskSettings(BaseModel):
         default_factory=CleanupSettings.gentle, description="for masks that a source brings"
     )
     sam2: Sam2Settings = Field(default=Sam2Settings(), description='for the segmenter "sam2"')
+    semantic_sam: SemanticSamSettings = Field(
+        default=SemanticSamSettings(), description='for the segmenter "semantic_sam"'
+    )
+    alarm: AlarmSettings = Field(
+        default=AlarmSettings(), description='for the segmenters "sam2" and "semantic_sam": when they seem broken'
+    )
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -51,12 +77,22 @@ class MaskSettings(BaseModel):
         values = handler(self)
         if self.segmenter != "sam2" and self.sam2 == Sam2Settings():
             values.pop("sam2", None)
+        if self.segmenter != "semantic_sam" and self.semantic_sam == SemanticSamSettings():
+            values.pop("semantic_sam", None)
+        if self.alarm == AlarmSettings():
+            values.pop("alarm", None)
         return values
 
     @property
     def segmenter_revision(self) -> str:
         """Of the segmenter's own code, part of what the stage is; its weights' revision is among its settings."""
-        return sam2_settings.REVISION if self.segmenter == "sam2" else embedded.REVISION
+        revisions = {"sam2": sam2_settings.REVISION, "semantic_sam": semantic_sam_settings.REVISION}
+        return revisions.get(self.segmenter, embedded.REVISION)
+
+    @property
+    def of_results(self) -> MaskSettings:
+        """These settings as far as results follow from them: what the stage is told apart by."""
+        return self.model_copy(update={"alarm": AlarmSettings()})
 
 
 class Segment:
@@ -73,6 +109,13 @@ class Segment:
 
             found = sam2.Sam2Segmenter(settings.sam2, settings.cleanup)
             self.segmenter, self.name = found, found.name
+        elif settings.segmenter == "semantic_sam":
+            from dataengine.masks import semantic_sam  # noqa: PLC0415  (the same)
+
+            found = semantic_sam.SemanticSamSegmenter(settings.semantic_sam, settings.cleanup)
+            self.segmenter, self.name = found, found.name
+        with_weights = settings.segmenter not in ("annotated", "embedded")
+        self.alarm = _Alarm(settings.alarm, settings.segmenter) if with_weights else None
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:
         return [self._segment(row) for row in rows]
@@ -87,6 +130,9 @@ class Segment:
         masks, counts = self.segmenter(photo_file.load(row))
         cleaned = clean(masks, self.settings.cleanup)
         pieces = [Piece(Mask.from_array(mask), self.name) for mask in cleaned.each()]
+        if self.alarm:
+            assert row.photo is not None
+            self.alarm.note(row.photo.key, not pieces)
         return _with_pieces(row, pieces, dict(counts + Counter(cleaned.counts)))
 
     def _reuse(self, row: Row, annotations: Sequence[Annotation]) -> Row | Drop:
@@ -106,6 +152,31 @@ class Segment:
             for mask, index in zip(cleaned.each(), cleaned.indices, strict=True)
         ]
         return _with_pieces(row, pieces, dict(unusable + Counter(cleaned.counts)))
+
+
+class _Alarm:
+    """Stops the run when too many photos in a worker's hands got no region."""
+
+    def __init__(self, settings: AlarmSettings, segmenter: str) -> None:
+        self._settings = settings
+        self._segmenter = segmenter
+        self._empty: dict[str, bool] = {}  # by photo: one that is done again after another's failure counts once
+
+    def note(self, photo: str, empty: bool) -> None:
+        """Raises StopStage where this photo, `empty` or not, is one too many."""
+        self._empty.pop(photo, None)
+        self._empty[photo] = empty
+        if len(self._empty) > self._settings.photos:
+            self._empty.pop(next(iter(self._empty)))
+        found = sum(self._empty.values())
+        if len(self._empty) == self._settings.photos and found >= self._settings.empty > 0:
+            name = self._segmenter
+            raise StopStage(
+                f"{found} of the last {self._settings.photos} photos got no region from {name}: its checkpoint or the "
+                f"versions of torch and its packages are likely wrong; correct them and change masks.{name}.revision, "
+                "so that photos dropped before are segmented again, or, where photos are like that, set "
+                "masks.alarm.empty to 0"
+            )
 
 
 def _embedded(rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[str]]:
