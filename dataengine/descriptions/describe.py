@@ -8,31 +8,37 @@ What comes in, of a piece:
 
 What goes out has a description and a describer. The embedded describer knows the subject of its phrase and sets both
 (`embedded.py` says why); a vision-language model sets both where it is asked to and its answer is valid; all other
-descriptions are left to the noun-phrase rounds.
+descriptions, Osprey's among them, are left to the noun-phrase rounds. A piece of which a model says nothing that is of
+use is removed and counted.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from dataengine import photo_file
-from dataengine.descriptions import annotated, embedded, vision_language
+from dataengine.descriptions import annotated, embedded, osprey_settings, vision_language
+from dataengine.descriptions.osprey_settings import OspreySettings
 from dataengine.descriptions.vision_language import (
+    UNUSABLE_FAULTS,
     PhotoRegions,
     Seen,
     VisionLanguageDescriber,
     VisionLanguageSettings,
 )
 from dataengine.noun_phrases import validation
+from dataengine.noun_phrases.language_model import ServerSettings
 from dataengine.noun_phrases.parsed import Parsed
 from dataengine.row import Drop, Failed, Row
+from shards.paths import Place
 from shards.sample import Answer, Piece
+
+if TYPE_CHECKING:
+    from dataengine.descriptions.osprey import OspreyDescriber
 
 ANNOTATED = "annotated"
 EMBEDDED = f"embedded {embedded.REVISION}"
@@ -41,6 +47,7 @@ REVISION = f"{ANNOTATED} {annotated.REVISION}, {EMBEDDED}, validation {validatio
 
 NO_LABEL = "no label"
 NO_REGION = "no described region"
+UNUSABLE = "no usable description"
 
 
 class DescribeSettings(BaseModel):
@@ -48,15 +55,16 @@ class DescribeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    describer: Literal["annotated", "embedded", "vision_language"] = Field(
+    describer: Literal["annotated", "embedded", "osprey", "vision_language"] = Field(
         default="embedded",
         description="what describes a piece without words of its source; annotated: such pieces are removed; "
-        "vision_language: a model behind an OpenAI-compatible server",
+        "osprey: Osprey, in the worker; vision_language: a model behind an OpenAI-compatible server",
     )
     reuse_annotations: bool = Field(default=True, description="keep the words that a source brings")
     vision_language: VisionLanguageSettings | None = Field(
         default=None, description="the model; for describer vision_language"
     )
+    osprey: OspreySettings = Field(default=OspreySettings(), description="for describer osprey")
 
     @model_validator(mode="after")
     def _consistent(self) -> DescribeSettings:
@@ -65,6 +73,11 @@ class DescribeSettings(BaseModel):
         if self.describer == "vision_language" and self.vision_language is None:
             raise ValueError(
                 'the describer "vision_language" needs a server: give its urls and its model in vision_language.server'
+            )
+        if self.vision_language and self.vision_language.server.where == "in_process":
+            raise ValueError(
+                'a vision-language model is asked at servers: set vision_language.server.where to "started", or to '
+                '"running"'
             )
         if self.describer != "vision_language" and self.vision_language is not None:
             raise ValueError(
@@ -79,11 +92,15 @@ class DescribeSettings(BaseModel):
         fields = handler(self)
         if self.vision_language is None:
             fields.pop("vision_language", None)
+        if self.describer != "osprey" and self.osprey == OspreySettings():
+            fields.pop("osprey", None)
         return fields
 
 
 def identity(settings: DescribeSettings) -> tuple[Any, ...]:
     """What the descriptions follow from besides the rows, to be hashed: revisions and settings."""
+    if settings.describer == "osprey":
+        return REVISION, settings.model_dump(exclude={"osprey"}), osprey_settings.identity(settings.osprey)
     if settings.vision_language is None:
         return REVISION, settings
     return (
@@ -97,13 +114,24 @@ class Describe:
     """The stage. A photo is read only where one of its pieces has to be looked at.
 
     answers: the run's folder of answers, in which those of a vision-language model are kept; None: they are not.
-    Raises ValueError where the environment variable of its server's key is not set.
+    server: the settings' own, as the model is reached at servers that the build has started.
+    Raises ValueError where the environment variable of its server's key is not set, or Osprey cannot be loaded.
     """
 
-    def __init__(self, settings: DescribeSettings, answers: Path | None = None) -> None:
+    def __init__(
+        self, settings: DescribeSettings, answers: Place | None = None, server: ServerSettings | None = None
+    ) -> None:
         self._settings = settings
         self._describer = embedded.EmbeddedDescriber()
-        self._model = VisionLanguageDescriber(settings.vision_language, answers) if settings.vision_language else None
+        asked = settings.vision_language
+        if asked and server:
+            asked = asked.model_copy(update={"server": server})
+        self._model = VisionLanguageDescriber(asked, answers) if asked else None
+        self._osprey: OspreyDescriber | None = None
+        if settings.describer == "osprey":
+            from dataengine.descriptions import osprey  # noqa: PLC0415  (imports torch, which is slow)
+
+            self._osprey = osprey.OspreyDescriber(settings.osprey)
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop | Failed]:
         """Raises StopStage with the vision-language model's server gone."""
@@ -132,17 +160,14 @@ class Describe:
                 continue
             said = iter(seen)
             described = [piece if piece.describer else _seen(piece, next(said), model.name) for piece in pieces]
-            outcomes.append(
-                replace(row, pieces=tuple(described), counts={}) if described else Drop(NO_REGION, "no piece")
-            )
+            outcomes.append(_with_words(row, described, UNUSABLE))
         return outcomes
 
     def _described(self, row: Row) -> Row | Drop:
         pieces = [self._in_source_words(piece) for piece in row.pieces]
         silent = [index for index, piece in enumerate(pieces) if not piece.describer]
-        counts: Counter[str] = Counter()
+        masks = (pieces[index].mask.array() for index in silent)  # one at a time: they are as large as the photo
         if silent and self._settings.describer == "embedded":
-            masks = (pieces[index].mask.array() for index in silent)  # one at a time: they are as large as the photo
             for index, seen in zip(silent, self._describer(photo_file.load(row), masks), strict=True):
                 pieces[index] = replace(
                     pieces[index],
@@ -152,12 +177,10 @@ class Describe:
                     subject=seen.subject,
                     answers=(Answer("embedded", embedded.REVISION, 0, seen.noun_phrase, seen.subject),),
                 )
-        elif silent:
-            counts[NO_LABEL] = len(silent)
-            pieces = [piece for piece in pieces if piece.describer]
-        if not pieces:
-            return Drop(NO_REGION, f"{len(row.pieces)} without words" if row.pieces else "no piece")
-        return replace(row, pieces=tuple(pieces), counts=dict(counts))
+        elif silent and self._osprey:
+            for index, text in zip(silent, self._osprey(photo_file.load(row), masks), strict=True):
+                pieces[index] = _seen(pieces[index], _judged(text), self._osprey.name)
+        return _with_words(row, pieces, UNUSABLE if self._osprey else NO_LABEL)
 
     def _in_source_words(self, piece: Piece) -> Piece:
         """The piece with its source's words, or with none and no describer."""
@@ -169,8 +192,26 @@ class Describe:
         return replace(piece, description="", describer="", noun_phrase="", subject="", answers=())
 
 
-def _seen(piece: Piece, seen: Seen, describer: str) -> Piece:
-    """The piece with a model's description, and its noun phrase and subject where they are valid."""
+def _with_words(row: Row, pieces: Sequence[Piece], lost: str) -> Row | Drop:
+    """The row with the pieces that have a describer; the others are counted as `lost`."""
+    described = tuple(piece for piece in pieces if piece.describer)
+    if not described:
+        return Drop(NO_REGION, f"{len(pieces)} without words" if pieces else "no piece")
+    removed = len(pieces) - len(described)
+    return replace(row, pieces=described, counts={lost: removed} if removed else {})
+
+
+def _judged(text: str) -> Seen | None:
+    """A description as a model wrote it; None where it is none."""
+    faults = validation.faults(Parsed(text, text), text)
+    return Seen(text, None) if UNUSABLE_FAULTS.isdisjoint(faults) else None
+
+
+def _seen(piece: Piece, seen: Seen | None, describer: str) -> Piece:
+    """The piece with a model's description, and its noun phrase and subject where they are valid; as it is where
+    the model says nothing of use."""
+    if seen is None:
+        return piece
     piece = replace(piece, description=seen.description, describer=describer)
     if seen.answer is None:
         return piece

@@ -7,10 +7,11 @@ as the noun-phrase rounds judge theirs.
 What becomes of a region:
 
     a usable description                        kept, whatever is wrong with its noun phrase
-    none (no JSON, no text, a leaked prompt)    asked again, sampled; after the third answer its photo has failed
+    none (no JSON, no text, a leaked prompt)    asked again, sampled; after the third answer there is none to be had
     a request that failed                       its photo has failed (language_model.py says when a request has)
 
-Answers are kept, a file per photo, as soon as they are there; one that is kept is never asked for again:
+Answers are kept, a file per photo, as soon as they are there, and of a region without a usable one the third; what is
+kept is never asked for again:
 
     answers/vision-language-<identity>/<2 digits>/<photo's key>.json     {pictures' sha256: {round, reply}}
 
@@ -24,7 +25,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,11 @@ from dataengine.noun_phrases.parsed import Parsed
 from dataengine.part_files import digest
 from dataengine.row import Failed, StopStage
 from shards.files import commit
+from shards.paths import Place, make_folder, read_if_there
 from shards.sample import Answer
 
-REVISION = "1"  # raised when the same reply gives another description
+REVISION = "2"  # raised when the same reply gives another description
 MAX_CHARACTERS = 400
-UNUSABLE = "no usable description"
 _ANSWERS = 3  # as many as there are noun-phrase rounds
 _WAVE = 4  # requests prepared at once, in multiples of those under way at once: bounds the pictures in memory
 
@@ -68,7 +68,7 @@ _LINE = re.compile(
     r"\boutlined (?:in|by|with) (?:an? )?(?:red|line)|\bred (?:and white )?outline|\b(?:with)?in the red line\b", re.I
 )
 # Faults of a phrase (`validation.FAULTS`) that make a description unusable too; it may well be a sentence.
-_FAULTS = frozenset({"empty", "not_text", "leaked_prompt", "repetition"})
+UNUSABLE_FAULTS = frozenset({"empty", "not_text", "leaked_prompt", "repetition"})
 
 
 class VisionServerSettings(ServerSettings):
@@ -128,11 +128,11 @@ class _PhraseReply(_Reply):
 
 @dataclass(frozen=True)
 class _Told:
-    """A usable reply: as received, in which round, and what it says."""
+    """A reply that is final: as received, in which round, and what it says; None: nothing of use."""
 
     round: int
     reply: str
-    seen: Seen
+    seen: Seen | None
 
 
 @dataclass(frozen=True)
@@ -152,19 +152,19 @@ class VisionLanguageDescriber:
     Raises ValueError where the environment variable of the key is not set.
     """
 
-    def __init__(self, settings: VisionLanguageSettings, answers: Path | None) -> None:
+    def __init__(self, settings: VisionLanguageSettings, answers: Place | None) -> None:
         self.name = f"{settings.server.model} {settings.server.revision}".strip()
         self._settings = settings
         self._model = LanguageModel(settings.server)
         self._folder = answers / f"vision-language-{identity(settings)}" if answers else None
 
-    def __call__(self, photos: Iterable[PhotoRegions]) -> list[list[Seen] | Failed]:
-        """What is seen of each photo's regions, in order, or why the photo failed.
+    def __call__(self, photos: Iterable[PhotoRegions]) -> list[list[Seen | None] | Failed]:
+        """What is seen of each photo's regions, in order, None where no answer is of use, or why the photo failed.
 
         Photos are taken as they are needed, some dozen at a time. Raises StopStage with the server gone, or where
         answers cannot be kept.
         """
-        outcomes: list[list[Seen] | Failed] = []
+        outcomes: list[list[Seen | None] | Failed] = []
         wave: list[_Looked] = []
         for photo in photos:
             wave.append(self._look(photo))
@@ -183,7 +183,7 @@ class VisionLanguageDescriber:
                 looked.missing[place] = region
         return looked
 
-    def _described(self, wave: Sequence[_Looked]) -> Iterator[list[Seen] | Failed]:
+    def _described(self, wave: Sequence[_Looked]) -> Iterator[list[Seen | None] | Failed]:
         failed: dict[str, Failed] = {}
         waiting = {place: region for looked in wave for place, region in looked.missing.items()}
         for number in range(1, _ANSWERS + 1):
@@ -196,9 +196,9 @@ class VisionLanguageDescriber:
                     failed[place] = reply
                 elif isinstance(seen := read_reply(reply, self._settings), Seen):
                     told[place] = _Told(number, reply, seen)
-                    failed.pop(place, None)
+                elif number == _ANSWERS:
+                    told[place] = _Told(number, reply, None)
                 else:
-                    failed[place] = Failed(f"{UNUSABLE}: {seen}")
                     again[place] = region
             for looked in wave:
                 new = {place: told[place] for place in looked.missing if place in told}
@@ -213,13 +213,16 @@ class VisionLanguageDescriber:
     def _kept(self, key: str) -> dict[str, _Told]:
         """The answers kept for a photo, by the digest of the pictures."""
         path = self._path(key)
-        if path is None or not path.exists():
+        content = read_if_there(path) if path else None
+        if content is None:
             return {}
         told: dict[str, _Told] = {}
-        for place, kept in json.loads(path.read_bytes()).items():
+        for place, kept in json.loads(content).items():
             seen = read_reply(kept["reply"], self._settings)
             if isinstance(seen, Seen):  # judged anew: the rules may have become stricter since
                 told[place] = _Told(kept["round"], kept["reply"], seen)
+            elif kept["round"] == _ANSWERS:
+                told[place] = _Told(_ANSWERS, kept["reply"], None)
         return told
 
     def _keep(self, looked: _Looked) -> None:
@@ -228,12 +231,12 @@ class VisionLanguageDescriber:
             return
         content = {place: {"round": told.round, "reply": told.reply} for place, told in looked.known.items()}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             commit(path, json.dumps(content, indent=1, sort_keys=True).encode())
         except OSError as error:
             raise StopStage(f"answers cannot be written to {path.parent}: {error.strerror or error}") from None
 
-    def _path(self, key: str) -> Path | None:
+    def _path(self, key: str) -> Place | None:
         return self._folder / key[:2] / f"{key}.json" if self._folder else None
 
 
@@ -296,8 +299,8 @@ def read_reply(reply: str, settings: VisionLanguageSettings) -> Seen | str:
     if _LINE.search(description):
         return "leaked_prompt"
     whole = validation.faults(Parsed(description, description), description)
-    if not _FAULTS.isdisjoint(whole):
-        return " ".join(fault for fault in whole if fault in _FAULTS)
+    if not UNUSABLE_FAULTS.isdisjoint(whole):
+        return " ".join(fault for fault in whole if fault in UNUSABLE_FAULTS)
     if not isinstance(said, _PhraseReply):
         return Seen(description, None)
     noun_phrase, subject = said.noun_phrase.strip(), said.subject.strip()

@@ -1,0 +1,82 @@
+"""Osprey's settings and prompt, apart from its code, which imports torch: a command line starts without that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataengine.needs import Checkout, Need, Package, Weights
+from dataengine.part_files import digest
+
+REVISION = "1"  # raised when the same weights, settings and prompt give other descriptions (osprey.py)
+
+# What CircleRadon/Osprey, seen at deb0e57, makes of its template "osprey_v1" (osprey/conversation.py) and of the
+# question for short descriptions (demo/osprey_inference.py). <image> stands for the photo's features, <mask> and <pos>
+# for the region's and its place's.
+PROMPT = (
+    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "and polite answers to the human's questions. USER: <image>\n\nThis provides an overview of the picture.\nPlease "
+    "give me a short description of <mask><pos>. Using a short phrase. ASSISTANT:"
+)
+STOP = "</s>"
+
+
+class OspreySettings(BaseModel):
+    """Which weights describe the regions, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        default="sunshine-lwt/Osprey-7b", min_length=1, description="a hub id, or a folder as transformers saves it"
+    )
+    revision: str = Field(
+        default="main",
+        min_length=1,
+        description="of the hub's weights: a commit where a run must be repeatable; of a folder: any name for what is "
+        "in it, changed whenever that changes",
+    )
+    vision_tower: str = Field(
+        default="laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup",
+        min_length=1,
+        description="the hub id of the vision tower's weights, or their file",
+    )
+    vision_tower_file: str = Field(
+        default="open_clip_pytorch_model.bin", min_length=1, description="which file of that hub id"
+    )
+    vision_tower_revision: str = Field(default="main", min_length=1, description="as revision, for the vision tower")
+    checkout: str | None = Field(
+        default=None, min_length=1, description="a folder with Osprey's code; unset: its package is installed"
+    )
+    batch: int = Field(default=8, ge=1, description="regions of a photo described at once; bounds the memory")
+    max_new_tokens: int = Field(default=128, ge=8, le=1024, description="longest description, in tokens")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto: the GPU where there is one, else the CPU",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="what the model computes in; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+
+
+def identity(settings: OspreySettings) -> str:
+    """16 hex digits of all that a description follows from but photo and mask; where the code lies, on what device it
+    runs and how many regions at once is no part of it."""
+    return digest(REVISION, PROMPT, settings.model_dump(exclude={"checkout", "batch", "device"}))
+
+
+def needs(settings: OspreySettings) -> list[Need]:
+    """What Osprey needs. Its code is Apache-2.0; its weights were made from Vicuna's, and those from LLaMA's."""
+    s, of = settings, "descriptions.osprey."
+    code, holds = "https://github.com/CircleRadon/Osprey", "osprey/model/language_model/osprey_llama.py"
+    files = ("config.json", "model*.safetensors|pytorch_model*.bin", "tokenizer*")
+    licence = "its code Apache-2.0; its weights derive from Vicuna and LLaMA: theirs"
+    tower = () if Path(s.vision_tower).expanduser().is_file() else (s.vision_tower_file,)
+    return [
+        Checkout("Osprey", of + "checkout", s.checkout or "", holds, code, "Apache-2.0", "osprey"),
+        Package("torchvision", "torchvision", "pip install torchvision, in the build for the torch that is installed"),
+        Weights("Osprey", of + "model", s.model, s.revision, files, licence, s.device),
+        Weights("vision tower", of + "vision_tower", s.vision_tower, s.vision_tower_revision, tower, "", s.device),
+    ]
