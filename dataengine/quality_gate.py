@@ -1,7 +1,7 @@
 """Keep | drop with a reason: the short side and a no-reference quality score (paper section 3: > 512 px, MUSIQ > 60).
 
-Two metrics on one scale, 0 to 100: MUSIQ (Ke et al., ICCV 2021) through pyiqa, and the embedded one, which needs no
-download and sees sharpness, noise and JPEG blocking only: nothing of composition, exposure or content.
+Two metrics on one scale, 0 to 100: MUSIQ (musiq.py), and the embedded one, which needs no download and sees sharpness,
+noise and JPEG blocking only: nothing of composition, exposure or content.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from dataengine import photo_file
+from dataengine import musiq_settings, photo_file
+from dataengine.musiq_settings import MusiqSettings
 from dataengine.row import Drop, Row
 from dataengine.sharpness import SMALLEST_SIDE, Measurement, measure
 
@@ -32,7 +33,9 @@ BLOCKY = 2.288
 
 
 class QualityMetric(Protocol):
-    """A no-reference score of a photo: (H, W, 3) uint8 -> 0 (worst) to 100."""
+    """A no-reference score of a photo: (H, W, 3) uint8 -> 0 (worst) to 100. name: for the record."""
+
+    name: str
 
     def __call__(self, rgb: NDArray[np.uint8]) -> float: ...
 
@@ -47,6 +50,22 @@ class QualityGateSettings(BaseModel):
     metric: Literal["embedded", "musiq"] = Field(
         default="embedded", description='what scores: "embedded" (no download, CPU) or "musiq" (the extra iqa)'
     )
+    musiq: MusiqSettings = Field(default=MusiqSettings(), description='for the metric "musiq"')
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """MUSIQ's settings, as they are by default, are no part of what a gate without it is."""
+        values = handler(self)
+        if self.metric != "musiq" and self.musiq == MusiqSettings():
+            values.pop("musiq", None)
+        return values
+
+
+def identity(settings: QualityGateSettings) -> tuple[Any, ...]:
+    """What the gate's results follow from besides the rows, to be hashed: revisions and settings."""
+    if settings.metric == "musiq":
+        return REVISION, musiq_settings.REVISION, settings
+    return REVISION, settings
 
 
 class QualityGate:
@@ -54,7 +73,11 @@ class QualityGate:
 
     def __init__(self, settings: QualityGateSettings) -> None:
         self.settings = settings
-        self.metric: QualityMetric = Musiq() if settings.metric == "musiq" else EmbeddedQuality()
+        self.metric: QualityMetric = EmbeddedQuality()
+        if settings.metric == "musiq":
+            from dataengine.musiq import Musiq  # noqa: PLC0415  (imports torch, which is slow)
+
+            self.metric = Musiq(settings.musiq)
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:
         return [self._gate(row) for row in rows]
@@ -68,12 +91,14 @@ class QualityGate:
         score = round(self.metric(photo_file.load(row)), 2)
         if score <= self.settings.score:
             return Drop("quality score", f"{score:g}")
-        return replace(row, photo=replace(row.photo, quality=score, quality_metric=self.settings.metric), counts={})
+        return replace(row, photo=replace(row.photo, quality=score, quality_metric=self.metric.name), counts={})
 
 
 class EmbeddedQuality:
     """Sharpness, less noise and JPEG blocking, on MUSIQ's scale: 60 is the border of good, the median good photo has
     72, and 76 is the most there is, for a photo without any fault that it sees."""
+
+    name = "embedded"
 
     def __call__(self, rgb: NDArray[np.uint8]) -> float:
         """rgb: (H, W, 3) uint8 of any size; under 32 pixels a side there is nothing to judge and the score is 0."""
@@ -99,37 +124,3 @@ def faults(seen: Measurement, soft: float, noisy: float, blocky: float) -> tuple
         math.log1p((seen.noise / noisy) ** 2),
         math.log1p((max(seen.blocking, 0.0) / blocky) ** 3),
     )
-
-
-class Musiq:
-    """MUSIQ, trained on KonIQ-10k, through pyiqa (the extra `iqa`); on the GPU where there is one.
-
-    Raises ValueError where the extra is not installed or the weights cannot be had.
-    """
-
-    def __init__(self) -> None:
-        try:
-            import pyiqa  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
-            import torch  # noqa: PLC0415  (slow, and needed here alone)  # pyright: ignore[reportMissingImports]
-        except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
-            raise ValueError(
-                'the quality metric "musiq" needs pyiqa: pip install "instructrestore[iqa]", or set the metric to '
-                f'"embedded" ({type(error).__name__}: {error})'
-            ) from None
-        self._torch = torch
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self._model = pyiqa.create_metric("musiq", device=self._device)
-        except OSError as error:
-            raise ValueError(
-                f"the weights of MUSIQ could not be fetched ({error}): run once with a network connection, or set the "
-                'quality metric to "embedded"'
-            ) from None
-
-    def __call__(self, rgb: NDArray[np.uint8]) -> float:
-        """rgb: (H, W, 3) uint8."""
-        torch = self._torch
-        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(self._device)
-        with torch.inference_mode():
-            score = self._model(pixels[None].float() / 255)  # (1, 3, H, W) in [0, 1] -> (1, 1)
-        return min(100.0, max(0.0, float(score.item())))

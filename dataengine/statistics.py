@@ -21,7 +21,7 @@ from dataengine.published import PUBLISHED, TableRow
 from shards.index import Dataset
 
 NOT_STATED = "not stated"
-METRIC_NAMES = {"musiq": "MUSIQ", "embedded": "embedded score"}
+METRIC_NAMES = {"musiq": "MUSIQ", "embedded": "embedded score"}  # by a metric's first word; versions follow it
 METRIC_SAMPLES = 16
 
 # The label of each bin, and the lowest value in it.
@@ -107,7 +107,7 @@ def of_dataset(dataset: Dataset) -> Statistics:
 
 
 def of_index(index: pa.Table, name: str, metrics: Sequence[str]) -> Statistics:
-    """index: columns of `shards.index.INDEX_SCHEMA`. metrics: what scored the photos ("musiq", "embedded")."""
+    """index: columns of `shards.index.INDEX_SCHEMA`. metrics: what scored the photos, as their records say."""
     width = index["width"].to_numpy().astype(np.int64)
     height = index["height"].to_numpy().astype(np.int64)
     per_photo = index["region_count"].to_numpy()
@@ -189,7 +189,8 @@ def _table_row(
     smallest, largest = (f"{width[row]}x{height[row]}" for row in order[[0, -1]]) if len(order) else ("", "")
     scores = index["quality"].drop_null().to_numpy()
     quality = float(scores.mean()) if len(scores) else None
-    metric = " and ".join(METRIC_NAMES.get(metric, metric or "unnamed score") for metric in metrics)
+    named = (METRIC_NAMES.get(metric.split(" ")[0], metric or "unnamed score") for metric in metrics)
+    metric = " and ".join(dict.fromkeys(named))
     return TableRow(name, int(np.sum(index["region_count"].to_numpy())), smallest, largest, quality, metric)
 
 

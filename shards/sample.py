@@ -12,9 +12,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 
 from shards.rle import Mask
 
@@ -43,7 +50,7 @@ class Photo:
     bytes: size of the source file.
     format: how it lies in a shard: "jpg", "png" or "webp".
     quality: no-reference quality score, 0 (worst) to 100; None before the gate.
-    quality_metric: what gave the score ("musiq", "embedded").
+    quality_metric: what gave the score: "embedded", or "musiq" and then the versions of its code and weights.
     perceptual_hash: 64-bit DCT hash, 16 hex digits.
     group: key of the first photo of its near-duplicate group (its own key when alone). A split by group never
         has a photo in training and its near-duplicate in validation.
@@ -111,6 +118,20 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How well a region's caption fits its pixels.
+
+    score: CLIPScore, 100 times the cosine of picture and text, 0 (none) to 100.
+    model: model and revision that gave it.
+    """
+
+    __pydantic_config__ = _strict
+
+    score: Annotated[float, Field(ge=0, le=100)]
+    model: str
+
+
+@dataclass(frozen=True)
 class Region:
     """The pieces of one subject in a photo, merged: one training triplet's mask and caption.
 
@@ -118,6 +139,7 @@ class Region:
     subject: the caption's head noun, folded in case.
     mask: the union of the pieces' masks.
     bokeh: sharp inside and blurred outside: decides the instruction template in training.
+    agreement: how well caption and pixels fit; None, and then no field of the record, where no model was asked.
     """
 
     __pydantic_config__ = _strict
@@ -127,6 +149,14 @@ class Region:
     mask: Mask
     bokeh: bool
     pieces: tuple[Piece, ...]
+    agreement: Agreement | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        if self.agreement is None:
+            del values["agreement"]
+        return values
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import types
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.quality import COPIES, MUST_DROP, ORIGINAL, THRESHOLD, degrade, is_good_photo, photos, scores
-from dataengine.quality_gate import EmbeddedQuality, Musiq, QualityGate, QualityGateSettings
+from dataengine.quality_gate import EmbeddedQuality, QualityGate, QualityGateSettings
 from dataengine.row import Drop, Row, SourcePhoto
 from shards.sample import Photo, key_of
 from tests.dataengine.textures import texture
@@ -187,32 +186,3 @@ def test_musiq_without_pyiqa_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(ValueError, match=r'pip install "instructrestore\[iqa\]"'):
         QualityGate(QualityGateSettings(metric="musiq"))
-
-
-def test_musiq_without_its_weights_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-
-    def no_network(name: str, device: object) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setitem(sys.modules, "pyiqa", types.SimpleNamespace(create_metric=no_network))
-    with pytest.raises(ValueError, match=r"weights of MUSIQ could not be fetched \(no route to host\)"):
-        Musiq()
-
-
-def test_musiq_is_given_rgb_from_0_to_1_and_its_answer_is_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyiqa itself needs torchvision; here a stand-in answers with what it was given."""
-    torch = pytest.importorskip("torch")
-    asked = []
-
-    def create_metric(name: str, device: object) -> object:
-        assert name == "musiq"
-        return lambda pixels: asked.append(pixels) or torch.tensor([[71.5]])
-
-    monkeypatch.setitem(sys.modules, "pyiqa", types.SimpleNamespace(create_metric=create_metric))
-    rgb = texture(40, 60)
-    rgb[0, 0] = (255, 0, 51)
-    assert Musiq()(rgb) == 71.5
-    (pixels,) = asked
-    assert pixels.shape == (1, 3, 40, 60)
-    assert pixels[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.0, 0.2])
