@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Sequence
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -19,6 +18,7 @@ from dataengine.published import PUBLISHED
 from dataengine.statistics import NOT_STATED, Count, Statistics, quality_text
 from shards.files import commit
 from shards.index import INDEX_SCHEMA, DatasetCard
+from shards.paths import Place
 from shards.sample import AnnotatedPhoto
 
 # Creative Commons and other licences under the names that Hugging Face knows.
@@ -76,7 +76,7 @@ _COLUMNS = {
 }
 
 
-def write_card(folder: Path, card: DatasetCard, stats: Statistics) -> None:
+def write_card(folder: Place, card: DatasetCard, stats: Statistics) -> None:
     """Writes `README.md` and `croissant.json` into the data set's folder."""
     commit(folder / "README.md", _readme(card, stats).encode("utf-8", "replace"))
     content = json.dumps(_croissant(card, stats), indent=2, ensure_ascii=False) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from dataengine import photo_file
 from dataengine.outcomes import Task
-from dataengine.part_files import Outcome, PartFile, PartSummary, read_outcomes, write_part
+from dataengine.part_files import Outcome, PartFile, PartSummary, read_outcomes_of, write_part
 from dataengine.row import Row
 from shards.files import replacing
 from shards.index import ShardEntry
@@ -102,11 +102,12 @@ class ShardSink:
             self._stack.__exit__(InterruptedError, InterruptedError(), None)
 
 
-def entry_of(file: PartFile) -> ShardEntry | None:
-    """The entry in `dataset.json` of the shard that a part file stands for; None for one without photos."""
-    return next((w.entry for w in written(file) if w.entry), None)
+def entry_of(photos: Sequence[Written]) -> ShardEntry | None:
+    """The entry in `dataset.json` of the shard that these photos are; None where there are none."""
+    return next((photo.entry for photo in photos if photo.entry), None)
 
 
-def written(file: PartFile) -> list[Written]:
-    """The index rows of a shard's photos, in order."""
-    return [outcome.row for outcome in read_outcomes(file.path, _written) if outcome.row]
+def written(files: Sequence[PartFile]) -> Iterator[list[Written]]:
+    """Of each shard's part file the index rows of its photos, in order."""
+    for outcomes in read_outcomes_of([file.path for file in files], _written):
+        yield [outcome.row for outcome in outcomes if outcome.row]

@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ from pydantic import TypeAdapter
 
 from dataengine.row import StageSummary
 from shards.files import commit
+from shards.paths import ObjectPath, Place, names, open_ranges, place_of, reaching, read, read_many
 
 R = TypeVar("R")
 
@@ -44,6 +45,7 @@ PART_SCHEMA = pa.schema(
 )
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})-(\d+)-([0-9a-f]{16})\.parquet")
 _SUMMARY_KEY = b"instructrestore.summary"
+_FOOTER_BYTES = 64 << 10  # of a file in a store asked for when its footer is wanted; a longer one costs a request more
 
 
 def digest(*values: Any) -> str:
@@ -90,16 +92,19 @@ class PartFile:
     input: str
     attempt: int
     content: str
-    path: Path
+    path: Place
 
     @classmethod
-    def parse(cls, path: Path) -> PartFile | None:
+    def parse(cls, path: Place) -> PartFile | None:
         match = _NAME.fullmatch(path.name)
-        return cls(int(match[1]), match[2], int(match[3]), match[4], path) if match else None
+        return _named(match, path) if match else None
 
     def summary(self) -> PartSummary:
-        metadata = pq.read_metadata(self.path).metadata
-        return PartSummary(**json.loads(metadata[_SUMMARY_KEY]))
+        return next(summaries([self]))
+
+
+def _named(match: re.Match[str], path: Place) -> PartFile:
+    return PartFile(int(match[1]), match[2], int(match[3]), match[4], path)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Slice:
 
 
 def write_part(
-    folder: Path, part: int, input_hash: str, attempt: int, outcomes: Sequence[Outcome[R]], rows: TypeAdapter[R]
+    folder: Place, part: int, input_hash: str, attempt: int, outcomes: Sequence[Outcome[R]], rows: TypeAdapter[R]
 ) -> tuple[PartFile, PartSummary]:
     """Commits a part. Raises OSError where it cannot be written."""
     table = _table(outcomes, rows)
@@ -173,58 +178,112 @@ def _summarise(outcomes: Sequence[Outcome[Any]]) -> PartSummary:
     )
 
 
-def read_outcomes(path: Path | str, rows: TypeAdapter[R]) -> list[Outcome[R]]:
+def read_metadata(places: Sequence[Place]) -> Iterator[pq.FileMetaData]:
+    """The footers of Parquet files, in order."""
+    ends = read_many([place for place in places if isinstance(place, ObjectPath)], _FOOTER_BYTES)
+    for place in places:
+        if isinstance(place, ObjectPath):
+            try:
+                yield pq.read_metadata(pa.BufferReader(next(ends)))
+            except pa.ArrowInvalid:  # the footer is longer than that
+                yield pq.read_metadata(pa.BufferReader(read(place)))
+        else:
+            yield pq.read_metadata(place)
+
+
+def summaries(files: Sequence[PartFile]) -> Iterator[PartSummary]:
+    """The counts of committed parts, in order."""
+    for footer in read_metadata([file.path for file in files]):
+        yield PartSummary(**json.loads(footer.metadata[_SUMMARY_KEY]))
+
+
+def read_outcomes(path: Place | str, rows: TypeAdapter[R]) -> list[Outcome[R]]:
     """All rows of a part's file."""
-    return [
-        Outcome(
-            record["name"],
-            record["outcome"],
-            None if record["row"] is None else rows.validate_json(record["row"]),
-            record["reason"],
-            record["detail"],
-            record["attempts"],
-        )
-        for record in pq.read_table(path).to_pylist()
-    ]
+    return next(read_outcomes_of([place_of(str(path))], rows))
 
 
-def read_rows(slices: Iterable[Slice], rows: TypeAdapter[R]) -> Iterator[tuple[str, R]]:
+def read_outcomes_of(places: Sequence[Place], rows: TypeAdapter[R]) -> Iterator[list[Outcome[R]]]:
+    """All rows of each of several parts' files."""
+    for source in whole_files(places):
+        yield [
+            Outcome(
+                record["name"],
+                record["outcome"],
+                None if record["row"] is None else rows.validate_json(record["row"]),
+                record["reason"],
+                record["detail"],
+                record["attempts"],
+            )
+            for record in pq.read_table(source).to_pylist()
+        ]
+
+
+def whole_files(places: Sequence[Place]) -> Iterator[Any]:
+    """What Arrow can read each Parquet file from: a local one's path, the bytes of one in a store."""
+    contents = read_many([place for place in places if isinstance(place, ObjectPath)])
+    for place in places:
+        yield pa.BufferReader(next(contents)) if isinstance(place, ObjectPath) else place
+
+
+def open_parquet(place: Place) -> pq.ParquetFile:
+    """A Parquet file of which some row groups are to be read; in a store, reading belongs in `reaching`."""
+    if isinstance(place, ObjectPath):
+        with reaching(place):
+            return pq.ParquetFile(open_ranges(place))
+    return pq.ParquetFile(place)
+
+
+def read_rows(slices: Sequence[Slice], rows: TypeAdapter[R]) -> Iterator[tuple[str, R]]:
     """The (name, row) of the ok rows of the slices, in order; of a large file only the row groups needed."""
-    for piece in slices:
-        seen = 0
-        with pq.ParquetFile(piece.path) as file:
-            for group in range(file.num_row_groups):
-                if piece.stop is not None and seen >= piece.stop:
-                    break
-                size = file.metadata.row_group(group).num_rows
-                if file.num_row_groups > 1 and seen + size <= piece.start:
-                    seen += size  # only the manifest has several row groups, and all of its rows are ok
-                    continue
+    return chain.from_iterable(read_rows_of(slices, rows))
+
+
+def read_rows_of(slices: Sequence[Slice], rows: TypeAdapter[R]) -> Iterator[Iterator[tuple[str, R]]]:
+    """`read_rows` of each slice; each is to be gone through before the next one."""
+    places = [place_of(piece.path) for piece in slices]
+    # Parts are small, and come from a store whole; only the manifest is not.
+    parts = whole_files([place for place in places if PartFile.parse(place)])
+    for piece, place in zip(slices, places, strict=True):
+        file = pq.ParquetFile(next(parts)) if PartFile.parse(place) else open_parquet(place)
+        yield _rows_of(piece, place, file, rows)
+
+
+def _rows_of(piece: Slice, place: Place, file: pq.ParquetFile, rows: TypeAdapter[R]) -> Iterator[tuple[str, R]]:
+    seen = 0
+    with file:
+        for group in range(file.num_row_groups):
+            if piece.stop is not None and seen >= piece.stop:
+                break
+            size = file.metadata.row_group(group).num_rows
+            if file.num_row_groups > 1 and seen + size <= piece.start:
+                seen += size  # only the manifest has several row groups, and all of its rows are ok
+                continue
+            with reaching(place):
                 table = file.read_row_group(group, ["name", "outcome", "row"])
-                table = table.filter(pc.field("outcome") == "ok")
-                if piece.family is None:  # then places can be told without reading a row
-                    start = max(0, piece.start - seen)
-                    stop = table.num_rows if piece.stop is None else max(0, piece.stop - seen)
-                    for record in table.slice(start, max(0, stop - start)).to_pylist():
-                        yield record["name"], rows.validate_json(record["row"])
-                    seen += table.num_rows
+            table = table.filter(pc.field("outcome") == "ok")
+            if piece.family is None:  # then places can be told without reading a row
+                start = max(0, piece.start - seen)
+                stop = table.num_rows if piece.stop is None else max(0, piece.stop - seen)
+                for record in table.slice(start, max(0, stop - start)).to_pylist():
+                    yield record["name"], rows.validate_json(record["row"])
+                seen += table.num_rows
+                continue
+            for record in table.to_pylist():
+                row = rows.validate_json(record["row"])
+                if getattr(row, "family", None) != piece.family:
                     continue
-                for record in table.to_pylist():
-                    row = rows.validate_json(record["row"])
-                    if getattr(row, "family", None) != piece.family:
-                        continue
-                    if seen >= piece.start and (piece.stop is None or seen < piece.stop):
-                        yield record["name"], row
-                    seen += 1
+                if seen >= piece.start and (piece.stop is None or seen < piece.stop):
+                    yield record["name"], row
+                seen += 1
 
 
-def list_parts(folder: Path) -> dict[int, list[PartFile]]:
+def list_parts(folder: Place) -> dict[int, list[PartFile]]:
     """The committed files of a stage's folder, by part; several of a part only where a kill left a stale one."""
     parts: dict[int, list[PartFile]] = {}
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            if found := PartFile.parse(path):
-                parts.setdefault(found.part, []).append(found)
+    for name in names(folder):
+        if match := _NAME.fullmatch(name):
+            found = _named(match, folder / name)
+            parts.setdefault(found.part, []).append(found)
     return parts
 
 

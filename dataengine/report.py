@@ -12,7 +12,6 @@ import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 
 import numpy as np
@@ -25,6 +24,7 @@ from dataengine.row import StageSummary
 from dataengine.statistics import Count, Histogram, Statistics, histograms, quality_text
 from shards.files import commit
 from shards.index import Dataset
+from shards.paths import Place
 from shards.sample import AnnotatedPhoto
 
 PICTURE_SIDE = 640
@@ -36,7 +36,7 @@ NAMES_SHOWN = 30
 
 
 def write_report(
-    path: Path,
+    path: Place,
     dataset: Dataset,
     stats: Statistics,
     summaries: Sequence[StageSummary],

@@ -1,4 +1,4 @@
-"""A run's folder: what lies where, the manifest of its photos, and the lock of the one build that works on it.
+"""A run's folder, local or in an object store: what lies where, and the manifest of its photos.
 
 RUN/run.json               schema of the folder
 RUN/settings.toml          the settings that reproduce the run
@@ -8,16 +8,15 @@ RUN/tables/                results over the whole data set: duplicates, noun phr
 RUN/answers/               answers of the grammar or language model, by (model, revision, prompt), round
 RUN/dataset/               the data set: shards, index.parquet, dataset.json, README.md
 RUN/report.html
+RUN/.lock                  held by the one build that works here (run_lock.py)
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -28,9 +27,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from dataengine.part_files import PART_SCHEMA, Slice, digest
+from dataengine.part_files import PART_SCHEMA, Slice, digest, read_metadata, whole_files
 from dataengine.row import Row, SourcePhoto
+from dataengine.run_lock import locked
 from shards.files import commit, replacing, sweep
+from shards.paths import Place, make_folder, names, read_if_there
 
 RUN_SCHEMA = 1
 GROUP_ROWS = 8192
@@ -54,7 +55,7 @@ class RunFolder:
     Raises ValueError where it is something else, or made by another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path = path.absolute()  # workers have other current folders
         self.manifest, self.stages = path / "manifest", path / "stages"
         self.tables, self.answers, self.dataset = path / "tables", path / "answers", path / "dataset"
@@ -62,11 +63,12 @@ class RunFolder:
 
     def _open(self) -> None:
         marker = self.path / "run.json"
-        if self.path.exists() and not self.path.is_dir():
+        if isinstance(self.path, Path) and self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; --out names a folder")
-        if marker.exists():
+        content = read_if_there(marker)
+        if content is not None:
             try:
-                schema = json.loads(marker.read_bytes())["schema"]
+                schema = json.loads(content)["schema"]
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{marker} is damaged; build into another folder") from None
             if schema != RUN_SCHEMA:
@@ -74,42 +76,39 @@ class RunFolder:
                     f"{self.path} was made with schema {schema} of the run folder and this program writes "
                     f"{RUN_SCHEMA}; build into another folder"
                 )
-        elif self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+        elif any(not name.startswith(".") for name in names(self.path)):
             raise ValueError(f"{self.path} is not empty and no run of this program; build into another folder")
 
     def create(self) -> None:
         """Makes the folders that are not there yet."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         marker = self.path / "run.json"
-        if not marker.exists():  # first of all, so that the folder is known for a run whatever happens next
+        if read_if_there(marker) is None:  # first of all, so that the folder is known for a run whatever happens next
             commit(marker, json.dumps({"schema": RUN_SCHEMA}).encode())
         for folder in (self.manifest, self.stages, self.tables, self.answers, self.dataset):
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[Callable[[], None]]:
         """Held by the one build that works here; makes the folders, and sweeps away what killed builds left.
 
-        Raises ValueError where another build holds it. The lock goes with its process, however that ends.
+        Gives what raises StopStage if the lock is lost on the way. Raises ValueError where another build holds it.
         """
         self.create()
-        descriptor = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"another build is at work in {self.path}") from None
+        with locked(self.path) as check:
             for folder in (self.path, self.manifest, self.tables, self.dataset):
                 sweep(folder)
-            yield
-        finally:
-            os.close(descriptor)
+            yield check
+
+    def _manifest_files(self) -> list[Place]:
+        return [self.manifest / name for name in names(self.manifest) if name.endswith(".parquet") and name[0] != "."]
 
     def parts(self) -> list[ManifestPart]:
         """The manifest's parts, in order."""
         found: list[ManifestPart] = []
-        for path in sorted(self.manifest.glob("*.parquet")):
-            stored = json.loads(pq.read_metadata(path).metadata[_PARTS_KEY])
+        files = self._manifest_files()
+        for path, footer in zip(files, read_metadata(files), strict=True):
+            stored = json.loads(footer.metadata[_PARTS_KEY])
             for place, content in enumerate(stored["hashes"]):
                 start = place * stored["size"]
                 found.append(ManifestPart(len(found), Slice(str(path), start, start + stored["size"]), content))
@@ -119,8 +118,8 @@ class RunFolder:
         """The photos in the manifest: by URI, a hash of what the sources said of each."""
         return {
             uri: _fingerprint(_rows.validate_json(row).origin)
-            for path in sorted(self.manifest.glob("*.parquet"))
-            for batch in pq.ParquetFile(path).iter_batches(columns=["name", "row"])
+            for source in whole_files(self._manifest_files())
+            for batch in pq.ParquetFile(source).iter_batches(columns=["name", "row"])
             for uri, row in zip(batch["name"].to_pylist(), batch["row"].to_pylist(), strict=True)
         }
 
@@ -133,7 +132,7 @@ class RunFolder:
         self.create()
         counts = Counter[str]()
         known = self.known()
-        number = len(list(self.manifest.glob("*.parquet")))
+        number = len(self._manifest_files())
         fresh = _fresh(known, photos, counts)
         part = list(islice(fresh, photos_per_part))
         if part:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from dataengine.part_files import digest
+from dataengine.part_files import digest, open_parquet
 from shards.files import replacing
+from shards.paths import Place, reaching
 
 _SCHEMA = pa.schema([("part", pa.int32()), ("key", pa.string()), ("value", pa.binary())])
 _HASHES_KEY = b"instructrestore.slices"
@@ -30,15 +31,15 @@ class SideTable:
     facts: what the writer had to say of the whole (JSON).
     """
 
-    def __init__(self, path: Path, values: TypeAdapter[Any]) -> None:
+    def __init__(self, path: Place, values: TypeAdapter[Any]) -> None:
         self.path = path
-        self._file = pq.ParquetFile(path)
+        self._file = open_parquet(path)
         self._values = values
         stored = json.loads(self._file.metadata.metadata[_HASHES_KEY])
         self.facts: dict[str, Any] = stored["facts"]
         self.hashes: dict[int, str] = {int(part): found for part, found in stored["hashes"].items()}
         self._group_of = {part: place // PARTS_PER_GROUP for place, part in enumerate(sorted(self.hashes))}
-        self._loaded: tuple[int, dict[int, dict[str, Any]]] = (-1, {})
+        self._loaded: tuple[int, pa.Table | None] = (-1, None)
 
     def slice(self, part: int) -> dict[str, Any]:
         """The part's slice; ask in the parts' order, as one group of parts at a time is kept in memory."""
@@ -46,15 +47,17 @@ class SideTable:
         if group is None:
             return {}
         if self._loaded[0] != group:
-            slices: dict[int, dict[str, Any]] = {}
-            for row in self._file.read_row_group(group).to_pylist():
-                slices.setdefault(row["part"], {})[row["key"]] = self._values.validate_json(row["value"])
-            self._loaded = (group, slices)
-        return self._loaded[1][part]
+            with reaching(self.path):
+                self._loaded = (group, self._file.read_row_group(group))
+        table = self._loaded[1]
+        assert table is not None
+        # Of a group each of many workers does a part or two: parsing all of it would cost them more than their part.
+        rows = table.filter(pc.field("part") == part).to_pylist()
+        return {row["key"]: self._values.validate_json(row["value"]) for row in rows}
 
 
 def write_side_table(
-    path: Path, slices: Iterable[tuple[int, dict[str, Any]]], values: TypeAdapter[Any], facts: dict[str, Any]
+    path: Place, slices: Iterable[tuple[int, dict[str, Any]]], values: TypeAdapter[Any], facts: dict[str, Any]
 ) -> None:
     """Commits the slices, given in the parts' order; parts with an empty slice are left out."""
     hashes: dict[int, str] = {}

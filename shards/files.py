@@ -1,4 +1,8 @@
-"""Files that appear whole or not at all: written under a temporary name, synced, renamed."""
+"""Files that appear whole or not at all.
+
+Local ones are written under a temporary name, synced and renamed. To an object store a file goes in one upload, at
+whose end, and not before, the object is there; until then it lies in this machine's temporary folder.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from shards.paths import ObjectPath, Place, reaching
 
 TEMPORARY = ".partial-"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Place) -> Iterator[BinaryIO]:
     """A binary file that takes `path`'s place when the block ends well and vanishes when it does not.
 
-    Raises OSError where the disk is full or the folder cannot be written; `path` is then as it was before.
+    Raises OSError where the disk is full or the folder or store cannot be written; `path` is then as it was before.
     """
+    if isinstance(path, ObjectPath):
+        with _uploading(path) as file:
+            yield file
+        return
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     temporary = Path(name)
     try:
@@ -37,10 +47,39 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     sync(path.parent)
 
 
-def commit(path: Path, data: bytes) -> None:
+@contextmanager
+def _uploading(path: ObjectPath) -> Iterator[BinaryIO]:
+    try:
+        with tempfile.TemporaryFile() as file:  # without a name, so that nothing of it outlives this process
+            yield cast(BinaryIO, file)
+            file.flush()
+            file.seek(0)  # where /dev/fd gives the same open file again, and not another one of the same content
+            with reaching(path):
+                store, key = path.opened()
+                store.put_file(f"/dev/fd/{file.fileno()}", key)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:
+            where = f"{os.strerror(error.errno)} in {tempfile.gettempdir()}, from where files go to the store"
+            raise OSError(error.errno, where, str(path)) from None
+        raise
+
+
+def commit(path: Place, data: bytes) -> None:
     """Writes `data` to `path`, whole or not at all."""
+    if isinstance(path, ObjectPath):
+        with reaching(path):
+            store, key = path.opened()
+            store.pipe_file(key, data)
+        return
     with replacing(path) as file:
         file.write(data)
+
+
+def create(path: ObjectPath, data: bytes) -> None:
+    """Writes `data` to an object that is not there yet. Raises FileExistsError where it is."""
+    with reaching(path):
+        store, key = path.opened()
+        store.pipe_file(key, data, mode="create")
 
 
 def sync(path: Path) -> None:
@@ -52,7 +91,9 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Place) -> None:
     """Removes what killed writers left in `folder`. For the one process that owns the folder."""
+    if isinstance(folder, ObjectPath):
+        return  # what is not whole is not there
     for left in folder.glob(f"{TEMPORARY}*"):
         left.unlink(missing_ok=True)

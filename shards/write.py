@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from shards.files import commit
 from shards.index import INDEX_SCHEMA, DatasetCard, ShardEntry
+from shards.paths import Place
 from shards.sample import SCHEMA_VERSION, AnnotatedPhoto, to_json
 
 TAR_BLOCK = 512
@@ -125,7 +125,7 @@ def index_bytes(tables: Iterable[pa.Table]) -> bytes:
 
 
 def finish_dataset(
-    folder: Path, name: str, entries: Iterable[ShardEntry], tables: Iterable[pa.Table], configuration: dict[str, Any]
+    folder: Place, name: str, entries: Iterable[ShardEntry], tables: Iterable[pa.Table], configuration: dict[str, Any]
 ) -> DatasetCard:
     """Writes `index.parquet`, then `dataset.json`, which makes the folder a data set."""
     entries = tuple(entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -75,6 +76,8 @@ def restore_dataset(
     """
     if batch < 1:
         raise ValueError(f"--batch is how many photos are restored together, at least 1, not {batch}")
+    if out.parts and re.fullmatch(r"\w[\w+.-]+:", out.parts[0]):  # what Path makes of s3://bucket/folder
+        raise ValueError(f"--out {out.parts[0]}//{'/'.join(out.parts[1:])}: a data set is restored into a local folder")
     check_means(loading, address)
     source = Dataset(dataset if "://" in dataset else os.path.abspath(dataset))
     template = read_template(instruction, regions)

@@ -32,6 +32,7 @@ from dataengine.run_folder import GROUP_ROWS
 from pipelines.restoration.dataset_stage import FileSink, RestoredShardSink, Result, Triplet, results_of
 from shards.files import commit, replacing, sweep
 from shards.index import INDEX_SCHEMA, ShardEntry
+from shards.paths import Place, remove
 from shards.write import finish_dataset
 
 FOLDER_SCHEMA = 1
@@ -143,18 +144,16 @@ class RestoreFolder:
         """
         found = list_parts(self.parts)
         todo: list[Task] = []
-        keep: set[Path] = set()
+        keep: set[Place] = set()
         for task in tasks:
             file = _match(found, task)
             if file and self._is_whole(file) and not (retry_failed and "f" in file.summary().outcomes):
                 keep.add(file.path)
             else:
                 todo.append(task)
-        for file in (file for files in found.values() for file in files if file.path not in keep):
-            file.path.unlink()
+        remove([file.path for files in found.values() for file in files if file.path not in keep])
         if todo:
-            for path in (self.results, self.target / "dataset.json", self.target / "index.parquet"):
-                path.unlink(missing_ok=True)
+            remove([self.results, self.target / "dataset.json", self.target / "index.parquet"])
         return todo
 
     def files(self, tasks: Sequence[Task]) -> list[PartFile]:
