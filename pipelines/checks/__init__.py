@@ -1,0 +1,1 @@
+"""What `instructrestore doctor` looks at."""
