@@ -1,0 +1,344 @@
+"""The scale of a cluster, by simulation.
+
+python -m benchmarks.cluster workers    64 workers that sleep 20 ms a photo, against 3,200 photos/s
+python -m benchmarks.cluster dataset    120,000 photos with 540,000 regions through stages that cost nothing
+
+Workers of the first share two processors, at some 120 MiB each. The second leaves a folder as large as its
+data set, under TMPDIR, until it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import resource
+import statistics
+import tempfile
+import threading
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.overhead import photos
+from dataengine import card, report
+from dataengine import statistics as dataset_statistics
+from dataengine.encode import Encoded
+from dataengine.engine import Engine
+from dataengine.noun_phrases.parser import Answered, Question
+from dataengine.outcomes import StageSpec, Task
+from dataengine.part_files import PartSummary, digest
+from dataengine.row import Drop, Row
+from dataengine.run_folder import RunFolder
+from dataengine.runner import Cluster, cluster
+from dataengine.settings import BuildSettings
+from pipelines.build import publish
+from shards.index import Dataset
+from shards.rle import Mask
+from shards.sample import AnnotatedPhoto, Answer, Photo, Piece, key_of
+
+CPUS = 2
+SETTLE_S = 3.0  # Ray starts spare processes after those that were asked for
+
+WIDTH, HEIGHT = 384, 256
+SUBJECTS = [f"{kind} {number:03d}" for number in range(250) for kind in ("tree", "wall", "lamp", "boat")]
+COMMONNESS = list(accumulate(1 / (rank + 3) ** 1.1 for rank in range(len(SUBJECTS))))
+COLOURS = ("red", "green", "blue", "white", "black", "brown", "grey", "yellow")
+SIZES = ("small", "large", "tall", "round")
+DOINGS = ("standing", "lying", "hanging", "left")
+PLACES = tuple(f"{at} the {what}" for at in ("on", "near", "behind") for what in ("field", "road", "table", "house"))
+
+
+@dataclass(frozen=True)
+class Used:
+    """CPU seconds so far, of this process and of those it started, which `processes` are; at: when, in seconds."""
+
+    at: float
+    driver_s: float
+    workers_s: float
+    processes: tuple[int, ...]
+
+    @classmethod
+    def now(cls) -> Used:
+        seconds: dict[int, float] = {}
+        parents: dict[int, int] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended
+            process = int(stat.parent.name)
+            parents[process] = int(fields[1])
+            seconds[process] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        started = []
+        for process in seconds:
+            ancestor = parents[process]
+            while ancestor in parents and ancestor != os.getpid():
+                ancestor = parents[ancestor]
+            started += [process] * (ancestor == os.getpid())
+        return cls(time.monotonic(), time.process_time(), sum(seconds[p] for p in started), tuple(started))
+
+
+def shared_out_mib(process: int) -> float:
+    """A process's memory; what several processes share is shared out among them."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+class Sleeping:
+    """A stage that sleeps, and whose workers are ready when the gate opens."""
+
+    def __init__(self, gate: Path, row_s: float) -> None:
+        self._row_s = row_s
+        (gate.parent / f"ready-{os.getpid()}").touch()
+        with gate.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # given once the driver lets go of its own
+
+    def __call__(self, rows: Sequence[Row]) -> list[Row]:
+        time.sleep(self._row_s * len(rows))
+        return list(rows)
+
+
+class Gate:
+    """Holds workers until all are there and Ray is quiet; then it is open, and `used` says what was used by then."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.path = folder / "gate"
+        self.path.touch()
+        self._workers = workers
+        self._lock = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._begin = time.monotonic()
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        while len(list(self.path.parent.glob("ready-*"))) < self._workers:
+            time.sleep(0.1)
+        self.start_up_s = time.monotonic() - self._begin
+        time.sleep(SETTLE_S)
+        self.memory_mib = sum(shared_out_mib(process) for process in Used.now().processes)
+        self.used = Used.now()
+        self.opened = time.monotonic()
+        os.close(self._lock)
+
+
+def workers(options: Namespace) -> None:
+    """Prints what share of the bound is reached, and what it takes, for each size of parts."""
+    print(f"{options.workers} workers, {options.ms:g} ms a photo, {options.photos:,} photos", flush=True)
+    with tempfile.TemporaryDirectory() as name, cluster(None, CPUS) as connected:
+        for size in options.parts:
+            where = Path(name) / f"parts-of-{size}"
+            run = RunFolder(where)
+            run.append(photos(options.photos), size)
+            if size == options.parts[0]:
+                gate, _ = one_run(connected, run, where / "first", options)
+                print(f"all ready after {gate.start_up_s:.0f} s, {gate.memory_mib:,.0f} MiB in all", flush=True)
+            shares, driver, below = [], [], []
+            for repeat in range(options.repeats):
+                gate, end = one_run(connected, run, where / f"{repeat}", options)
+                shares.append(options.photos * options.ms / 1000 / options.workers / (end.at - gate.opened))
+                driver.append((end.driver_s - gate.used.driver_s) / options.photos * 1000)
+                below.append((end.workers_s - gate.used.workers_s) / options.photos * 1000)
+            count = -(-options.photos // size)
+            most = options.photos / size / options.workers / -(-count // options.workers)
+            print(
+                f"{count} parts of {size}, at best {most:.1%} of the bound: {statistics.median(shares):.1%} "
+                f"({min(shares):.1%}-{max(shares):.1%}); CPU ms a photo: driver {statistics.median(driver):.2f}, "
+                f"workers {statistics.median(below):.2f}; load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+
+
+def one_run(connected: Cluster, run: RunFolder, folder: Path, options: Namespace) -> tuple[Gate, Used]:
+    """A stage through the gate; what was used when its last part was committed."""
+    folder.mkdir()
+    tasks = [Task(part.part, (part.where,), folder, digest(part.content)) for part in run.parts()]
+    gate = Gate(folder, min(options.workers, len(tasks)))
+    build = partial(Sleeping, gate.path, options.ms / 1000)
+    spec = StageSpec("sleeping", build, "sleeping", Row, Row, batch=4096, cpus=CPUS / options.workers)
+    done: list[float] = []
+
+    def note(_: PartSummary) -> None:
+        done.append(time.monotonic())
+
+    connected.run_stage(spec, tasks, 100, note)
+    return gate, replace(Used.now(), at=done[-1])
+
+
+class MadeUp:
+    """Stages that cost nothing: what they say follows from the photo's name, or from the description."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        method = stage.split(",")[0].replace(" ", "_")  # "noun phrases, round 2"
+        self._make: Callable[[Any, Random], Any] = getattr(self, method)
+        self._masks = [self._mask(Random(number)) for number in range(64)]
+        file = io.BytesIO()
+        Image.new("RGB", (WIDTH, HEIGHT), (90, 120, 150)).save(file, "PNG")
+        self._photo = file.getvalue()
+
+    def __call__(self, rows: Sequence[Any]) -> list[Any]:
+        names = (row.origin.name if isinstance(row, Row) else row.description for row in rows)
+        return [self._make(row, Random(f"{self._stage} {name}")) for row, name in zip(rows, names, strict=True)]
+
+    def intake(self, row: Row, rng: Random) -> Row:
+        """One photo in 100 is the copy of the one before, one nearly so."""
+        number, chance = int(row.origin.name[:-4]), rng.random()
+        copied, near = number - (chance < 0.01), number - (chance < 0.02)
+        sha256 = hashlib.sha256(b"%d" % copied).hexdigest()
+        seen = int(hashlib.sha256(b"%d" % near).hexdigest()[:16], 16) ^ (copied != near)
+        photo = Photo(
+            key=key_of(sha256),
+            sha256=sha256,
+            name=row.origin.name,
+            source=row.origin.source,
+            licence="",
+            url="",
+            width=WIDTH,
+            height=HEIGHT,
+            bytes=len(self._photo),
+            format="png",
+            perceptual_hash=f"{seen:016x}",
+        )
+        return replace(row, photo=photo)
+
+    def quality_gate(self, row: Row, rng: Random) -> Row | Drop:
+        assert row.photo
+        score = round(rng.uniform(59.8, 80), 2)
+        return replace(row, photo=replace(row.photo, quality=score)) if score > 60 else Drop("quality score")
+
+    def masks(self, row: Row, rng: Random) -> Row:
+        """4.5 pieces on average."""
+        return replace(row, pieces=tuple(Piece(rng.choice(self._masks), "made up") for _ in range(rng.randint(1, 8))))
+
+    def descriptions(self, row: Row, rng: Random) -> Row:
+        said = [
+            f"the {rng.choice(SIZES)} {rng.choice(COLOURS)} {subject} {rng.choice(DOINGS)} {rng.choice(PLACES)}"
+            for subject in rng.choices(SUBJECTS, cum_weights=COMMONNESS, k=len(row.pieces))
+        ]
+        pieces = zip(row.pieces, said, strict=True)
+        return replace(
+            row, pieces=tuple(replace(piece, description=text, describer="made up") for piece, text in pieces)
+        )
+
+    def noun_phrases(self, asked: Question, rng: Random) -> Answered:
+        """Three answers in 100 are invalid; asked again, half of them have another subject."""
+        subject = " ".join(asked.description.split()[3:5])
+        if asked.round > 1 and rng.random() < 0.5:
+            subject = rng.choice(SUBJECTS[:20])
+        fault = "sentence" if rng.random() < 0.03 else ""
+        return Answered(asked, Answer("made up", "1", asked.round, asked.description, subject, fault))
+
+    def bokeh(self, row: Row, rng: Random) -> Row:
+        return replace(row, regions=tuple(replace(region, bokeh=rng.random() < 0.1) for region in row.regions))
+
+    def png_shards(self, row: Row, rng: Random) -> Encoded:
+        assert row.photo
+        return Encoded(AnnotatedPhoto(row.photo, row.regions), self._photo)
+
+    def _mask(self, rng: Random) -> Mask:
+        mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+        top, left = rng.randrange(HEIGHT // 2), rng.randrange(WIDTH // 2)
+        mask[top : top + rng.randint(8, HEIGHT // 2), left : left + rng.randint(8, WIDTH // 2)] = True
+        return Mask.from_array(mask)
+
+
+class Phases:
+    """Prints what each phase took: seconds, CPU seconds, and the driver's memory, looked at every 0.1 s."""
+
+    def __init__(self, name: str) -> None:
+        print(f"{'':<36}{'time':>10}{'driver CPU':>13}{'workers CPU':>13}{'driver at most':>16}{'at the end':>12}")
+        self._name, self._begin, self._peak = name, Used.now(), 0.0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self._peak = max(self._peak, resident_mib())
+            time.sleep(0.1)
+
+    def next(self, name: str) -> None:
+        """Ends the phase before."""
+        begin, end, left = self._begin, Used.now(), resident_mib()
+        print(
+            f"{self._name:<36}{end.at - begin.at:>8.1f} s{end.driver_s - begin.driver_s:>11.2f} s"
+            f"{end.workers_s - begin.workers_s:>11.1f} s{max(self._peak, left):>12,.0f} MiB{left:>8,.0f} MiB",
+            flush=True,
+        )
+        self._name, self._begin, self._peak = name, end, 0.0
+
+
+def resident_mib() -> float:
+    """This process's memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def dataset(options: Namespace) -> None:
+    """A whole build with stages that cost nothing; prints what each step takes, and what it leaves on disk."""
+    settings = BuildSettings(photos_per_part=options.parts[0])
+    with tempfile.TemporaryDirectory() as name, cluster(None, CPUS) as connected:
+        where = Path(name) / "run"
+        folder = RunFolder(where)
+        phases = Phases("list the photos")
+
+        def run(spec: StageSpec, tasks: Sequence[Task]) -> None:
+            phases.next(f"{spec.name}, {len(tasks):,} parts")
+            made_up = spec if spec.side_type else replace(spec, build=partial(MadeUp, spec.name))
+            connected.run_stage(made_up, tasks, 100, lambda _: None)
+            phases.next("  the driver alone")
+
+        folder.append(photos(options.photos), settings.photos_per_part)
+        phases.next("  the driver alone")
+        engine = Engine(folder, settings, run, retry_failed=False)
+        shards = engine.build()
+        phases.next("index and dataset.json")
+        made = publish(folder, settings, shards)
+        phases.next("statistics, card and report")
+        opened = Dataset(str(where / "dataset"))
+        stats = dataset_statistics.of_dataset(opened)
+        card.write_card(where / "dataset", made, stats)
+        report.write_report(where / "report.html", opened, stats, engine.summaries, "")
+        phases.next("plan again, all done")
+        Engine(RunFolder(where), settings, run, retry_failed=False).build()
+        phases.next("")
+        for summary in engine.summaries:
+            print(f"{summary.name}: {summary.input:,} in, {summary.ok:,} ok, {summary.counts}")
+        print(f"{made.photos:,} photos, {made.regions:,} regions, {len(stats.subjects):,} subjects")
+        index = [where / "dataset" / file for file in ("index.parquet", "dataset.json", "README.md", "croissant.json")]
+        for path in [*sorted([*where.iterdir(), *where.glob("stages/*"), *where.glob("tables/*")]), *index]:
+            files = [file for file in (path, *path.rglob("*")) if file.is_file()]
+            size = sum(file.stat().st_size for file in files) / 2**20
+            print(f"{path.relative_to(where)!s:<44}{len(files):>7,} files {size:>9,.1f} MiB")
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("workers", "dataset"))
+    parser.add_argument("--photos", type=int, help="3,000 for workers, 120,000 for a data set")
+    parser.add_argument("--parts", type=int, nargs="+", help="photos in a part; several sizes for workers")
+    parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--ms", type=float, default=20, help="that a worker sleeps, a photo")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    if options.what == "workers":
+        options.photos, options.parts = options.photos or 3000, options.parts or [8, 47]
+        workers(options)
+    else:
+        options.photos, options.parts = options.photos or 120_000, options.parts or [64]
+        dataset(options)
+
+
+if __name__ == "__main__":
+    main()
