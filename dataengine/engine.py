@@ -10,7 +10,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from itertools import groupby
+from operator import itemgetter
+from sys import intern
 from typing import Any
 
 import pandas as pd
@@ -18,19 +20,20 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from dataengine import near_duplicates, retry, stages
-from dataengine.encode import entry_of
+from dataengine.encode import entry_of, written
 from dataengine.merge import Phrase
 from dataengine.near_duplicates import Assignment, assign
 from dataengine.noun_phrases.answers import AnswerCache
 from dataengine.noun_phrases.parser import cache_identity
 from dataengine.outcomes import StageSpec, Task
-from dataengine.part_files import PartFile, Slice, add_up, digest, list_parts, read_rows
+from dataengine.part_files import PartFile, Slice, add_up, digest, list_parts, read_rows_of, summaries
 from dataengine.retry import Rounds
 from dataengine.row import Row, StageSummary, StopStage
 from dataengine.run_folder import RunFolder
 from dataengine.settings import BuildSettings
 from dataengine.side_table import SideTable, write_side_table
 from shards.files import commit, sweep
+from shards.paths import Place, make_folder, names, place_of, read_if_there, remove, sizes
 from shards.sample import PHOTO_FORMATS
 
 _rows = TypeAdapter(Row)
@@ -70,7 +73,9 @@ class Engine:
             stages.MERGE: self._phrases,
         }
         number = 0
-        for number, spec in enumerate(stages.photo_stages(self.settings, self.folder.answers), 1):
+        for spec in stages.photo_stages(self.settings, self.folder.answers):
+            # Not always there, so it takes no number of its own: what follows it finds its folders again.
+            number += spec.name != stages.AGREEMENT
             table = tables[spec.name](parts) if spec.name in tables else None
             files = self._stage(number, spec, [self._task(spec, number, part, table) for part in parts])
             parts = [Part(file.part, Slice(str(file.path)), file.content) for file in files]
@@ -86,19 +91,19 @@ class Engine:
             side_table=table.path if table else None,
         )
 
-    def _stage_folder(self, number: int, spec: StageSpec) -> Path:
+    def _stage_folder(self, number: int, spec: StageSpec) -> Place:
         return self.folder.stages / f"{number:02d}-{spec.name.replace(' ', '-')}"
 
     def _stage(self, number: int, spec: StageSpec, planned: Sequence[Task]) -> list[PartFile]:
         """Does those of the planned tasks that are not done yet; removes what no plan names any more."""
         folder = self._stage_folder(number, spec)
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         sweep(folder)
         found = list_parts(folder)
         done = {task.part: file for task in planned if (file := _match(found.get(task.part, ()), task))}
         todo = [task for task in planned if task.part not in done]
         if self._retry_failed:
-            todo += [again for task in planned if task.part in done and (again := _again(spec, task, done[task.part]))]
+            todo += _again(spec, [(task, done[task.part]) for task in planned if task.part in done])
         if todo:
             self._run(spec, todo)
             found = list_parts(folder)
@@ -119,10 +124,10 @@ class Engine:
         identity = digest(near_duplicates.REVISION, bits, [part.content for part in parts])
         path = self.folder.tables / f"duplicates-{identity}.parquet"
         values = TypeAdapter(Assignment)
-        if not path.exists():
+        if path.name not in names(path.parent):
             owners, columns = [], {"name": [], "uri": [], "sha256": [], "perceptual_hash": [], "excluded": []}
-            for part in parts:
-                for _, row in read_rows([part.where], _rows):
+            for part, photos in zip(parts, read_rows_of([part.where for part in parts], _rows), strict=True):
+                for _, row in photos:
                     assert row.photo
                     owners.append(part.part)
                     columns["name"].append(row.origin.name)
@@ -131,10 +136,9 @@ class Engine:
                     columns["perceptual_hash"].append(row.photo.perceptual_hash)
                     columns["excluded"].append(row.origin.excluded)
             assigned = assign(pa.table(columns), bits) if owners else []
-            slices: dict[int, dict[str, Assignment]] = {}
-            for owner, uri, assignment in zip(owners, columns["uri"], assigned, strict=True):
-                slices.setdefault(owner, {})[uri] = assignment
-            self._replace_table(path, slices.items(), values, {})
+            by_part = groupby(zip(owners, columns["uri"], assigned, strict=True), key=itemgetter(0))
+            slices = ((owner, {uri: found for _, uri, found in photos}) for owner, photos in by_part)
+            self._replace_table(path, slices, values, {})
         return SideTable(path, values)
 
     def _phrases(self, parts: Sequence[Part]) -> SideTable:
@@ -149,7 +153,7 @@ class Engine:
         )
         path = self.folder.tables / f"phrases-{identity}.parquet"
         values = TypeAdapter(Phrase)
-        table = SideTable(path, values) if path.exists() else None
+        table = SideTable(path, values) if path.name in names(path.parent) else None
         if table is None or (self._retry_failed and retry.UNANSWERED in table.facts["counts"]):
             described, given = self._described(parts)
             totals = described.groupby("description", as_index=False).agg({"count": "sum"})
@@ -171,26 +175,29 @@ class Engine:
         """(part, description, count) of the pieces to be phrased, and (subject, count) of those that bring both."""
         counted: list[tuple[int, str, int]] = []
         given: Counter[str] = Counter()
-        for part in parts:
+        for part, photos in zip(parts, read_rows_of([part.where for part in parts], _rows), strict=True):
             described: Counter[str] = Counter()
-            for _, row in read_rows([part.where], _rows):
+            for _, row in photos:
                 given.update(piece.subject for piece in row.pieces if piece.noun_phrase)
-                described.update(piece.description for piece in row.pieces if not piece.noun_phrase)
+                described.update(intern(piece.description) for piece in row.pieces if not piece.noun_phrase)
             counted += [(part.part, text, count) for text, count in sorted(described.items())]
         return (
-            pd.DataFrame(counted, columns=["part", "description", "count"]).astype({"count": "int64"}),
+            pd.DataFrame(counted, columns=["part", "description", "count"], dtype=object).astype(
+                {"part": "int64", "count": "int64"}
+            ),
             pd.DataFrame(sorted(given.items()), columns=["subject", "count"]).astype({"count": "int64"}),
         )
 
-    def _replace_table(self, path: Path, slices: Any, values: TypeAdapter[Any], facts: dict[str, Any]) -> None:
+    def _replace_table(self, path: Place, slices: Any, values: TypeAdapter[Any], facts: dict[str, Any]) -> None:
         write_side_table(path, slices, values, facts)
-        for old in path.parent.glob(f"{path.name.split('-')[0]}-*.parquet"):
-            if old != path:
-                old.unlink()
+        kind = path.name.split("-")[0]
+        old = [name for name in names(path.parent) if name.startswith(f"{kind}-") and name.endswith(".parquet")]
+        remove([path.parent / name for name in old if name != path.name])
 
     def _shards(self, number: int, parts: Sequence[Part]) -> list[PartFile]:
         """Cuts the photos that came through, in order, into shards of one format each and writes those not done."""
-        counts = [(part, _families(part)) for part in parts]
+        files = [PartFile.parse(place_of(part.where.path)) for part in parts]
+        counts = list(zip(parts, (s.families for s in summaries([file for file in files if file])), strict=True))
         done: list[PartFile] = []
         for photo_format in PHOTO_FORMATS:
             spec = stages.shard_stage(self.settings, photo_format)
@@ -211,26 +218,24 @@ class Engine:
                 done += self._stage(number, spec, planned)
         return done
 
-    def _unpublish(self, planned: Sequence[Task], folder: Path) -> None:
+    def _unpublish(self, planned: Sequence[Task], folder: Place) -> None:
         """Takes the data set's card away where shards are to be written: until they are it is no data set."""
         _forget_lost_shards(folder, self.folder.dataset)
         found = list_parts(folder)
+        to_write: list[Task] = []
         for task in planned:
             file = _match(found.get(task.part, ()), task)
             if file and not (self._retry_failed and "f" in file.summary().outcomes):
                 continue
-            # A part file says what is in a tar that is to be replaced: it goes first, so that it never says it of
-            # the tar that comes.
-            for stale in found.get(task.part, ()):
-                stale.path.unlink()
-            for name in ("dataset.json", "index.parquet", "README.md", "croissant.json"):
-                (self.folder.dataset / name).unlink(missing_ok=True)
-
-
-def _families(part: Part) -> dict[str, int]:
-    file = PartFile.parse(Path(part.where.path))
-    assert file
-    return file.summary().families
+            to_write.append(task)
+        if not to_write:
+            return
+        # A part file says what is in a tar that is to be replaced: it goes first, so that it never says it of the tar
+        # that comes.
+        remove([stale.path for task in to_write for stale in found.get(task.part, ())])
+        remove(
+            [self.folder.dataset / name for name in ("dataset.json", "index.parquet", "README.md", "croissant.json")]
+        )
 
 
 def _cut(sizes: Sequence[tuple[Part, int]], photos_per_shard: int) -> Iterator[list[tuple[Part, Slice]]]:
@@ -257,46 +262,36 @@ def _match(files: Sequence[PartFile], task: Task) -> PartFile | None:
     return max(matching, key=lambda file: (file.attempt, file.content), default=None)
 
 
-def _again(spec: StageSpec, task: Task, file: PartFile) -> Task | None:
-    """The task that does a committed part's failed rows again; None where none failed."""
-    if "f" not in file.summary().outcomes:
-        return None
-    alone = file.path if spec.row_type is spec.result_type else None
-    return replace(task, attempt=file.attempt + 1, retry=alone)
+def _again(spec: StageSpec, done: Sequence[tuple[Task, PartFile]]) -> Iterator[Task]:
+    """The tasks that do the failed rows of committed parts again."""
+    for (task, file), summary in zip(done, summaries([file for _, file in done]), strict=True):
+        if "f" in summary.outcomes:
+            alone = file.path if spec.row_type is spec.result_type else None
+            yield replace(task, attempt=file.attempt + 1, retry=alone)
 
 
-def _forget_lost_shards(folder: Path, dataset: Path) -> None:
+def _forget_lost_shards(folder: Place, dataset: Place) -> None:
     """Removes the part files of shards that are no longer there, or not whole, so that they are written again."""
-    for files in list_parts(folder).values():
-        for file in files:
-            entry = entry_of(file)
-            if entry and not _has_size(dataset / entry.name, entry.bytes):
-                file.path.unlink()
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
+    files = [file for of_part in list_parts(folder).values() for file in of_part]
+    there = sizes(dataset)
+    entries = map(entry_of, written(files))
+    lost = [f.path for f, entry in zip(files, entries, strict=True) if entry and there.get(entry.name) != entry.bytes]
+    remove(lost)
 
 
 def _remove_stale(found: dict[int, list[PartFile]], current: Sequence[PartFile]) -> None:
     keep = {file.path for file in current}
-    for files in found.values():
-        for file in files:
-            if file.path not in keep:
-                file.path.unlink()
+    remove([file.path for files in found.values() for file in files if file.path not in keep])
 
 
-def _summary(folder: Path, name: str, files: Sequence[PartFile]) -> StageSummary:
+def _summary(folder: Place, name: str, files: Sequence[PartFile]) -> StageSummary:
     """The stage's counts; read from the parts' footers once, then kept beside them."""
     path = folder / "summary.json"
     key = digest([file.path.name for file in files])
-    if path.exists():
-        stored = json.loads(path.read_bytes())
+    if content := read_if_there(path):
+        stored = json.loads(content)
         if stored["parts"] == key:
             return StageSummary(**stored["summary"])
-    summary = add_up(name, (file.summary() for file in files))
+    summary = add_up(name, summaries(files))
     commit(path, json.dumps({"parts": key, "summary": asdict(summary)}, indent=1, ensure_ascii=False).encode())
     return summary

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
+from dataengine.noun_phrases.language_model import ServerSettings
 from dataengine.part_files import Outcome, PartFile, PartSummary, Slice, write_part
 from dataengine.row import Drop, Failed, Row, StopStage
+from shards.paths import Place
 
 MAX_DETAIL = 500
 
@@ -26,12 +27,12 @@ class Task:
 
     part: int
     slices: tuple[Slice, ...]
-    folder: Path
+    folder: Place
     input: str
     attempt: int = 0
-    side_table: Path | None = None
-    retry: Path | None = None
-    target: Path | None = None
+    side_table: Place | None = None
+    retry: Place | None = None
+    target: Place | None = None
 
 
 class Sink(Protocol):
@@ -65,19 +66,24 @@ class PartSink:
 class StageSpec:
     """A stage as the runner needs it.
 
-    build: makes the stage, in the worker: loads its model.
+    build: makes the stage, in the worker: loads its model. Where there is a `server`, given how it is reached.
+    server: of a model that the stage asks, which must be up.
     identity: hash of everything that its results follow from besides their input.
     row_type, result_type: what its rows and results are (dataclasses that pydantic can read and write). Where they
         are one type, a failed row's input is kept in the part and can be done again alone.
     side_type: what the values of its side table are; None for a stage without one.
     sink: where outcomes go, made for each task.
-    batch: rows a call. workers: at most so many; None: as many as the cluster has room for.
+    batch: rows a call. workers: at most so many; None: as many as the cluster has room for. min_workers: parts are
+        handed out once so many are ready, or as many as there are parts.
+    cpus, gpus, memory_gib, resources: what a worker takes of its machine; resources by Ray's names.
+    runtime_env: the environment its workers run in, as Ray takes it.
     part_limit_s, row_limit_s: a worker that takes longer over a part, or over a single row, counts as dead.
+    start_limit_s: a stage of which no worker is at work after so long stops the run.
     own_workers: the stage changes its process (module search path, working folder), which then serves no other stage.
     """
 
     name: str
-    build: Callable[[], Callable[..., Sequence[Any]]]
+    build: Callable[..., Callable[..., Sequence[Any]]]
     identity: str
     row_type: type
     result_type: type
@@ -86,10 +92,16 @@ class StageSpec:
     batch: int = 64
     cpus: float = 1
     gpus: float = 0
+    memory_gib: float = 0
+    resources: Mapping[str, float] = field(default_factory=dict)
     workers: int | None = None
+    min_workers: int = 1
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
     part_limit_s: float = 1800
     row_limit_s: float = 300
+    start_limit_s: float = 900
     own_workers: bool = False
+    server: ServerSettings | None = None
 
 
 def apply(stage: Callable[..., Sequence[Any]], named_rows: Sequence[tuple[str, Any]], side: Any) -> list[Outcome[Any]]:

@@ -69,15 +69,20 @@ class Rounds:
 
     described: columns description and count (regions that have it), distinct.
     given: subjects that the source brought with its captions, and their counts; ranked along, never asked again.
+
+    Texts are kept as Python objects, each once: of pandas' own text columns every look-up makes objects again and keeps
+    them, which took half as much memory again.
     """
 
     def __init__(self, described: pd.DataFrame, given: pd.DataFrame, settings: NounPhraseSettings) -> None:
         self._settings = settings
         self._given = given
-        self._counts = described.set_index("description")["count"].sort_index()
+        counts = described.set_index("description")["count"]
+        self._counts = counts.set_axis(counts.index.astype(object)).sort_index()
         self._answers: list[pd.DataFrame] = []
         self._rare_at_end: set[str] = set()
-        self._current = pd.DataFrame({"noun_phrase": "", "subject": "", "valid": False}, index=self._counts.index)
+        texts = pd.DataFrame("", self._counts.index, ["noun_phrase", "subject"], dtype=object)
+        self._current = texts.assign(valid=False)
 
     def frequencies(self) -> pd.DataFrame:
         """`rank_subjects` of the valid answers so far and the given subjects."""

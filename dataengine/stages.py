@@ -2,27 +2,28 @@
 
 photo -> intake -> deduplicate -> quality gate -> masks -> descriptions
       -> noun-phrase rounds (over all distinct descriptions of the data set: retry.py)
-      -> merge -> bokeh -> shards
+      -> merge -> agreement (where it is asked for) -> bokeh -> shards
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from dataengine import bokeh, encode, intake, merge, near_duplicates, photo_file, quality_gate
+from dataengine import agreement_settings, bokeh, encode, intake, merge, near_duplicates, photo_file, quality_gate
+from dataengine.agreement_settings import AgreementSettings
 from dataengine.descriptions import describe
 from dataengine.masks import segment
 from dataengine.outcomes import StageSpec
 from dataengine.part_files import digest
 from dataengine.row import Row
 from dataengine.settings import BuildSettings, StageName
+from shards.paths import Place
 
-Build = Callable[[], Callable[..., Sequence[Any]]]
+Build = Callable[..., Callable[..., Sequence[Any]]]
 
 INTAKE: StageName = "intake"
 DEDUPLICATE: StageName = "deduplicate"
@@ -30,11 +31,12 @@ QUALITY_GATE: StageName = "quality gate"
 MASKS: StageName = "masks"
 DESCRIPTIONS: StageName = "descriptions"
 MERGE: StageName = "merge"
+AGREEMENT: StageName = "agreement"
 BOKEH: StageName = "bokeh"
 SHARDS: StageName = "shards"
 
 
-def photo_stages(settings: BuildSettings, answers: Path | None = None) -> list[StageSpec]:
+def photo_stages(settings: BuildSettings, answers: Place | None = None) -> list[StageSpec]:
     """The stages up to the shards, each of which maps part k to part k.
 
     answers: the folder in which answers of served models are kept; None: they are not.
@@ -45,15 +47,36 @@ def photo_stages(settings: BuildSettings, answers: Path | None = None) -> list[S
         return _spec(settings, name, build, identity, **fields)
 
     s = settings
+    scored = []
+    if s.agreement:
+        scored = [stage(AGREEMENT, partial(_agreement, s.agreement), agreement_settings.REVISION, s.agreement)]
     return [
         stage(INTAKE, partial(intake.Intake, s.intake), intake.REVISION, s.intake),
         stage(DEDUPLICATE, near_duplicates.Deduplicate, near_duplicates.REVISION, side_type=near_duplicates.Assignment),
-        stage(QUALITY_GATE, partial(quality_gate.QualityGate, s.quality_gate), quality_gate.REVISION, s.quality_gate),
-        stage(MASKS, partial(segment.Segment, s.masks), segment.REVISION, s.masks.segmenter_revision, s.masks),
-        stage(DESCRIPTIONS, partial(describe.Describe, s.descriptions, answers), *describe.identity(s.descriptions)),
+        stage(QUALITY_GATE, partial(quality_gate.QualityGate, s.quality_gate), *quality_gate.identity(s.quality_gate)),
+        stage(
+            MASKS,
+            partial(segment.Segment, s.masks),
+            *(segment.REVISION, s.masks.segmenter_revision, s.masks.of_results),
+            own_workers=s.masks.segmenter == "semantic_sam",
+        ),
+        stage(
+            DESCRIPTIONS,
+            partial(describe.Describe, s.descriptions, answers),
+            *describe.identity(s.descriptions),
+            server=s.descriptions.vision_language.server if s.descriptions.vision_language else None,
+            own_workers=s.descriptions.describer == "osprey",
+        ),
         stage(MERGE, merge.Merge, merge.REVISION, side_type=merge.Phrase),
+        *scored,
         stage(BOKEH, partial(bokeh.BokehFlag, s.bokeh), bokeh.REVISION, s.bokeh),
     ]
+
+
+def _agreement(settings: AgreementSettings) -> Callable[..., Sequence[Any]]:
+    from dataengine.agreement import CaptionAgreement  # noqa: PLC0415  (imports torch, which is slow)
+
+    return CaptionAgreement(settings)
 
 
 def shard_stage(settings: BuildSettings, photo_format: str) -> StageSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import cv2
@@ -15,6 +15,7 @@ from dataengine.outcomes import StageSpec, Task, apply, batched
 from dataengine.part_files import Outcome, PartFile, PartSummary, read_outcomes, read_rows
 from dataengine.row import StopStage
 from dataengine.side_table import SideTable
+from shards.paths import Place
 
 Done = tuple[PartFile, PartSummary]
 
@@ -41,11 +42,11 @@ class Worker:
     def start(self, spec: StageSpec) -> Stopped | None:
         """Builds the stage, in place of an earlier one."""
         self._spec = spec
-        self._results = TypeAdapter(spec.result_type)
-        self._table: tuple[Path | None, SideTable | None] = (None, None)
+        self._results = _adapter(spec.result_type)
+        self._table: tuple[Place | None, SideTable | None] = (None, None)
         cv2.setNumThreads(max(1, int(spec.cpus)))  # Ray tells OpenMP, OpenCV takes every processor
         try:
-            self._stage = spec.build()
+            self._stage = spec.build(spec.server) if spec.server else spec.build()
         except (ValueError, StopStage) as error:
             return Stopped(f"the {spec.name} stage cannot start: {error}")
         return None
@@ -100,7 +101,7 @@ class Worker:
         if task.side_table is None or self._spec.side_type is None:
             return None
         if self._table[0] != task.side_table:
-            self._table = (task.side_table, SideTable(task.side_table, TypeAdapter(self._spec.side_type)))
+            self._table = (task.side_table, SideTable(task.side_table, _adapter(self._spec.side_type)))
         assert self._table[1]
         return self._table[1].slice(task.part)
 
@@ -108,9 +109,15 @@ class Worker:
 def inputs(spec: StageSpec, task: Task) -> list[Todo | Outcome[Any]]:
     """The part's rows in order; when failed rows are retried, the other rows' outcomes as they were."""
     if task.retry is None:
-        return [Todo(name, row) for name, row in read_rows(task.slices, TypeAdapter(spec.row_type))]
-    kept: Iterator[Outcome[Any]] = iter(read_outcomes(task.retry, TypeAdapter(spec.result_type)))
+        return [Todo(name, row) for name, row in read_rows(task.slices, _adapter(spec.row_type))]
+    kept: Iterator[Outcome[Any]] = iter(read_outcomes(task.retry, _adapter(spec.result_type)))
     return [Todo(o.name, o.row, o.attempts) if o.kind == "failed" else o for o in kept]
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """What reads and writes rows of a type. Kept, as making one takes longer than a part of a few rows."""
+    return TypeAdapter(kind)
 
 
 def _unreadable(stage: str, error: Exception) -> str:

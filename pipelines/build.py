@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
 
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from dataengine import card, report, statistics
+from dataengine import card, environments, report, statistics
 from dataengine.encode import entry_of, written
 from dataengine.engine import Engine
 from dataengine.outcomes import StageSpec, Task
-from dataengine.part_files import PartFile
+from dataengine.part_files import PartFile, PartSummary
 from dataengine.row import SourcePhoto, StageSummary
 from dataengine.run_folder import Appended, RunFolder
 from dataengine.runner import Cluster, cluster
@@ -28,6 +27,7 @@ from pipelines.presets import read_sources, to_toml
 from pipelines.progress import StageProgress
 from shards.files import commit, sweep
 from shards.index import INDEX_SCHEMA, Dataset, DatasetCard
+from shards.paths import Place, names, reaching, read_if_there, remove
 from shards.write import finish_dataset
 
 
@@ -35,21 +35,23 @@ from shards.write import finish_dataset
 class BuildResult:
     """What a build left: the data set's folder and card, and what each stage did."""
 
-    dataset: Path
+    dataset: Place
     card: DatasetCard
     summaries: list[StageSummary]
 
 
-def build(settings: BuildSettings, out: Path, console: Console, retry_failed: bool = False) -> BuildResult:
+def build(settings: BuildSettings, out: Place, console: Console, retry_failed: bool = False) -> BuildResult:
     """Builds, or goes on building, the data set in `out`.
 
     Raises ValueError for a user's mistake and StopStage where going on is pointless, each with one sentence; what
     was done by then stays and is not done again.
     """
+    for name, given in {"default": settings.run.default, **settings.run.stages}.items():
+        environments.check(name, given.runtime_env)
     folder = RunFolder(out)
     photos = listed(settings)
     first = next(photos)  # a source that is empty or wrong leaves no folder behind
-    with folder.lock(), ExitStack() as stack:
+    with folder.lock() as check, ExitStack() as stack:
         appended = folder.append(chain([first], photos), settings.photos_per_part)
         parts = folder.parts()
         record = to_toml(_with_earlier_sources(settings, out))
@@ -60,16 +62,27 @@ def build(settings: BuildSettings, out: Path, console: Console, retry_failed: bo
         def run(spec: StageSpec, tasks: Sequence[Task]) -> None:
             if not connected:  # a build with nothing left to do needs no cluster
                 console.print("starting Ray", highlight=False)
-                connected.append(stack.enter_context(cluster(settings.run.address, settings.run.cpus)))
+                how = settings.run
+                ray = cluster(how.address, how.cpus, how.object_store_mib, how.wait_for_nodes_s)
+                connected.append(stack.enter_context(ray))
+            check()
             with StageProgress(console, spec.name, len(tasks)) as progress:
-                connected[0].run_stage(spec, tasks, settings.run.max_failures_in_a_row, progress.part)
+
+                def on_part(summary: PartSummary) -> None:
+                    check()
+                    progress.part(summary)
+
+                connected[0].run_stage(spec, tasks, settings.run.max_failures_in_a_row, on_part)
 
         engine = Engine(folder, settings, run, retry_failed)
-        dataset_card = publish(folder, settings, engine.build())
-        dataset = Dataset(str(folder.dataset))
-        stats = statistics.of_dataset(dataset)
-        card.write_card(folder.dataset, dataset_card, stats)
-        report.write_report(out / "report.html", dataset, stats, engine.summaries, record)
+        shards = engine.build()
+        check()
+        dataset_card = publish(folder, settings, shards)
+        with reaching(folder.dataset):
+            dataset = Dataset(str(folder.dataset))
+            stats = statistics.of_dataset(dataset)
+            card.write_card(folder.dataset, dataset_card, stats)
+            report.write_report(out / "report.html", dataset, stats, engine.summaries, record)
     return BuildResult(folder.dataset, dataset_card, engine.summaries)
 
 
@@ -83,15 +96,15 @@ def listed(settings: BuildSettings) -> Iterator[SourcePhoto]:
     return chain(excluded, islice(wanted, settings.limit))
 
 
-def _with_earlier_sources(settings: BuildSettings, out: Path) -> BuildSettings:
+def _with_earlier_sources(settings: BuildSettings, out: Place) -> BuildSettings:
     """The settings with the sources of earlier builds in the same folder before their own: together they give the
     photos of the run."""
-    path = out / "settings.toml"
-    earlier = read_sources(path) if path.exists() else ()
+    content = read_if_there(out / "settings.toml")
+    earlier = read_sources(content.decode("utf-8")) if content is not None else ()
     return settings.model_copy(update={"sources": tuple(dict.fromkeys((*earlier, *settings.sources)))})
 
 
-def _said(appended: Appended, parts: int, out: Path) -> str:
+def _said(appended: Appended, parts: int, out: Place) -> str:
     text = f"{appended.new:,} new photos; {parts:,} parts in {out}"
     if appended.twice:
         text += f"; {appended.twice:,} photos are listed more than once, and the first listing counts"
@@ -102,14 +115,13 @@ def _said(appended: Appended, parts: int, out: Path) -> str:
 
 def publish(folder: RunFolder, settings: BuildSettings, shards: Sequence[PartFile]) -> DatasetCard:
     """Index and card of the shards; shards of an earlier build that are no part of this one are removed."""
-    entries = [entry for file in shards if (entry := entry_of(file))]
-    tables = (pa.Table.from_pylist([photo.index for photo in written(file)], INDEX_SCHEMA) for file in shards)
+    entries = [entry for photos in written(shards) if (entry := entry_of(photos))]
+    tables = (pa.Table.from_pylist([photo.index for photo in photos], INDEX_SCHEMA) for photos in written(shards))
     made_by = settings.model_dump(mode="json", exclude={"sources", "limit", "run", "name"})
     made = finish_dataset(folder.dataset, settings.name, entries, tables, made_by)
     current = {entry.name for entry in entries}
-    for path in folder.dataset.glob("*.tar"):
-        if path.name not in current:
-            path.unlink()
+    shards_there = [name for name in names(folder.dataset) if name.endswith(".tar")]
+    remove([folder.dataset / name for name in shards_there if name not in current])
     sweep(folder.dataset)
     return made
 
@@ -144,7 +156,7 @@ def _counted(photos: Iterable[SourcePhoto], listings: Counter[str]) -> Iterator[
         yield photo
 
 
-def print_plan(settings: BuildSettings, out: Path, console: Console) -> None:
+def print_plan(settings: BuildSettings, out: Place, console: Console) -> None:
     """What a build would do, without doing it: the photos of each source, and the stages."""
     folder = RunFolder(out)
     known = folder.known()

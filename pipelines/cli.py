@@ -58,8 +58,13 @@ def build(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="The run's folder: the data set, the report, and all that resuming needs.")
-    ] = Path("run"),
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="The run's folder, local or in an object store (s3://BUCKET/RUN): the data set, the report, and all "
+            "that resuming needs.",
+        ),
+    ] = "run",
     preset: Preset = "embedded",
     config: Config = None,
     assignments: Assignments = None,
@@ -78,7 +83,9 @@ def build(
     from pipelines.build import build as run_build
     from pipelines.build import print_plan, print_summary
     from pipelines.presets import read_build_settings, with_values
+    from shards.paths import parse_place
 
+    folder = parse_place(out)
     settings = read_build_settings(preset, config, assignments or ())
     wanted = [parse_source(text).anchored() for text in sources or ()]
     unwanted = [parse_source(text).anchored().model_copy(update={"exclude": True}) for text in exclude or ()]
@@ -92,14 +99,34 @@ def build(
         settings = with_values(settings, {"run": {"address": address}})
     console = Console()
     if dry_run:
-        print_plan(settings, out, console)
+        print_plan(settings, folder, console)
         return
     try:
-        result = run_build(settings, out, console, retry_failed)
+        result = run_build(settings, folder, console, retry_failed)
     except KeyboardInterrupt:  # typer would end without a word
         _end("interrupted; run the same command again to go on", INTERRUPTED)
     print_summary(result, console)
-    console.print(f"report: {out / 'report.html'}", highlight=False, markup=False)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
+
+
+@app.command()
+def doctor(
+    preset: Preset = "embedded",
+    config: Config = None,
+    assignments: Assignments = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="A run's folder: can it be written, locked, is there room?")
+    ] = None,
+) -> None:
+    """Could a build with these settings run here? Packages, GPUs, weights, servers, licences: a line each, with what
+    to do. Nothing is downloaded. Exit status 1 if anything is missing."""
+    from pipelines.doctor import doctor as run_doctor
+    from pipelines.presets import read_build_settings
+    from shards.paths import parse_place
+
+    settings = read_build_settings(preset, config, assignments or ())
+    if not run_doctor(settings, parse_place(out) if out else None, Console()):
+        raise typer.Exit(FAULTS_FOUND)
 
 
 @app.command()

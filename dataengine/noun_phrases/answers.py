@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from itertools import chain
+from sys import intern
 from typing import Any
 
 import pandas as pd
@@ -20,8 +21,9 @@ from pydantic import TypeAdapter
 from dataengine.noun_phrases.language_model import MAX_WAIT_S
 from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
 from dataengine.outcomes import PartSink, StageSpec, Task
-from dataengine.part_files import Outcome, Slice, digest, list_parts, read_outcomes, write_part
+from dataengine.part_files import Outcome, Slice, digest, list_parts, read_outcomes_of, write_part
 from shards.files import sweep
+from shards.paths import Place, make_folder, names, remove, remove_folder
 
 QUESTIONS_PER_CHUNK = 256
 REQUEST_FAILED = "request_failed"
@@ -47,7 +49,7 @@ class AnswerCache:
     resources: what a worker gets (fields of StageSpec).
     """
 
-    def __init__(self, folder: Path, run: RunStage, retry_failed: bool, resources: dict[str, Any]) -> None:
+    def __init__(self, folder: Place, run: RunStage, retry_failed: bool, resources: dict[str, Any]) -> None:
         self._resources = resources
         self._folder = folder
         self._run = run
@@ -59,7 +61,7 @@ class AnswerCache:
         A request that failed is an answer with the fault `request_failed`.
         """
         folder = self._folder / cache_identity(settings) / f"round-{number}"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         sweep(folder)
         server = settings.server
         failed = (number, server.model if server else "", server.revision if server else "", "", "", REQUEST_FAILED)
@@ -69,12 +71,14 @@ class AnswerCache:
             self._ask(folder, settings, number, missing)
             known = self._known(folder, failed)
         wanted = [known[description] for description in descriptions]
-        return pd.DataFrame(wanted, columns=COLUMNS, index=pd.Index(descriptions, name="description"))
+        texts = pd.Series(list(descriptions), name="description", dtype=object)
+        return pd.DataFrame(wanted, columns=COLUMNS, dtype=object).astype({"round": "int64"}).set_index(texts)
 
-    def _ask(self, folder: Path, settings: ParserSettings, number: int, missing: Sequence[str]) -> None:
+    def _ask(self, folder: Place, settings: ParserSettings, number: int, missing: Sequence[str]) -> None:
         spec = StageSpec(
             name=f"noun phrases, round {number}",
             build=partial(Parse, settings),
+            server=settings.server,
             identity=cache_identity(settings),
             row_type=Question,
             result_type=Answered,
@@ -82,7 +86,7 @@ class AnswerCache:
             **self._resources | _for_server(settings),
         )
         asked = folder / "questions"
-        asked.mkdir(exist_ok=True)
+        make_folder(asked)
         first = max(list_parts(folder), default=-1) + 1
         tasks = []
         for place in range(0, len(missing), QUESTIONS_PER_CHUNK):
@@ -91,25 +95,24 @@ class AnswerCache:
             file, _ = write_part(asked, first + len(tasks), digest(chunk), 0, rows, _questions)
             tasks.append(Task(file.part, (Slice(str(file.path)),), folder, file.input))
         self._run(spec, tasks)
-        for path in asked.iterdir():
-            path.unlink()
-        asked.rmdir()
+        remove([asked / name for name in names(asked)])
+        remove_folder(asked)
 
-    def _known(self, folder: Path, failed: tuple[object, ...] | None) -> dict[str, tuple[object, ...]]:
+    def _known(self, folder: Place, failed: tuple[object, ...] | None) -> dict[str, tuple[object, ...]]:
         """All answers of a round, the latest of each description; of requests that failed `failed`, unless None."""
         known: dict[str, tuple[object, ...]] = {}
         for outcome in self._outcomes(folder):
             if outcome.row:
                 answer = outcome.row.answer
-                known[outcome.row.question.description] = tuple(getattr(answer, column) for column in COLUMNS)
+                said = (answer.model, answer.revision, answer.noun_phrase, answer.subject, answer.faults)
+                known[outcome.row.question.description] = (answer.round, *map(intern, said))  # most are said often
             elif failed:
                 known.setdefault(outcome.name, failed)
         return known
 
-    def _outcomes(self, folder: Path) -> Iterator[Outcome[Answered]]:
-        for _, files in sorted(list_parts(folder).items()):
-            for file in files:
-                yield from read_outcomes(file.path, _answered)
+    def _outcomes(self, folder: Place) -> Iterator[Outcome[Answered]]:
+        places = [file.path for _, files in sorted(list_parts(folder).items()) for file in files]
+        return chain.from_iterable(read_outcomes_of(places, _answered))
 
 
 def _for_server(settings: ParserSettings) -> dict[str, Any]:

@@ -15,63 +15,22 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
-import os
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dataengine.row import Failed, StopStage
+from dataengine.serving.settings import ServerSettings
 
 MAX_REPLY_BYTES = 1 << 20
 MAX_WAIT_S = 20.0
 _CONNECT_S = 5.0
 _PROBE_EVERY_S = 3.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-class ServerSettings(BaseModel):
-    """How to reach a language model, and how to sample from it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    urls: tuple[str, ...] = Field(
-        min_length=1, description="OpenAI-compatible servers of the same model, as in http://host:8000/v1"
-    )
-    model: str = Field(min_length=1, description="the model's name at the server")
-    revision: str = Field(default="", description="revision of the model's weights, for provenance")
-    api_key_env: str = Field(default="", description="environment variable that holds the key; never the key")
-    requests_in_flight: int = Field(default=64, ge=1, le=4096, description="requests under way at once, in all")
-    timeout_s: float = Field(default=60, gt=0, description="seconds for a request, connecting included")
-    tries: int = Field(default=6, ge=1, description="how often a request is sent before it has failed")
-    backoff_s: float = Field(default=0.5, gt=0, description="bound of the first wait before a new try; doubles to 20 s")
-    give_up_s: float = Field(default=30, gt=0, description="seconds without any server that stop the stage")
-    failures_in_a_row: int = Field(default=20, ge=1, description="failed requests in a row that stop the stage")
-    max_tokens: int = Field(default=128, ge=16, description="longest reply, in tokens")
-    temperature: float = Field(default=0, ge=0, le=2, description="of the first rounds' sampling; 0 is greedy")
-    sampled_from_round: int = Field(default=3, ge=1, description="first round that is sampled at retry_temperature")
-    retry_temperature: float = Field(
-        default=0.7, ge=0, le=2, description="of the later rounds, so that an answer can differ from the one before"
-    )
-
-    @field_validator("urls")
-    @classmethod
-    def _plain_http(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        for url in urls:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"{url!r} is not the http(s) address of a server")
-            _ = parts.port  # raises ValueError where it is no port
-            if parts.username or parts.password or parts.query or parts.fragment:
-                raise ValueError(
-                    f"the address of {parts.hostname} has more than a host and a path; a key goes into api_key_env"
-                )
-        return tuple(url.rstrip("/") for url in urls)
 
 
 @dataclass(frozen=True)
@@ -115,10 +74,9 @@ class LanguageModel:
     """Asks servers of one model. Raises ValueError where the environment variable of the key is not set."""
 
     def __init__(self, settings: ServerSettings) -> None:
+        assert settings.where == "running", "a model that the build runs is asked at `ServerSettings.reached`"
         self._settings = settings
-        self._key = os.environ.get(settings.api_key_env, "") if settings.api_key_env else ""
-        if settings.api_key_env and not self._key:
-            raise ValueError(f"the environment variable {settings.api_key_env}, named by api_key_env, is not set")
+        self._key = settings.key()
         self._certificates = httpx.create_ssl_context()
         self._failed_in_a_row = 0
 
@@ -159,6 +117,7 @@ class LanguageModel:
             limits=httpx.Limits(keepalive_expiry=3),
             follow_redirects=False,
             verify=self._certificates,
+            trust_env=not self._settings.started,  # no proxy on the way to a node of the cluster
         )
 
     async def _reply(self, client: httpx.AsyncClient, servers: Sequence[_Server], request: ChatRequest) -> str | Failed:

@@ -67,31 +67,39 @@ class ParserSettings(BaseModel):
 
 
 class Parse:
-    """The stage. Each distinct question of a call is parsed, or asked for, once."""
+    """The stage. Each distinct question of a call is parsed, or asked for, once.
 
-    def __init__(self, settings: ParserSettings) -> None:
+    server: the settings' own, as the model is reached at servers that the build has started.
+    """
+
+    def __init__(self, settings: ParserSettings, server: ServerSettings | None = None) -> None:
         self._settings = settings
+        self._server = server or settings.server
         self._grammar = grammar.Grammar(strict=settings.strict)
-        self._model = LanguageModel(settings.server) if settings.server else None
+        self._model = LanguageModel(self._server) if self._server and self._server.where != "in_process" else None
 
     def __call__(self, questions: Sequence[Question]) -> list[Answered | Drop | Failed]:
         """An answer to each question, in order, or why its request failed. Raises StopStage with the server gone."""
         distinct = list(dict.fromkeys(questions))
-        if self._model and self._settings.server:
-            replies = self._model.ask([chat_request(question, self._settings.server) for question in distinct])
-            outcomes = dict(zip(distinct, map(self._answered, distinct, replies), strict=True))
+        if self._server:
+            assert self._model, "in process, `request` and `answered` are called"
+            replies = self._model.ask([self.request(question) for question in distinct])
+            outcomes = dict(zip(distinct, map(self.answered, distinct, replies), strict=True))
         else:
             outcomes = {question: self._parsed(question) for question in distinct}
         return [outcomes[question] for question in questions]
 
-    def _answered(self, question: Question, reply: str | Failed) -> Answered | Failed:
-        """A server's reply, judged."""
+    def request(self, question: Question) -> ChatRequest:
+        """What a language model is asked."""
+        assert self._server
+        return chat_request(question, self._server)
+
+    def answered(self, question: Question, reply: str | Failed) -> Answered | Failed:
+        """A language model's reply, judged."""
         if isinstance(reply, Failed):
             return reply
-        assert self._settings.server is not None
-        return judged(
-            question, validation.read_answer(reply), self._settings.server.model, self._settings.server.revision
-        )
+        assert self._server
+        return judged(question, validation.read_answer(reply), self._server.model, self._server.revision)
 
     def _parsed(self, question: Question) -> Answered:
         """The grammar's answer, judged; where it can make nothing of a description, that is the fault "empty"."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dataengine.row import Drop, Failed, StopStage
 
@@ -45,6 +46,12 @@ class Trial:
             os.kill(os.getpid(), signal.SIGKILL)
         if row.act == "hang":
             time.sleep(3600)
+        if row.act == "slow":
+            time.sleep(0.3)
+        if row.act == "process":
+            return Item(row.number, row.act, os.getpid())
+        if row.act == "environment":
+            return Item(row.number, row.act, int(os.environ["TRIAL"]) + int(os.environ["MALLOC_TRIM_THRESHOLD_"]))
         return Item(row.number, row.act, row.number * row.number)
 
     def _first(self, row: Item) -> bool:
@@ -53,6 +60,32 @@ class Trial:
             return False
         mark.touch()
         return True
+
+
+class Deadly:
+    """A stage around another one that kills its worker.
+
+    photo: each time it comes to the photo of this name. first: on its first call, as long as fewer than so many have
+    died of that; `marks` is a folder in which they leave a mark.
+    """
+
+    def __init__(self, build: Callable[[], Callable[..., Any]], marks: Path, photo: str = "", first: int = 0) -> None:
+        self._stage = build()
+        self._marks = marks
+        self._photo = photo
+        self._first = first
+
+    def __call__(self, rows: Sequence[Any], *side: Any) -> Any:
+        for number in range(self._first):
+            try:
+                (self._marks / f"killed-{number}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._first = 0
+        if self._photo and any(row.origin.name == self._photo for row in rows):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._stage(rows, *side)
 
 
 class NeedsWeights:

@@ -21,6 +21,21 @@ def workers_of(driver: int) -> list[int]:
     return found
 
 
+def workers_below(raylet: int) -> list[int]:
+    """The actors of one node of a cluster: the children of its raylet that are named as Ray names them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if not entry.name.isdigit():
+                continue
+            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
+            if parent == str(raylet) and (entry / "cmdline").read_bytes().startswith(b"ray::_Actor"):
+                found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
 def kill(pid: int) -> bool:
     """SIGKILL; False where the process is gone already."""
     try:

@@ -1,0 +1,27 @@
+"""How many replicas of a model a cluster has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dataengine.row import StopStage
+from dataengine.serving.settings import VllmSettings
+
+
+def count_replicas(vllm: VllmSettings, nodes: Sequence[dict[str, Any]]) -> int:
+    """As many as the settings say, else all that fit; each on one node. nodes: as from `ray.nodes()`.
+
+    Raises StopStage where there is no room for them.
+    """
+    gpus = vllm.gpus_per_replica
+    if not gpus:
+        return vllm.replicas or 1
+    has = [node["Resources"].get("GPU", 0) for node in nodes if node["Alive"]]
+    room = sum(int(free // gpus) for free in has)
+    if room < (vllm.replicas or 1):
+        raise StopStage(
+            f"{vllm.replicas or 1} vLLM of {gpus:g} GPUs each, on one node each, do not fit: the cluster's nodes have "
+            f"{', '.join(f'{free:g}' for free in has)} GPUs"
+        )
+    return vllm.replicas or room
