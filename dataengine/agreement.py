@@ -15,7 +15,7 @@ cut out first, for a region of one percent of the photo would be 22 of CLIP's 22
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,18 +25,19 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from dataengine import photo_file
 from dataengine.agreement_settings import REVISION, AgreementSettings
+from dataengine.model_weights import choose_device, explaining, find_folder, load, require_whole
 from dataengine.row import Drop, Row
 from shards.sample import Agreement, Region
+
+FILES = ("config.json", "model*.safetensors*")
+TOKENIZER = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 
 LOW = "low agreement"
 PROMPT = "A photo depicts {}"
@@ -60,8 +61,9 @@ class CaptionAgreement:
 
     def __init__(self, settings: AgreementSettings) -> None:
         self.settings = settings
-        self.device = _device(settings.device)
-        folder, weights = _find(settings.model, settings.revision)
+        self.device = choose_device(settings.device, "CLIP", "agreement.device")
+        what = f"the CLIP weights {settings.model}"
+        folder, weights = find_folder(settings.model, settings.revision, [*FILES, *TOKENIZER], what)
         self.name = f"clip {REVISION} {weights}"
         self.model, self.tokenizer = _load(folder, self.device)
         config: Any = self.model.config
@@ -171,63 +173,18 @@ def _span(start: int, length: int, wanted: int, whole: int) -> tuple[int, int]:
     return first, first + reach
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'there is no device {name} for CLIP here: set agreement.device to "auto" or "cpu"')
-    return device
-
-
-def _find(model: str, revision: str) -> tuple[Path, str]:
-    """The folder of the weights, fetched where need be, and what they are called: of a folder no more than its own
-    name, for paths of this machine do not belong in a data set; of the hub's the commit that the revision stands for.
-    """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder, f"{folder.resolve().name}@{revision}"
-    try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=list(_files())))
-    except (OSError, HFValidationError, RevisionResolutionError) as error:
-        raise ValueError(
-            f"the CLIP weights {model} are no folder here and cannot be fetched from the hub at revision {revision}: "
-            f"check the name, the revision, the connection and HF_HUB_OFFLINE ({_first_line(error)})"
-        ) from error
-    return folder, f"{model}@{folder.name}"
-
-
-def _files() -> Iterator[str]:
-    yield from ("config.json", "model*.safetensors*")
-    yield from ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
-
-
 def _load(folder: Path, device: torch.device) -> tuple[CLIPModel, CLIPTokenizer]:
-    """The model with every weight from the folder's safetensors, and its tokenizer; transformers would go on with
-    random weights."""
-    from_pretrained: Any = CLIPModel.from_pretrained  # annotated as if it never gave the keys as well
-    try:
-        model, info = from_pretrained(
-            str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
+    """The model with every weight from the folder, and its tokenizer."""
+    with explaining(
+        f"{folder} does not hold a CLIP model as its config.json describes it, as safetensors with its tokenizer: "
+        "fetch or save it again"
+    ):
+        model, missing = load(CLIPModel, folder)
         tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, StrictDataclassError) as error:
-        raise ValueError(
-            f"{folder} does not hold a CLIP model as its config.json describes it, as safetensors with its tokenizer: "
-            f"fetch or save it again ({_first_line(error)})"
-        ) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ValueError(f"the weights in {folder} lack {names}: they are not those of a whole CLIP model")
+    require_whole(missing, folder, "CLIP")
     known = model.config.text_config.vocab_size
     if len(tokenizer) != known:  # without its files transformers makes one that knows next to nothing
         raise ValueError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens and its model {known}: they are not of one model"
         )
     return model.to(device).eval(), tokenizer
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dataengine.model_weights import choose_device, fetch_file, first_line, folder_name
 from dataengine.musiq_settings import WEIGHTS, MusiqSettings
 
 PATCHES_AT_ONCE = 1024  # some 0.4 GB
@@ -42,7 +41,7 @@ class Musiq:
     """
 
     def __init__(self, settings: MusiqSettings) -> None:
-        self.device = _device(settings.device)
+        self.device = choose_device(settings.device, "MUSIQ", "quality_gate.musiq.device")
         network, self._patches = _pyiqa()
         self.net = network(pretrained=False, num_class=1).eval()
         file, revision = _find(settings.weights, settings.revision)
@@ -108,33 +107,17 @@ def _pyiqa() -> tuple[Any, Any]:
     except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
         raise ValueError(
             'the quality metric "musiq" needs pyiqa: pip install "instructrestore[iqa]", or set quality_gate.metric to '
-            f'"embedded" ({type(error).__name__}: {_first_line(error)})'
+            f'"embedded" ({type(error).__name__}: {first_line(error)})'
         ) from None
     return musiq_arch.MUSIQ, multiscale_trans_util.get_multiscale_patches
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'there is no device {name} for MUSIQ here: set quality_gate.musiq.device to "auto" or "cpu"')
-    return device
-
-
 def _find(weights: str, revision: str) -> tuple[Path, str]:
-    """The file of the weights, fetched where need be, and what they are called: of a folder no more than its own name,
-    for paths of this machine do not belong in a data set; of the hub's the commit that the revision stands for."""
+    """The file of the weights, fetched where need be, and what they are called."""
     folder = Path(weights).expanduser()
     if folder.is_dir():
-        return folder / WEIGHTS, f"{folder.resolve().name}@{revision}"
-    try:
-        file = Path(hf_hub_download(weights, WEIGHTS, revision=revision))
-    except (OSError, HFValidationError, RevisionResolutionError) as error:
-        raise ValueError(
-            f"the weights of MUSIQ, {weights}, are no folder here and cannot be fetched from the hub at revision "
-            f"{revision}: check the name, the revision, the connection and HF_HUB_OFFLINE ({_first_line(error)})"
-        ) from error
+        return folder / WEIGHTS, folder_name(folder, revision)
+    file = fetch_file(weights, WEIGHTS, revision, f"the weights of MUSIQ, {weights},", "folder")
     return file, f"{weights}@{file.parent.name}"
 
 
@@ -144,10 +127,5 @@ def _fill(net: torch.nn.Module, file: Path) -> None:
         net.load_state_dict({name.removeprefix("module."): values for name, values in state.items()})
     except (OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
         raise ValueError(
-            f"{file} does not hold the weights of MUSIQ: fetch them again ({_first_line(error)})"
+            f"{file} does not hold the weights of MUSIQ: fetch them again ({first_line(error)})"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

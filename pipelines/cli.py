@@ -28,11 +28,15 @@ FAULTS_FOUND = 1
 INTERRUPTED = 130
 DEFAULTS = SamplingSettings.model_validate({})
 
-Preset = Annotated[str, typer.Option(help="Settings to begin from: embedded (no download, CPU) or demo.")]
+Preset = Annotated[
+    str,
+    typer.Option(help="Settings to begin from: embedded (no download, CPU), demo, paper or modern (GPUs and weights)."),
+]
 Config = Annotated[Path | None, typer.Option(help="A TOML file of settings, laid over the preset.")]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, as in quality_gate.score=55.")
 ]
+Address = Annotated[str | None, typer.Option(metavar="RAY", help="A Ray cluster; unset: this machine.")]
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's folder, or its fsspec URI.")]
 
 
@@ -72,7 +76,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="SOURCE", help="Test photos: they and their near-duplicates are left out."),
     ] = None,
-    address: Annotated[str | None, typer.Option(metavar="RAY", help="A Ray cluster; unset: this machine.")] = None,
+    address: Address = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many photos of the sources.")] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed rows again, and those alone.")
@@ -117,14 +121,17 @@ def doctor(
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="A run's folder: can it be written, locked, is there room?")
     ] = None,
+    address: Address = None,
 ) -> None:
     """Could a build with these settings run here? Packages, GPUs, weights, servers, licences: a line each, with what
     to do. Nothing is downloaded. Exit status 1 if anything is missing."""
     from pipelines.doctor import doctor as run_doctor
-    from pipelines.presets import read_build_settings
+    from pipelines.presets import read_build_settings, with_values
     from shards.paths import parse_place
 
     settings = read_build_settings(preset, config, assignments or ())
+    if address:
+        settings = with_values(settings, {"run": {"address": address}})
     if not run_doctor(settings, parse_place(out) if out else None, Console()):
         raise typer.Exit(FAULTS_FOUND)
 

@@ -34,6 +34,7 @@ from dataengine.descriptions.osprey_weights import (
     load_model,
     load_tokenizer,
 )
+from dataengine.model_weights import choose_device
 
 BoolArray = NDArray[np.bool_]
 Levels = dict[str, Tensor]
@@ -54,7 +55,7 @@ class OspreyDescriber:
 
     def __init__(self, settings: OspreySettings) -> None:
         self.settings = settings
-        self.device = _device(settings.device)
+        self.device = choose_device(settings.device, "Osprey", "descriptions.osprey.device")
         self.dtype = _dtype(settings.dtype, self.device)
         llama, texts, constants = import_code(settings.checkout)
         folder, weights = find_weights(settings.model, settings.revision)
@@ -148,17 +149,6 @@ def _batches(masks: Iterable[BoolArray], size: int) -> Iterator[list[BoolArray]]
     left = iter(masks)
     while batch := list(itertools.islice(left, size)):
         yield batch
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f'there is no device {name} for Osprey here: set descriptions.osprey.device to "auto" or "cpu"'
-        )
-    return device
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

@@ -9,7 +9,6 @@ here, tensor by tensor.
 from __future__ import annotations
 
 import importlib
-import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -17,16 +16,13 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoTokenizer
 
 from dataengine.descriptions.osprey_settings import OspreySettings
+from dataengine.model_weights import explaining, fetch_file, find_folder, first_line, named, require_whole
 
 _TOWER = "model.vision_tower.vision_tower."  # where the tower lies in Osprey's weights
-_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError)  # of torch.load
 _CODE = ("osprey.model.language_model.osprey_llama", "osprey.mm_utils", "osprey.constants")
 
 
@@ -40,7 +36,7 @@ def import_code(checkout: str | None) -> list[ModuleType]:
     except (ImportError, RuntimeError, OSError) as error:  # torchvision of another torch is a RuntimeError
         where = f"in {checkout}" if checkout else "as an installed package"
         raise ValueError(
-            f"Osprey's code cannot be imported {where} ({_first_line(error)}): install it and what it needs as "
+            f"Osprey's code cannot be imported {where} ({first_line(error)}): install it and what it needs as "
             "docs/annotators.md says, or name a folder with its code in descriptions.osprey.checkout"
         ) from error
     finally:
@@ -52,45 +48,29 @@ def import_code(checkout: str | None) -> list[ModuleType]:
 
 
 def find_weights(model: str, revision: str) -> tuple[Path, str]:
-    """The folder of the weights, fetched where need be, and what they are called: of a folder no more than its own
-    name, for paths of this machine do not belong in a data set; of the hub's the commit that the revision stands for.
-    """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder, f"{folder.resolve().name}@{revision}"
+    """The folder of the weights, fetched where need be, and what they are called (`model_weights.find_folder`)."""
     patterns = ["*.json", "tokenizer.model", "model*.safetensors", "pytorch_model*.bin"]
-    try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    except (OSError, HFValidationError, RevisionResolutionError) as error:
-        raise ValueError(_not_fetched("the Osprey weights", model, revision, "folder", error)) from error
-    return folder, f"{model}@{folder.name}"
+    return find_folder(model, revision, patterns, f"the Osprey weights {model}")
 
 
 def find_tower(settings: OspreySettings) -> Path:
     """The file of the vision tower's weights, fetched where need be."""
-    file = Path(settings.vision_tower).expanduser()
+    tower, name = settings.vision_tower, settings.vision_tower_file
+    file = Path(tower).expanduser()
     if file.is_file():
         return file
-    revision = settings.vision_tower_revision
-    try:
-        return Path(hf_hub_download(settings.vision_tower, settings.vision_tower_file, revision=revision))
-    except (OSError, HFValidationError, RevisionResolutionError) as error:
-        what = f"the weights of Osprey's vision tower, {settings.vision_tower_file} of"
-        raise ValueError(_not_fetched(what, settings.vision_tower, revision, "file", error)) from error
-
-
-def _not_fetched(what: str, name: str, revision: str, kind: str, error: Exception) -> str:
-    return (
-        f"{what} {name} are no {kind} here and cannot be fetched from the hub at revision {revision}: check the name, "
-        f"the revision, the connection and HF_HUB_OFFLINE ({_first_line(error)})"
-    )
+    what = f"the weights of Osprey's vision tower, {name} of {tower}"
+    return fetch_file(tower, name, settings.vision_tower_revision, what, "file")
 
 
 def load_model(llama: ModuleType, folder: Path, tower: Path, dtype: torch.dtype) -> Any:
     """Osprey's model on the CPU, every weight from the folder, and the vision tower's from its file."""
     if not (folder / "config.json").is_file():  # transformers would go on with 7 billion random weights
         raise ValueError(f"{folder} holds no config.json, and so no Osprey weights: fetch them again")
-    try:
+    with explaining(
+        f"{folder} does not hold the Osprey weights that its config.json describes, or {tower} no vision tower: fetch "
+        "them again"
+    ):
         config = llama.OspreyConfig.from_pretrained(str(folder))
         config.mm_vision_tower = str(tower)
         with warnings.catch_warnings():
@@ -99,14 +79,7 @@ def load_model(llama: ModuleType, folder: Path, tower: Path, dtype: torch.dtype)
             model, info = llama.OspreyLlamaForCausalLM.from_pretrained(
                 str(folder), config=config, dtype=dtype, local_files_only=True, output_loading_info=True
             )
-    except (*_UNREADABLE, SafetensorError, KeyError, StrictDataclassError) as error:
-        raise ValueError(
-            f"{folder} does not hold the Osprey weights that its config.json describes, or {tower} no vision tower: "
-            f"fetch them again ({_first_line(error)})"
-        ) from error
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith(_TOWER))
-    if missing:
-        raise ValueError(f"the weights in {folder} lack {_named(missing)}: they are not those of a whole Osprey model")
+    require_whole([key for key in info["missing_keys"] if not key.startswith(_TOWER)], folder, "Osprey")
     lacking = frozenset(key.removeprefix(_TOWER) for key in info["missing_keys"])
     _load_tower(model.get_vision_tower().vision_tower, tower, lacking, folder)
     model.mask_extractor.float()  # as Osprey's code does, piece by piece, when first called
@@ -116,21 +89,19 @@ def load_model(llama: ModuleType, folder: Path, tower: Path, dtype: torch.dtype)
 def _load_tower(module: torch.nn.Module, file: Path, lacking: frozenset[str], folder: Path) -> None:
     """Gives the vision tower the file's weights. lacking: those that the folder does not hold; the others must be the
     file's, up to rounding: features of another tower would mean nothing to the language model."""
-    try:
+    with explaining(f"{file} is no file of weights: fetch it again"):
         weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise ValueError(f"{file} is no file of weights: fetch it again ({_first_line(error)})") from error
     state = module.state_dict()
     missing = sorted(name for name in state if name not in weights)
     if missing:
-        raise ValueError(f"{file} lacks {_named(missing)}: it does not hold the vision tower of Osprey")
+        raise ValueError(f"{file} lacks {named(missing)}: it does not hold the vision tower of Osprey")
     wrong = sorted(name for name in state if weights[name].shape != state[name].shape)
     if wrong:
-        raise ValueError(f"{file} has other shapes for {_named(wrong)}: it does not hold the vision tower of Osprey")
+        raise ValueError(f"{file} has other shapes for {named(wrong)}: it does not hold the vision tower of Osprey")
     other = sorted(name for name in state if name not in lacking and not _alike(state[name], weights[name]))
     if other:
         raise ValueError(
-            f"{folder} holds a vision tower that is not that of {file}, in {_named(other)}: give the file that these "
+            f"{folder} holds a vision tower that is not that of {file}, in {named(other)}: give the file that these "
             "weights were trained with"
         )
     module.load_state_dict({name: weights[name] for name in state})
@@ -150,16 +121,7 @@ def load_tokenizer(folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), legacy=True, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(
-            f"{folder} holds no tokenizer that can be read: fetch it again ({_first_line(error)})"
+            f"{folder} holds no tokenizer that can be read: fetch it again ({first_line(error)})"
         ) from error
     tokenizer.add_tokens(["<mask>", "<pos>"], special_tokens=True)
     return tokenizer
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

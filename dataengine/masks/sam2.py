@@ -19,23 +19,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Sam2Model
 
 from dataengine.masks.cleanup import CleanupSettings, clean
 from dataengine.masks.sam2_settings import REVISION, Sam2Settings
+from dataengine.model_weights import choose_device, explaining, find_folder, load, require_whole
 
 BoolArray = NDArray[np.bool_]
 
+FILES = ["config.json", "model*.safetensors*"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB
 STABILITY_OFFSET = 1.0  # in logits
 
@@ -59,8 +57,9 @@ class Sam2Segmenter:
     def __init__(self, settings: Sam2Settings, cleanup: CleanupSettings) -> None:
         self.settings = settings
         self.cleanup = cleanup
-        self.device = _device(settings.device)
-        folder, weights = _find(settings.model, settings.revision)
+        self.device = choose_device(settings.device, "SAM 2", "masks.sam2.device")
+        what = f"the SAM 2 weights {settings.model}"
+        folder, weights = find_folder(settings.model, settings.revision, FILES, what)
         self.name = f"sam2 {REVISION} {weights}"
         self.model = _load(folder, self.device)
         side = self.model.prompt_encoder.input_image_size
@@ -159,53 +158,12 @@ def upscale(logits: Tensor, height: int, width: int) -> BoolArray:
     return (large[0, 0] > 0).cpu().numpy()
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'there is no device {name} for SAM 2 here: set masks.sam2.device to "auto" or "cpu"')
-    return device
-
-
-def _find(model: str, revision: str) -> tuple[Path, str]:
-    """The folder of the weights, fetched where need be, and what they are called: of a folder no more than its own
-    name, for paths of this machine do not belong in a data set; of the hub's the commit that the revision stands for.
-    """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder, f"{folder.resolve().name}@{revision}"
-    try:
-        folder = Path(
-            snapshot_download(model, revision=revision, allow_patterns=["config.json", "model*.safetensors*"])
-        )
-    except (OSError, HFValidationError, RevisionResolutionError) as error:
-        raise ValueError(
-            f"the SAM 2 weights {model} are no folder here and cannot be fetched from the hub at revision {revision}: "
-            f"check the name, the revision, the connection and HF_HUB_OFFLINE ({_first_line(error)})"
-        ) from error
-    return folder, f"{model}@{folder.name}"
-
-
 def _load(folder: Path, device: torch.device) -> Sam2Model:
-    """The model with every weight from the folder's safetensors; transformers would go on with random ones."""
-    from_pretrained: Any = Sam2Model.from_pretrained  # annotated as if it never gave the keys as well
-    try:
-        model, info = from_pretrained(
-            str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, StrictDataclassError) as error:
-        raise ValueError(
-            f"{folder} does not hold the SAM 2 weights that its config.json describes, as safetensors: fetch or save "
-            f"them again ({_first_line(error)})"
-        ) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ValueError(f"the weights in {folder} lack {names}: they are not those of a whole SAM 2 model")
+    """The model with every weight from the folder."""
+    with explaining(
+        f"{folder} does not hold the SAM 2 weights that its config.json describes, as safetensors: fetch or save them "
+        "again"
+    ):
+        model, missing = load(Sam2Model, folder)
+    require_whole(missing, folder, "SAM 2")
     return model.to(device).eval()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -44,6 +44,7 @@ from torch.overrides import TorchFunctionMode
 
 from dataengine.masks.cleanup import CleanupSettings, clean
 from dataengine.masks.semantic_sam_settings import REVISION, SemanticSamSettings
+from dataengine.model_weights import choose_device, first_line
 from shards import rle
 
 BoolArray = NDArray[np.bool_]
@@ -70,7 +71,7 @@ class SemanticSamSegmenter:
     def __init__(self, settings: SemanticSamSettings, cleanup: CleanupSettings) -> None:
         self.settings = settings
         self.cleanup = cleanup
-        self.device = _device(settings.device)
+        self.device = choose_device(settings.device, "Semantic-SAM", "masks.semantic_sam.device")
         checkout = _checkout("checkout", settings.checkout, ("semantic_sam/build_semantic_sam.py", *CONFIGS.values()))
         checkpoint = _checkpoint(settings.checkpoint)
         folders = [checkout]
@@ -163,17 +164,6 @@ def _on(device: torch.device) -> AbstractContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else _GpuMeansCpu()
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f'there is no device {name} for Semantic-SAM here: set masks.semantic_sam.device to "auto" or "cpu"'
-        )
-    return device
-
-
 def _checkout(setting: str, value: str, files: tuple[str, ...]) -> Path:
     project = "UX-Decoder/Semantic-SAM" if setting == "checkout" else "facebookresearch/detectron2"
     folder = Path(value).expanduser().resolve()
@@ -216,7 +206,7 @@ def _modules(folders: list[Path]) -> dict[str, ModuleType]:
     except (ImportError, AttributeError, RuntimeError, OSError) as error:
         raise ValueError(
             "Semantic-SAM's code cannot be imported with the packages installed here: install the versions of "
-            f"requirements/semantic-sam.txt, torchvision as it belongs to torch ({_first_line(error)})"
+            f"requirements/semantic-sam.txt, torchvision as it belongs to torch ({first_line(error)})"
         ) from error
     origins = {"semantic_sam": folders[0], "tasks": folders[0], "utils": folders[0], "detectron2": folders[-1]}
     for name, folder in origins.items():
@@ -253,7 +243,7 @@ def load(model: nn.Module, checkpoint: Path, model_type: str) -> None:
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"{checkpoint} is no file of weights alone, as torch.load(weights_only=True) reads them: fetch it again "
-            f"({_first_line(error)})"
+            f"({first_line(error)})"
         ) from error
     state = state.get("model", state) if isinstance(state, dict) else {}
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
@@ -291,10 +281,5 @@ def _generator(modules: dict[str, ModuleType], model: _Watched, settings: Semant
 def _other_version(error: Exception) -> ValueError:
     return ValueError(
         "the checkout of Semantic-SAM is of another version than this was written for: git checkout e11f8b5 there "
-        f"({_first_line(error)})"
+        f"({first_line(error)})"
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -89,8 +89,9 @@ class AnswerCache:
         make_folder(asked)
         first = max(list_parts(folder), default=-1) + 1
         tasks = []
-        for place in range(0, len(missing), QUESTIONS_PER_CHUNK):
-            chunk = missing[place : place + QUESTIONS_PER_CHUNK]
+        size = _chunk(settings)
+        for place in range(0, len(missing), size):
+            chunk = missing[place : place + size]
             rows = [Outcome(text, "ok", Question(text, number)) for text in chunk]
             file, _ = write_part(asked, first + len(tasks), digest(chunk), 0, rows, _questions)
             tasks.append(Task(file.part, (Slice(str(file.path)),), folder, file.input))
@@ -120,5 +121,10 @@ def _for_server(settings: ParserSettings) -> dict[str, Any]:
     if settings.server is None:
         return {}
     one = settings.server.tries * (settings.server.timeout_s + MAX_WAIT_S) + 60
-    waves = -(-QUESTIONS_PER_CHUNK // settings.server.requests_in_flight)
-    return {"workers": 1, "batch": QUESTIONS_PER_CHUNK, "part_limit_s": waves * one, "row_limit_s": one}
+    waves = -(-_chunk(settings) // settings.server.requests_in_flight)
+    return {"workers": 1, "batch": _chunk(settings), "part_limit_s": waves * one, "row_limit_s": one}
+
+
+def _chunk(settings: ParserSettings) -> int:
+    """Questions of a chunk, which a kill may cost: some four waves of requests, as the servers idle at its end."""
+    return max(QUESTIONS_PER_CHUNK, 4 * settings.server.requests_in_flight) if settings.server else QUESTIONS_PER_CHUNK

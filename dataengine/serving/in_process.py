@@ -124,6 +124,8 @@ def _replies(spec: StageSpec, stage: Asking, rows: Sequence[Any], blocks: int) -
         config,
         preprocess=_Asked(stage, adapter, server),
         postprocess=lambda row: {"place": row["place"], "reply": row["generated_text"]},
+        # Else the tasks that make prompts take every CPU first, and the engines wait for them.
+        preprocess_map_kwargs={"compute": ray.data.TaskPoolStrategy(size=max(1, int(cpus) - count))},
     )
     questions = ray.data.from_items(
         [{"place": place, "row": adapter.dump_json(row).decode()} for place, row in enumerate(rows)],

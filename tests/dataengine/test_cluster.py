@@ -106,6 +106,7 @@ def test_a_node_lost_in_the_middle_of_a_stage_changes_no_byte(
     assert result["kinds"].count("failed") == 4, "those rows that raise, and no other"
 
 
+@pytest.mark.slow
 def test_a_node_that_joins_in_the_middle_of_a_stage_gets_workers(
     nodes: Nodes, add_node: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_node_that_joins_in_the_middle_of_a_stage_gets_workers(
     assert driver.result()["kinds"] == ["ok"] * 120
 
 
+@pytest.mark.slow
 def test_a_stage_waits_for_a_machine_that_its_setting_lets_it_wait_for(
     nodes: Nodes, add_node: Callable[..., Any], tmp_path: Path
 ) -> None:

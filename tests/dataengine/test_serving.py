@@ -312,7 +312,7 @@ with cluster(None, 1) as held:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_nothing_stays_behind_a_driver_that_ends(python: str, tmp_path: Path, number: int) -> None:
     """Killed, or by Ctrl-C; the server ignores SIGTERM and has a child."""
     folder = model(tmp_path / "m", "stubborn")

@@ -208,6 +208,7 @@ def finished(wire: Wire, photos: Path) -> str:
     return run
 
 
+@pytest.mark.slow
 def test_killed_cut_off_and_retried_gives_the_bytes_of_a_local_build(
     finished: str, photos: Path, expected: dict[str, str]
 ) -> None:
@@ -224,6 +225,7 @@ def test_killed_cut_off_and_retried_gives_the_bytes_of_a_local_build(
     assert not [name for name in before if ".partial-" in name or name == ".lock"]
 
 
+@pytest.mark.slow
 def test_a_data_set_in_a_store_is_read_as_any_other(finished: str, tmp_path: Path) -> None:
     place = f"s3://{finished}/dataset"
     dataset = Dataset(place)
