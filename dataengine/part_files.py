@@ -260,7 +260,7 @@ def _rows_of(piece: Slice, place: Place, file: pq.ParquetFile, rows: TypeAdapter
                 continue
             with reaching(place):
                 table = file.read_row_group(group, ["name", "outcome", "row"])
-            table = table.filter(pc.equal(table["outcome"], "ok"))
+            table = table.filter(pc.call_function("equal", [table["outcome"], pa.scalar("ok")]))
             if piece.family is None:  # then places can be told without reading a row
                 start = max(0, piece.start - seen)
                 stop = table.num_rows if piece.stop is None else max(0, piece.stop - seen)

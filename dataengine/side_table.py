@@ -52,7 +52,7 @@ class SideTable:
         table = self._loaded[1]
         assert table is not None
         # Of a group each of many workers does a part or two: parsing all of it would cost them more than their part.
-        rows = table.filter(pc.equal(table["part"], part)).to_pylist()
+        rows = table.filter(pc.call_function("equal", [table["part"], pa.scalar(part, pa.int32())])).to_pylist()
         return {row["key"]: self._values.validate_json(row["value"]) for row in rows}
 
 
