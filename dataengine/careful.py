@@ -15,6 +15,7 @@ from dataengine.row import StopStage
 from dataengine.worker import Done, Todo, disk_sentence, inputs
 
 KILLS_PER_ROW = 2
+LOSSES_PER_ROW = 2
 
 
 class Careful:
@@ -26,7 +27,7 @@ class Careful:
         self._rows = inputs(spec, task)
         self._sink = spec.sink(task, TypeAdapter(spec.result_type))
         self._place = 0
-        self._kills = 0
+        self._kills = self._losses = 0
 
     def next_row(self) -> Todo | None:
         """The row to be done now; None after the last one. Outcomes that are kept go to the sink on the way."""
@@ -42,17 +43,23 @@ class Careful:
         """Takes the outcome of the row that was to be done."""
         self._sink.add(outcome)
         self._place += 1
-        self._kills = 0
+        self._kills = self._losses = 0
 
     def killed(self, reason: str) -> bool:
         """Notes that the row killed a worker on a living node; whether that was once too often, and the row failed."""
         self._kills += 1
-        if self._kills < KILLS_PER_ROW:
-            return False
+        return self._kills >= KILLS_PER_ROW and self._fail(reason, f"{self._kills} workers")
+
+    def lost(self) -> bool:
+        """The same for a node that was lost: once is nobody's fault, twice under one row is no chance."""
+        self._losses += 1
+        return self._losses >= LOSSES_PER_ROW and self._fail("machine lost", f"{self._losses} machines")
+
+    def _fail(self, reason: str, gone: str) -> bool:
         row = self.next_row()
         assert row
-        detail = f"{self._kills} workers, one after the other, on this row"
-        self.settle(failed(row.name, row.row, (reason, detail), row.attempts + self._kills))
+        detail = f"{gone}, one after the other, on this row"
+        self.settle(failed(row.name, row.row, (reason, detail), row.attempts + self._kills + self._losses))
         return True
 
     def commit(self) -> Done:

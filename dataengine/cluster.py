@@ -23,8 +23,9 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str
 
 
 @contextmanager
-def connected(address: str | None, cpus: int | None, object_store_mib: int) -> Iterator[None]:
-    """Ray for the block: the cluster at `address`, or one of this machine's `cpus` processors (None: all).
+def connected(address: str | None, cpus: int | None, object_store_mib: int) -> Iterator[bool]:
+    """Ray for the block: the cluster at `address`, or one of this machine's `cpus` processors (None: all). Gives
+    whether it is the latter, which no other machine joins.
 
     Without an address the variable RAY_ADDRESS counts, which `ray job submit` sets. object_store_mib: shared memory of
     the cluster that is started here. Raises ValueError where the cluster cannot be reached.
@@ -46,7 +47,7 @@ def connected(address: str | None, cpus: int | None, object_store_mib: int) -> I
             f"no Ray cluster answers at {address}: {said}; where it asks for a token, set RAY_AUTH_MODE=token"
         ) from None
     try:
-        yield
+        yield not address
     finally:
         if ours:
             ray.shutdown()

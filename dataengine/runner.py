@@ -32,8 +32,8 @@ def cluster(
     wait_for_nodes_s: how long a stage that finds no room waits for nodes that the cluster may bring.
     Raises ValueError where the cluster cannot be reached.
     """
-    with connected(address, cpus, object_store_mib):
-        held = Cluster(wait_for_nodes_s)
+    with connected(address, cpus, object_store_mib) as alone:
+        held = Cluster(wait_for_nodes_s, alone)
         try:
             yield held
         finally:
@@ -49,11 +49,11 @@ class Cluster:
     does the worker of a stage that changes its process.
     """
 
-    def __init__(self, wait_for_nodes_s: float = 0) -> None:
+    def __init__(self, wait_for_nodes_s: float = 0, alone: bool = True) -> None:
         self._wait_s = wait_for_nodes_s
         self._idle: list[ActorHandle] = []
         self._idle_options: dict[str, Any] = {}
-        self.servers = Servers()
+        self.servers = Servers(alone, wait_for_nodes_s)
 
     def run_stage(
         self,

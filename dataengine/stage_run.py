@@ -7,7 +7,8 @@ and counts only. What can go wrong, and what then happens:
     a worker dies            it is replaced and its part done again one row a call, so that the driver knows which
                              row it was in; a row that kills two workers on living nodes is failed and passed over
     a worker stalls          past its limit it is killed: the same
-    a node is lost           its parts are done again elsewhere; nobody's fault
+    a node is lost           its parts are done again elsewhere, nobody's fault; under a part that lost two nodes the
+                             same is done row by row, and a row under which two more are lost is failed
     a node joins             it gets workers, up to the stage's most
     no node has room         past a limit (0: at once) the run stops with one sentence
     failures in a row        past a limit the run stops with the latest cause
@@ -93,10 +94,11 @@ class StageRun:
         self._idle = idle
         self._wait_s = wait_s
         self._most = 0
-        self._looked = self._roomy = 0.0
+        self._looked = self._roomy = self._worked = 0.0
         self._least = min(spec.min_workers, spec.workers or spec.min_workers, len(tasks))
         self._ready: list[ActorHandle] = []
         self._born: dict[ActorHandle, float] = {}
+        self._lost = Counter[int]()
         self._failures = 0
         self._deaths = 0
         self._last_death = 0.0
@@ -108,7 +110,8 @@ class StageRun:
         over and over; may raise StopStage."""
         self._roomy = time.monotonic()
         self._look()
-        environments.try_python(self._spec, self._spec.start_limit_s + self._wait_s)
+        if not self._idle:  # else they hold the room, and their Python runs
+            environments.try_python(self._spec, self._spec.start_limit_s + self._wait_s)
         while self._pending or self._careful or self._graves or any(job.task for job in self._jobs.values()):
             self._look()
             self._fill()
@@ -236,10 +239,11 @@ class StageRun:
     def _kill_stalled(self) -> None:
         now = time.monotonic()
         working = any(job.task for job in self._jobs.values())
+        self._worked = now if working else self._worked
         patience = self._spec.start_limit_s + self._wait_s
         for job in self._jobs.values():
             if job.task is None:
-                if not working and now - job.since > patience:
+                if not working and now - max(job.since, self._worked) > patience:
                     raise StopStage(
                         f"the {self._spec.name} stage cannot begin: after {patience:g} s (start_limit_s) "
                         f"{len(self._ready)} of its workers are ready; the cluster may be full, or the environment or "
@@ -278,12 +282,13 @@ class StageRun:
                 f"anything: {str(grave.error).splitlines()[0]}"
             )
         if job.careful:
-            if blame and job.careful.killed(_reason(grave)):
+            if job.careful.killed(_reason(grave)) if blame else job.careful.lost():
                 self._deaths = 0
             self._careful.append(job.careful)
-        elif job.task and blame:
+        elif job.task and (blame or self._lost[job.task.part]):
             self._careful.append(Careful(self._spec, job.task))
         elif job.task:
+            self._lost[job.task.part] += 1  # a second node lost under one part may be that part's doing
             self._pending.appendleft(job.task)
 
 

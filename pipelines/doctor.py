@@ -89,7 +89,7 @@ def _machine(
     yield machine.devices(present)
     takers = room.takers(settings, servers)
     if how.address:
-        yield from room.in_cluster(how.address, takers, how.object_store_mib)
+        yield from room.in_cluster(how.address, takers, how)
     else:
         yield from room.on_this_machine(present, how.cpus, takers)
     yield from machine.limits(how.object_store_mib)

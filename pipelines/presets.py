@@ -95,8 +95,10 @@ def modern() -> BuildSettings:
 
 
 def _started(model: str, revision: str, **vllm: Any) -> dict[str, Any]:
-    """A model that the build serves by vLLM while it asks it. Each server has hundreds of requests under way."""
-    return {"where": "started", "model": model, "revision": revision, "vllm": vllm, "requests_in_flight": 512}
+    """A model that the build serves by vLLM while it asks it."""
+    # Each server has hundreds of requests under way, so that a single one may take a while.
+    asking = {"requests_in_flight": 512, "timeout_s": 600}
+    return {"where": "started", "model": model, "revision": revision, "vllm": vllm, **asking}
 
 
 def _gpu(share: float) -> dict[str, Any]:

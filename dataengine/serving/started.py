@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 
 from dataengine.outcomes import StageSpec
 from dataengine.row import StopStage
@@ -24,6 +24,7 @@ from dataengine.serving.vllm_server import ServerFault, VllmServer
 from dataengine.worker import Stopped
 
 PLACED_WITHIN_S = 900
+REQUESTS_PER_SERVER = 128  # of several workers together; a single one may have more under way
 _POLL_S = 0.5
 _LOOPBACK = "127.0.0.1"
 
@@ -55,9 +56,15 @@ class _Replica:
 
 
 class Servers:
-    """The servers that a build has started: those of one model at a time, so that every model has all GPUs."""
+    """The servers that a build has started: those of one model at a time, so that every model has all GPUs.
 
-    def __init__(self) -> None:
+    alone: the cluster is this machine and no other will join; servers then listen on loopback.
+    wait_s: how long they wait for a place where there is none, for nodes that join.
+    """
+
+    def __init__(self, alone: bool = True, wait_s: float = 0) -> None:
+        self._alone = alone
+        self._wait_s = wait_s
         self._of: tuple[str, str, VllmSettings] | None = None
         self._replicas: list[ActorHandle] = []
         self._urls: list[str] = []
@@ -80,9 +87,13 @@ class Servers:
             self._start(server)
             self._of = of
         waited_s = server.vllm.restarts * server.vllm.start_limit_s  # a server that is started again is waited for
+        # There may be many more processors than servers, and what a server has waiting too long is asked again.
+        workers = max(1, len(self._urls) * REQUESTS_PER_SERVER // server.requests_in_flight)
         return replace(
             spec,
             server=server.reached(self._urls, self._key),
+            workers=min(spec.workers or workers, workers),
+            min_workers=min(spec.min_workers, workers),
             part_limit_s=spec.part_limit_s + waited_s,
             row_limit_s=spec.row_limit_s + waited_s,
         )
@@ -105,10 +116,9 @@ class Servers:
 
     def _start(self, server: ServerSettings) -> None:
         vllm = server.vllm
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        count = count_replicas(vllm, nodes)
+        count = count_replicas(vllm, ray.nodes(), self._wait_s > 0)
         self._key = secrets.token_urlsafe(32)
-        host = _LOOPBACK if len(nodes) == 1 else ""
+        host = _LOOPBACK if self._alone else ""
         # No CPUs are set aside: a GPU's server needs few, and the stage that asks it needs a worker beside it.
         gpus = vllm.gpus_per_replica
         takes: dict[str, Any] = {"num_cpus": 0, "num_gpus": gpus, "max_restarts": 0, "max_concurrency": 4}
@@ -123,7 +133,7 @@ class Servers:
 
     def _addresses(self, server: ServerSettings, starting: list[ray.ObjectRef]) -> list[str]:
         """Of the servers, once all of them are ready."""
-        waiting, deadline = starting, time.monotonic() + server.vllm.start_limit_s + PLACED_WITHIN_S
+        waiting, deadline = starting, time.monotonic() + server.vllm.start_limit_s + max(PLACED_WITHIN_S, self._wait_s)
         while waiting:
             done, waiting = ray.wait(waiting, timeout=_POLL_S)
             if time.monotonic() > deadline:
@@ -131,7 +141,7 @@ class Servers:
             for ref in done:
                 try:
                     address = ray.get(ref)
-                except RayActorError as error:
+                except RayError as error:
                     why = str(error).splitlines()[0]
                     raise StopStage(f'the process that was to serve "{server.model}" died: {why}') from None
                 if isinstance(address, Stopped):
@@ -149,5 +159,5 @@ class Servers:
 def _reason(watched: ray.ObjectRef) -> str:
     try:
         return ray.get(watched)
-    except RayActorError as error:
+    except RayError as error:
         return f"a language model's server and its process are gone: {str(error).splitlines()[0]}"

@@ -185,8 +185,13 @@ def _store(out: ObjectPath) -> Finding:
         trial = out / f".doctor-{uuid.uuid4().hex}"
         try:
             create(trial, b"doctor")
+            try:
+                create(trial, b"a second build")
+                said = "it makes an object that is there already, so a second build would not be kept out"
+            except FileExistsError:
+                said = ""
             remove([trial])
-            outcome.append("")
+            outcome.append(said)
         except OSError as error:
             outcome.append(first_line(error))
 
@@ -197,4 +202,4 @@ def _store(out: ObjectPath) -> Finding:
         return Finding("ok", "run folder", f"{out} can be written")
     why = outcome[0] if outcome else f"nothing within {_STORE_S} s"
     fix = "check its name, its endpoint and the credentials in the environment"
-    return Finding("missing", "run folder", f"{out} cannot be written: {why}", fix)
+    return Finding("missing", "run folder", f"{out} cannot hold a run: {why}", fix)

@@ -11,7 +11,7 @@ from dataengine.cluster import connected, lacking, room
 from dataengine.noun_phrases.language_model import ServerSettings
 from dataengine.outcomes import StageSpec
 from dataengine.row import Row
-from dataengine.settings import BuildSettings, StageName
+from dataengine.settings import BuildSettings, RunSettings, StageName
 from dataengine.stages import photo_stages, resources
 from pipelines.checks.finding import Finding, first_line
 from pipelines.checks.machine import Gpu
@@ -28,17 +28,23 @@ def takers(settings: BuildSettings, servers: list[ServerSettings]) -> list[Stage
 _taker = partial(StageSpec, build=lambda: list, identity="", row_type=Row, result_type=Row)
 
 
-def in_cluster(address: str, takers: list[StageSpec], object_store_mib: int) -> Iterator[Finding]:
+def in_cluster(address: str, takers: list[StageSpec], run: RunSettings) -> Iterator[Finding]:
     """The same for the Ray cluster at `address`, which is asked."""
     try:
-        with connected(address, None, object_store_mib):
+        with connected(address, None, run.object_store_mib):
             short = [lacking(spec) for spec in takers if room(spec) == 0]
     except (ValueError, RuntimeError, OSError) as error:  # a RuntimeError where Ray's or Python's versions differ
         fix = "start it, or correct run.address; Python and Ray must be of one version on all machines"
         yield Finding("missing", "cluster", first_line(error), fix)
         return
     fix = "lower what run.stages gives it, or add a machine; a cluster that autoscales: set run.wait_for_nodes_s"
-    yield from (Finding("missing", "cluster", text, fix) for text in short)
+    if run.wait_for_nodes_s:
+        waits = f"now; for {run.wait_for_nodes_s:g} s a build waits for machines that join"
+        yield from (
+            Finding("warning", "cluster", f"{text} {waits}", "see that the cluster may bring one") for text in short
+        )
+    else:
+        yield from (Finding("missing", "cluster", text, fix) for text in short)
     if not short:
         yield Finding("ok", "cluster", f"{address} has room for a worker of every stage")
 
