@@ -76,6 +76,15 @@ def test_an_environment_that_ray_does_not_take_is_said_before_the_run(
     assert "\n" not in str(error.value)
 
 
+def test_workers_that_wait_do_not_keep_the_next_stage_from_trying_their_python(
+    tmp_path: Path, ray_cluster: Cluster
+) -> None:
+    for stage in ("one", "two"):
+        (tmp_path / stage).mkdir()
+        own = spec(tmp_path / stage, runtime_env={"py_executable": sys.executable}, start_limit_s=20)
+        assert [o.kind for o in run(ray_cluster, own, tasks(tmp_path / stage, [["ok"], ["ok"]]))] == ["ok", "ok"]
+
+
 def test_memory_and_other_resources_bound_the_workers(tmp_path: Path, ray_cluster: Cluster) -> None:
     assert room(spec(tmp_path)) == 2
     assert room(spec(tmp_path, cpus=0.5)) == 4

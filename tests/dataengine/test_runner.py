@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from pydantic import TypeAdapter
 
 from dataengine.outcomes import StageSpec, Task
@@ -87,6 +88,18 @@ def test_a_worker_that_hangs_counts_as_dead(tmp_path: Path, ray_cluster: Cluster
     outcomes = run(ray_cluster, spec(tmp_path, part_limit_s=2, row_limit_s=2), tasks(tmp_path, [["ok", "hang", "ok"]]))
     assert [o.kind for o in outcomes] == ["ok", "failed", "ok"]
     assert outcomes[1].reason == "worker stalled"
+
+
+def test_a_worker_without_a_place_is_no_reason_to_stop_when_another_dies(tmp_path: Path, ray_cluster: Cluster) -> None:
+    ray_cluster.dismiss()
+    held = ray.remote(num_cpus=1)(Item).remote(0)  # somebody else's
+    ray.get(held.__ray_ready__.remote())
+    try:
+        planned = tasks(tmp_path, [["slow"] * 3] * 8 + [["die once", "ok"]])
+        outcomes = run(ray_cluster, spec(tmp_path, start_limit_s=4), planned)
+    finally:
+        ray.kill(held)
+    assert [o.kind for o in outcomes] == ["ok"] * 26
 
 
 def test_the_same_bytes_with_one_worker_or_two_or_dying_ones(tmp_path: Path, ray_cluster: Cluster) -> None:

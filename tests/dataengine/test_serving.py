@@ -24,6 +24,7 @@ from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Ques
 from dataengine.outcomes import StageSpec, Task
 from dataengine.row import StopStage
 from dataengine.runner import Cluster
+from dataengine.serving.replicas import count_replicas
 from dataengine.serving.settings import VllmSettings
 from dataengine.serving.vllm_server import ServerFault, VllmServer, command, telling
 from dataengine.settings import BuildSettings
@@ -295,6 +296,25 @@ def test_more_gpus_than_a_node_has_are_one_sentence(python: str, tmp_path: Path,
     folder = model(tmp_path / "m")
     with pytest.raises(StopStage, match="1 vLLM of 4 GPUs each, on one node each, do not fit"):
         rounds.ask(settings(python, folder, gpus=None, tensor_parallel=4), 1)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "fit"),
+    [(1, [8, 8], 16), (4, [8, 2], 2), (0.5, [2], 4), (0.2, [1], 5), (0.1, [1], 10), (0.3, [8], 24), (0, [0], 1)],
+)
+def test_replicas_are_as_many_as_the_gpus_hold(gpus: float, nodes: list[int], fit: int) -> None:
+    there = [{"Alive": True, "Resources": {"GPU": count}} for count in nodes]
+    there.append({"Alive": False, "Resources": {"GPU": 8}})
+    assert count_replicas(VllmSettings(gpus=gpus), there) == fit
+    assert count_replicas(VllmSettings(gpus=gpus), there, may_grow=True) == fit
+    assert count_replicas(VllmSettings(gpus=gpus, replicas=100), there, may_grow=True) == 100
+
+
+def test_where_machines_may_join_a_server_waits_for_one() -> None:
+    nowhere = [{"Alive": True, "Resources": {"CPU": 8}}]
+    assert count_replicas(VllmSettings(), nowhere, may_grow=True) == 1
+    with pytest.raises(StopStage, match="do not fit"):
+        count_replicas(VllmSettings(), nowhere)
 
 
 _DRIVER = """
