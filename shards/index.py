@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from shards.paths import place_of, reaching
 from shards.sample import SCHEMA_VERSION, AnnotatedPhoto, first_error, from_json
 
 INDEX_SCHEMA = pa.schema(
@@ -92,7 +93,7 @@ class Dataset:
         except ImportError as error:
             raise ValueError(f"{path} cannot be reached: {error}") from None
         try:
-            text = self._files.cat_file(f"{self._root}/dataset.json")
+            text = self._read(f"{self._root}/dataset.json")
         except (FileNotFoundError, NotADirectoryError):
             raise ValueError(f"{path} is not a data set: it has no dataset.json") from None
         try:
@@ -114,7 +115,7 @@ class Dataset:
         """The index and the sha256 of its file."""
         try:
             # Read whole first: Arrow's reading threads must not be waiting on a Python file when the program ends.
-            data = self._files.cat_file(f"{self._root}/index.parquet")
+            data = self._read(f"{self._root}/index.parquet")
             table = pq.read_table(pa.BufferReader(data))
         except FileNotFoundError:
             raise ValueError(f"{self.path} has no index.parquet") from None
@@ -172,8 +173,12 @@ class Dataset:
             raise ValueError(f"{len(rows) or 'no'} photos of {self.path} have a key that begins with {key!r}")
         return rows[0]
 
+    def _read(self, file: str, **span: int) -> bytes:
+        with reaching(place_of(self.path)):
+            return self._files.cat_file(file, **span)
+
     def _member(self, shard: str, offset: int, size: int) -> bytes:
-        data = self._files.cat_file(shard, start=offset, end=offset + size)
+        data = self._read(shard, start=offset, end=offset + size)
         if len(data) != size:
             raise ValueError(f"{shard.rsplit('/', 1)[-1]} ends before byte {offset + size}")
         return data
