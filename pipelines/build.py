@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
@@ -29,6 +30,14 @@ from shards.files import commit, sweep
 from shards.index import INDEX_SCHEMA, Dataset, DatasetCard
 from shards.paths import Place, names, reaching, read_if_there, remove
 from shards.write import finish_dataset
+
+# Where things lie on this machine, and how it runs, is no part of what made the data set.
+_OF_THIS_MACHINE: Any = {
+    **dict.fromkeys(("sources", "limit", "run", "name"), True),
+    "masks": {"semantic_sam": {"checkout", "detectron2", "checkpoint"}},
+    "descriptions": {"osprey": {"checkout"}, "vision_language": {"server": {"vllm"}}},
+    "noun_phrases": {"small": {"server": {"vllm"}}, "large": {"server": {"vllm"}}},
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ def publish(folder: RunFolder, settings: BuildSettings, shards: Sequence[PartFil
     """Index and card of the shards; shards of an earlier build that are no part of this one are removed."""
     entries = [entry for photos in written(shards) if (entry := entry_of(photos))]
     tables = (pa.Table.from_pylist([photo.index for photo in photos], INDEX_SCHEMA) for photos in written(shards))
-    made_by = settings.model_dump(mode="json", exclude={"sources", "limit", "run", "name"})
+    made_by = settings.model_dump(mode="json", exclude=_OF_THIS_MACHINE)
     made = finish_dataset(folder.dataset, settings.name, entries, tables, made_by)
     current = {entry.name for entry in entries}
     shards_there = [name for name in names(folder.dataset) if name.endswith(".tar")]

@@ -86,8 +86,8 @@ def modern() -> BuildSettings:
             "run": {
                 "stages": {
                     "masks": _gpu(0.5),
-                    # Workers draw the pictures and wait for the server.
-                    "descriptions": {"cpus": 0.5, "part_limit_s": 20_000, "row_limit_s": 3_000},
+                    # Workers draw the pictures and wait for the server: 3 answers, 6 tries, 600 s each.
+                    "descriptions": {"cpus": 0.5, "part_limit_s": 20_000, "row_limit_s": 12_000},
                 }
             },
         },

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, cast
 import fsspec
 
 # Stores in which an object is there once all of it is, and in which one can be created on condition that it is not.
-STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+STORES = ("s3", "s3a", "gs", "gcs")  # Azure's client cannot read a file's end
 AT_ONCE = 32  # files asked for in one go: bounds what is held in memory
 BLOCK_BYTES = 1 << 20
-_CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs", "urllib3"}
+_CLIENTS = {"aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs", "urllib3"}
 _UNPLAIN = re.compile(r"[*?\[\]#\\\x00-\x1f]|::|/(\.{0,2})/|/\.{1,2}$")
 
 

@@ -82,7 +82,7 @@ class DescribeSettings(BaseModel):
         if self.describer != "vision_language" and self.vision_language is not None:
             raise ValueError(
                 f'the describer "{self.describer}" asks no server: set describer to "vision_language", or leave the '
-                "settings of vision_language out"
+                "settings of vision_language out, with a preset that does not bring them"
             )
         return self
 

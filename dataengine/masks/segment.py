@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -92,7 +93,10 @@ class MaskSettings(BaseModel):
     @property
     def of_results(self) -> MaskSettings:
         """These settings as far as results follow from them: what the stage is told apart by."""
-        return self.model_copy(update={"alarm": AlarmSettings()})
+        sam = self.semantic_sam
+        # Where its files lie and on what device it runs; its revision stands for what is in them.
+        here = {"checkout": "", "detectron2": "", "checkpoint": Path(sam.checkpoint).name, "device": "auto"}
+        return self.model_copy(update={"alarm": AlarmSettings(), "semantic_sam": sam.model_copy(update=here)})
 
 
 class Segment:

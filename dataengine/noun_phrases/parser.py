@@ -60,7 +60,10 @@ class ParserSettings(BaseModel):
         if self.kind == "server" and self.server is None:
             raise ValueError('a parser of kind "server" needs a server: give its urls and its model')
         if self.kind == "grammar" and self.server is not None:
-            raise ValueError('a parser of kind "grammar" asks no server: set kind to "server", or leave the server out')
+            raise ValueError(
+                'a parser of kind "grammar" asks no server: set kind to "server", or leave the server out, with a '
+                "preset that does not bring one"
+            )
         if self.kind == "server" and self.strict:
             raise ValueError('"strict" is a setting of the grammar, not of a server')
         return self

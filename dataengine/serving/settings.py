@@ -91,7 +91,8 @@ class ServerSettings(BaseModel):
     give_up_s: float = Field(default=30, gt=0, description="seconds without any server that stop the stage")
     failures_in_a_row: int = Field(default=20, ge=1, description="failed requests in a row that stop the stage")
     max_tokens: int = Field(default=128, ge=16, description="longest reply, in tokens")
-    temperature: float = Field(default=0, ge=0, le=2, description="of the first rounds' sampling; 0 is greedy")
+    # 0.0 and not 0: a default is not validated, and identities are hashed from its text.
+    temperature: float = Field(default=0.0, ge=0, le=2, description="of the first rounds' sampling; 0 is greedy")
     sampled_from_round: int = Field(default=3, ge=1, description="first round that is sampled at retry_temperature")
     retry_temperature: float = Field(
         default=0.7, ge=0, le=2, description="of the later rounds, so that an answer can differ from the one before"

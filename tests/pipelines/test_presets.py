@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dataengine.noun_phrases.parser import cache_identity
 from dataengine.stages import photo_stages
 from pipelines.presets import PRESETS, paper, read_build_settings, to_toml
 
@@ -21,6 +22,15 @@ def test_a_preset_is_what_its_file_says(name: str, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(to_toml(PRESETS[name]()), "utf-8")
     assert read_build_settings("embedded", file, ()) == PRESETS[name]()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_however_settings_were_read_they_are_the_same_stages_and_answers(name: str) -> None:
+    made = PRESETS[name]()
+    read = type(made).model_validate(made.model_dump())
+    assert [spec.identity for spec in photo_stages(read)] == [spec.identity for spec in photo_stages(made)]
+    assert cache_identity(read.noun_phrases.small) == cache_identity(made.noun_phrases.small)
+    assert cache_identity(read.noun_phrases.large) == cache_identity(made.noun_phrases.large)
 
 
 @pytest.mark.parametrize("name", PRESETS)

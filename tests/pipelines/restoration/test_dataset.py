@@ -246,6 +246,7 @@ def names_of_part(out: Path, part: int) -> list[str]:
     return pq.read_table(out / "rows.parquet")["name"].to_pylist()[2 * part : 2 * part + 2]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(
     dataset: Path, undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ def _rank(rank: int, ranks: int, job: Job) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_number_of_workers_has_the_same_losses(ranks: int, dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     settings = small(steps=4, validation={"every": 4})
     alone = run(job_of(dataset, tmp_path / "alone", tiny_base, settings))
