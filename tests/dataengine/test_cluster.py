@@ -128,6 +128,7 @@ def test_a_stage_waits_for_a_machine_that_its_setting_lets_it_wait_for(
     assert driver.result()["kinds"] == ["ok"] * 2
 
 
+@pytest.mark.slow
 def test_a_machine_that_does_not_come_is_one_sentence(nodes: Nodes, tmp_path: Path) -> None:
     begin = time.monotonic()
     said = Driver(nodes, tmp_path, [["ok"]], wait_s=3, resources={"special": 1}).result()["stopped"]

@@ -131,6 +131,7 @@ def test_a_changed_stage_is_redone_with_what_follows_and_nothing_before_it(tmp_p
     assert verify(str(result.dataset)) == []
 
 
+@pytest.mark.slow
 def test_a_lost_shard_is_written_again(tmp_path: Path) -> None:
     make_photos(tmp_path / "photos", 6)
     result = run(tmp_path / "out", str(tmp_path / "photos"))

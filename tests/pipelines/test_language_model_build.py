@@ -232,6 +232,7 @@ def test_every_description_is_parsed_dropped_or_failed_and_the_cache_is_the_trut
         assert len(server.bodies) == first + len(HOPELESS)
 
 
+@pytest.mark.slow
 def test_attempts_that_failed_are_told_as_attempts_of_their_round(
     source: Path, tmp_path: Path, ray_cluster: Cluster
 ) -> None:

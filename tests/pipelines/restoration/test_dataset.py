@@ -200,6 +200,7 @@ def test_nothing_is_done_twice(dataset: Path, undisturbed: Path, tiny_base: Path
     assert hashes(undisturbed / "dataset") == data
 
 
+@pytest.mark.slow
 def test_another_seed_redoes_all_and_a_damaged_photo_is_one_failure_that_can_be_tried_again(
     dataset: Path, undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:

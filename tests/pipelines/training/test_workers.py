@@ -79,6 +79,7 @@ def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
             assert torch.equal(one[4], other[4]) and torch.equal(one[5], other[5])
 
 
+@pytest.mark.slow
 def test_faults_are_counted_over_all_workers(tiny_base: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", shards=2, photos=6, corrupt=range(0, 4))
     settings = small(steps=2, batch=8, checkpoint_every=2, validation={"share": 0})
