@@ -1,0 +1,88 @@
+"""A test set: a data set of HQ photos, each with one region, and beside each photo in its shard the LQ photo.
+
+DATASET/png-000000.tar     <key>.png (HQ), <key>.json (the record) and <key>.lq.png (LQ, of the same size)
+DATASET/pairs.parquet      a row per photo, in the index's order: where its LQ photo lies and how it came about
+
+All else is as in any data set, and whatever reads one reads a test set's HQ photos.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.index import Dataset
+from shards.sample import AnnotatedPhoto, Region
+
+TEST_SET = "testset"  # the entry of a test set's configuration that makes it one
+LQ_EXTENSION = "lq.png"
+PAIRS_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("lq_offset", pa.int64()),  # bytes from the shard's start to the LQ photo's first byte
+        ("lq_bytes", pa.int64()),
+        ("degradation", pa.string()),  # the preset that made the LQ photo; empty: it was given
+        ("seed", pa.int64()),  # of that degradation; null: it was given
+        ("scale", pa.float64()),  # of the whole photo before the crop was cut out of it; 1: as it was
+        ("left", pa.int32()),  # of the crop in the photo at that scale, in pixels
+        ("top", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sample of a test set. lq, hq: encoded photos of one size. sample: the HQ photo's record, with one region."""
+
+    sample: AnnotatedPhoto
+    lq: bytes
+    hq: bytes
+
+    @property
+    def region(self) -> Region:
+        return self.sample.regions[0]
+
+
+class TestSet(Dataset):
+    """A test set opened for reading. Raises ValueError, in one sentence, where the folder is none."""
+
+    __test__ = False  # no class of tests
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        if TEST_SET not in self.card.configuration:
+            raise ValueError(f"{path} is a data set but no test set: `instructrestore testset` makes one of it")
+
+    @property
+    def bokeh(self) -> bool:
+        """Whether its instructions ask for a blurred background: a set for Table 4 of the paper."""
+        return bool(self.card.configuration[TEST_SET]["bokeh"])
+
+    @cached_property
+    def pairs(self) -> pa.Table:
+        """`pairs.parquet` (columns: `PAIRS_SCHEMA`), a row per row of the index."""
+        try:
+            data = self._read(f"{self._root}/pairs.parquet")
+            table = pq.read_table(pa.BufferReader(data))
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} has no pairs.parquet") from None
+        except pa.ArrowInvalid:
+            raise ValueError(f"{self.path}/pairs.parquet is damaged") from None
+        if hashlib.sha256(data).hexdigest() != self.card.configuration[TEST_SET]["pairs_sha256"]:
+            raise ValueError(f"{self.path}/pairs.parquet is not the one that dataset.json speaks of: copy both again")
+        if not table.schema.equals(PAIRS_SCHEMA, check_metadata=False) or table["key"] != self.index["key"]:
+            raise ValueError(f"{self.path}/pairs.parquet does not fit the index: make the test set again")
+        return table
+
+    def read_pair(self, row: int) -> Pair:
+        """Row `row` of the index. Raises ValueError for a damaged member."""
+        sample, hq = self.read(row)
+        if len(sample.regions) != 1:
+            raise ValueError(f"{sample.photo.key} has {len(sample.regions)} regions; in a test set each has one")
+        shard = f"{self._root}/{self.index['shard'][row].as_py()}"
+        place = (self.pairs[name][row].as_py() for name in ("lq_offset", "lq_bytes"))
+        return Pair(sample, self._member(shard, *place), hq)
