@@ -1,19 +1,17 @@
-"""The command `instructrestore`."""
+"""The command `instructrestore`: its smaller commands, and the larger ones from their packages' `cli` modules."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from dataengine.row import StopStage
-from model.settings import SamplingSettings
-from pipelines.restoration import flags
-from pipelines.restoration.job import escaped
-from pipelines.training import flags as train_flags
+from pipelines.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end
+from pipelines.restoration import cli as restoration
+from pipelines.training import cli as training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,11 +20,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Region-customized photo restoration by instruction.",
 )
-
-USER_ERROR = 2
-FAULTS_FOUND = 1
-INTERRUPTED = 130
-DEFAULTS = SamplingSettings.model_validate({})
 
 Preset = Annotated[
     str,
@@ -108,7 +101,7 @@ def build(
     try:
         result = run_build(settings, folder, console, retry_failed)
     except KeyboardInterrupt:  # typer would end without a word
-        _end("interrupted; run the same command again to go on", INTERRUPTED)
+        end("interrupted; run the same command again to go on", INTERRUPTED)
     print_summary(result, console)
     console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
 
@@ -185,141 +178,7 @@ def phrase(
     run_phrase(file, read_build_settings(preset, config, assignments or ()).noun_phrases, round_number)
 
 
-RESTORE_HELP = """Restore photos as an instruction says: a region with one strength, the rest with another.
-
-A lower scale lets the model invent more detail, a higher one holds closer to the photo; 0.5 to 1.2 is the useful \
-range.
-
-instructrestore restore dog.jpg "make the dog clear with 0.6 and keep other parts clear with 1" --base BASE --out out
-
-instructrestore restore photos/ "make the person clear and keep other parts bokeh blur with 0.8" --base BASE --compare
-
-instructrestore restore photos.csv --base BASE, where the CSV has the columns photo and instruction and, if wanted, \
-mask (one a region, separated by ;) and seed
-
-instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
-"""
-
-
-@app.command(help=RESTORE_HELP)
-def restore(
-    words: flags.Words = None,
-    out: flags.Out = Path("restored"),
-    base: flags.Base = None,
-    checkpoint: flags.Checkpoint = None,
-    base_revision: flags.BaseRevision = None,
-    checkpoint_revision: flags.CheckpointRevision = None,
-    mask: flags.Mask = None,
-    scale_map: flags.ScaleMap = None,
-    mask_only: flags.MaskOnly = False,
-    save_mask: flags.SaveMask = False,
-    compare: flags.Compare = False,
-    sweep: flags.Sweep = None,
-    skip_existing: flags.SkipExisting = False,
-    seed: flags.Seed = 0,
-    steps: flags.Steps = DEFAULTS.num_inference_steps,
-    guidance: flags.Guidance = DEFAULTS.guidance_scale,
-    start: flags.Start = DEFAULTS.start,
-    upscale: flags.Upscale = DEFAULTS.upscale,
-    colour_fix: flags.ColourFix = DEFAULTS.colour_fix,
-    official: flags.Official = False,
-    assignments: flags.Settings = None,
-    device: flags.Device = None,
-    dtype: flags.Dtype = "float32",
-    batch: flags.Batch = 1,
-    tile: flags.Tile = DEFAULTS.tile,
-    compile: flags.Compile = False,
-    channels_last: flags.ChannelsLast = False,
-    cpu_offload: flags.CpuOffload = False,
-    shards: flags.Shards = None,
-    regions: flags.Regions = None,
-    output: flags.Output = None,
-    address: flags.Address = None,
-    retry_failed: flags.RetryFailed = False,
-) -> None:
-    from pipelines.restoration.inputs import find_jobs
-    from pipelines.restoration.options import checked_seed, parse_sweep, sampling_settings
-
-    for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
-                 "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing}  # fmt: skip
-    for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed}
-    misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
-    if misplaced:
-        where = "photo files, not for --shards" if shards else "--shards alone"
-        raise ValueError(f"{misplaced[0]} is for {where}")
-    try_it = "`instructrestore tiny-base FOLDER` makes one to try, without weights"
-    if not words and not shards:
-        raise ValueError(
-            'name one or more photos, last and in quotes what to do, and the model, as in photo.jpg "make the dog '
-            f'clear with 0.6" --base FOLDER; {try_it}'
-        )
-    if not base:
-        raise ValueError(f"which model? Name a base with --base or in INSTRUCTRESTORE_BASE; {try_it}")
-    checked_seed(seed, "--seed")
-    values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
-              "tile": tile, "colour_fix": colour_fix, "compat": "official" if official else None}  # fmt: skip
-    settings = sampling_settings(values, assignments or ())
-    scales = parse_sweep(sweep) if sweep is not None else ()
-    chosen, written = regions or "largest", output or "files"
-    if chosen not in ("largest", "all") or written not in ("files", "shards"):
-        raise ValueError("--regions is largest or all, and --as is files or shards")
-    if shards and words and len(words) > 1:
-        raise ValueError("with --shards there is nothing to name but the instruction, in quotes")
-    instruction = words[0] if shards and words else None
-    console = Console()
-    jobs = []
-    if not shards:
-        jobs = find_jobs(words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo)
-    try:
-        # torch takes seconds to import: what is wrong with the command line has been said by now
-        from model.training.checkpoints import last_of_run
-        from pipelines.restoration.loading import Loading
-
-        loading = Loading(
-            base=base,
-            checkpoint=checkpoint and last_of_run(checkpoint),
-            dtype=dtype,
-            device=device,
-            base_revision=base_revision,
-            checkpoint_revision=checkpoint_revision,
-            compile=compile,
-            channels_last=channels_last,
-            cpu_offload=cpu_offload,
-        )
-        if shards:
-            from pipelines.restoration.dataset import restore_dataset
-
-            summary = restore_dataset(
-                dataset=shards,
-                instruction=instruction,
-                out=out,
-                loading=loading,
-                settings=settings,
-                seed=seed,
-                regions=chosen,
-                output=written,
-                address=address,
-                batch=batch,
-                console=console,
-                retry_failed=retry_failed,
-            )
-            failed = any(summary.failed.values())
-        else:
-            from pipelines.restoration.files import restore as run_restore
-            from pipelines.restoration.restorer import Wanted
-
-            wanted = Wanted(
-                save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing
-            )
-            outcome = run_restore(
-                jobs=jobs, out=out, loading=loading, settings=settings, wanted=wanted, batch=batch, console=console
-            )
-            failed = bool(outcome.failed)
-    except KeyboardInterrupt:
-        again = "run the same command again to go on" if shards else "what is finished stays; --skip-existing goes on"
-        _end(f"interrupted; {again}", INTERRUPTED)
-    if failed:
-        raise typer.Exit(FAULTS_FOUND)
+app.command(help=restoration.HELP)(restoration.restore)
 
 
 @app.command()
@@ -337,56 +196,12 @@ def degrade(
     try:
         summary = run_degrade(photos, out, seed=seed, preset=preset, count=count, crop=crop, console=Console())
     except KeyboardInterrupt:
-        _end("interrupted; what is finished stays", INTERRUPTED)
+        end("interrupted; what is finished stays", INTERRUPTED)
     if summary.failed:
         raise typer.Exit(FAULTS_FOUND)
 
 
-@app.command(help=train_flags.HELP)
-def train(
-    dataset: train_flags.DatasetPath,
-    out: train_flags.Out = Path("training"),
-    mix: train_flags.Mix = None,
-    cache: train_flags.Cache = None,
-    cache_gib: train_flags.CacheGib = 64,
-    base: train_flags.Base = None,
-    base_revision: train_flags.BaseRevision = None,
-    init_from: train_flags.InitFrom = None,
-    init_revision: train_flags.InitRevision = None,
-    preset: train_flags.Preset = "stage1",
-    config: train_flags.Config = None,
-    assignments: train_flags.Assignments = None,
-    workers: train_flags.Workers = 1,
-    address: train_flags.Address = None,
-    device: train_flags.Device = None,
-    resume: train_flags.Resume = "auto",
-) -> None:
-    if resume not in ("auto", "never"):
-        raise ValueError(f"--resume is auto or never, not {resume!r}")
-    try:
-        from model.training.settings import PRESETS
-        from pipelines.presets import read_settings
-        from pipelines.training.command import run
-
-        run(
-            dataset=dataset,
-            mix=mix or (),
-            out=out,
-            base=base,
-            base_revision=base_revision,
-            init_from=init_from,
-            init_revision=init_revision,
-            settings=read_settings(PRESETS, preset, config, assignments or ()),
-            workers=workers,
-            address=address,
-            device=device,
-            resume=resume,
-            cache=cache,
-            cache_gib=cache_gib,
-            console=Console(),
-        )
-    except KeyboardInterrupt:
-        _end("interrupted; run the same command again to go on", INTERRUPTED)
+app.command(help=training.flags.HELP)(training.train)
 
 
 @app.command("tiny-base")
@@ -408,14 +223,9 @@ def main() -> None:
     try:
         app()
     except (ValueError, StopStage) as error:
-        _end(str(error), USER_ERROR)
+        end(str(error), USER_ERROR)
     except OSError as error:
-        _end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), USER_ERROR)
-
-
-def _end(sentence: str, status: int) -> NoReturn:
-    print(f"instructrestore: {escaped(sentence)}", file=sys.stderr)
-    sys.exit(status)
+        end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), USER_ERROR)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def _smooth(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gaussian means of all windows that lie in the plane."""
     edge = WINDOW // 2
     smoothed = cv2.sepFilter2D(plane, cv2.CV_64F, _TAPS, _TAPS, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(smoothed)[edge:-edge, edge:-edge]
+    return np.asarray(smoothed, np.float64)[edge:-edge, edge:-edge]
 
 
 def check(results: Tensor, hq: Tensor, region: Tensor | None) -> None:

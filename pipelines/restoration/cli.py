@@ -1,0 +1,149 @@
+"""The command `instructrestore restore`. Imports what it needs when it runs, so that --help is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from model.settings import SamplingSettings
+from pipelines.ending import FAULTS_FOUND, INTERRUPTED, end
+from pipelines.restoration import flags
+
+DEFAULTS = SamplingSettings.model_validate({})
+
+HELP = """Restore photos as an instruction says: a region with one strength, the rest with another.
+
+A lower scale lets the model invent more detail, a higher one holds closer to the photo; 0.5 to 1.2 is the useful \
+range.
+
+instructrestore restore dog.jpg "make the dog clear with 0.6 and keep other parts clear with 1" --base BASE --out out
+
+instructrestore restore photos/ "make the person clear and keep other parts bokeh blur with 0.8" --base BASE --compare
+
+instructrestore restore photos.csv --base BASE, where the CSV has the columns photo and instruction and, if wanted, \
+mask (one a region, separated by ;) and seed
+
+instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
+"""
+
+
+def restore(
+    words: flags.Words = None,
+    out: flags.Out = Path("restored"),
+    base: flags.Base = None,
+    checkpoint: flags.Checkpoint = None,
+    base_revision: flags.BaseRevision = None,
+    checkpoint_revision: flags.CheckpointRevision = None,
+    mask: flags.Mask = None,
+    scale_map: flags.ScaleMap = None,
+    mask_only: flags.MaskOnly = False,
+    save_mask: flags.SaveMask = False,
+    compare: flags.Compare = False,
+    sweep: flags.Sweep = None,
+    skip_existing: flags.SkipExisting = False,
+    seed: flags.Seed = 0,
+    steps: flags.Steps = DEFAULTS.num_inference_steps,
+    guidance: flags.Guidance = DEFAULTS.guidance_scale,
+    start: flags.Start = DEFAULTS.start,
+    upscale: flags.Upscale = DEFAULTS.upscale,
+    colour_fix: flags.ColourFix = DEFAULTS.colour_fix,
+    official: flags.Official = False,
+    assignments: flags.Settings = None,
+    device: flags.Device = None,
+    dtype: flags.Dtype = "float32",
+    batch: flags.Batch = 1,
+    tile: flags.Tile = DEFAULTS.tile,
+    compile: flags.Compile = False,
+    channels_last: flags.ChannelsLast = False,
+    cpu_offload: flags.CpuOffload = False,
+    shards: flags.Shards = None,
+    regions: flags.Regions = None,
+    output: flags.Output = None,
+    address: flags.Address = None,
+    retry_failed: flags.RetryFailed = False,
+) -> None:
+    from pipelines.restoration.inputs import find_jobs
+    from pipelines.restoration.options import checked_seed, parse_sweep, sampling_settings
+
+    for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
+                 "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing}  # fmt: skip
+    for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed}
+    misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
+    if misplaced:
+        where = "photo files, not for --shards" if shards else "--shards alone"
+        raise ValueError(f"{misplaced[0]} is for {where}")
+    try_it = "`instructrestore tiny-base FOLDER` makes one to try, without weights"
+    if not words and not shards:
+        raise ValueError(
+            'name one or more photos, last and in quotes what to do, and the model, as in photo.jpg "make the dog '
+            f'clear with 0.6" --base FOLDER; {try_it}'
+        )
+    if not base:
+        raise ValueError(f"which model? Name a base with --base or in INSTRUCTRESTORE_BASE; {try_it}")
+    checked_seed(seed, "--seed")
+    values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
+              "tile": tile, "colour_fix": colour_fix, "compat": "official" if official else None}  # fmt: skip
+    settings = sampling_settings(values, assignments or ())
+    scales = parse_sweep(sweep) if sweep is not None else ()
+    chosen, written = regions or "largest", output or "files"
+    if chosen not in ("largest", "all") or written not in ("files", "shards"):
+        raise ValueError("--regions is largest or all, and --as is files or shards")
+    if shards and words and len(words) > 1:
+        raise ValueError("with --shards there is nothing to name but the instruction, in quotes")
+    instruction = words[0] if shards and words else None
+    console = Console()
+    jobs = []
+    if not shards:
+        jobs = find_jobs(words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo)
+    try:
+        # torch takes seconds to import: what is wrong with the command line has been said by now
+        from model.training.checkpoints import last_of_run
+        from pipelines.restoration.loading import Loading
+
+        loading = Loading(
+            base=base,
+            checkpoint=checkpoint and last_of_run(checkpoint),
+            dtype=dtype,
+            device=device,
+            base_revision=base_revision,
+            checkpoint_revision=checkpoint_revision,
+            compile=compile,
+            channels_last=channels_last,
+            cpu_offload=cpu_offload,
+        )
+        if shards:
+            from pipelines.restoration.dataset import restore_dataset
+
+            summary = restore_dataset(
+                dataset=shards,
+                instruction=instruction,
+                out=out,
+                loading=loading,
+                settings=settings,
+                seed=seed,
+                regions=chosen,
+                output=written,
+                address=address,
+                batch=batch,
+                console=console,
+                retry_failed=retry_failed,
+            )
+            failed = any(summary.failed.values())
+        else:
+            from pipelines.restoration.files import restore as run_restore
+            from pipelines.restoration.restorer import Wanted
+
+            wanted = Wanted(
+                save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing
+            )
+            outcome = run_restore(
+                jobs=jobs, out=out, loading=loading, settings=settings, wanted=wanted, batch=batch, console=console
+            )
+            failed = bool(outcome.failed)
+    except KeyboardInterrupt:
+        again = "run the same command again to go on" if shards else "what is finished stays; --skip-existing goes on"
+        end(f"interrupted; {again}", INTERRUPTED)
+    if failed:
+        raise typer.Exit(FAULTS_FOUND)

@@ -1,0 +1,56 @@
+"""The command `instructrestore train`. Imports what it needs when it runs, so that --help is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.ending import INTERRUPTED, end
+from pipelines.training import flags
+
+
+def train(
+    dataset: flags.DatasetPath,
+    out: flags.Out = Path("training"),
+    mix: flags.Mix = None,
+    cache: flags.Cache = None,
+    cache_gib: flags.CacheGib = 64,
+    base: flags.Base = None,
+    base_revision: flags.BaseRevision = None,
+    init_from: flags.InitFrom = None,
+    init_revision: flags.InitRevision = None,
+    preset: flags.Preset = "stage1",
+    config: flags.Config = None,
+    assignments: flags.Assignments = None,
+    workers: flags.Workers = 1,
+    address: flags.Address = None,
+    device: flags.Device = None,
+    resume: flags.Resume = "auto",
+) -> None:
+    if resume not in ("auto", "never"):
+        raise ValueError(f"--resume is auto or never, not {resume!r}")
+    try:
+        from model.training.settings import PRESETS
+        from pipelines.presets import read_settings
+        from pipelines.training.command import run
+
+        run(
+            dataset=dataset,
+            mix=mix or (),
+            out=out,
+            base=base,
+            base_revision=base_revision,
+            init_from=init_from,
+            init_revision=init_revision,
+            settings=read_settings(PRESETS, preset, config, assignments or ()),
+            workers=workers,
+            address=address,
+            device=device,
+            resume=resume,
+            cache=cache,
+            cache_gib=cache_gib,
+            console=Console(),
+        )
+    except KeyboardInterrupt:
+        end("interrupted; run the same command again to go on", INTERRUPTED)
