@@ -10,7 +10,9 @@ from rich.console import Console
 
 from dataengine.row import StopStage
 from pipelines.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end
+from pipelines.evaluation import cli as evaluation
 from pipelines.restoration import cli as restoration
+from pipelines.testset import cli as testset
 from pipelines.training import cli as training
 
 app = typer.Typer(
@@ -202,6 +204,8 @@ def degrade(
 
 
 app.command(help=training.flags.HELP)(training.train)
+app.command("testset", help=testset.flags.HELP)(testset.make)
+app.command(help=evaluation.flags.HELP)(evaluation.evaluate)
 
 
 @app.command("tiny-base")

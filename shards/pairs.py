@@ -9,14 +9,20 @@ All else is as in any data set, and whatever reads one reads a test set's HQ pho
 from __future__ import annotations
 
 import hashlib
+import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.index import Dataset
+from shards.files import commit
+from shards.index import Dataset, DatasetCard, ShardEntry
+from shards.paths import Place
 from shards.sample import AnnotatedPhoto, Region
+from shards.write import finish_dataset
 
 TEST_SET = "testset"  # the entry of a test set's configuration that makes it one
 LQ_EXTENSION = "lq.png"
@@ -56,6 +62,9 @@ class TestSet(Dataset):
         super().__init__(path)
         if TEST_SET not in self.card.configuration:
             raise ValueError(f"{path} is a data set but no test set: `instructrestore testset` makes one of it")
+        facts = self.card.configuration[TEST_SET]
+        if not (isinstance(facts, dict) and {"bokeh", "pairs_sha256"} <= facts.keys()):
+            raise ValueError(f"{path}/dataset.json does not say all that a test set's says: make the test set again")
 
     @property
     def bokeh(self) -> bool:
@@ -67,13 +76,14 @@ class TestSet(Dataset):
         """`pairs.parquet` (columns: `PAIRS_SCHEMA`), a row per row of the index."""
         try:
             data = self._read(f"{self._root}/pairs.parquet")
-            table = pq.read_table(pa.BufferReader(data))
         except FileNotFoundError:
             raise ValueError(f"{self.path} has no pairs.parquet") from None
-        except pa.ArrowInvalid:
-            raise ValueError(f"{self.path}/pairs.parquet is damaged") from None
         if hashlib.sha256(data).hexdigest() != self.card.configuration[TEST_SET]["pairs_sha256"]:
             raise ValueError(f"{self.path}/pairs.parquet is not the one that dataset.json speaks of: copy both again")
+        try:
+            table = pq.read_table(pa.BufferReader(data))
+        except pa.ArrowInvalid:
+            raise ValueError(f"{self.path}/pairs.parquet is damaged") from None
         if not table.schema.equals(PAIRS_SCHEMA, check_metadata=False) or table["key"] != self.index["key"]:
             raise ValueError(f"{self.path}/pairs.parquet does not fit the index: make the test set again")
         return table
@@ -86,3 +96,24 @@ class TestSet(Dataset):
         shard = f"{self._root}/{self.index['shard'][row].as_py()}"
         place = (self.pairs[name][row].as_py() for name in ("lq_offset", "lq_bytes"))
         return Pair(sample, self._member(shard, *place), hq)
+
+
+def finish_test_set(
+    folder: Place,
+    name: str,
+    entries: Iterable[ShardEntry],
+    tables: Iterable[pa.Table],
+    pairs: Iterable[dict[str, Any]],
+    facts: dict[str, Any],
+) -> DatasetCard:
+    """Writes `pairs.parquet`, `index.parquet` and then `dataset.json`, which makes the folder a test set.
+
+    pairs: a row per photo (`PAIRS_SCHEMA`), in the order of the index tables; the places of the LQ photos are those
+    that `ShardWriter.add` gave. facts: what goes into the configuration's entry, as plain JSON; "bokeh" among it.
+    """
+    assert isinstance(facts["bokeh"], bool)
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(pairs), PAIRS_SCHEMA), buffer, compression="zstd")
+    commit(folder / "pairs.parquet", buffer.getvalue())
+    configuration = {TEST_SET: {**facts, "pairs_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}}
+    return finish_dataset(folder, name, entries, tables, configuration)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from shards.index import Dataset, ShardEntry
+from shards.pairs import LQ_EXTENSION, TEST_SET, TestSet
 from shards.sample import PHOTO_FORMATS, AnnotatedPhoto, from_json, split_member
 from shards.write import index_facts
 
@@ -23,7 +24,8 @@ def verify(path: str, on_shard: Callable[[], None] = lambda: None) -> list[str]:
     """The faults of the data set at `path`, each one sentence; none means that it is sound.
 
     Rehashes every shard and the index; opens every photo's header; decodes every mask; compares areas, captions
-    and sizes with the index and all counts with `dataset.json`. Raises ValueError where there is no data set.
+    and sizes with the index and all counts with `dataset.json`. Of a test set it checks `pairs.parquet` and opens the
+    LQ photos too. Raises ValueError where there is no data set.
     """
     dataset = Dataset(path)
     files, root = fsspec.url_to_fs(dataset.path)
@@ -35,6 +37,9 @@ def verify(path: str, on_shard: Callable[[], None] = lambda: None) -> list[str]:
         return [f"index.parquet cannot be read: {error}"]
     if hashlib.sha256(index_file).hexdigest() != dataset.card.index_sha256:
         faults.append("index.parquet has another sha256 than dataset.json says")
+    is_test_set = TEST_SET in dataset.card.configuration
+    if is_test_set:
+        faults += _add_pairs(path, rows)
 
     expected: dict[str, dict[str, dict[str, Any]]] = {entry.name: {} for entry in dataset.card.shards}
     seen: set[str] = set()
@@ -55,7 +60,8 @@ def verify(path: str, on_shard: Callable[[], None] = lambda: None) -> list[str]:
         except OSError:
             faults.append(f"{entry.name} is missing")
         else:
-            faults += [f"{entry.name}: {fault}" for fault in _shard_faults(data, entry, expected[entry.name])]
+            found = _shard_faults(data, entry, expected[entry.name], is_test_set)
+            faults += [f"{entry.name}: {fault}" for fault in found]
         on_shard()
     if tuple(totals) != (dataset.card.photos, dataset.card.regions):
         faults.append("dataset.json's counts are not the sums of its shards'")
@@ -66,7 +72,20 @@ def verify(path: str, on_shard: Callable[[], None] = lambda: None) -> list[str]:
     return faults
 
 
-def _shard_faults(data: bytes, entry: ShardEntry, rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _add_pairs(path: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Adds to the index rows of a test set where their LQ photos lie; gives the fault of a `pairs.parquet` that cannot
+    be used."""
+    try:
+        pairs = TestSet(path).pairs
+    except ValueError as error:
+        yield str(error)
+        return
+    for row, pair in zip(rows, pairs.select(["lq_offset", "lq_bytes"]).to_pylist(), strict=True):
+        row.update(pair)
+
+
+def _shard_faults(data: bytes, entry: ShardEntry, rows: dict[str, dict[str, Any]], is_test_set: bool) -> Iterator[str]:
+    known = (*PHOTO_FORMATS, "json", *([LQ_EXTENSION] if is_test_set else []))
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         yield "its sha256 is not the one in dataset.json"
     members: dict[str, dict[str, tuple[int, bytes]]] = {}
@@ -74,7 +93,7 @@ def _shard_faults(data: bytes, entry: ShardEntry, rows: dict[str, dict[str, Any]
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             for member in tar:
                 key, extension = split_member(member.name)
-                if not member.isfile() or extension not in (*PHOTO_FORMATS, "json"):
+                if not member.isfile() or extension not in known:
                     yield f"{member.name} does not belong in a shard"
                     continue
                 if extension in members.setdefault(key, {}):
@@ -103,13 +122,13 @@ def _shard_faults(data: bytes, entry: ShardEntry, rows: dict[str, dict[str, Any]
             yield f"{key}.json: {error}"
             continue
         regions += len(sample.regions)
-        yield from (f"{key}: {fault}" for fault in _sample_faults(key, sample, files, rows[key]))
+        yield from (f"{key}: {fault}" for fault in _sample_faults(key, sample, files, rows[key], is_test_set))
     if regions != entry.regions:
         yield f"it holds {regions} regions and dataset.json says {entry.regions}"
 
 
 def _sample_faults(
-    key: str, sample: AnnotatedPhoto, files: dict[str, tuple[int, bytes]], row: dict[str, Any]
+    key: str, sample: AnnotatedPhoto, files: dict[str, tuple[int, bytes]], row: dict[str, Any], is_test_set: bool
 ) -> Iterator[str]:
     if sample.photo.key != key or not sample.photo.sha256.startswith(key):
         yield f"its record is of {sample.photo.key}"
@@ -119,20 +138,31 @@ def _sample_faults(
     for region in sample.regions:
         if not region.mask.array().any():
             yield f"the mask of {region.caption!r} is empty"
+    if is_test_set and len(sample.regions) != 1:
+        yield f"it has {len(sample.regions)} regions, and in a test set each photo has one"
     photo_format = row["format"]
-    if set(files) != {photo_format, "json"}:
-        yield f"it has the files {', '.join(sorted(files))} and index.parquet says {photo_format}, json"
+    places = {"photo": photo_format, "json": "json", **({"lq": LQ_EXTENSION} if is_test_set else {})}
+    if set(files) != set(places.values()):
+        yield f"it has the files {', '.join(sorted(files))} and index.parquet says {', '.join(places.values())}"
         return
-    for column, extension in (("photo", photo_format), ("json", "json")):
+    for column, extension in places.items():
         offset, content = files[extension]
-        if (offset, len(content)) != (row[f"{column}_offset"], row[f"{column}_bytes"]):
-            yield f"index.parquet has another place for its {extension} file"
+        # No LQ photo has a place where pairs.parquet cannot be used, which has been said.
+        if f"{column}_offset" in row and (offset, len(content)) != (row[f"{column}_offset"], row[f"{column}_bytes"]):
+            table = "pairs.parquet" if extension == LQ_EXTENSION else "index.parquet"
+            yield f"{table} has another place for its {extension} file"
+    size = (sample.photo.width, sample.photo.height)
+    yield from _picture_faults("photo", files[photo_format][1], size)
+    if is_test_set:
+        yield from _picture_faults("LQ photo", files[LQ_EXTENSION][1], size)
+
+
+def _picture_faults(what: str, data: bytes, size: tuple[int, int]) -> Iterator[str]:
     try:
-        with Image.open(io.BytesIO(files[photo_format][1]), formats=["JPEG", "PNG", "WEBP"]) as photo:
-            size = (sample.photo.width, sample.photo.height)
+        with Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP"]) as photo:
             if photo.size != size:
-                yield f"the photo has {photo.width}x{photo.height} pixels, not {size[0]}x{size[1]}"
+                yield f"the {what} has {photo.width}x{photo.height} pixels, not {size[0]}x{size[1]}"
             elif photo.width * photo.height <= MAX_PIXELS:
                 photo.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        yield f"the photo cannot be opened: {error}"
+        yield f"the {what} cannot be opened: {error}"

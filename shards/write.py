@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -59,11 +59,18 @@ class ShardWriter:
         )
         self.rows: list[dict[str, Any]] = []
 
-    def add(self, sample: AnnotatedPhoto, photo: bytes) -> None:
-        """Adds a sample; `photo` is its file in the record's format, upright and sRGB in any decoder."""
+    def add(
+        self, sample: AnnotatedPhoto, photo: bytes, further: Mapping[str, bytes] | None = None
+    ) -> dict[str, tuple[int, int]]:
+        """Adds a sample; `photo` is its file in the record's format, upright and sRGB in any decoder.
+
+        further: more members, by extension. Returns where each member lies, by extension: its first byte, from the
+        shard's start, and its size.
+        """
         assert sample.regions, sample.photo.key
         photo_format = sample.photo.format
-        members = {photo_format: photo, "json": to_json(sample)}
+        members = {**(further or {}), photo_format: photo, "json": to_json(sample)}
+        assert len(members) == len(further or {}) + 2, sorted(members)
         place = self._tar.tarstream.offset
         offsets = {}
         for extension in sorted(members):  # the order in which the writer writes them
@@ -81,6 +88,7 @@ class ShardWriter:
                 **index_facts(sample),
             }
         )
+        return {extension: (offset, len(members[extension])) for extension, offset in offsets.items()}
 
     def close(self) -> ShardEntry:
         """Ends the tar; the file itself stays open and is its owner's to commit."""

@@ -1,0 +1,37 @@
+"""The command `instructrestore testset`. Imports what it needs when it runs, so that --help is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.ending import INTERRUPTED, end
+from pipelines.testset import flags
+from pipelines.testset.settings import TestSetSettings
+
+DEFAULTS = TestSetSettings()
+
+
+def make(
+    source: flags.Source,
+    out: flags.Out = Path("testset"),
+    size: flags.Size = DEFAULTS.size,
+    degradation: flags.Degradation = DEFAULTS.degradation,
+    seed: flags.Seed = DEFAULTS.seed,
+    bokeh: flags.Bokeh = DEFAULTS.bokeh,
+    least_share: flags.LeastShare = DEFAULTS.least_share,
+    most_share: flags.MostShare = DEFAULTS.most_share,
+    limit: flags.Limit = None,
+    files: flags.Files = False,
+) -> None:
+    settings = TestSetSettings(
+        size=size, bokeh=bokeh, degradation=degradation, seed=seed, least_share=least_share, most_share=most_share
+    )
+    try:
+        # torch takes seconds to import: what is wrong with the options has been said by now
+        from pipelines.testset.command import make_testset
+
+        make_testset(source, out, settings=settings, limit=limit, files=files, console=Console())
+    except KeyboardInterrupt:
+        end("interrupted: nothing of the test set was kept; run the same command again", INTERRUPTED)

@@ -1,0 +1,66 @@
+"""The folder of a test set: whole once `dataset.json` is there, and until then this program's alone to clear."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipelines.restoration.job import escaped
+from shards.files import sweep
+
+UNFINISHED = ".unfinished"  # lies in the folder, locked, as long as it is being written; a killed run leaves it behind
+PLAIN_FILES = "files"
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A new or empty folder, or one that a killed run left half written, to write a test set to.
+
+    When the block raises, what it wrote goes away again. Raises ValueError, in one sentence, where the folder holds
+    anything else or another run is at work in it.
+    """
+    there = out.is_dir()
+    if out.exists() and not there:
+        raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the test set")
+    if there:
+        _check_free(out)
+    out.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(out / UNFINISHED, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another run is at work in {escaped(str(out))}") from None
+        _check_free(out)  # a run that held the lock until now has just ended
+        try:
+            _clear(out)
+            yield out
+        except BaseException:  # Ctrl-C as well
+            _clear(out)
+            (out / UNFINISHED).unlink()
+            if not there:
+                with suppress(OSError):  # somebody has put a file of his own there
+                    out.rmdir()
+            raise
+        (out / UNFINISHED).unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _check_free(out: Path) -> None:
+    found = os.listdir(out)
+    if found and (UNFINISHED not in found or "dataset.json" in found):
+        raise ValueError(f"{escaped(str(out))} is not empty: name a new folder for the test set with --out")
+
+
+def _clear(out: Path) -> None:
+    """Removes what this program writes there, and nothing else."""
+    for file in (*out.glob("png-*.tar"), out / "pairs.parquet", out / "index.parquet", out / "dataset.json"):
+        file.unlink(missing_ok=True)
+    if (out / PLAIN_FILES).is_dir():
+        shutil.rmtree(out / PLAIN_FILES)
+    sweep(out)

@@ -1,0 +1,185 @@
+"""A CSV of photos, masks and captions as a source of test samples: also of LQ/HQ pairs that somebody took."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataengine import photo_file
+from dataengine.noun_phrases.caption_length import MAX_CAPTION_TOKENS, clip_tokens
+from dataengine.noun_phrases.grammar import Grammar
+from dataengine.noun_phrases.parsed import fold
+from dataengine.row import SourcePhoto
+from dataengine.sources.places import readable, uri_of
+from pipelines.restoration.job import escaped
+from pipelines.restoration.source_photo import read_grey
+from pipelines.testset.material import Material, PassedOver
+from pipelines.testset.settings import TestSetSettings
+from shards.rle import Mask
+from shards.sample import Answer, Piece, Region, key_of
+
+NEEDED = ("hq", "mask", "caption")
+COLUMNS = (*NEEDED, "lq", "bokeh", "subject", "name", "licence", "url")
+FACTORS = (1, 2, 3, 4)  # HQ photo's side over the LQ photo's
+ANNOTATED = "annotated"  # whose words and mask these are: the source's own
+_FLAGS = {"": False, "true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """line: its number in the file. cells: by column, stripped. surplus: it has more cells than there are columns."""
+
+    line: int
+    cells: dict[str, str]
+    surplus: bool
+
+
+class CsvSource:
+    """The rows of a CSV, in its order; relative paths in it begin at its folder.
+
+    Raises ValueError, in one sentence, where it cannot be read or has other columns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        data = path.read_bytes()
+        self.name = readable(path.stem)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        self._folder = os.path.abspath(path.parent)
+        self._rows = _rows(path, data)
+        self.has_bokeh = "bokeh" in self._rows[0].cells
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def name_of(self, row: int) -> str:
+        line = f"line {self._rows[row].line}"
+        hq = self._rows[row].cells["hq"]
+        return f"{hq} ({line})" if hq else line
+
+    def read(self, row: int, settings: TestSetSettings) -> Material:
+        """The photo of a row. Raises PassedOver, UnusablePhoto or OSError where it gives no sample."""
+        cells = self._rows[row].cells
+        if self._rows[row].surplus:
+            raise PassedOver("row of more cells than columns", "a caption that has commas needs quotes around it")
+        for column in NEEDED:
+            if not cells[column]:
+                raise PassedOver(f"row without {column}")
+        bokeh = _flag(cells.get("bokeh", ""))
+        caption = _caption(cells["caption"])
+        data = photo_file.read_bytes(uri_of(self._place(cells["hq"])))
+        hq = photo_file.decode(data).rgb
+        mask = self._mask(cells["mask"], hq)
+        subject = fold(cells.get("subject", "")) or _head_noun(caption)
+        answer = Answer(ANNOTATED, "", 0, caption, subject)
+        piece = Piece(mask, ANNOTATED, caption, ANNOTATED, caption, subject, (answer,))
+        name = cells.get("name") or _plain_name(cells["hq"])
+        return Material(
+            SourcePhoto("", name, self.name, cells.get("licence", ""), cells.get("url", "")),
+            key_of(hashlib.sha256(data).hexdigest()),
+            hq,
+            (Region(caption, subject, mask, bokeh, (piece,)),),
+            self._lq(cells["lq"], hq) if cells.get("lq") else None,
+        )
+
+    def _place(self, cell: str) -> str:
+        return os.path.join(self._folder, cell)
+
+    def _mask(self, cell: str, hq: NDArray[np.uint8]) -> Mask:
+        try:
+            grey = read_grey(Path(self._place(cell)))
+        except FileNotFoundError:
+            raise PassedOver("mask not found", cell) from None
+        except photo_file.UnusablePhoto as fault:
+            raise PassedOver("mask that cannot be used", f"{cell}: {fault}") from None
+        if grey.shape != hq.shape[:2]:
+            raise PassedOver(
+                "mask of another size than its photo",
+                f"{grey.shape[1]}x{grey.shape[0]} and {hq.shape[1]}x{hq.shape[0]}",
+            )
+        if grey.max() == 1:
+            raise PassedOver("mask that cannot be used", f"{cell} goes only to 1: the region is white (255), not 1")
+        inside = grey >= (128 if grey.dtype == np.uint8 else 128 * 256)
+        if not inside.any():
+            raise PassedOver("empty mask", cell)
+        return Mask.from_array(inside)
+
+    def _lq(self, cell: str, hq: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        try:
+            lq = photo_file.decode(photo_file.read_bytes(uri_of(self._place(cell)))).rgb
+        except FileNotFoundError:
+            raise PassedOver("LQ photo not found", cell) from None
+        except photo_file.UnusablePhoto as fault:
+            raise PassedOver("LQ photo that cannot be used", f"{cell}: {fault}") from None
+        if not any(hq.shape[:2] == (lq.shape[0] * factor, lq.shape[1] * factor) for factor in FACTORS):
+            raise PassedOver(
+                "LQ photo of no fitting size",
+                f"{lq.shape[1]}x{lq.shape[0]}; {hq.shape[1]}x{hq.shape[0]} or exactly 1/2, 1/3, 1/4 of it fits",
+            )
+        return lq
+
+
+def _rows(path: Path, data: bytes) -> list[_Row]:
+    name = escaped(str(path))
+    rows: list[_Row] = []
+    if b"\0" in data:
+        raise ValueError(f"{name} cannot be read as CSV: it holds NUL bytes; save it as UTF-8 text")
+    try:
+        table = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        header = [column.strip().lower() for column in next(table, [])]
+        _check_header(name, header)
+        for texts in table:
+            cells = dict.fromkeys(header, "") | dict(zip(header, map(str.strip, texts), strict=False))
+            if any(cells.values()):
+                rows.append(_Row(table.line_num, cells, len(texts) > len(header)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{name} cannot be read as CSV: {error}") from None
+    if not rows:
+        raise ValueError(f"{name} has no rows: the first line names the columns, each further one a photo")
+    return rows
+
+
+def _check_header(name: str, header: list[str]) -> None:
+    missing = [column for column in NEEDED if column not in header]
+    if missing or len(set(header)) < len(header):
+        begins = ",".join(header)[:80]
+        raise ValueError(
+            f"{name} must begin with a line that names its columns, separated by commas: {', '.join(NEEDED)} and, if "
+            f"wanted, {', '.join(COLUMNS[len(NEEDED) :])}; it begins with {begins!r}"
+        )
+    unknown = [column for column in header if column not in COLUMNS]
+    if unknown:
+        raise ValueError(
+            f"{name} has the column {unknown[0]!r}, which means nothing here: there are {', '.join(COLUMNS)}"
+        )
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise PassedOver("bokeh is neither true nor false", text)
+    return _FLAGS[text.lower()]
+
+
+def _caption(text: str) -> str:
+    caption = " ".join(text.split())
+    tokens = clip_tokens(caption)
+    if tokens > MAX_CAPTION_TOKENS:
+        raise PassedOver("caption too long", f"about {tokens} tokens, and {MAX_CAPTION_TOKENS} is the limit")
+    return caption
+
+
+def _head_noun(caption: str) -> str:
+    """What the caption is about; its last word where the grammar cannot tell."""
+    parsed = Grammar()(caption)
+    return fold(parsed.subject if parsed else caption.split()[-1])
+
+
+def _plain_name(cell: str) -> str:
+    """The photo's name as the CSV has it; of an absolute path only what means something elsewhere."""
+    return os.path.basename(cell) if os.path.isabs(cell) else cell

@@ -1,0 +1,48 @@
+"""A data set as a source of test samples."""
+
+from __future__ import annotations
+
+from dataengine import photo_file
+from dataengine.row import SourcePhoto
+from pipelines.testset.material import Material, PassedOver
+from pipelines.testset.settings import TestSetSettings
+from shards.index import Dataset
+
+SMALL = "photo smaller than the crop"
+NO_BOKEH = "no bokeh region"
+
+
+class DatasetSource:
+    """The photos of a data set, in its index's order. Raises ValueError where there is none or a shard is missing."""
+
+    def __init__(self, path: str) -> None:
+        self._dataset = Dataset(path)
+        self._dataset.check_files()
+        self._keys: list[str] = self._dataset.index["key"].to_pylist()
+        self.name = self._dataset.card.name
+        self.sha256 = self._dataset.card.index_sha256
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def name_of(self, row: int) -> str:
+        return self._keys[row]
+
+    def read(self, row: int, settings: TestSetSettings) -> Material:
+        """The photo of a row. Raises PassedOver, UnusablePhoto or OSError where it gives no sample."""
+        facts = self._dataset.index.slice(row, 1).select(["width", "height", "bokeh"]).to_pylist()[0]
+        # What the index already tells costs no reading.
+        if min(facts["width"], facts["height"]) < settings.size:
+            raise PassedOver(SMALL, f"{facts['width']}x{facts['height']}")
+        if settings.bokeh and not any(facts["bokeh"]):
+            raise PassedOver(NO_BOKEH)
+        try:
+            sample, data = self._dataset.read(row)
+        except ValueError as error:
+            raise PassedOver("damaged record", str(error)) from None
+        photo = sample.photo
+        hq = photo_file.decode(data, photo.width * photo.height).rgb
+        if hq.shape[:2] != (photo.height, photo.width):
+            raise PassedOver("photo and record differ in size", f"{hq.shape[1]}x{hq.shape[0]}")
+        origin = SourcePhoto("", photo.name, photo.source, photo.licence, photo.url)
+        return Material(origin, photo.group or photo.key, hq, sample.regions)

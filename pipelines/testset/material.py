@@ -1,0 +1,36 @@
+"""What a source gives of one photo, before a sample is cut out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataengine.row import SourcePhoto
+from shards.sample import Region
+
+
+class PassedOver(ValueError):
+    """A photo that gives no sample. reason: a few words that are counted. detail: what exactly."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Material:
+    """A photo with its regions and, where it was given, its LQ photo.
+
+    origin: its name, source, licence and URL. group: key of the first photo of its near-duplicate group.
+    hq: (H, W, 3) uint8, upright sRGB. regions: with masks of its size.
+    lq: (H / n, W / n, 3) uint8 with n = 1, 2, 3 or 4; None: it is to be made.
+    """
+
+    origin: SourcePhoto
+    group: str
+    hq: NDArray[np.uint8]
+    regions: tuple[Region, ...]
+    lq: NDArray[np.uint8] | None = None

@@ -1,0 +1,47 @@
+"""A test set as plain files, for methods that read those.
+
+OUT/files/lq/KEY.png, hq/KEY.png, masks/KEY.png (white inside), and lq.csv, which `instructrestore restore` takes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from model.instruction import Instruction, RegionScale
+from pipelines.testset.folder import PLAIN_FILES
+from pipelines.testset.sample import Sample
+from shards.files import commit
+
+# The scales of the paper's Table 3 (s1 = 0.8, s2 = 1) and, of a bokeh set, of its Table 4 (both 1).
+S1, S2 = 0.8, 1.0
+
+
+class PlainFiles:
+    """Writes samples as they come; `finish` writes the CSV. Raises OSError where the folder cannot be written."""
+
+    def __init__(self, out: Path, bokeh: bool) -> None:
+        self._folder, self._bokeh = out / PLAIN_FILES, bokeh
+        self._rows: list[tuple[str, str]] = []
+        for name in ("lq", "hq", "masks"):
+            (self._folder / name).mkdir(parents=True)
+
+    def add(self, sample: Sample) -> None:
+        name = f"{sample.record.photo.key}.png"
+        mask = BytesIO()
+        Image.fromarray(sample.mask).convert("L").save(mask, "PNG")
+        for folder, data in (("lq", sample.lq), ("hq", sample.hq), ("masks", mask.getvalue())):
+            commit(self._folder / folder / name, data)
+        region = RegionScale(sample.record.regions[0].caption, S2 if self._bokeh else S1)
+        self._rows.append((f"lq/{name}", str(Instruction((region,), S2, self._bokeh))))
+
+    def finish(self) -> None:
+        text = io.StringIO(newline="")
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("photo", "instruction"))
+        table.writerows(self._rows)
+        commit(self._folder / "lq.csv", text.getvalue().encode())
