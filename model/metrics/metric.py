@@ -56,7 +56,7 @@ MUSIQ = Metric(
 )  # fmt: skip
 MANIQA = Metric(
     "maniqa", "MANIQA", "", "higher", 0, 1, 0.005, 4, False,
-    "Yang et al., MANIQA: multi-dimension attention network for no-reference image quality assessment, 2022",
+    "Yang et al., MANIQA: multi-dimension attention network for no-reference image quality assessment, 2022; PIPAL",
 )  # fmt: skip
 BOKEH_IOU = Metric(
     "bokeh_iou", "Bokeh IoU", "", "higher", 0, 1, 0.01, 4, True,
