@@ -1,0 +1,197 @@
+"""The regression gate: does anything that an earlier evaluation measured come out worse than its noise allows?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.console import Console
+from rich.text import Text
+
+from model.metrics.metric import BY_NAME
+from pipelines.evaluation.writing import SCHEMA_VERSION
+from shards.sample import first_error
+
+MOST_BYTES = 64 * 2**20  # evaluation.json of a hundred photos and ten methods has 0.3 MB
+_ROUNDING = 1e-9  # a fall by exactly the noise is within it, whatever binary fractions make of the two
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Figure(BaseModel):
+    """An entry of evaluation.json's `figures`, as far as the gate reads it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    scope: str
+    metric: str
+    better: Literal["higher", "lower"]
+    mean: _Finite
+    photos: int = Field(ge=1)
+    noise: _Finite = Field(ge=0)
+
+
+class _Testset(BaseModel):
+    name: str
+    photos: int
+    bokeh: bool
+
+
+class _Version(BaseModel):
+    version: int
+
+
+class _Evaluation(BaseModel):
+    testset: _Testset
+    configuration: dict[str, Any]
+    figures: list[_Figure]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure that is no longer what it was. before, after: its means. allowed: the noise that the baseline states.
+
+    after: None where it is no longer measured. photos_before, photos_after: over how many photos.
+    gain: by how much it is better, in its own unit; below 0 it is worse.
+    """
+
+    method: str
+    scope: str
+    metric: str
+    before: float
+    after: float | None
+    allowed: float
+    photos_before: int
+    photos_after: int
+    gain: float
+
+    def __str__(self) -> str:
+        known = BY_NAME.get(self.metric)
+        what = f"{self.method}: {self.scope} {known.title if known else self.metric}"
+        if self.after is None:
+            return f"{what} {self.before:.5g} before, no longer measured"
+        if self.photos_after < self.photos_before:
+            return f"{what} of {self.photos_before} photos before, now of {self.photos_after}"
+        by = f"by {abs(self.gain):.3g}, where {self.allowed:g} is noise"
+        return f"{what} {self.before:.5g} before, {self.after:.5g} now, {by}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """compared: how many figures the baseline has. falls: worse by more than the noise, of fewer photos, or gone;
+    gains: better by more than the noise."""
+
+    compared: int
+    falls: tuple[Change, ...]
+    gains: tuple[Change, ...]
+
+
+def read_baseline(path: Path) -> bytes:
+    """The bytes of an earlier evaluation.json, looked through before hours of evaluating.
+
+    Raises ValueError, in one sentence, where there is no such file, or it is another one.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise ValueError(f"there is no baseline {path}: name the evaluation.json of an earlier evaluation") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder: name the evaluation.json in it") from None
+    _read(content, str(path))
+    return content
+
+
+def compare_with_baseline(current: bytes, baseline: bytes, name: str = "the baseline") -> Verdict:
+    """Both: evaluation.json. name: of the baseline's file, for messages.
+
+    A figure falls where its mean is worse, in the metric's direction, by more than the noise that the baseline states
+    for it; where it is the mean of fewer photos; or where it is measured no longer. What is measured only now is passed
+    over. Raises ValueError, in one sentence, where the baseline cannot be read or was measured on other photos or by
+    other rules.
+    """
+    before, after = _read(baseline, name), _read(current, "this evaluation")
+    _check_comparable(before, after, name)
+    now = {(figure.method, figure.scope, figure.metric): figure for figure in after.figures}
+    changes = [_change(figure, now.get((figure.method, figure.scope, figure.metric))) for figure in before.figures]
+    falls = tuple(
+        change
+        for change in changes
+        if change.gain < -change.allowed - _ROUNDING or change.photos_after < change.photos_before
+    )
+    gains = tuple(change for change in changes if change.gain > change.allowed + _ROUNDING and change not in falls)
+    return Verdict(len(changes), falls, gains)
+
+
+def print_verdict(verdict: Verdict, console: Console) -> None:
+    """A line for each fall and each gain, and how many figures held."""
+    _print_changes("worse", verdict.falls, "red", console)
+    _print_changes("better", verdict.gains, "green", console)
+    held = verdict.compared - len(verdict.falls) - len(verdict.gains)
+    line = (
+        f"baseline: figures {verdict.compared} = held {held} + better {len(verdict.gains)} + worse {len(verdict.falls)}"
+    )
+    console.print(Text(line, "bold"), soft_wrap=True)
+
+
+def _print_changes(word: str, changes: Sequence[Change], colour: str, console: Console) -> None:
+    for change in changes:
+        console.print(Text.assemble((f"{word:<6}", colour), f"  {change}"), soft_wrap=True, highlight=False)
+
+
+def _change(before: _Figure, after: _Figure | None) -> Change:
+    gain = 0.0
+    if after is not None:
+        gain = (after.mean - before.mean) * (1 if before.better == "higher" else -1)
+    return Change(
+        before.method,
+        before.scope,
+        before.metric,
+        before.mean,
+        after.mean if after else None,
+        before.noise,
+        before.photos,
+        after.photos if after else 0,
+        gain,
+    )
+
+
+def _read(content: bytes, name: str) -> _Evaluation:
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{name} has over {MOST_BYTES >> 20} MiB, so it is no evaluation.json")
+    try:
+        version = _Version.model_validate_json(content).version
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"{name} is of version {version}, this program writes {SCHEMA_VERSION}: measure it again")
+        read = _Evaluation.model_validate_json(content)
+    except ValidationError as error:
+        raise ValueError(f"{name} is no evaluation.json: {first_error(error)}") from None
+    if len({(figure.method, figure.scope, figure.metric) for figure in read.figures}) < len(read.figures):
+        raise ValueError(f"{name} lists a figure twice")
+    if not read.figures:
+        raise ValueError(f"{name} holds no figures, so there is nothing to compare")
+    return read
+
+
+def _check_comparable(before: _Evaluation, after: _Evaluation, name: str) -> None:
+    for of, word in (("testset", "the test set"), ("metrics", "the metrics' settings")):
+        if not isinstance(before.configuration.get(of, {}), dict):
+            raise ValueError(f"{name} is no evaluation.json: its configuration says nothing of {word}")
+    had, has = (each.configuration.get("testset", {}).get("sha256") for each in (before, after))
+    if had != has or before.testset.bokeh != after.testset.bokeh:
+        raise ValueError(
+            f"{name} is of the test set {before.testset.name}, with other content than {after.testset.name}'s: "
+            f"compare evaluations of one test set"
+        )
+    if before.testset.photos != after.testset.photos:
+        raise ValueError(f"{name} is of {before.testset.photos} photos, this evaluation of {after.testset.photos}")
+    for rule in ("regions", "blur_detector"):
+        had, has = (each.configuration.get("metrics", {}).get(rule) for each in (before, after))
+        if had != has:
+            raise ValueError(f"{name} was measured with {rule} {had}, this evaluation with {has}: use the same")
+    if not {figure.method for figure in before.figures} & {figure.method for figure in after.figures}:
+        theirs = ", ".join(dict.fromkeys(figure.method for figure in before.figures))
+        raise ValueError(f"{name} measured {theirs}, none of which this evaluation has")

@@ -1,0 +1,46 @@
+"""From the scores of single photos to the means of a method: the one place that takes them apart."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.evaluation.method import Evaluated
+from pipelines.evaluation.statistics import mean_interval
+from pipelines.evaluation.table import Cell
+
+Figure = tuple[str, str, str]  # method's title, scope, metric's name
+
+
+class Figures:
+    """The scores of an evaluation: a row a photo, in the order of keys, whatever the order of scoring was."""
+
+    def __init__(self, evaluated: Evaluated) -> None:
+        assert not evaluated.scores.duplicated(["method", "scope", "metric", "key"]).any(), "two scores of one result"
+        wide = evaluated.scores.pivot(index="key", columns=["method", "scope", "metric"], values="value")
+        self._values = wide.to_numpy(np.float64)  # (photos, figures), NaN where a photo lacks a figure
+        self._column: dict[Figure, int] = {tuple(figure): place for place, figure in enumerate(wide.columns.tolist())}
+
+    def known(self) -> list[Figure]:
+        """All that was scored, in no order that means anything."""
+        return list(self._column)
+
+    def photos(self, method: str) -> tuple[bool, ...]:
+        """Of each photo of the evaluation, whether the method has any figure of it."""
+        own = [place for figure, place in self._column.items() if figure[0] == method]
+        return tuple(np.isfinite(self._values[:, own]).any(1).tolist())
+
+    def cell(self, method: str, scope: str, metric: str) -> Cell | None:
+        """The mean over the method's own photos, with its interval; None where the method has no such figure."""
+        values = self.common((method, scope, metric))[:, 0]
+        if not len(values):
+            return None
+        low, high = mean_interval(values) or (None, None)
+        return Cell(float(values.mean()), low, high, len(values))
+
+    def common(self, *figures: Figure) -> NDArray[np.float64]:
+        """Several figures of the photos that have all of them, (P, len(figures)); of none where one is unknown."""
+        if not all(figure in self._column for figure in figures):
+            return np.empty((0, len(figures)))
+        values = self._values[:, [self._column[figure] for figure in figures]]
+        return values[np.isfinite(values).all(1)]

@@ -1,0 +1,60 @@
+"""All that is said of an evaluation in figures, and the files that hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+
+from pipelines.evaluation.comparisons import Comparison, compare_methods
+from pipelines.evaluation.console import print_comparisons, print_table
+from pipelines.evaluation.figures import Figures
+from pipelines.evaluation.method import Evaluated
+from pipelines.evaluation.sweep import Sweep, measure_sweep
+from pipelines.evaluation.table import Table
+from pipelines.evaluation.tables import build_table, table_numbers
+from pipelines.evaluation.writing import to_csv, to_json, to_latex
+
+EVALUATION = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """tables: those that the evaluation fills. sweep: None where s1 was not swept."""
+
+    tables: tuple[Table, ...]
+    comparisons: tuple[Comparison, ...]
+    sweep: Sweep | None
+
+
+def report_of(evaluated: Evaluated, numbers: Sequence[int] = (), published: bool = True) -> Report:
+    """numbers: of the tables that are wanted; (): all that the evaluation fills. published: with the paper's rows.
+
+    Raises ValueError for a table that the evaluation cannot fill.
+    """
+    numbers = numbers or table_numbers(evaluated)
+    return Report(
+        tuple(build_table(evaluated, number, published) for number in numbers),
+        tuple(comparison for number in numbers for comparison in compare_methods(evaluated, number)),
+        measure_sweep(evaluated, Figures(evaluated)),
+    )
+
+
+def files_of(evaluated: Evaluated, report: Report) -> dict[str, bytes]:
+    """By name: evaluation.json, and table-N.csv and table-N.tex of each table. The same evaluation, the same bytes."""
+    files = {EVALUATION: to_json(evaluated, report.tables, report.comparisons, report.sweep)}
+    for table in report.tables:
+        files[f"table-{table.number}.csv"] = to_csv(table).encode("utf-8", "replace")
+        files[f"table-{table.number}.tex"] = to_latex(table).encode("utf-8", "replace")
+    return files
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The tables and their comparisons; a note that holds for several tables is printed once."""
+    said: set[str] = set()
+    for table in report.tables:
+        print_table(replace(table, notes=tuple(note for note in table.notes if note not in said)), console)
+        said |= set(table.notes)
+        own = [comparison for comparison in report.comparisons if comparison.table == table.number]
+        print_comparisons(table, own, console)

@@ -1,0 +1,85 @@
+"""What Table 2's sweep says as a whole: how local the control is, and how steadily the target follows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.metrics.metric import Scope
+from model.metrics.sweep import following, locality
+from pipelines.evaluation.figures import Figures
+from pipelines.evaluation.method import Evaluated, Method
+from pipelines.evaluation.published import PUBLISHED, SCALES, SWEEP
+from pipelines.evaluation.statistics import mean_interval, percentile_interval, resampled_means
+from pipelines.evaluation.table import Cell
+
+METRIC = "psnr"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Both of the PSNR of the photos that have it inside and outside at every scale.
+
+    scales: s1, rising. locality: the spread of the mean outside over that inside, lower is better; None where nothing
+    moves inside. following: mean Kendall's tau of s1 and the target's PSNR, higher is better.
+    published_locality, published_following: of the paper's own means, at its own scales.
+    """
+
+    scales: tuple[float, ...]
+    locality: Cell | None
+    following: Cell
+    published_locality: float
+    published_following: float
+
+
+def swept(evaluated: Evaluated) -> tuple[Method, ...]:
+    """The rows of Table 2: the model with the rest at s2 = 1, by s1; Table 3's own scale is no part of the sweep
+    unless nothing else would be left to compare. Empty for a bokeh set and for fewer than two scales."""
+    if evaluated.bokeh:
+        return ()
+    rest_as_it_is = [method for method in evaluated.methods if method.kind == "model" and method.s2 == 1]
+    sweep = [method for method in rest_as_it_is if (method.s1, method.s2) != SCALES[3]]
+    rows = sorted(sweep if len(sweep) > 1 else rest_as_it_is, key=lambda method: method.s1 or 0.0)
+    return tuple(rows) if len(rows) > 1 else ()
+
+
+def measure_sweep(evaluated: Evaluated, figures: Figures) -> Sweep | None:
+    """None where there is no sweep, or no photo with the PSNR of its target and of its rest at every scale."""
+    methods = swept(evaluated)
+    inside = [(method.title, "target", METRIC) for method in methods]
+    outside = [(method.title, "remaining", METRIC) for method in methods]
+    values = figures.common(*inside, *outside)  # (P, 2 S)
+    if not values.size:
+        return None
+    scales = np.array([method.s1 for method in methods], np.float64)
+    target, rest = values[:, : len(scales)], values[:, len(scales) :]
+    taus = np.array([following(scales, photo[None]) for photo in target])
+    low, high = mean_interval(taus) or (None, None)
+    published = _published("target")
+    return Sweep(
+        scales=tuple(scales.tolist()),
+        locality=_locality(target, rest),
+        following=Cell(float(taus.mean()), low, high, len(taus)),
+        published_locality=locality(published, _published("remaining")),
+        published_following=following(np.array(SWEEP), published),
+    )
+
+
+def _locality(target: NDArray[np.float64], rest: NDArray[np.float64]) -> Cell | None:
+    """target, rest: (P, S). The interval leaves out those samples of the photos of which nothing moves inside."""
+    if not np.ptp(target.mean(0)):
+        return None
+    low = high = None
+    if len(target) > 1:
+        inside, outside = np.ptp(resampled_means(target), axis=1), np.ptp(resampled_means(rest), axis=1)  # same draws
+        low, high = percentile_interval(outside[inside > 0] / inside[inside > 0])
+    return Cell(locality(target, rest), low, high, len(target))
+
+
+def _published(scope: Scope) -> NDArray[np.float64]:
+    """The paper's means over its scales, as if of one photo: (1, S)."""
+    of = PUBLISHED[2]
+    column = [(column.scope, column.metric) for column in of.columns].index((scope, METRIC))
+    return np.array([[row[column] for row in of.rows.values()]])

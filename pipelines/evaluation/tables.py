@@ -1,0 +1,165 @@
+"""From the scores to the paper's tables: which rows and columns, and what has to be said under them."""
+
+from __future__ import annotations
+
+from pipelines.evaluation.figures import Figures
+from pipelines.evaluation.method import OURS, Evaluated, Method
+from pipelines.evaluation.published import PUBLISHED, SCALES
+from pipelines.evaluation.sweep import Sweep, measure_sweep, swept
+from pipelines.evaluation.table import Cell, Column, Table, TableRow
+
+LQ = "LQ"  # the method that returns the photo as it came
+MOST_PSNR = 100.0  # dB; `Evaluated` has this for what is infinite
+MASK = Column("target", "mask_iou", "Mask")  # the paper has none
+
+
+def table_numbers(evaluated: Evaluated) -> tuple[int, ...]:
+    """The tables that an evaluation fills: 4 of a bokeh set; else 2 where s1 was swept, 3 unless only LQ is left."""
+    if evaluated.bokeh:
+        return (4,)
+    if not swept(evaluated):
+        return (3,)
+    return (2, 3) if any(method.name != LQ for method in methods_of(evaluated, 3)) else (2,)
+
+
+def build_table(evaluated: Evaluated, number: int, published: bool = True) -> Table:
+    """Table `number` of the paper: the rows that were computed, then, if `published`, the paper's own.
+
+    A cell is the mean over its method's own photos. Raises ValueError for a table that the evaluation cannot fill.
+    """
+    if number not in table_numbers(evaluated):
+        can = " and ".join(map(str, table_numbers(evaluated)))
+        raise ValueError(f"{evaluated.testset} gives no Table {number}, but {can}: see docs/evaluation.md")
+    figures, paper = Figures(evaluated), PUBLISHED[number]
+    methods = methods_of(evaluated, number)
+    columns = columns_of(number)
+    computed = [tuple(figures.cell(method.title, of.scope, of.metric) for of in columns) for method in methods]
+    shown = [
+        place
+        for place, column in enumerate(columns)
+        if (published and column != MASK) or any(cells[place] for cells in computed)
+    ]
+    rows = [
+        TableRow(label, "computed", method.title, tuple(cells[place] for place in shown))
+        for method, label, cells in zip(methods, labels_of(methods, number), computed, strict=True)
+    ]
+    if published:
+        rows += [
+            TableRow(label, "quoted", "", tuple(Cell(row[place]) if place < len(row) else None for place in shown))
+            for label, row in paper.rows.items()
+        ]
+    return Table(
+        number,
+        _title(methods, number),
+        tuple(columns[place] for place in shown),
+        tuple(rows),
+        _notes(evaluated, figures, methods, number, published),
+    )
+
+
+def columns_of(number: int) -> tuple[Column, ...]:
+    """All that a table can have: the paper's, then this project's own."""
+    return (*PUBLISHED[number].columns, MASK)
+
+
+def methods_of(evaluated: Evaluated, number: int) -> tuple[Method, ...]:
+    """The rows of a table: in Table 2 the sweep; else the model, at the paper's scales first, the other methods, LQ."""
+    if number == 2:
+        return swept(evaluated)
+    elsewhere = set(swept(evaluated))
+    rows = [method for method in evaluated.methods if method not in elsewhere]
+    return tuple(sorted(rows, key=lambda of: (of.kind != "model", of.name == LQ, (of.s1, of.s2) != SCALES[number])))
+
+
+def labels_of(methods: tuple[Method, ...], number: int) -> list[str]:
+    """A single row of the model bears its name; the table's title has its scales."""
+    if number == 2:
+        return [f"s1 = {method.s1:g}" for method in methods]
+    alone = sum(method.kind == "model" for method in methods) == 1
+    return [method.name if method.kind != "model" or alone else method.title for method in methods]
+
+
+def _title(methods: tuple[Method, ...], number: int) -> str:
+    title = PUBLISHED[number].title
+    if number == 2:
+        return f"{title}, s2 = 1"
+    ours = [method for method in methods if method.kind == "model"]
+    return f"{title}, {OURS} at s1 = {ours[0].s1:g} and s2 = {ours[0].s2:g}" if len(ours) == 1 else title
+
+
+def _notes(
+    evaluated: Evaluated, figures: Figures, methods: tuple[Method, ...], number: int, published: bool
+) -> tuple[str, ...]:
+    notes = [
+        f"Computed rows: means over {_photos(evaluated.photos)} of {evaluated.testset}, with 95% bootstrap intervals."
+    ]
+    notes += _missing(evaluated, figures, methods)
+    scores = evaluated.scores[evaluated.scores["method"].isin([method.title for method in methods])]
+    if (scores["value"][scores["metric"] == "psnr"] >= MOST_PSNR).any():
+        notes.append(f"Where a result is equal to the HQ photo, its PSNR counts as {MOST_PSNR:g} dB.")
+    if number == 2 and (sweep := measure_sweep(evaluated, figures)):
+        notes += sweep_notes(sweep, published)
+    if published:
+        notes.append("Quoted rows: the paper's figures, of its own photos.")
+        notes += _comparable(evaluated, number)
+    return tuple(notes)
+
+
+def _missing(evaluated: Evaluated, figures: Figures, methods: tuple[Method, ...]) -> list[str]:
+    """Which methods lack photos, and that a mean is then over others."""
+    notes = []
+    for method in methods:
+        if reasons := evaluated.failed.get(method.title):
+            why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
+            lost = _photos(sum(reasons.values()))
+            notes.append(f"{method.title}: no result for {lost} ({why}); its means are over the others.")
+    if len({figures.photos(method.title) for method in methods}) > 1:
+        notes.append("The rows are not over the same photos; the paired tests are over those that two methods share.")
+    return notes
+
+
+def sweep_notes(sweep: Sweep, published: bool) -> list[str]:
+    """The two figures of a sweep, a sentence each."""
+    notes = []
+    if sweep.locality:
+        paper = f"; the paper's means give {sweep.published_locality:.2f}" if published else ""
+        notes.append(
+            f"Locality {_with_interval(sweep.locality)}: the PSNR of the rest moves by this much of what the target's "
+            f"moves over the sweep; lower is better{paper}."
+        )
+    else:
+        notes.append("Locality: none, for the target's mean PSNR is the same at every s1.")
+    paper = f"; the paper's means give {sweep.published_following:.2f}" if published else ""
+    notes.append(
+        f"Following {_with_interval(sweep.following)}: how steadily the target's PSNR rises with s1, photo by photo, "
+        f"from -1 to 1 (Kendall's tau); higher is better{paper}."
+    )
+    return notes
+
+
+def _comparable(evaluated: Evaluated, number: int) -> list[str]:
+    """What keeps a computed figure from standing beside a quoted one."""
+    metrics = evaluated.configuration.get("metrics", {})
+    scored = set(evaluated.scores["metric"])
+    notes = []
+    if metrics.get("regions") == "pixels" and scored & {"psnr", "ssim"}:
+        notes.append(
+            "PSNR and SSIM of a region are over its own pixels, as the paper's text says. The paper's figures fit the "
+            "other rule, and only --regions zeroed compares with them: in its Table 3 the SSIM of the full photo, "
+            "0.6999, lies below the target's 0.8368 and the rest's 0.907 (Table 2), between which a mean over pixels "
+            "lies, and nearer to their sum less 1, 0.74."
+        )
+    if number == 4 and metrics.get("blur_detector") == "sharpness" and "bokeh_iou" in scored:
+        notes.append(
+            "The bokeh IoU is by the embedded sharpness detector, the paper's by D-DFFNet: the two do not compare."
+        )
+    return notes
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count} photos"
+
+
+def _with_interval(cell: Cell) -> str:
+    interval = "" if cell.low is None or cell.high is None else f" [{cell.low:.2f}, {cell.high:.2f}]"
+    return f"{cell.mean:.2f}{interval}"

@@ -1,0 +1,150 @@
+"""A table and a whole evaluation as files: CSV, LaTeX, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+
+from model.metrics.metric import BY_NAME, METRICS
+from pipelines.evaluation.comparisons import Comparison
+from pipelines.evaluation.figures import Figures
+from pipelines.evaluation.method import Evaluated
+from pipelines.evaluation.sweep import Sweep
+from pipelines.evaluation.table import Cell, Column, Table, TableRow
+
+SCHEMA_VERSION = 1  # raised when evaluation.json changes so that an older program would misread it
+_SCOPES = ("full", "target", "remaining")
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}  # fmt: skip
+
+
+def to_csv(table: Table) -> str:
+    """A line a row: label, origin, method; and for each column SCOPE_METRIC (the mean), _low, _high, _photos."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = [f"{column.scope}_{column.metric}" for column in table.columns]
+    parts = ("", "_low", "_high", "_photos")
+    writer.writerow(["label", "origin", "method", *(name + part for name in names for part in parts)])
+    for row in table.rows:
+        cells = [(cell.mean, cell.low, cell.high, cell.photos) if cell else (None,) * 4 for cell in row.cells]
+        writer.writerow([row.label, row.origin, row.method, *(value for cell in cells for value in cell)])
+    return file.getvalue()
+
+
+def to_latex(table: Table) -> str:
+    r"""A float to \input in a document that loads booktabs: the best computed figure of a column is bold."""
+    groups = [(name, len(list(columns))) for name, columns in groupby(table.columns, lambda column: column.group)]
+    heads, rules, place = [], [], 2
+    for name, width in groups:
+        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{_escaped(name)}}}")
+        rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")
+        place += width
+    best = best_of(table)
+    computed = [row for row in table.rows if row.origin == "computed"]
+    quoted = [row for row in table.rows if row.origin == "quoted"]
+    lines = [
+        r"\begin{table}[t]",
+        r"\centering\small\setlength{\tabcolsep}{3.5pt}",
+        rf"\caption{{{_escaped(table.title)}.}}",
+        rf"\label{{tab:instructrestore-{table.number}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        " & ".join(["", *heads]) + r" \\",
+        "".join(rules),
+        " & ".join(["", *(_heading(column) for column in table.columns)]) + r" \\",
+        r"\midrule",
+        *(_latex_row(row, table.columns, best) for row in computed),
+    ]
+    if quoted:
+        lines += [
+            r"\midrule",
+            rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{\emph{{Quoted from the paper}}}} \\",
+            *(_latex_row(row, table.columns, {}) for row in quoted),
+        ]
+    notes = [rf"\par\smallskip\footnotesize {_escaped(' '.join(table.notes))}"] if table.notes else []
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, r"\end{table}"]) + "\n"
+
+
+def to_json(
+    evaluated: Evaluated, tables: Sequence[Table], comparisons: Sequence[Comparison], sweep: Sweep | None
+) -> bytes:
+    """evaluation.json: the same bytes from the same evaluation. What `evaluate --baseline` compares with is `figures`,
+    each with the noise that its mean may fall by, which whoever keeps the file may edit."""
+    figures = Figures(evaluated)
+    metrics = [metric.name for metric in METRICS]
+    titles = [method.title for method in evaluated.methods]
+    known = sorted(figures.known(), key=lambda of: (titles.index(of[0]), _SCOPES.index(of[1]), metrics.index(of[2])))
+    content = {
+        "version": SCHEMA_VERSION,
+        "testset": {"name": evaluated.testset, "photos": evaluated.photos, "bokeh": evaluated.bokeh},
+        "configuration": evaluated.configuration,
+        "methods": [
+            {"title": method.title, **asdict(method), "failed": evaluated.failed.get(method.title, {})}
+            for method in evaluated.methods
+        ],
+        "figures": [
+            {
+                "method": method,
+                "scope": scope,
+                "metric": metric,
+                "better": BY_NAME[metric].better,
+                **asdict(_cell(figures, method, scope, metric)),
+                "noise": BY_NAME[metric].noise,
+            }
+            for method, scope, metric in known
+        ],
+        "sweep": asdict(sweep) if sweep else None,
+        "tables": [asdict(table) for table in tables],
+        "comparisons": [asdict(comparison) for comparison in comparisons],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
+
+
+def best_of(table: Table) -> dict[int, str]:
+    """By column, the best figure of the computed rows as it is printed; rows that print the same share it. Columns of
+    fewer than two computed figures have none."""
+    best = {}
+    for place, column in enumerate(table.columns):
+        means = [cell.mean for row in table.rows if row.origin == "computed" and (cell := row.cells[place])]
+        if len(means) > 1:
+            best[place] = printed(max(means) if column.of.better == "higher" else min(means), column)
+    return best
+
+
+def printed(mean: float, column: Column) -> str:
+    return f"{mean:.{column.of.digits}f}"
+
+
+def short_title(column: Column) -> str:
+    """A metric's title under its group's: "IoU" under "Mask"."""
+    return column.of.title.removeprefix(f"{column.group} ")
+
+
+def _cell(figures: Figures, method: str, scope: str, metric: str) -> Cell:
+    cell = figures.cell(method, scope, metric)
+    assert cell is not None
+    return cell
+
+
+def _heading(column: Column) -> str:
+    arrow = r"$\uparrow$" if column.of.better == "higher" else r"$\downarrow$"
+    return _escaped(short_title(column)) + arrow
+
+
+def _latex_row(row: TableRow, columns: Sequence[Column], best: dict[int, str]) -> str:
+    cells = [_escaped(row.label)]
+    for place, (cell, column) in enumerate(zip(row.cells, columns, strict=True)):
+        text = printed(cell.mean, column) if cell else "--"
+        cells.append(rf"\textbf{{{text}}}" if cell and best.get(place) == text else text)
+    return " & ".join(cells) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    signs = "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+    return signs.replace("--", "-{}-")  # which LaTeX would make one dash
