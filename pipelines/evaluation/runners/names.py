@@ -1,0 +1,147 @@
+"""Which methods can be run, what they are called and how one is asked for: `--run NAME[=PLACE]`. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePath
+from typing import Literal
+
+from dataengine.part_files import digest
+
+REVISION = "1"  # raised when the same photo, seed and weights give another result
+COMPARE_EXTRA = 'pip install "instructrestore[compare]"'
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+# All that is fetched and read of a pipeline's folder.
+PIPELINE_FILES = (
+    "model_index.json",
+    *(f"{part}/scheduler_config.json" for part in ("scheduler", "low_res_scheduler")),
+    *(f"tokenizer/{name}" for name in ("*.json", "merges.txt")),
+    *(f"text_encoder/{name}" for name in ("config.json", "model.safetensors")),
+    *(f"{part}/{name}" for part in ("vae", "unet") for name in ("config.json", WEIGHTS)),
+)
+RELEASE = "https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.0/RealESRGAN_x4plus.pth"
+
+_CHUNK = 1 << 20  # bytes
+_HUB_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@(\S+)")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A method that can be run.
+
+    title: of its row, as in the paper's tables; empty: it has its file's name. place: what has to be named after NAME=,
+    nothing, a file of weights, or a pipeline's folder or hub id. package: what it needs beside the base install.
+    """
+
+    name: str
+    title: str
+    place: Literal["nothing", "file", "pipeline"]
+    package: str = ""
+
+
+KINDS = (
+    Kind("lq", "LQ", "nothing"),
+    Kind("real-esrgan", "Real-ESRGAN", "file", "spandrel"),
+    Kind("network", "", "file", "spandrel"),
+    Kind("x4-upscaler", "SD x4 upscaler", "pipeline"),
+)
+BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method to be run. place: its weights' file, its pipeline's folder or hub id; None where it has none. revision:
+    branch, tag or commit of a hub id; None: its main branch."""
+
+    name: str
+    place: str | None = None
+    revision: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What its row is called."""
+        return BY_NAME[self.name].title or PurePath(self.place or "").stem
+
+    def check(self) -> None:
+        """Raises ValueError, in one sentence with what to do, where its package is not installed or its file not there:
+        what can be said before anything is loaded."""
+        kind = BY_NAME[self.name]
+        if kind.package and find_spec(kind.package) is None:
+            raise ValueError(f"--run {self.name} needs {kind.package}: {COMPARE_EXTRA}")
+        if kind.place == "file":
+            self._file()
+
+    def identity(self) -> str:
+        """Hex digits that change with whatever its results follow from, found without loading it.
+
+        Of a file or folder the content counts, not where it lies; of a hub id its name and revision. Raises ValueError
+        for a file that is not there or cannot be read.
+        """
+        return digest(REVISION, self.name, self._weights())
+
+    def record(self) -> dict[str, str | None]:
+        """What is written down of it: a file or folder of this machine by its name alone."""
+        place = self.place
+        if place is not None and Path(place).expanduser().exists():
+            place = Path(place).expanduser().resolve().name
+        return {"name": self.name, "place": place, "revision": self.revision}
+
+    def _file(self) -> Path:
+        path = Path(self.place or "").expanduser()
+        if not path.is_file():
+            real_esrgan = f"Real-ESRGAN's weights, which are BSD-3-Clause, are at {RELEASE}"
+            raise ValueError(
+                f"there is no file {self.place}: {real_esrgan if self.name == 'real-esrgan' else 'check its name'}"
+            )
+        return path
+
+    def _weights(self) -> object:
+        if self.place is None:
+            return None
+        folder = Path(self.place).expanduser()
+        try:
+            if BY_NAME[self.name].place == "file":
+                return _sha256(self._file())
+            if folder.is_dir():
+                files = sorted(each for pattern in PIPELINE_FILES for each in folder.glob(pattern))
+                return [(each.relative_to(folder).as_posix(), _sha256(each)) for each in files]
+        except OSError as fault:
+            raise ValueError(f"{fault.filename or folder} cannot be read: {fault.strerror}") from fault
+        return self.place, self.revision
+
+
+def parse_run(text: str) -> Run:
+    """A method from what was typed: lq, real-esrgan=RealESRGAN_x4plus.pth, x4-upscaler=owner/name@revision.
+
+    owner/name@revision is a hub id; a folder that is written like one is named with ./ before it. Raises ValueError,
+    in one sentence, for an unknown name and for a place that is missing or out of place.
+    """
+    name, equals, place = (part.strip() for part in text.partition("="))
+    kind = BY_NAME.get(name)
+    if kind is None:
+        known = ", ".join(BY_NAME)
+        raise ValueError(
+            f"--run knows no method {name!r}; it knows {known}, and the results of any other are taken from a folder: "
+            "--results NAME=FOLDER"
+        )
+    if kind.place == "nothing":
+        if equals:
+            raise ValueError(f"--run {name} takes no place: {name} alone")
+        return Run(name)
+    if not place:
+        what = "FILE" if kind.place == "file" else "FOLDER or a hub id, owner/name@revision"
+        raise ValueError(f"--run {name} needs its weights: {name}={what}")
+    hub = _HUB_REVISION.fullmatch(place) if kind.place == "pipeline" else None
+    return Run(name, hub[1], hub[2]) if hub else Run(name, place)
+
+
+def _sha256(path: Path) -> str:
+    known = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            known.update(chunk)
+    return known.hexdigest()

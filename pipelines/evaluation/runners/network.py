@@ -1,0 +1,118 @@
+"""Super-resolution networks of one pass, Real-ESRGAN's above all, through spandrel (extra `compare`).
+
+spandrel knows the published networks by the names of their weights: ESRGAN and Real-ESRGAN (RRDBNet), BSRGAN, SwinIR,
+HAT and others. Real-ESRGAN: Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic
+Data", 2021; code and weights BSD-3-Clause, https://github.com/xinntao/Real-ESRGAN.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dataengine.model_weights import explaining, first_line
+from pipelines.evaluation.runners.names import COMPARE_EXTRA, Run
+from pipelines.evaluation.runners.photos import Photo, restored, shrunk
+
+# spandrel's names of RRDBNet and of the smaller network of realesr-general-x4v3.
+REAL_ESRGAN = ("ESRGAN", "Compact")
+MAX_SCALE = 4  # a network for x8 would see less than the degradation left
+
+
+class Network:
+    """A network that restores a photo in one pass, without chance: seeds have no part in it.
+
+    The photo is shrunk by the network's scale (`photos.shrunk`), goes through it in float32 and comes back at its size.
+    """
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        """run: its place is a .safetensors file, or a .pth with nothing but tensors in it; of the name real-esrgan, its
+        network and no other is taken.
+
+        Raises ValueError, in one sentence, where spandrel is not installed and where the file does not hold such a
+        network.
+        """
+        run.check()
+        spandrel = _spandrel(run.name)
+        file = Path(run.place or "").expanduser()
+        state = _read(file)
+        try:
+            found = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(state))
+        except spandrel.UnsupportedModelError:
+            raise ValueError(
+                f"{file} holds the weights of no network that spandrel {spandrel.__version__} knows"
+            ) from None
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError) as fault:
+            raise ValueError(f"the weights in {file} are not whole: fetch them again ({first_line(fault)})") from fault
+        _check(found, spandrel, file, run.name == "real-esrgan")
+        self.scale: int = found.scale
+        self._network = found.to(device).eval()
+        self._device = device
+
+    def __call__(self, lq: Sequence[Photo], seeds: Sequence[int]) -> list[Photo]:
+        assert len(lq) == len(seeds)
+        # One by one: spandrel takes one photo at a time, and results are the same however photos come together.
+        return [self._restore(photo) for photo in lq]
+
+    def _restore(self, photo: Photo) -> Photo:
+        small = shrunk(photo, self.scale)
+        return restored(self._network(small.to(self._device)).cpu(), photo)
+
+
+def _spandrel(name: str) -> Any:
+    try:
+        import spandrel  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+    except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
+        raise ValueError(
+            f"--run {name} needs spandrel: {COMPARE_EXTRA}, and torchvision in the build for the torch that is "
+            f"installed ({type(error).__name__}: {first_line(error)})"
+        ) from None
+    return spandrel
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The tensors of a file by name, possibly under a name of their own as training code saves them.
+
+    A .pth is a pickle: torch reads tensors and plain containers from it and refuses everything else.
+    """
+    if file.suffix not in (".safetensors", ".pth"):
+        raise ValueError(f"{file} is neither .safetensors nor .pth: name a network's weights in one of these")
+    with explaining(f"{file} is damaged: fetch it again"):
+        try:
+            if file.suffix == ".safetensors":
+                state: Any = load_file(file)
+            else:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise ValueError("or it holds more than tensors, which could run code and is never loaded") from None
+    if not isinstance(state, dict) or not _tensors(state):
+        raise ValueError(f"there are no named tensors in {file}: name a network's weights")
+    return state
+
+
+def _tensors(state: dict[Any, Any]) -> bool:
+    """Whether there are named tensors in it or in a dictionary that it holds."""
+    inner = (value for value in state.values() if isinstance(value, dict))
+    return any(
+        each and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in each.items())
+        for each in (state, *inner)
+    )
+
+
+def _check(found: Any, spandrel: Any, file: Path, real_esrgan: bool) -> None:
+    """Raises ValueError, in one sentence, unless it is a network that these photos can go through."""
+    name = found.architecture.name
+    if real_esrgan and found.architecture.id not in REAL_ESRGAN:
+        raise ValueError(f"{file} holds {name} and not Real-ESRGAN: name it with --run network={file.name}")
+    if not isinstance(found, spandrel.ImageModelDescriptor) or found.purpose == "FaceSR":
+        raise ValueError(f"{file} holds {name}, which does not restore photos as they are: name another network")
+    if (found.input_channels, found.output_channels) != (3, 3):
+        raise ValueError(f"{file} holds a network for photos that are not RGB: name another network")
+    if found.scale > MAX_SCALE:
+        raise ValueError(f"{file} holds a network for x{found.scale}; an LQ photo is enlarged x{MAX_SCALE} at the most")
