@@ -1,0 +1,133 @@
+"""A table of the paper as HTML: computed rows first, quoted ones visibly apart; and its paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import groupby
+from typing import Literal
+
+from model.metrics.metric import Metric
+from pipelines.evaluation.comparisons import LEVEL, Comparison
+from pipelines.evaluation.table import Cell, Column, Table, TableRow
+
+_ARROWS = {"higher": "↑", "lower": "↓"}
+_ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not computed here"}
+
+
+def html_table(table: Table, photos: int) -> str:
+    """photos: how many the test set has; a figure of fewer says of how many."""
+    body = ""
+    for origin, words in _ORIGINS.items():
+        rows = [row for row in table.rows if row.origin == origin]
+        if rows:
+            head = f'<tr class="origin"><th scope="rowgroup" colspan="{len(table.columns) + 1}">{words}</th></tr>'
+            body += f'<tbody class="{origin}">{head}{"".join(_row(row, table, photos) for row in rows)}</tbody>'
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
+    return _grid(table.title, "Method", table.columns, body) + notes
+
+
+def html_comparisons(table: Table, comparisons: Sequence[Comparison]) -> str:
+    """By how much the table's first method, in Table 2 each s1, is better than the others, folded; "" for none."""
+    pairs: dict[tuple[str, str], dict[tuple[str, str], Comparison]] = {}
+    for one in comparisons:
+        if one.table == table.number:
+            pairs.setdefault((one.method, one.other), {})[one.scope, one.metric] = one
+    if not pairs:
+        return ""
+    compared = {figure for figures in pairs.values() for figure in figures}
+    columns = tuple(column for column in table.columns if (column.scope, column.metric) in compared)
+    labels = {row.method: row.label for row in table.rows if row.origin == "computed"}
+    rows = ""
+    for (method, other), figures in pairs.items():
+        cells = "".join(_difference(figures.get((column.scope, column.metric)), column) for column in columns)
+        rows += f'<tr><th scope="row">{escape(f"{labels[method]} against {labels[other]}")}</th>{cells}</tr>'
+    note = (
+        "Means over the photos that both have, of what the first of the two is better by: below 0 it is worse, also in "
+        "a metric of which less is better. p of the two-sided signed-rank test, by Holm over all tests of the table; "
+        f"bold where it is below {LEVEL:g}."
+    )
+    return (
+        "<details><summary>Paired tests: is a difference more than chance?</summary>"
+        f'{_grid("Paired tests", "Better by", columns, f"<tbody>{rows}</tbody>")}<p class="note">{note}</p></details>'
+    )
+
+
+def _grid(title: str, of_rows: str, columns: Sequence[Column], body: str) -> str:
+    """A table under the columns' headings, which scrolls by itself where the screen is narrow."""
+    spans = [(group, len(list(same))) for group, same in groupby(columns, key=lambda column: column.group)]
+    groups = "".join(f'<th scope="colgroup" colspan="{width}">{escape(group)}</th>' for group, width in spans)
+    outlines = "".join(f'<colgroup class="group" span="{width}"></colgroup>' for _, width in spans)
+    metrics = "".join(f'<th scope="col">{metric_heading(column.of)}</th>' for column in columns)
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}"><table class="results">'
+        f"<colgroup></colgroup>{outlines}"
+        f'<thead><tr class="groups"><td></td>{groups}</tr>'
+        f'<tr><th scope="col">{of_rows}</th>{metrics}</tr></thead>{body}</table></div>'
+    )
+
+
+def metric_heading(metric: Metric) -> str:
+    """ "PSNR, dB ↑"; its source shows when pointed at."""
+    unit = f"<small>, {escape(metric.unit)}</small>" if metric.unit else ""
+    return f'<span title="{escape(metric.source)}">{escape(metric.title)}</span>{unit} {arrow(metric.better)}'
+
+
+def arrow(better: Literal["higher", "lower"]) -> str:
+    """Which way is good, in words too for those who point at it or hear the page."""
+    words = f"{better} is better"
+    return (
+        f'<span class="arrow" title="{words}"><span aria-hidden="true">{_ARROWS[better]}</span>'
+        f'<span class="unseen">({words})</span></span>'
+    )
+
+
+def interval_text(cell: Cell, digits: int) -> str:
+    """ "26.10–28.02", "-0.10 to 0.20", or "" for a figure without an interval."""
+    if cell.low is None or cell.high is None:
+        return ""
+    between = " to " if cell.low < 0 else "–"
+    return f"{cell.low:.{digits}f}{between}{cell.high:.{digits}f}"
+
+
+def _row(row: TableRow, table: Table, photos: int) -> str:
+    tag = '<small class="tag">quoted</small>' if row.origin == "quoted" else ""
+    cells = "".join(
+        _cell(cell, column, photos, _is_best(cell, place, table) if row.origin == "computed" else False)
+        for place, (cell, column) in enumerate(zip(row.cells, table.columns, strict=True))
+    )
+    label = row.label.replace(" = ", "\u00a0=\u00a0")  # never broken
+    return f'<tr><th scope="row">{escape(label)}{tag}</th>{cells}</tr>'
+
+
+def _cell(cell: Cell | None, column: Column, photos: int, best: bool) -> str:
+    if cell is None:
+        return '<td class="none" title="no figure">–</td>'
+    text = f"{cell.mean:.{column.of.digits}f}"
+    small = interval_text(cell, column.of.digits)
+    small = f'<small title="95% confidence interval">{small}</small>' if small else ""
+    if cell.photos is not None and cell.photos != photos:
+        small += f"<small>of {cell.photos:,} photos</small>"
+    return f"<td>{f'<strong>{text}</strong>' if best else text}{small}</td>"
+
+
+def _difference(comparison: Comparison | None, column: Column) -> str:
+    if comparison is None:
+        return '<td class="none" title="no figure">–</td>'
+    digits = column.of.digits
+    text = f"{comparison.difference:+.{digits}f}"
+    notes = [interval_text(Cell(comparison.difference, comparison.low, comparison.high), digits)]
+    if comparison.p_adjusted is not None:
+        notes.append(f"p {'< 0.001' if comparison.p_adjusted < 0.001 else f'= {comparison.p_adjusted:.3f}'}")
+    small = "".join(f"<small>{escape(note)}</small>" for note in notes if note)
+    return f"<td>{f'<strong>{text}</strong>' if comparison.significant else text}{small}</td>"
+
+
+def _is_best(cell: Cell | None, place: int, table: Table) -> bool:
+    """Of the computed rows, where there are two or more; by the figure as it is printed, so equal ones are all best."""
+    metric = table.columns[place].of
+    others = [row.cells[place] for row in table.rows if row.origin == "computed"]
+    means = [round(other.mean, metric.digits) for other in others if other is not None]
+    if cell is None or len(means) < 2:
+        return False
+    return round(cell.mean, metric.digits) == (max(means) if metric.better == "higher" else min(means))

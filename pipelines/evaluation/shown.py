@@ -1,0 +1,92 @@
+"""What of an evaluation a page shows: which photos, by which method first, and what the methods are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from model.metrics.metric import PSNR, Scope
+from pipelines.evaluation.method import Evaluated, Method
+from pipelines.evaluation.published import SCALES
+from pipelines.evaluation.tables import LQ
+
+EXTREMES = 2  # so many of the worst and of the best photos are among those shown
+
+
+@dataclass(frozen=True)
+class ShownPhoto:
+    """A photo of a page. key, name, caption: as in `Evaluated.scores`.
+
+    lq, hq: RGB, of one size. mask: (H, W) bool, the region that the caption names.
+    results: RGB pictures of that size too, each with its method's title, without the method LQ; a method that failed
+        on the photo has none.
+    """
+
+    key: str
+    name: str
+    caption: str
+    lq: Image.Image
+    hq: Image.Image
+    mask: np.ndarray
+    results: Sequence[tuple[str, Image.Image]]
+
+
+def main_method(evaluated: Evaluated) -> Method | None:
+    """The one that a page speaks of first, of those that have figures: the model at the paper's scales, or at the
+    nearest there are; without the model the first that is not LQ itself. None where there is no such method."""
+    measured = set(evaluated.scores["method"])
+    methods = [method for method in evaluated.methods if method.title in measured and method.name != LQ]
+    s1, s2 = SCALES[4 if evaluated.bokeh else 3]
+    away = {
+        method: abs(method.s1 - s1) + abs(method.s2 - s2)
+        for method in methods
+        if method.s1 is not None and method.s2 is not None
+    }
+    return min(away, key=lambda method: away[method]) if away else next(iter(methods), None)
+
+
+def method_labels(evaluated: Evaluated) -> dict[str, str]:
+    """Short names of the methods, by their titles: of the model's rows no more than what tells them apart."""
+    swept = [method for method in evaluated.methods if method.s1 is not None]
+    names, rests = {method.name for method in swept}, {method.s2 for method in swept}
+    labels = {}
+    for method in evaluated.methods:
+        label = method.title
+        if method.s1 is not None:
+            scales = f"s1 = {method.s1:g}" + (f", s2 = {method.s2:g}" if len(rests) > 1 else "")
+            label = method.name if len(swept) == 1 else f"{method.name} {scales}" if len(names) > 1 else scales
+        labels[method.title] = label
+    return labels
+
+
+def ranking_scope(evaluated: Evaluated) -> Scope:
+    """Where the main method's PSNR ranks the photos: in the region, or in a bokeh set in the background."""
+    return "remaining" if evaluated.bokeh else "target"
+
+
+def ranked(evaluated: Evaluated) -> list[str]:
+    """The keys of all photos that the main method restored, the worst first; by their order where PSNR is equal."""
+    method = main_method(evaluated)
+    scores = evaluated.scores
+    chosen = scores[
+        (scores["method"] == (method.title if method else ""))
+        & (scores["scope"] == ranking_scope(evaluated))
+        & (scores["metric"] == PSNR.name)
+    ]
+    return [str(key) for key in chosen.sort_values("value", kind="stable")["key"]]
+
+
+def choose_photos(evaluated: Evaluated, count: int = 12) -> list[str]:
+    """The keys of at most `count` photos to show, in the test set's order: the two worst and the two best by the main
+    method's PSNR, and others spread evenly over the set."""
+    keys = [str(key) for key in evaluated.scores["key"].unique()]
+    order = ranked(evaluated)
+    ends = min(EXTREMES, count // 4, len(order) // 2)
+    chosen = {*order[:ends], *order[len(order) - ends :]}
+    rest = [key for key in keys if key not in chosen]
+    spread = min(count - len(chosen), len(rest))
+    chosen |= {rest[place] for place in np.linspace(0, len(rest) - 1, spread).round().astype(int)} if spread else set()
+    return [key for key in keys if key in chosen]
