@@ -62,9 +62,16 @@ def main() -> int:
     _command("train", str(run / "dataset"), "--preset", "tiny", "--out", str(trained), *assignments)
     results = ("--base", str(trained / "tiny-base"), "--checkpoint", str(trained), "--out", str(OUT / "after-training"))
     _command("restore", str(OUT / "flower.jpg"), instruction, *results, "--compare", "--steps", "5")
+
+    testset, evaluation = OUT / "testset", OUT / "evaluation"
+    for folder in (testset, evaluation):
+        shutil.rmtree(folder, ignore_errors=True)
+    _command("testset", str(run / "dataset"), "--size", "192", "--out", str(testset))
+    model = ("--base", str(trained / "tiny-base"), "--checkpoint", str(trained), "--steps", "3")
+    _command("evaluate", str(testset), *model, "--given-masks", "--out", str(evaluation))
     print(
-        f"\nLook at {run / 'report.html'}, {OUT / 'example.png'}, {OUT / 'restored'}, {trained / 'pictures'} "
-        f"and {OUT / 'after-training'} ({time.monotonic() - begin:.0f} s).\n"
+        f"\nLook at {run / 'report.html'}, {OUT / 'example.png'}, {OUT / 'restored'}, {trained / 'pictures'}, "
+        f"{OUT / 'after-training'} and {evaluation / 'report.html'} ({time.monotonic() - begin:.0f} s).\n"
         "The captions are by the embedded describer, which names colour, texture, size and place, not things.\n"
         "The tiny base has learnt nothing and blurs: what the restored photos show is the control, region by region.\n"
         "Some steps of training teach it little; docs/runs.md has a run of the same preset that finds regions."

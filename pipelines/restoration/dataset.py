@@ -83,7 +83,7 @@ def restore_dataset(
     template = read_template(instruction, regions)
     rows = triplets_of(source, regions)
     rows_per_part = rows_per_part or max(ROWS_PER_PART[0], min(ROWS_PER_PART[-1], len(rows) // PARTS))
-    loading = _anchored(loading)
+    loading = anchored(loading)
     weights = weights_of(loading.base, loading.checkpoint, loading.base_revision, loading.checkpoint_revision)
     made_by: dict[str, Any] = {
         "revision": [REVISION, photo_file.REVISION],
@@ -105,12 +105,13 @@ def restore_dataset(
             )
             console.print(f"{said}; starting Ray", highlight=False)
             with cluster(address, None) as connected, StageProgress(console, "restore", len(todo)) as progress:
-                means = _means(loading, weights.bytes, *connected.resources())
+                means = means_of(loading.device, weights.bytes, *connected.resources())
                 megapixels = [max(LEAST_MEGAPIXELS, row.width * row.height / 1e6 * settings.upscale**2) for row in rows]
                 longest_s = max(megapixels) * settings.num_inference_steps * means.megapixel_step_s
+                on_device = replace(loading, device=means.device)
                 spec = StageSpec(
                     name="restore",
-                    build=partial(Restore, source.path, template, means.loading, settings, seed, means.threads),
+                    build=partial(Restore, source.path, template, on_device, settings, seed, means.threads),
                     identity=digest(made_by),
                     row_type=Triplet,
                     result_type=Result,
@@ -203,35 +204,37 @@ def _original_name(source: Dataset, place: int) -> str:
         return ""
 
 
-def _anchored(loading: Loading) -> Loading:
+def anchored(loading: Loading) -> Loading:
     """Folders by their absolute paths: workers have other current folders."""
-    checkpoint = loading.checkpoint and _anchored_place(loading.checkpoint)
-    return replace(loading, base=_anchored_place(loading.base), checkpoint=checkpoint)
+    checkpoint = loading.checkpoint and anchored_place(loading.checkpoint)
+    return replace(loading, base=anchored_place(loading.base), checkpoint=checkpoint)
 
 
-def _anchored_place(place: str) -> str:
+def anchored_place(place: str) -> str:
+    """A folder or a file by its absolute path, a hub id as it is."""
     path = Path(place).expanduser()
     return os.path.abspath(path) if path.exists() else place
 
 
 @dataclass(frozen=True)
-class _Means:
-    """What a worker gets. threads: torch's; None: as they are."""
+class Means:
+    """What a worker gets. device: as torch names it. threads: torch's; None: as they are. megapixel_step_s: the most
+    that a denoising step of a megapixel takes before the worker counts as stalled."""
 
-    loading: Loading
+    device: str
     cpus: int
     gpus: int
     threads: int | None
     megapixel_step_s: float
 
 
-def _means(loading: Loading, weights_bytes: int, cluster_cpus: int, cluster_gpus: int) -> _Means:
+def means_of(device: str | None, weights_bytes: int, cluster_cpus: int, cluster_gpus: int) -> Means:
     """A GPU for each worker where the cluster has any and the device allows it, else processors."""
-    device = loading.device or ("cuda" if cluster_gpus else "cpu")
+    device = device or ("cuda" if cluster_gpus else "cpu")
     if device.startswith("cuda"):  # Ray shows each worker its own GPU alone
-        return _Means(replace(loading, device="cuda"), 1, 1, None, MEGAPIXEL_STEP_S["gpu"])
+        return Means("cuda", 1, 1, None, MEGAPIXEL_STEP_S["gpu"])
     cpus = max(1, min(1 + weights_bytes // WEIGHTS_PER_CPU, cluster_cpus))
-    return _Means(replace(loading, device=device), cpus, 0, cpus, MEGAPIXEL_STEP_S["cpu"])
+    return Means(device, cpus, 0, cpus, MEGAPIXEL_STEP_S["cpu"])
 
 
 def _print_summary(summary: StageSummary, files: Sequence[PartFile], folder: RestoreFolder, console: Console) -> None:

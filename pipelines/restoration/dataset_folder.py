@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,6 +56,7 @@ _PHOTO = re.compile(r"[0-9a-f]{20}-\d+\.png")
 _triplets = TypeAdapter(Triplet)
 
 Output = Literal["files", "shards"]
+Placed = TypeVar("Placed", bound=Any)  # a dataclass with height, width, slot and together
 
 
 class RestoreFolder:
@@ -110,7 +111,7 @@ class RestoreFolder:
         """
         starts = range(0, len(rows), rows_per_part)
         parts = [rows[start : start + rows_per_part] for start in starts]
-        self._write_rows([row for part in parts for row in _in_batches(part, batch)])
+        self._write_rows([row for part in parts for row in in_batches(part, batch)])
         family = None if self._output == "files" else "png"
         return [
             Task(
@@ -215,7 +216,7 @@ class RestoreFolder:
         return all(_has_size(self.target / each.entry.name, each.entry.bytes) for each in results if each.entry)
 
 
-def _in_batches(part: Sequence[Triplet], batch: int) -> Iterator[Triplet]:
+def in_batches(part: Sequence[Placed], batch: int) -> Iterator[Placed]:
     """The rows with their places in batches: those of one size among each `batch` rows, which a worker gets at once."""
     for start in range(0, len(part), batch):
         for _, group in groupby(part[start : start + batch], lambda row: (row.height, row.width)):

@@ -61,14 +61,15 @@ class Loading:
     def record(self) -> dict[str, Any]:
         """What is written into the restored photos: a local folder by its name alone, a hub id as it is."""
         return {
-            "base": _public(self.base),
+            "base": public(self.base),
             "base_revision": self.base_revision,
-            "checkpoint": self.checkpoint and _public(self.checkpoint),
+            "checkpoint": self.checkpoint and public(self.checkpoint),
             "checkpoint_revision": self.checkpoint_revision,
             "dtype": self.dtype,
         }
 
 
-def _public(place: str) -> str:
+def public(place: str) -> str:
+    """A folder or a file of this machine by its name alone, a hub id as it is."""
     path = Path(place)
     return path.resolve().name if path.exists() else place

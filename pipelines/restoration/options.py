@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -25,8 +25,12 @@ MAX_SWEEP = 24
 MAX_SEED = 2**63 - 1
 
 
-def sampling_settings(values: dict[str, object], assignments: Sequence[str]) -> SamplingSettings:
+def sampling_settings(
+    values: dict[str, object], assignments: Sequence[str], options: Mapping[str, str] = OPTIONS
+) -> SamplingSettings:
     """Settings from the options' values, by field, and from NAME=VALUE assignments of the fields without an option.
+
+    options: the fields that have one, with its name.
 
     An overlap that is not assigned fits the tile: the usual one, or about a quarter of a small tile.
     Raises ValueError, in one sentence that names the option, for what is not valid.
@@ -40,18 +44,18 @@ def sampling_settings(values: dict[str, object], assignments: Sequence[str]) -> 
         name, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals or not name:
             raise ValueError(f"--set takes NAME=VALUE as in mask=hard, not {assignment!r}")
-        if name in OPTIONS:
-            raise ValueError(f"--set does not take {name}: use {OPTIONS[name]}")
+        if name in options:
+            raise ValueError(f"--set does not take {name}: use {options[name]}")
         merged[name] = value
     try:
         return SamplingSettings.model_validate(merged)
     except ValidationError as error:
         name, _, complaint = first_error(error).partition(": ")
-        flag = OPTIONS.get(name, f"--set {name}")
+        flag = options.get(name, f"--set {name}")
         if name in SamplingSettings.model_fields:
             raise ValueError(f"{flag}: {complaint}, not {merged[name]}") from None
         if name in merged:
-            known = ", ".join(name for name in SamplingSettings.model_fields if name not in OPTIONS)
+            known = ", ".join(name for name in SamplingSettings.model_fields if name not in options)
             raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
         complaint = complaint.removeprefix("value error, ")
         raise ValueError(f"{complaint}: lower --set overlap or raise --tile") from None

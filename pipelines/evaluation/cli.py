@@ -1,0 +1,128 @@
+"""The command `instructrestore evaluate`. Imports what it needs when it runs, so that --help is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from model.settings import SamplingSettings
+from pipelines.ending import FAULTS_FOUND, INTERRUPTED, end
+from pipelines.evaluation import flags
+from pipelines.restoration import flags as restoration
+
+DEFAULTS = SamplingSettings.model_validate({})
+
+
+def evaluate(
+    testset: flags.TestSetPath,
+    base: restoration.Base = None,
+    checkpoint: restoration.Checkpoint = None,
+    base_revision: restoration.BaseRevision = None,
+    checkpoint_revision: restoration.CheckpointRevision = None,
+    results: flags.Results = None,
+    runs: flags.Runs = None,
+    tables: flags.Tables = None,
+    limit: flags.Limit = None,
+    out: flags.Out = Path("evaluation"),
+    metrics: flags.Metrics = "embedded",
+    regions: flags.Regions = "pixels",
+    iqa_weights: flags.IqaWeights = None,
+    iqa_revision: flags.IqaRevision = None,
+    blur_detector: flags.BlurDetector = "sharpness",
+    d_dffnet_code: flags.DDffnetCode = None,
+    d_dffnet_weights: flags.DDffnetWeights = None,
+    baseline: flags.Baseline = None,
+    given_masks: flags.GivenMasks = False,
+    seed: flags.Seed = 0,
+    steps: restoration.Steps = DEFAULTS.num_inference_steps,
+    guidance: restoration.Guidance = DEFAULTS.guidance_scale,
+    official: restoration.Official = False,
+    assignments: flags.Settings = None,
+    device: flags.Device = None,
+    dtype: flags.Dtype = "float32",
+    batch: flags.Batch = 1,
+    tile: flags.Tile = DEFAULTS.tile,
+    address: flags.Address = None,
+    retry_failed: flags.RetryFailed = False,
+) -> None:
+    from pipelines.evaluation.baseline import compare_with_baseline, print_verdict, read_baseline
+    from pipelines.evaluation.options import (
+        evaluation_settings,
+        given_results,
+        metric_settings,
+        scales_of,
+        tables_of,
+    )
+    from pipelines.evaluation.report import EVALUATION
+    from pipelines.evaluation.runners.names import parse_run
+    from pipelines.restoration.options import checked_seed
+    from shards.pairs import TestSet
+
+    if not (base or results or runs):
+        raise ValueError(
+            "evaluate what? Name the model with --base (and --checkpoint), another method with --run, or a folder of "
+            "results with --results NAME=FOLDER"
+        )
+    if checkpoint and not base:
+        raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
+    checked_seed(seed, "--seed")
+    values = {"num_inference_steps": steps, "guidance_scale": guidance, "tile": tile,
+              "compat": "official" if official else None}  # fmt: skip
+    settings = evaluation_settings(values, assignments or ())
+    measured = metric_settings(
+        metrics, device, regions=regions, iqa_weights=iqa_weights, iqa_revision=iqa_revision,
+        blur_detector=blur_detector, d_dffnet_code=d_dffnet_code, d_dffnet_weights=d_dffnet_weights,
+    )  # fmt: skip
+    found = given_results(results or ())
+    asked = [parse_run(text) for text in runs or ()]
+    wanted = tables_of(tables or (), TestSet(testset).bokeh)
+    if 2 in (tables or ()) and not base:
+        raise ValueError("Table 2 is of the model alone: name it with --base")
+    earlier = read_baseline(baseline) if baseline else None
+    console = Console()
+    try:
+        # torch takes seconds to import: what is wrong with the command line has been said by now
+        from model.training.checkpoints import last_of_run
+        from pipelines.evaluation.makings import compared_making, model_making
+        from pipelines.evaluation.run import run_evaluation
+        from pipelines.evaluation.running import LOCAL
+        from pipelines.restoration.dataset import check_means
+        from pipelines.restoration.loading import Loading
+
+        makings = [compared_making(run, device) for run in asked if run.name != "lq"]  # which is always there
+        if base:
+            loading = Loading(
+                base=base,
+                checkpoint=checkpoint and last_of_run(checkpoint),
+                dtype=dtype,
+                device=device,
+                base_revision=base_revision,
+                checkpoint_revision=checkpoint_revision,
+            )
+            check_means(loading, None if address == LOCAL else address)
+            makings.insert(0, model_making(loading, settings, scales_of(wanted), given_masks))
+        evaluated = run_evaluation(
+            testset=testset,
+            out=out,
+            makings=makings,
+            found=found,
+            metrics=measured,
+            console=console,
+            seed=seed,
+            batch=batch,
+            limit=limit,
+            address=address,
+            retry_failed=retry_failed,
+            tables=tables or (),
+        )
+    except KeyboardInterrupt:
+        end("interrupted; run the same command again to go on", INTERRUPTED)
+    falls = False
+    if earlier is not None:
+        verdict = compare_with_baseline((out / EVALUATION).read_bytes(), earlier, str(baseline))
+        print_verdict(verdict, console)
+        falls = bool(verdict.falls)
+    if evaluated.failed or falls:
+        raise typer.Exit(FAULTS_FOUND)

@@ -1,0 +1,79 @@
+"""Results that somebody else made: a folder of KEY.png, or of files that are named as the photos were."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from dataengine.outcomes import describe_error
+from dataengine.part_files import Outcome
+from pipelines.evaluation.method import Method
+from pipelines.evaluation.row import Row
+from shards.pairs import TestSet
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+NO_RESULT = "no result"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A method whose results somebody else made, in `folder`."""
+
+    method: Method
+    folder: Path
+
+
+def find_results(folder: Path, testset: TestSet, rows: Sequence[Row]) -> list[Outcome[Row]]:
+    """Each row with its result in `folder`, or why it has none.
+
+    A result is KEY.png (or .jpg, .webp), or has the stem of the photo's original name where no other photo of the test
+    set has that. Names are compared and never made into paths.
+    Raises ValueError where there is no such folder, or nothing of the test set in it.
+    """
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"there is no folder {folder}: --results is NAME=FOLDER, with a result KEY.png a photo"
+        ) from None
+    by_stem: dict[str, list[Path]] = {}
+    for path in files:
+        by_stem.setdefault(path.stem, []).append(path)
+    stems = {} if {row.key for row in rows} <= set(by_stem) else _stems(testset, rows)
+    often = Counter(stems.values())
+    outcomes = []
+    for row in rows:
+        stem = stems.get(row.key, "")
+        matching = by_stem.get(row.key) or (by_stem.get(stem, []) if often[stem] == 1 else [])
+        outcomes.append(_outcome(row, matching))
+    if all(outcome.reason == NO_RESULT for outcome in outcomes):
+        raise ValueError(
+            f"{folder} has no result of {testset.path}: name each after its photo's key, as {rows[0].key}.png"
+        )
+    return outcomes
+
+
+def _stems(testset: TestSet, rows: Sequence[Row]) -> dict[str, str]:
+    """Key -> stem of the photo's original name, of the photos whose records can be read."""
+    stems: dict[str, str] = {}
+    for row in rows:
+        try:
+            stems[row.key] = PurePosixPath(testset.read(row.place)[0].photo.name).stem
+        except (OSError, ValueError):
+            continue  # it will be said where the row is scored
+    return stems
+
+
+def _outcome(row: Row, matching: Sequence[Path]) -> Outcome[Row]:
+    if len(matching) != 1:
+        reason = "several results" if matching else NO_RESULT
+        return Outcome(row.key, "failed", row, reason, ", ".join(path.name for path in matching), 1)
+    try:
+        data = matching[0].read_bytes()
+    except OSError as error:
+        return Outcome(row.key, "failed", row, f"result: {describe_error(error)[0]}", matching[0].name, 1)
+    known = replace(row, file=str(matching[0].absolute()), sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    return Outcome(row.key, "ok", known)

@@ -1,0 +1,77 @@
+"""From committed parts to the scores of an evaluation, and the count that nothing was lost on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from dataengine.part_files import Outcome, PartFile
+from model.metrics.metric import METRICS
+from pipelines.evaluation.folder import outcomes_of
+from pipelines.evaluation.method import SCORE_COLUMNS, Evaluated, Method
+from pipelines.evaluation.row import Row
+
+_SCOPES = ("full", "target", "remaining")
+_METRICS = [metric.name for metric in METRICS]
+
+Measured = dict[Method, list[Row]]
+
+
+def gather(
+    restored: Mapping[Method, Sequence[PartFile]], scored: Mapping[Method, Sequence[PartFile]], photos: int
+) -> tuple[Measured, dict[str, dict[str, int]]]:
+    """Each method's measured rows in the test set's order; and by its title, why others failed: reason -> how many.
+
+    photos: how many each method was asked for.
+    """
+    measured: Measured = {}
+    failed: dict[str, dict[str, int]] = {}
+    for method, files in scored.items():
+        outcomes = [outcome for file in files for outcome in outcomes_of(file)]
+        rows = [outcome.row for outcome in outcomes if outcome.kind == "ok" and outcome.row]
+        measured[method] = sorted(rows, key=lambda row: row.place)
+        outcomes += [outcome for file in restored[method] for outcome in outcomes_of(file) if outcome.kind == "failed"]
+        reasons = Counter(_why(outcome) for outcome in outcomes if outcome.kind == "failed")
+        assert len(rows) + sum(reasons.values()) == photos, (method, len(rows), reasons, photos)
+        if reasons:
+            failed[method.title] = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+    return measured, failed
+
+
+def _why(failed: Outcome[Row]) -> str:
+    """A ValueError's sentence is for users, its name is not."""
+    return failed.detail if failed.reason == ValueError.__name__ and failed.detail else failed.reason
+
+
+def scores_of(measured: Measured) -> pd.DataFrame:
+    """A row a figure (`SCORE_COLUMNS`), in the order of methods, photos, scopes and metrics."""
+    records: list[tuple[Any, ...]] = []
+    for method, rows in measured.items():
+        for row in rows:
+            about = (method.title, method.s1, method.s2, row.key, row.photo, row.caption)
+            records += [(*about, *figure) for figure in sorted(row.figures, key=_order)]
+    scores = pd.DataFrame.from_records(records, columns=list(SCORE_COLUMNS))
+    return scores.astype({"s1": "float64", "s2": "float64", "value": "float64"})
+
+
+def _order(figure: tuple[str, str, float]) -> tuple[int, int]:
+    scope, metric, _ = figure
+    return _SCOPES.index(scope), _METRICS.index(metric)
+
+
+def print_summary(evaluated: Evaluated, out: Path, console: Console) -> None:
+    """That nothing was lost on the way, and what failed why."""
+    asked = evaluated.photos * len(evaluated.methods)
+    lost = sum(sum(reasons.values()) for reasons in evaluated.failed.values())
+    lines = [f"input {asked:,} = scored {asked - lost:,} + failed {lost:,}; {out}"]
+    for title, reasons in evaluated.failed.items():
+        lines += [f"failed, {title}: {reason}: {count:,}" for reason, count in reasons.items()]
+    if lost:
+        lines.append(f"details: {out / 'parts'}; --retry-failed tries them again")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,99 @@
+"""What is to be evaluated, from what was typed. Imports no torch: mistakes are said before that takes its seconds."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from model.metrics.metric import BY_NAME, EMBEDDED
+from model.metrics.settings import MetricSettings
+from model.settings import SamplingSettings
+from pipelines.evaluation.flags import SAMPLING_OPTIONS
+from pipelines.evaluation.found import Found
+from pipelines.evaluation.method import Method
+from pipelines.evaluation.published import SCALES, SWEEP
+from pipelines.restoration.options import sampling_settings
+from shards.sample import first_error
+
+TABLES = {False: (2, 3), True: (4,)}  # by whether the test set is a bokeh set
+METRIC_OPTIONS = {
+    "metrics": "--metrics",
+    "regions": "--regions",
+    "iqa_weights": "--iqa-weights",
+    "iqa_revision": "--iqa-revision",
+    "blur_detector": "--blur-detector",
+    "d_dffnet_code": "--d-dffnet-code",
+    "d_dffnet_weights": "--d-dffnet-weights",
+}
+
+
+_PLACES = ("iqa_weights", "d_dffnet_code", "d_dffnet_weights")
+
+
+def tables_of(numbers: Sequence[int], bokeh: bool) -> tuple[int, ...]:
+    """The paper's tables that are wanted; those of the test set where none is named. Raises ValueError for others."""
+    possible = TABLES[bokeh]
+    for number in numbers:
+        if number not in possible:
+            kind, other = ("bokeh", "general") if bokeh else ("general", "bokeh")
+            can = " and ".join(map(str, possible))
+            what = (
+                f"Table {number} is of a {other} set" if number in TABLES[not bokeh] else f"there is no Table {number}"
+            )
+            raise ValueError(f"{what}; of this {kind} set there can be {can}")
+    return tuple(number for number in possible if number in numbers or not numbers)
+
+
+def scales_of(tables: Sequence[int]) -> list[tuple[float, float]]:
+    """The (s1, s2) that the tables need, each once, rising."""
+    wanted = {(s1, 1.0) for s1 in SWEEP if 2 in tables} | {SCALES[number] for number in tables if number in SCALES}
+    return sorted(wanted)
+
+
+def given_results(texts: Sequence[str]) -> list[Found]:
+    """Methods from NAME=FOLDER. Raises ValueError, in one sentence."""
+    found: list[Found] = []
+    for text in texts:
+        name, equals, folder = (part.strip() for part in text.partition("="))
+        if not equals or not folder or not name or not name.isprintable():
+            raise ValueError(f"--results takes NAME=FOLDER as in SeeSR=results/seesr, not {text!r}")
+        found.append(Found(Method(" ".join(name.split()), "results"), Path(folder).expanduser()))
+    return found
+
+
+def metric_settings(metrics: str, device: str | None, **others: Any) -> MetricSettings:
+    """metrics: embedded, all, or names separated by commas. device: as torch names it; None: any. others: by field.
+
+    Raises ValueError, in one sentence that names the option.
+    """
+    groups = {"embedded": EMBEDDED, "all": tuple(BY_NAME)}
+    names = groups.get(metrics) or tuple(name.strip() for name in metrics.split(",") if name.strip())
+    where = "auto" if device is None else device if re.fullmatch(r"cpu|cuda(:\d+)?", device) else "cpu"
+    values = {
+        name: _anchored(value) if name in _PLACES else value for name, value in others.items() if value is not None
+    }
+    try:
+        return MetricSettings.model_validate({"metrics": names, "device": where, **values})
+    except ValidationError as error:
+        name, _, complaint = first_error(error).partition(": ")
+        said = complaint.removeprefix("value error, ").removeprefix("Value error, ")
+        raise ValueError(f"{METRIC_OPTIONS[name.split('.')[0]]}: {said}") from None
+
+
+def _anchored(place: str) -> str:
+    """A folder or a file by its absolute path, for workers have other current folders; a hub id as it is."""
+    path = Path(place).expanduser()
+    return os.path.abspath(path) if path.exists() else place
+
+
+def evaluation_settings(values: dict[str, object], assignments: Sequence[str]) -> SamplingSettings:
+    """How the model restores. Raises ValueError, in one sentence that names the option."""
+    settings = sampling_settings(values, assignments, SAMPLING_OPTIONS)
+    if settings.upscale != 1:
+        raise ValueError("--set upscale is no setting of an evaluation: results are of their HQ photos' size")
+    return settings

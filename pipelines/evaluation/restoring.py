@@ -1,0 +1,211 @@
+"""The stage that restores: LQ photos of a test set in, results and predicted masks out, each a file of its own.
+
+A result says of itself what it follows from, and is not made again while that is the same: whichever photos are asked
+for, and however many.
+
+A row has its batch and its slot in it from the plan and is restored in that slot of a batch of that size, whatever
+becomes of the others (as pipelines/restoration/dataset_stage.py says): interrupted or not, the bytes are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import BytesIO
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dataengine import photo_file
+from dataengine.outcomes import PartSink, describe_error
+from dataengine.part_files import Outcome, digest
+from dataengine.row import Failed, StopStage
+from pipelines.evaluation.restorers import Answer, Asked, Making, Restorer
+from pipelines.evaluation.row import Row, photo_seed
+from pipelines.restoration.restored_photo import read_record, to_png
+from shards.files import commit
+from shards.pairs import Pair, TestSet
+
+REVISION = "1"  # raised by hand when the same photo, settings and weights give another result
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A result on its way to the folder. png: None where it is there already. mask: None where there is none."""
+
+    row: Row
+    png: bytes | None = None
+    mask: bytes | None = None
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """follows_from: hash of all that the result follows from."""
+
+    asked: Asked
+    follows_from: str
+
+
+class Restore:
+    """The stage. Loads the method with the first photo that has no result yet.
+
+    out: the evaluation's folder. threads: torch's on the CPU; None: as they are.
+    """
+
+    def __init__(
+        self, testset: str, out: Path, making: Making, device: str | None, seed: int, threads: int | None
+    ) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._testset, self._out, self._making, self._seed = TestSet(testset), out, making, seed
+        self._device = device
+
+    @cached_property
+    def _restorer(self) -> Restorer:
+        try:
+            return self._making.build(self._device)
+        except ValueError as error:
+            raise StopStage(f"the {self._making.name} stage cannot start: {error}") from None
+
+    def __call__(self, rows: Sequence[Row]) -> list[Restored | Failed]:
+        prepared = [self._prepare(row) for row in rows]
+        results: list[Restored | Failed] = []
+        for _, group in groupby(zip(rows, prepared, strict=True), lambda each: (each[0].height, each[0].width)):
+            pairs = list(group)
+            made = self._restore([(row, ready) for row, ready in pairs if isinstance(ready, _Prepared)])
+            results += [next(made) if isinstance(ready, _Prepared) else ready for _, ready in pairs]
+        return results
+
+    def _prepare(self, row: Row) -> _Prepared | Restored | Failed:
+        """What is asked of the restorer, or the result that is there. Faults of the data are said here and not raised:
+        they must not cost the other rows of a batch their common pass."""
+        try:
+            pair = read_pair(self._testset, row)
+            rgb = pixels(pair.lq, row, "LQ photo")
+        except Unreadable as fault:
+            return Failed(str(fault))
+        seed, bokeh = photo_seed(self._seed, row.key), self._testset.bokeh
+        given = pair.region.mask if self._making.given_masks else None
+        asked = Asked(rgb, row.caption, row.s1, row.s2, bokeh, seed, None if given is None else given.array())
+        lq = hashlib.sha256(pair.lq).hexdigest()
+        known = (row.caption, row.s1, row.s2, bokeh, seed, lq, given and given.counts)
+        follows_from = digest(REVISION, photo_file.REVISION, self._making.follows_from, *known)
+        return self._kept(row, follows_from) or _Prepared(asked, follows_from)
+
+    def _kept(self, row: Row, follows_from: str) -> Restored | None:
+        """The result that is there, if it and its mask are whole and those that would be made."""
+        try:
+            record = read_record(self._out / row.file)
+            data = (self._out / row.file).read_bytes()
+            pixels(data, row, "result")
+            mask = (self._out / mask_name(row.file)).read_bytes() if record.get("mask") else b""
+        except (OSError, ValueError):
+            return None
+        if record.get("follows_from") != follows_from or (mask and _sha256(mask) != record["mask"]):
+            return None
+        return Restored(_with_result(row, data, bool(mask), record["reports"]))
+
+    def _restore(self, group: Sequence[tuple[Row, _Prepared]]) -> Iterator[Restored]:
+        """Photos of one size, each in its slot; one of them fills the slots of rows that are not here."""
+        if not group:
+            return
+        slots = [group[0][1].asked] * group[0][0].together
+        for row, ready in group:
+            slots[row.slot] = ready.asked
+        answers = self._restorer(slots)
+        assert len(answers) == len(slots), (len(answers), len(slots))
+        for row, ready in group:
+            yield self._restored(row, ready, answers[row.slot])
+
+    def _restored(self, row: Row, ready: _Prepared, answer: Answer) -> Restored:
+        asked = ready.asked
+        if answer.rgb.shape != asked.rgb.shape or answer.rgb.dtype != np.uint8:
+            raise ValueError(
+                f"the method gave {answer.rgb.shape} {answer.rgb.dtype} for a photo of {asked.rgb.shape} uint8"
+            )
+        mask = None if answer.mask is None else _mask_png(answer.mask)
+        record = {
+            "instruction": answer.instruction,
+            "scales": [row.s1, row.s2],
+            "seed": asked.seed,
+            "source": {"key": row.key, "caption": row.caption},
+            **self._making.record,
+            "reports": answer.reports,
+            "mask": mask and _sha256(mask),
+            "follows_from": ready.follows_from,
+        }
+        png = to_png(Image.fromarray(answer.rgb), record)
+        return Restored(_with_result(row, png, mask is not None, answer.reports), png, mask)
+
+
+class RestoreSink(PartSink):
+    """Writes each result to its file in the task's target, its mask first, then the part file that says so."""
+
+    def add(self, outcome: Outcome[Any]) -> None:
+        restored = outcome.row
+        if isinstance(restored, Restored):
+            row, out = restored.row, self._task.target
+            assert out
+            if restored.mask is not None:
+                commit(out / row.mask, restored.mask)
+            if restored.png is not None:
+                commit(out / row.file, restored.png)
+            outcome = replace(outcome, row=row)
+        super().add(outcome)
+
+
+class Unreadable(ValueError):
+    """What is wrong with a photo, its record or a result, in words that can be counted."""
+
+
+def read_pair(testset: TestSet, row: Row) -> Pair:
+    """The row's pair. Raises Unreadable."""
+    try:
+        pair = testset.read_pair(row.place)
+    except OSError as error:
+        raise Unreadable(describe_error(error)[0]) from None
+    except ValueError:
+        raise Unreadable("damaged record") from None
+    if (pair.sample.photo.key, pair.region.caption) != (row.key, row.caption):
+        raise Unreadable("record and index differ")
+    return pair
+
+
+def pixels(data: bytes, row: Row, what: str) -> NDArray[np.uint8]:
+    """The pixels of an encoded photo, (H, W, 3) uint8, of the HQ photo's size. Raises Unreadable."""
+    try:
+        rgb = photo_file.decode(data).rgb
+    except photo_file.UnusablePhoto as fault:
+        raise Unreadable(f"{what}: {fault.reason}") from None
+    if rgb.shape[:2] != (row.height, row.width):
+        height, width = rgb.shape[:2]
+        raise Unreadable(f"the {what} is {width}x{height} and the HQ photo {row.width}x{row.height}")
+    return rgb
+
+
+def mask_name(file: str) -> str:
+    """Where the predicted mask of a result lies."""
+    return f"{file.removesuffix('.png')}-mask.png"
+
+
+def _with_result(row: Row, png: bytes, has_mask: bool, reports: list[str]) -> Row:
+    mask = mask_name(row.file) if has_mask else ""
+    return replace(row, sha256=_sha256(png), bytes=len(png), mask=mask, reports=reports)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _mask_png(mask: NDArray[np.float32]) -> bytes:
+    """A mask in [0, 1] as a grey picture; what is over 0.5 is over 127."""
+    file = BytesIO()
+    Image.fromarray(np.ceil(mask * 255 - 0.5).astype(np.uint8)).save(file, "PNG", compress_level=6)
+    return file.getvalue()
