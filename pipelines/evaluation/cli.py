@@ -47,7 +47,6 @@ def evaluate(
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
 ) -> None:
-    from pipelines.evaluation.baseline import compare_with_baseline, print_verdict, read_baseline
     from pipelines.evaluation.options import (
         evaluation_settings,
         given_results,
@@ -55,8 +54,9 @@ def evaluate(
         scales_of,
         tables_of,
     )
-    from pipelines.evaluation.report import EVALUATION
     from pipelines.evaluation.runners.names import parse_run
+    from pipelines.evaluation.tables.baseline import compare_with_baseline, print_verdict, read_baseline
+    from pipelines.evaluation.tables.report import EVALUATION
     from pipelines.restoration.options import checked_seed
     from shards.pairs import TestSet
 

@@ -16,7 +16,7 @@ from model.settings import SamplingSettings
 from pipelines.evaluation.flags import SAMPLING_OPTIONS
 from pipelines.evaluation.found import Found
 from pipelines.evaluation.method import Method
-from pipelines.evaluation.published import SCALES, SWEEP
+from pipelines.evaluation.tables.published import SCALES, SWEEP
 from pipelines.restoration.options import sampling_settings
 from shards.sample import first_error
 

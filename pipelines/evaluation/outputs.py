@@ -13,9 +13,9 @@ from dataengine import photo_file
 from dataengine.row import StopStage
 from pipelines.evaluation.gathering import Measured
 from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.page import page_bytes
-from pipelines.evaluation.report import files_of, print_report, report_of
-from pipelines.evaluation.shown import ShownPhoto, choose_photos
+from pipelines.evaluation.page.page import page_bytes
+from pipelines.evaluation.page.shown import ShownPhoto, choose_photos
+from pipelines.evaluation.tables.report import files_of, print_report, report_of
 from shards.files import commit
 from shards.pairs import TestSet
 from shards.paths import remove

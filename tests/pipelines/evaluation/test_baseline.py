@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.evaluation import baseline
-from pipelines.evaluation.baseline import Verdict, compare_with_baseline, print_verdict, read_baseline
 from pipelines.evaluation.method import Method
-from pipelines.evaluation.report import files_of, report_of
+from pipelines.evaluation.tables import baseline
+from pipelines.evaluation.tables.baseline import Verdict, compare_with_baseline, print_verdict, read_baseline
+from pipelines.evaluation.tables.report import files_of, report_of
 from tests.pipelines.evaluation.scores_by_hand import SEESR, evaluated, ours
 
 CONFIGURATION = {"testset": {"name": "hand100", "sha256": "ab"}, "metrics": {"regions": "pixels"}}

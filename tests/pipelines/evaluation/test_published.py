@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluation.published import PUBLISHED, SCALES, SWEEP
+from pipelines.evaluation.tables.published import PUBLISHED, SCALES, SWEEP
 
 SCOPES = {"background": "remaining"}  # Table 4's word for it
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.statistics import mean_interval
-from pipelines.evaluation.table import Cell
+from pipelines.evaluation.tables.statistics import mean_interval
+from pipelines.evaluation.tables.table import Cell
 
 Figure = tuple[str, str, str]  # method's title, scope, metric's name
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.table import Cell, Table, TableRow
+from pipelines.evaluation.tables.table import Cell, Table, TableRow
 
 _WIDTH, _HEIGHT = 520, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 44  # the margins, in which the axes are labelled

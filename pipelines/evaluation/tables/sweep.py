@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from model.metrics.metric import Scope
 from model.metrics.sweep import following, locality
-from pipelines.evaluation.figures import Figures
 from pipelines.evaluation.method import Evaluated, Method
-from pipelines.evaluation.published import PUBLISHED, SCALES, SWEEP
-from pipelines.evaluation.statistics import mean_interval, percentile_interval, resampled_means
-from pipelines.evaluation.table import Cell
+from pipelines.evaluation.tables.figures import Figures
+from pipelines.evaluation.tables.published import PUBLISHED, SCALES, SWEEP
+from pipelines.evaluation.tables.statistics import mean_interval, percentile_interval, resampled_means
+from pipelines.evaluation.tables.table import Cell
 
 METRIC = "psnr"
 

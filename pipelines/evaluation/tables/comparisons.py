@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.metrics.metric import Scope
-from pipelines.evaluation.figures import Figures
 from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.statistics import holm, mean_interval, signed_rank_p
-from pipelines.evaluation.tables import columns_of, methods_of
+from pipelines.evaluation.tables.figures import Figures
+from pipelines.evaluation.tables.layout import columns_of, methods_of
+from pipelines.evaluation.tables.statistics import holm, mean_interval, signed_rank_p
 
 LEVEL = 0.05  # an adjusted p below it is called significant
 

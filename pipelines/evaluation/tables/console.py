@@ -9,9 +9,9 @@ from textwrap import wrap
 from rich.console import Console
 from rich.text import Text
 
-from pipelines.evaluation.comparisons import LEVEL, Comparison
-from pipelines.evaluation.table import Cell, Column, Table, TableRow
-from pipelines.evaluation.writing import best_of, printed, short_title
+from pipelines.evaluation.tables.comparisons import LEVEL, Comparison
+from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from pipelines.evaluation.tables.writing import best_of, printed, short_title
 
 _BETWEEN = 2  # blanks between groups; one between the columns of a group
 _SHORTEST_LABEL = 12  # to which a long one is cut where a group of columns leaves no room

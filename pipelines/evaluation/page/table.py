@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Literal
 
 from model.metrics.metric import Metric
-from pipelines.evaluation.comparisons import LEVEL, Comparison
-from pipelines.evaluation.table import Cell, Column, Table, TableRow
+from pipelines.evaluation.tables.comparisons import LEVEL, Comparison
+from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not computed here"}

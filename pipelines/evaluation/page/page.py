@@ -17,16 +17,16 @@ from string import Template
 from typing import Literal
 
 from model.metrics.metric import Scope
-from pipelines.evaluation.comparisons import Comparison
 from pipelines.evaluation.method import OURS, Evaluated
-from pipelines.evaluation.page_chart import charts, sweep_lines
-from pipelines.evaluation.page_photos import photos_section
-from pipelines.evaluation.page_strip import strip
-from pipelines.evaluation.page_table import arrow, html_comparisons, html_table, interval_text
-from pipelines.evaluation.shown import ShownPhoto, main_method
-from pipelines.evaluation.sweep import Sweep
-from pipelines.evaluation.table import Cell, Column, Table
-from pipelines.evaluation.tables import LQ
+from pipelines.evaluation.page.chart import charts, sweep_lines
+from pipelines.evaluation.page.photos import photos_section
+from pipelines.evaluation.page.shown import ShownPhoto, main_method
+from pipelines.evaluation.page.strip import strip
+from pipelines.evaluation.page.table import arrow, html_comparisons, html_table, interval_text
+from pipelines.evaluation.tables.comparisons import Comparison
+from pipelines.evaluation.tables.layout import LQ
+from pipelines.evaluation.tables.sweep import Sweep
+from pipelines.evaluation.tables.table import Cell, Column, Table
 
 
 def page_bytes(
@@ -59,9 +59,9 @@ def page_bytes(
     headings = {title: title for title in sections}
     headings |= {f"Table {table.number}": f"Table {table.number}. {table.title}" for table in tables}
     style, script = (
-        files("pipelines.evaluation").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
+        files("pipelines.evaluation.page").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
     )
-    page = Template(files("pipelines.evaluation").joinpath("page.html").read_text("utf-8")).substitute(
+    page = Template(files("pipelines.evaluation.page").joinpath("page.html").read_text("utf-8")).substitute(
         name=escape(evaluated.testset),
         style=style,
         style_hash=_hash(style),

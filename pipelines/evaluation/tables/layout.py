@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.evaluation.figures import Figures
 from pipelines.evaluation.method import OURS, Evaluated, Method
-from pipelines.evaluation.published import PUBLISHED, SCALES
-from pipelines.evaluation.sweep import Sweep, measure_sweep, swept
-from pipelines.evaluation.table import Cell, Column, Table, TableRow
+from pipelines.evaluation.tables.figures import Figures
+from pipelines.evaluation.tables.published import PUBLISHED, SCALES
+from pipelines.evaluation.tables.sweep import Sweep, measure_sweep, swept
+from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 
 LQ = "LQ"  # the method that returns the photo as it came
 MOST_PSNR = 100.0  # dB; `Evaluated` has this for what is infinite

@@ -7,8 +7,8 @@ from html import escape
 
 from model.metrics.metric import PSNR
 from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.page_chart import ticks_of
-from pipelines.evaluation.shown import ShownPhoto, main_method, method_labels, ranking_scope
+from pipelines.evaluation.page.chart import ticks_of
+from pipelines.evaluation.page.shown import ShownPhoto, main_method, method_labels, ranking_scope
 
 _WIDTH, _ROW = 1000, 30
 _LEFT, _RIGHT, _TOP, _BOTTOM = 190, 20, 6, 44  # the margins; methods' names stand in the left one

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from model.metrics.metric import BY_NAME
-from pipelines.evaluation.writing import SCHEMA_VERSION
+from pipelines.evaluation.tables.writing import SCHEMA_VERSION
 from shards.sample import first_error
 
 MOST_BYTES = 64 * 2**20  # evaluation.json of a hundred photos and ten methods has 0.3 MB

@@ -10,8 +10,8 @@ from PIL import Image
 
 from model.metrics.metric import PSNR, Scope
 from pipelines.evaluation.method import Evaluated, Method
-from pipelines.evaluation.published import SCALES
-from pipelines.evaluation.tables import LQ
+from pipelines.evaluation.tables.layout import LQ
+from pipelines.evaluation.tables.published import SCALES
 
 EXTREMES = 2  # so many of the worst and of the best photos are among those shown
 

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from itertools import groupby
 
 from model.metrics.metric import BY_NAME, METRICS
-from pipelines.evaluation.comparisons import Comparison
-from pipelines.evaluation.figures import Figures
 from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.sweep import Sweep
-from pipelines.evaluation.table import Cell, Column, Table, TableRow
+from pipelines.evaluation.tables.comparisons import Comparison
+from pipelines.evaluation.tables.figures import Figures
+from pipelines.evaluation.tables.sweep import Sweep
+from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 
 SCHEMA_VERSION = 1  # raised when evaluation.json changes so that an older program would misread it
 _SCOPES = ("full", "target", "remaining")
