@@ -67,6 +67,8 @@ MASK_IOU = Metric(
     "overlap of the mask that the model predicted, cut at 0.5, and the region's own",
 )  # fmt: skip
 
+MOST_PSNR = 100.0  # dB; what equal photos count as in a test set, so that there is a mean
+
 METRICS = (PSNR, SSIM, LPIPS, CLIPIQA, MUSIQ, MANIQA, BOKEH_IOU, MASK_IOU)
 BY_NAME = {metric.name: metric for metric in METRICS}
 EMBEDDED = ("psnr", "ssim", "bokeh_iou", "mask_iou")  # need no weights

@@ -12,10 +12,8 @@ from torch import Tensor
 from model.metrics.blur import blur_detector, bokeh_iou
 from model.metrics.fidelity import check, luma, psnr_of_luma, region_of_windows, ssim_map, ssim_of
 from model.metrics.learned import LearnedMetric
-from model.metrics.metric import LEARNED, Scope
+from model.metrics.metric import LEARNED, MOST_PSNR, Scope
 from model.metrics.settings import MetricSettings
-
-MOST_PSNR = 100.0  # dB; what equal photos count as, so that there is a mean
 
 Figures = dict[tuple[Scope, str], float]
 

@@ -39,6 +39,7 @@ def model_making(
 
 def compared_making(run: Run, device: str | None) -> Making:
     """A compared method. Raises ValueError, in one sentence, for weights that are not there."""
+    run.check()
     known = run.identity()
     run = replace(run, place=run.place and anchored_place(run.place))
     return Making(

@@ -43,7 +43,7 @@ def write_outputs(
         commit(out / name, data)
     remove(path for path in out.glob("table-*") if path.name not in files)  # of an evaluation of other methods
     shown = _shown(choose_photos(evaluated), measured, testset, out)
-    commit(out / PAGE, page_bytes(evaluated, report.tables, shown, report.sweep))
+    commit(out / PAGE, page_bytes(evaluated, report.tables, shown, report.sweep, report.comparisons))
     console.print(f"page: {out / PAGE}", highlight=False, markup=False, soft_wrap=True)
 
 

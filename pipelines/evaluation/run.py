@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from dataengine import photo_file
 from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import Outcome, PartFile, digest
+from model.metrics.metric import LEARNED
 from model.metrics.scorer import Scorer
 from model.metrics.settings import REVISION as METRICS_REVISION
 from model.metrics.settings import MetricSettings
@@ -193,7 +195,9 @@ def _run(spec: StageSpec, todo: Sequence[Task], parts: int, console: Console, wh
 
 def _configuration(common: _Common, makings: Sequence[Making]) -> dict[str, Any]:
     """What the figures follow from, for people and programs: no path of this machine is in it."""
-    metrics = common.metrics.model_dump(mode="json", exclude={"device"})
+    metrics = {"revision": METRICS_REVISION, **common.metrics.model_dump(mode="json", exclude={"device"})}
+    if set(LEARNED) & set(common.metrics.metrics):
+        metrics["pyiqa"] = metadata.version("pyiqa")
     for name in ("iqa_weights", "d_dffnet_code", "d_dffnet_weights"):
         metrics[name] = metrics[name] and public(metrics[name])
     made = [{"methods": [method.title for method in making.methods], **making.record} for making in makings]

@@ -188,9 +188,9 @@ def _check_comparable(before: _Evaluation, after: _Evaluation, name: str) -> Non
         )
     if before.testset.photos != after.testset.photos:
         raise ValueError(f"{name} is of {before.testset.photos} photos, this evaluation of {after.testset.photos}")
-    for rule in ("regions", "blur_detector"):
+    for rule in ("regions", "blur_detector", "revision", "iqa_revision", "pyiqa"):
         had, has = (each.configuration.get("metrics", {}).get(rule) for each in (before, after))
-        if had != has:
+        if had != has and None not in (had, has):  # pyiqa's is there where it measured
             raise ValueError(f"{name} was measured with {rule} {had}, this evaluation with {has}: use the same")
     if not {figure.method for figure in before.figures} & {figure.method for figure in after.figures}:
         theirs = ", ".join(dict.fromkeys(figure.method for figure in before.figures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.metrics.metric import MOST_PSNR
 from pipelines.evaluation.method import OURS, Evaluated, Method
 from pipelines.evaluation.tables.figures import Figures
 from pipelines.evaluation.tables.published import PUBLISHED, SCALES
@@ -9,7 +10,6 @@ from pipelines.evaluation.tables.sweep import Sweep, measure_sweep, swept
 from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 
 LQ = "LQ"  # the method that returns the photo as it came
-MOST_PSNR = 100.0  # dB; `Evaluated` has this for what is infinite
 MASK = Column("target", "mask_iou", "Mask")  # the paper has none
 
 
@@ -112,7 +112,8 @@ def _missing(evaluated: Evaluated, figures: Figures, methods: tuple[Method, ...]
         if reasons := evaluated.failed.get(method.title):
             why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
             lost = _photos(sum(reasons.values()))
-            notes.append(f"{method.title}: no result for {lost} ({why}); its means are over the others.")
+            others = "; its means are over the others" if any(figures.photos(method.title)) else ""
+            notes.append(f"{method.title}: no result for {lost} ({why}){others}.")
     if len({figures.photos(method.title) for method in methods}) > 1:
         notes.append("The rows are not over the same photos; the paired tests are over those that two methods share.")
     return notes

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from model.metrics.fidelity import psnr, ssim
-from model.metrics.scorer import MOST_PSNR, Scorer
+from model.metrics.metric import MOST_PSNR
+from model.metrics.scorer import Scorer
 from model.metrics.settings import MetricSettings
 
 
