@@ -227,6 +227,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert "intake -> deduplicate -> quality gate -> masks" in text.getvalue()
 
 
+@pytest.mark.slow
 def test_a_setting_taken_back_after_an_interruption_leaves_no_stale_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
