@@ -23,13 +23,12 @@ from model.degradation.chain import LEAST_SIDE, SHRINK, Degradation
 from model.degradation.filtering import sharpen
 from model.degradation.kernels import Kernel
 from model.degradation.recipe import Recipe, Stage, draw_recipe
-from model.degradation.settings import REAL_ESRGAN, RELEASE
+from model.degradation.settings import PRESETS
 from pipelines.restoration.contact_sheet import MAX_CELL, Cell, sheet
 from pipelines.restoration.job import Job, escaped, stems
 from pipelines.restoration.options import checked_seed
 from shards.files import commit
 
-PRESETS = {"release": RELEASE, "real-esrgan": REAL_ESRGAN}
 MAX_PIXELS = 24_000_000  # of what is degraded at once: about 4 GB of memory
 LABEL_WIDTH = 480  # px; a smaller picture is shown in whole multiples of its size, so that its label can be read
 

@@ -138,3 +138,5 @@ REAL_ESRGAN = DegradationSettings(
         jpeg_quality=(30, 95),
     ),
 )
+
+PRESETS = {"release": RELEASE, "real-esrgan": REAL_ESRGAN}

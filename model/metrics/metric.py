@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 # full: the whole photo. target: the region that the instruction names. remaining: all the rest, which Table 4 of the
 # paper calls the background.
@@ -70,6 +71,12 @@ MASK_IOU = Metric(
 MOST_PSNR = 100.0  # dB; what equal photos count as in a test set, so that there is a mean
 
 METRICS = (PSNR, SSIM, LPIPS, CLIPIQA, MUSIQ, MANIQA, BOKEH_IOU, MASK_IOU)
+SCOPES: tuple[Scope, ...] = ("full", "target", "remaining")
 BY_NAME = {metric.name: metric for metric in METRICS}
 EMBEDDED = ("psnr", "ssim", "bokeh_iou", "mask_iou")  # need no weights
 LEARNED = ("lpips", "clipiqa", "musiq", "maniqa")  # need pyiqa and its weights
+
+
+def figure_order(figure: Sequence[Any]) -> tuple[int, int]:
+    """What figures (scope, metric, ...) are sorted by: both in the order above."""
+    return SCOPES.index(figure[0]), [*BY_NAME].index(figure[1])

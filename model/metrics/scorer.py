@@ -66,16 +66,17 @@ class Scorer:
         similarity = self._similarity(y, y_hq)
         regions: dict[Scope, Tensor | None] = {"full": None, "target": masks, "remaining": ~masks}
         for scope, region in regions.items():
-            counted = region
+            seen, seen_hq, similar, counted, windows = y, y_hq, similarity, region, region
             if region is not None and self._settings.regions == "zeroed":
                 inside = region[:, None].to(results.dtype)
-                y, y_hq, counted = luma(results * inside), luma(hq * inside), None
-                similarity = self._similarity(y, y_hq)
+                seen, seen_hq, counted = luma(results * inside), luma(hq * inside), None
+                similar = self._similarity(seen, seen_hq)
+            elif region is not None:
+                windows = region_of_windows(region)
             if "psnr" in self._settings.metrics:
-                _note(figures, scope, "psnr", psnr_of_luma(y, y_hq, counted).clamp(max=MOST_PSNR), region)
-            if similarity is not None:
-                windows = region_of_windows(region) if region is not None and counted is not None else region
-                _note(figures, scope, "ssim", ssim_of(similarity, counted), windows)
+                _note(figures, scope, "psnr", psnr_of_luma(seen, seen_hq, counted).clamp(max=MOST_PSNR), region)
+            if similar is not None:
+                _note(figures, scope, "ssim", ssim_of(similar, counted), windows)
 
     def _similarity(self, y: Tensor, y_hq: Tensor) -> Tensor | None:
         return ssim_map(y, y_hq) if "ssim" in self._settings.metrics else None

@@ -33,6 +33,7 @@ def evaluate(
     blur_detector: flags.BlurDetector = "sharpness",
     d_dffnet_code: flags.DDffnetCode = None,
     d_dffnet_weights: flags.DDffnetWeights = None,
+    quoted: flags.Quoted = True,
     baseline: flags.Baseline = None,
     given_masks: flags.GivenMasks = False,
     seed: flags.Seed = 0,
@@ -115,7 +116,8 @@ def evaluate(
             limit=limit,
             address=address,
             retry_failed=retry_failed,
-            tables=tables or (),
+            tables=wanted if tables else (),
+            quoted=quoted,
         )
     except KeyboardInterrupt:
         end("interrupted; run the same command again to go on", INTERRUPTED)

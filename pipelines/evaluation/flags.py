@@ -105,6 +105,12 @@ DDffnetWeights = Annotated[
     str | None,
     typer.Option("--d-dffnet-weights", metavar="FILE", help="Its trained weights.", rich_help_panel=_METRICS),
 ]
+Quoted = Annotated[
+    bool,
+    typer.Option(
+        "--quoted/--no-quoted", help="With the paper's own rows under the computed ones.", rich_help_panel=_METRICS
+    ),
+]
 Baseline = Annotated[
     Path | None,
     typer.Option(

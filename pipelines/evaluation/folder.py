@@ -196,6 +196,11 @@ def outcomes_of(file: PartFile) -> list[Outcome[Row]]:
     return read_outcomes(file.path, _rows)
 
 
+def why_failed(outcome: Outcome[Row]) -> str:
+    """A ValueError's sentence is for users, its name is not."""
+    return outcome.detail if outcome.reason == ValueError.__name__ and outcome.detail else outcome.reason
+
+
 def folder_name(title: str) -> str:
     """A method's title as a file name: blanks become hyphens; where more has to change, a hash keeps it unique."""
     if len(title) <= MOST_NAME and _PLAIN.fullmatch(title) and not title.startswith("."):

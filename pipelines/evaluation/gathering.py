@@ -10,14 +10,11 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from dataengine.part_files import Outcome, PartFile
-from model.metrics.metric import METRICS
-from pipelines.evaluation.folder import outcomes_of
+from dataengine.part_files import PartFile
+from model.metrics.metric import figure_order
+from pipelines.evaluation.folder import outcomes_of, why_failed
 from pipelines.evaluation.method import SCORE_COLUMNS, Evaluated, Method
 from pipelines.evaluation.row import Row
-
-_SCOPES = ("full", "target", "remaining")
-_METRICS = [metric.name for metric in METRICS]
 
 Measured = dict[Method, list[Row]]
 
@@ -36,16 +33,11 @@ def gather(
         rows = [outcome.row for outcome in outcomes if outcome.kind == "ok" and outcome.row]
         measured[method] = sorted(rows, key=lambda row: row.place)
         outcomes += [outcome for file in restored[method] for outcome in outcomes_of(file) if outcome.kind == "failed"]
-        reasons = Counter(_why(outcome) for outcome in outcomes if outcome.kind == "failed")
+        reasons = Counter(why_failed(outcome) for outcome in outcomes if outcome.kind == "failed")
         assert len(rows) + sum(reasons.values()) == photos, (method, len(rows), reasons, photos)
         if reasons:
             failed[method.title] = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
     return measured, failed
-
-
-def _why(failed: Outcome[Row]) -> str:
-    """A ValueError's sentence is for users, its name is not."""
-    return failed.detail if failed.reason == ValueError.__name__ and failed.detail else failed.reason
 
 
 def scores_of(measured: Measured) -> pd.DataFrame:
@@ -54,14 +46,9 @@ def scores_of(measured: Measured) -> pd.DataFrame:
     for method, rows in measured.items():
         for row in rows:
             about = (method.title, method.s1, method.s2, row.key, row.photo, row.caption)
-            records += [(*about, *figure) for figure in sorted(row.figures, key=_order)]
+            records += [(*about, *figure) for figure in sorted(row.figures, key=figure_order)]
     scores = pd.DataFrame.from_records(records, columns=list(SCORE_COLUMNS))
     return scores.astype({"s1": "float64", "s2": "float64", "value": "float64"})
-
-
-def _order(figure: tuple[str, str, float]) -> tuple[int, int]:
-    scope, metric, _ = figure
-    return _SCOPES.index(scope), _METRICS.index(metric)
 
 
 def print_summary(evaluated: Evaluated, out: Path, console: Console) -> None:

@@ -10,8 +10,9 @@ from model.settings import SamplingSettings
 from pipelines.evaluation.method import OURS, Method
 from pipelines.evaluation.restorers import Compared, Making, Model
 from pipelines.evaluation.runners.names import Run
-from pipelines.restoration.dataset import anchored, anchored_place
+from pipelines.restoration.dataset import anchored
 from pipelines.restoration.loading import Loading
+from pipelines.restoration.options import anchored_place
 from pipelines.restoration.weights import weights_of
 
 COMPARED_STEPS = 100  # at the most, with room to spare: what a compared method takes is not known

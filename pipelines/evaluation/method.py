@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 OURS = "InstructRestore"
+LQ = "LQ"  # the unrestored photos, which every method has to be better than
 
 # The columns of `Evaluated.scores` and of scores.parquet: a row for each figure of each result.
 SCORE_COLUMNS = ("method", "s1", "s2", "key", "photo", "caption", "scope", "metric", "value")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipelines.evaluation.flags import SAMPLING_OPTIONS
 from pipelines.evaluation.found import Found
 from pipelines.evaluation.method import Method
 from pipelines.evaluation.tables.published import SCALES, SWEEP
-from pipelines.restoration.options import sampling_settings
+from pipelines.restoration.options import anchored_place, sampling_settings
 from shards.sample import first_error
 
 TABLES = {False: (2, 3), True: (4,)}  # by whether the test set is a bokeh set
@@ -30,9 +29,7 @@ METRIC_OPTIONS = {
     "d_dffnet_code": "--d-dffnet-code",
     "d_dffnet_weights": "--d-dffnet-weights",
 }
-
-
-_PLACES = ("iqa_weights", "d_dffnet_code", "d_dffnet_weights")
+PLACES = ("iqa_weights", "d_dffnet_code", "d_dffnet_weights")
 
 
 def tables_of(numbers: Sequence[int], bokeh: bool) -> tuple[int, ...]:
@@ -75,7 +72,7 @@ def metric_settings(metrics: str, device: str | None, **others: Any) -> MetricSe
     names = groups.get(metrics) or tuple(name.strip() for name in metrics.split(",") if name.strip())
     where = "auto" if device is None else device if re.fullmatch(r"cpu|cuda(:\d+)?", device) else "cpu"
     values = {
-        name: _anchored(value) if name in _PLACES else value for name, value in others.items() if value is not None
+        name: anchored_place(value) if name in PLACES else value for name, value in others.items() if value is not None
     }
     try:
         return MetricSettings.model_validate({"metrics": names, "device": where, **values})
@@ -83,12 +80,6 @@ def metric_settings(metrics: str, device: str | None, **others: Any) -> MetricSe
         name, _, complaint = first_error(error).partition(": ")
         said = complaint.removeprefix("value error, ").removeprefix("Value error, ")
         raise ValueError(f"{METRIC_OPTIONS[name.split('.')[0]]}: {said}") from None
-
-
-def _anchored(place: str) -> str:
-    """A folder or a file by its absolute path, for workers have other current folders; a hub id as it is."""
-    path = Path(place).expanduser()
-    return os.path.abspath(path) if path.exists() else place
 
 
 def evaluation_settings(values: dict[str, object], assignments: Sequence[str]) -> SamplingSettings:

@@ -24,26 +24,32 @@ PAGE = "report.html"
 
 
 def write_outputs(
-    evaluated: Evaluated, measured: Measured, testset: TestSet, out: Path, tables: Sequence[int], console: Console
+    evaluated: Evaluated,
+    measured: Measured,
+    testset: TestSet,
+    out: Path,
+    tables: Sequence[int],
+    quoted: bool,
+    console: Console,
 ) -> None:
     """Prints the tables and writes them, with all figures and the page, into the folder `out`.
 
-    tables: the numbers of those that are wanted; (): all that the evaluation fills. Raises StopStage where there is no
-    figure at all, and ValueError for a table that the evaluation cannot fill.
+    tables: the numbers of those that are wanted; (): all that the evaluation fills. quoted: with the paper's rows.
+    Raises StopStage where there is no figure at all, and ValueError for a table that the evaluation cannot fill.
     """
     if evaluated.scores.empty:
         reasons = Counter[str]()
         for of_method in evaluated.failed.values():
             reasons.update(of_method)
         raise StopStage(f"not one result could be measured, mostly for: {max(reasons, key=lambda r: reasons[r])}")
-    report = report_of(evaluated, tables)
+    report = report_of(evaluated, tables, quoted)
     print_report(report, console)
     files = files_of(evaluated, report)
     for name, data in files.items():
         commit(out / name, data)
     remove(path for path in out.glob("table-*") if path.name not in files)  # of an evaluation of other methods
     shown = _shown(choose_photos(evaluated), measured, testset, out)
-    commit(out / PAGE, page_bytes(evaluated, report.tables, shown, report.sweep, report.comparisons))
+    commit(out / PAGE, page_bytes(evaluated, report, shown))
     console.print(f"page: {out / PAGE}", highlight=False, markup=False, soft_wrap=True)
 
 

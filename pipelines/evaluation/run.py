@@ -29,7 +29,8 @@ from model.metrics.settings import MetricSettings
 from pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
 from pipelines.evaluation.found import Found, find_results
 from pipelines.evaluation.gathering import gather, print_summary, scores_of
-from pipelines.evaluation.method import Evaluated, Method
+from pipelines.evaluation.method import LQ, Evaluated, Method
+from pipelines.evaluation.options import PLACES
 from pipelines.evaluation.outputs import write_outputs
 from pipelines.evaluation.restorers import Making
 from pipelines.evaluation.restoring import REVISION as RESTORING_REVISION
@@ -42,8 +43,7 @@ from pipelines.restoration.dataset import LEAST_MEGAPIXELS, MEGAPIXEL_STEP_S, ST
 from pipelines.restoration.loading import public
 from shards.pairs import TestSet
 
-REVISION = "1"  # raised by hand when the same results and metrics give other figures
-LQ = Method("LQ", "runner")  # the photos as they are: what every method has to be better than
+UNRESTORED = Method(LQ, "runner")
 HERE = Means("", 1, 0, None, MEGAPIXEL_STEP_S["cpu"])  # of this process, which no limit watches
 SCORE_ROW_S = 600.0  # when a worker that measures counts as stalled
 
@@ -75,13 +75,14 @@ def run_evaluation(
     address: str | None = None,
     retry_failed: bool = False,
     tables: Sequence[int] = (),
+    quoted: bool = True,
 ) -> Evaluated:
     """Evaluates, or goes on evaluating, methods over the test set at `testset` into the folder `out`.
 
-    makings: methods that are run here. found: results of others. The unrestored photos come first, as the method "LQ".
+    makings: methods that are run here. found: results of others. The unrestored photos come first, as the method LQ.
     batch: at most so many photos of one size are restored together. limit: the first so many photos. address: of a Ray
     cluster, "local" for one of this machine; None: this process. retry_failed: rows that failed are done again.
-    tables: of the paper, that are written; (): all that there are figures for.
+    tables: of the paper, that are written; (): all that there are figures for. quoted: with the paper's own rows.
     Raises ValueError for a user's mistake and StopStage where going on is pointless, each with one sentence; what was
     done by then stays and is not done again. A row that cannot be restored or measured is counted.
     """
@@ -90,11 +91,12 @@ def run_evaluation(
     source = {"name": card.name, "sha256": hashlib.sha256(card.to_json()).hexdigest()}
     common = _Common(opened, source, metrics, seed, batch, retry_failed, console)
     rows = rows_of(opened, limit)
-    methods = (LQ, *(method for making in makings for method in making.methods), *(each.method for each in found))
+    made = [method for making in makings for method in making.methods]
+    methods = (UNRESTORED, *made, *(each.method for each in found))
     _check_titles(methods)
     folder = EvaluationFolder(out)
     results = {each.method: find_results(each.folder, opened, rows) for each in found}
-    results[LQ] = [Outcome(row.key, "ok", row) for row in rows]
+    results[UNRESTORED] = [Outcome(row.key, "ok", row) for row in rows]
     with folder.lock(), running(address) as where:
         restored = {method: folder.note_found(method, outcomes) for method, outcomes in results.items()}
         for making in makings:
@@ -106,7 +108,7 @@ def run_evaluation(
         )
         folder.write_scores(evaluated.scores)
         print_summary(evaluated, out, console)
-        write_outputs(evaluated, measured, opened, folder.path, tables, console)
+        write_outputs(evaluated, measured, opened, out, tables, quoted, console)
     return evaluated
 
 
@@ -161,7 +163,7 @@ def _score(
     """The figures of all results, as committed parts; what is not there is measured."""
     metrics = common.metrics
     followed = metrics.model_dump(mode="json", exclude={"device"})
-    known = digest(REVISION, METRICS_REVISION, photo_file.REVISION, followed, common.source)
+    known = digest(METRICS_REVISION, photo_file.REVISION, followed, common.source)
     tasks: dict[Method, list[Task]] = {}
     for method, files in restored.items():
         tasks[method] = folder.to_score(method, files, known, sum(map(len, tasks.values())))
@@ -198,7 +200,7 @@ def _configuration(common: _Common, makings: Sequence[Making]) -> dict[str, Any]
     metrics = {"revision": METRICS_REVISION, **common.metrics.model_dump(mode="json", exclude={"device"})}
     if set(LEARNED) & set(common.metrics.metrics):
         metrics["pyiqa"] = metadata.version("pyiqa")
-    for name in ("iqa_weights", "d_dffnet_code", "d_dffnet_weights"):
+    for name in PLACES:
         metrics[name] = metrics[name] and public(metrics[name])
     made = [{"methods": [method.title for method in making.methods], **making.record} for making in makings]
     return {"testset": common.source, "seed": common.seed, "metrics": metrics, "made": made}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -11,8 +10,9 @@ from dataengine.part_files import PartSummary
 from dataengine.row import StopStage
 from dataengine.runner import Cluster, cluster
 from dataengine.worker import Stopped, Worker
+from pipelines.evaluation.folder import outcomes_of, why_failed
+from pipelines.restoration.dataset import FAILURES_IN_A_ROW
 
-FAILURES_IN_A_ROW = 100
 LOCAL = "local"  # the address that is Ray on this machine alone
 
 OnPart = Callable[[PartSummary], None]
@@ -56,13 +56,13 @@ def _run_here(spec: StageSpec, tasks: Sequence[Task], on_part: OnPart) -> None:
         done = worker.do_part(task)
         if isinstance(done, Stopped):
             raise StopStage(done.sentence)
-        _, summary = done
+        file, summary = done
         on_part(summary)
         for letter in summary.outcomes:
             failures = failures + 1 if letter == "f" else 0
         if failures >= FAILURES_IN_A_ROW:
-            cause = Counter(summary.failed).most_common(1)[0][0]
+            latest = [outcome for outcome in outcomes_of(file) if outcome.kind == "failed"][-1]
             raise StopStage(
-                f"{failures} rows in a row failed in the {spec.name} stage, the latest with {cause!r}; put that right "
-                "and run again with --retry-failed"
+                f"{failures} rows in a row failed in the {spec.name} stage, the latest with: {why_failed(latest)}; put "
+                "that right and run again with --retry-failed"
             )

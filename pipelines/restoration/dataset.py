@@ -27,6 +27,7 @@ from pipelines.progress import StageProgress
 from pipelines.restoration.dataset_folder import Output, RestoreFolder
 from pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
 from pipelines.restoration.loading import Loading
+from pipelines.restoration.options import anchored_place
 from pipelines.restoration.weights import weights_of
 from shards.index import Dataset
 
@@ -208,12 +209,6 @@ def anchored(loading: Loading) -> Loading:
     """Folders by their absolute paths: workers have other current folders."""
     checkpoint = loading.checkpoint and anchored_place(loading.checkpoint)
     return replace(loading, base=anchored_place(loading.base), checkpoint=checkpoint)
-
-
-def anchored_place(place: str) -> str:
-    """A folder or a file by its absolute path, a hub id as it is."""
-    path = Path(place).expanduser()
-    return os.path.abspath(path) if path.exists() else place
 
 
 @dataclass(frozen=True)

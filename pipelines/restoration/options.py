@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -59,6 +61,12 @@ def sampling_settings(
             raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
         complaint = complaint.removeprefix("value error, ")
         raise ValueError(f"{complaint}: lower --set overlap or raise --tile") from None
+
+
+def anchored_place(place: str) -> str:
+    """A folder or file by its absolute path, for workers have other current folders; a hub id as it is."""
+    path = Path(place).expanduser()
+    return os.path.abspath(path) if path.exists() else place
 
 
 def checked_seed(number: int, what: str) -> int:

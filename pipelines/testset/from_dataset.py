@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataengine import photo_file
 from dataengine.row import SourcePhoto
-from pipelines.testset.material import Material, PassedOver
+from pipelines.testset.material import NO_BOKEH, SMALL, Material, PassedOver
 from pipelines.testset.settings import TestSetSettings
 from shards.index import Dataset
-
-SMALL = "photo smaller than the crop"
-NO_BOKEH = "no bokeh region"
 
 
 class DatasetSource:

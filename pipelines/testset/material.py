@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from dataengine.row import SourcePhoto
 from shards.sample import Region
 
+# Reasons that two sources and the crop share.
+SMALL = "photo smaller than the crop"
+NO_BOKEH = "no bokeh region"
+
 
 class PassedOver(ValueError):
     """A photo that gives no sample. reason: a few words that are counted. detail: what exactly."""

@@ -13,12 +13,10 @@ from pathlib import Path
 from PIL import Image
 
 from model.instruction import Instruction, RegionScale
+from pipelines.evaluation.tables.published import SCALES
 from pipelines.testset.folder import PLAIN_FILES
 from pipelines.testset.sample import Sample
 from shards.files import commit
-
-# The scales of the paper's Table 3 (s1 = 0.8, s2 = 1) and, of a bokeh set, of its Table 4 (both 1).
-S1, S2 = 0.8, 1.0
 
 
 class PlainFiles:
@@ -36,8 +34,9 @@ class PlainFiles:
         Image.fromarray(sample.mask).convert("L").save(mask, "PNG")
         for folder, data in (("lq", sample.lq), ("hq", sample.hq), ("masks", mask.getvalue())):
             commit(self._folder / folder / name, data)
-        region = RegionScale(sample.record.regions[0].caption, S2 if self._bokeh else S1)
-        self._rows.append((f"lq/{name}", str(Instruction((region,), S2, self._bokeh))))
+        s1, s2 = SCALES[4 if self._bokeh else 3]
+        region = RegionScale(sample.record.regions[0].caption, s1)
+        self._rows.append((f"lq/{name}", str(Instruction((region,), s2, self._bokeh))))
 
     def finish(self) -> None:
         text = io.StringIO(newline="")

@@ -15,16 +15,13 @@ from dataengine.intake import describe
 from dataengine.part_files import digest
 from dataengine.photo_file import Decoded, encode
 from model.degradation.chain import Degradation
-from model.degradation.settings import REAL_ESRGAN, RELEASE
+from model.degradation.settings import PRESETS
 from model.instruction import RegionScale
 from pipelines.testset.crops import Crop, place_crop
-from pipelines.testset.from_dataset import NO_BOKEH, SMALL
-from pipelines.testset.material import Material, PassedOver
+from pipelines.testset.material import NO_BOKEH, SMALL, Material, PassedOver
 from pipelines.testset.settings import TestSetSettings
 from shards.rle import Mask
 from shards.sample import AnnotatedPhoto, Region
-
-PRESETS = {"release": RELEASE, "real-esrgan": REAL_ESRGAN}
 
 
 @dataclass(frozen=True)

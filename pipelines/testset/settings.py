@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.degradation.settings import PRESETS
 from pipelines.restoration.options import checked_seed
 
-DEGRADATIONS = ("release", "real-esrgan")
 SIDE_STEP = 64  # px: the networks halve a latent of an eighth of the side three times
 LARGEST_SIDE = 4096
 
@@ -34,8 +34,8 @@ class TestSetSettings:
             raise ValueError(
                 f"--size is a multiple of {SIDE_STEP} from {SIDE_STEP} to {LARGEST_SIDE} px, not {self.size}"
             )
-        if self.degradation not in DEGRADATIONS:
-            raise ValueError(f"--degradation is {' or '.join(DEGRADATIONS)}, not {self.degradation!r}")
+        if self.degradation not in PRESETS:
+            raise ValueError(f"--degradation is {' or '.join(PRESETS)}, not {self.degradation!r}")
         if not 0 <= self.least_share <= self.most_share <= 1:
             raise ValueError(
                 "--least-share and --most-share are shares of the crop from 0 to 1, the smaller one first, not "

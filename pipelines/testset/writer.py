@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from model.degradation.settings import PRESETS
 from pipelines.testset.plain_files import PlainFiles
-from pipelines.testset.sample import PRESETS, Sample
+from pipelines.testset.sample import Sample
 from pipelines.testset.settings import TestSetSettings
 from shards.files import replacing
 from shards.index import INDEX_SCHEMA, ShardEntry

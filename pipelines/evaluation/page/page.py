@@ -17,37 +17,30 @@ from string import Template
 from typing import Literal
 
 from model.metrics.metric import Scope
-from pipelines.evaluation.method import OURS, Evaluated
+from pipelines.evaluation.method import LQ, OURS, Evaluated
 from pipelines.evaluation.page.chart import charts, sweep_lines
 from pipelines.evaluation.page.photos import photos_section
 from pipelines.evaluation.page.shown import ShownPhoto, main_method
 from pipelines.evaluation.page.strip import strip
 from pipelines.evaluation.page.table import arrow, html_comparisons, html_table, interval_text
-from pipelines.evaluation.tables.comparisons import Comparison
-from pipelines.evaluation.tables.layout import LQ
+from pipelines.evaluation.tables.report import Report
 from pipelines.evaluation.tables.sweep import Sweep
 from pipelines.evaluation.tables.table import Cell, Column, Table
 
 
-def page_bytes(
-    evaluated: Evaluated,
-    tables: Sequence[Table],
-    shown: Sequence[ShownPhoto],
-    sweep: Sweep | None = None,
-    comparisons: Sequence[Comparison] = (),
-) -> bytes:
+def page_bytes(evaluated: Evaluated, report: Report, shown: Sequence[ShownPhoto]) -> bytes:
     """The page as UTF-8, the same bytes for the same input; some 12 MB at most.
 
-    tables: those that this evaluation has figures of. shown: the photos that `shown.choose_photos` names, in its order.
-    sweep: where s1 was swept. comparisons: the paired tests of the tables.
+    shown: the photos that `shown.choose_photos` names, in its order.
     """
+    tables, sweep = report.tables, report.sweep
     lines = [line for table in tables if table.number == 2 for line in sweep_lines(table, evaluated)]
     sections: dict[str, str] = {}
     if sweep is not None:
         quoted = any(row.origin == "quoted" for table in tables for row in table.rows)
         sections["Control"] = _control(sweep, quoted) + charts(lines)
     for table in tables:
-        tests = html_comparisons(table, comparisons)
+        tests = html_comparisons(table, report.comparisons)
         sections[f"Table {table.number}"] = html_table(table, evaluated.photos) + tests
     if len(evaluated.scores):
         sections["Spread over photos"] = strip(evaluated, shown)

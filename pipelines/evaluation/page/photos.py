@@ -10,11 +10,10 @@ from PIL import Image
 
 from dataengine.drawing import share_text
 from model.metrics.metric import METRICS
-from pipelines.evaluation.method import Evaluated
+from pipelines.evaluation.method import LQ, Evaluated
 from pipelines.evaluation.page.pictures import data_uri, encoded, outline, view_of
 from pipelines.evaluation.page.shown import ShownPhoto, main_method, method_labels, ranked, ranking_scope
 from pipelines.evaluation.page.table import metric_heading
-from pipelines.evaluation.tables.layout import LQ
 
 _SCOPES = {"target": "Target", "remaining": "Remaining", "full": "Full"}
 _STOPS = (("LQ", 0), ("LQ | result", 50), ("Result", 100), ("Result | HQ", 150), ("HQ", 200))

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from model.metrics.metric import PSNR, Scope
-from pipelines.evaluation.method import Evaluated, Method
-from pipelines.evaluation.tables.layout import LQ
+from pipelines.evaluation.method import LQ, Evaluated, Method
 from pipelines.evaluation.tables.published import SCALES
 
 EXTREMES = 2  # so many of the worst and of the best photos are among those shown

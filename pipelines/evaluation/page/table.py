@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import Literal
 
 from model.metrics.metric import Metric
-from pipelines.evaluation.tables.comparisons import LEVEL, Comparison
+from pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
 from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from pipelines.evaluation.tables.writing import best_of, printed
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not computed here"}
@@ -17,22 +18,19 @@ _ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not c
 
 def html_table(table: Table, photos: int) -> str:
     """photos: how many the test set has; a figure of fewer says of how many."""
-    body = ""
+    body, best = "", best_of(table)
     for origin, words in _ORIGINS.items():
         rows = [row for row in table.rows if row.origin == origin]
         if rows:
             head = f'<tr class="origin"><th scope="rowgroup" colspan="{len(table.columns) + 1}">{words}</th></tr>'
-            body += f'<tbody class="{origin}">{head}{"".join(_row(row, table, photos) for row in rows)}</tbody>'
+            body += f'<tbody class="{origin}">{head}{"".join(_row(row, table, photos, best) for row in rows)}</tbody>'
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
     return _grid(table.title, "Method", table.columns, body) + notes
 
 
 def html_comparisons(table: Table, comparisons: Sequence[Comparison]) -> str:
     """By how much the table's first method, in Table 2 each s1, is better than the others, folded; "" for none."""
-    pairs: dict[tuple[str, str], dict[tuple[str, str], Comparison]] = {}
-    for one in comparisons:
-        if one.table == table.number:
-            pairs.setdefault((one.method, one.other), {})[one.scope, one.metric] = one
+    pairs = by_pair([one for one in comparisons if one.table == table.number])
     if not pairs:
         return ""
     compared = {figure for figures in pairs.values() for figure in figures}
@@ -90,25 +88,25 @@ def interval_text(cell: Cell, digits: int) -> str:
     return f"{cell.low:.{digits}f}{between}{cell.high:.{digits}f}"
 
 
-def _row(row: TableRow, table: Table, photos: int) -> str:
+def _row(row: TableRow, table: Table, photos: int, best: dict[int, str]) -> str:
     tag = '<small class="tag">quoted</small>' if row.origin == "quoted" else ""
     cells = "".join(
-        _cell(cell, column, photos, _is_best(cell, place, table) if row.origin == "computed" else False)
+        _cell(cell, column, photos, best.get(place) if row.origin == "computed" else None)
         for place, (cell, column) in enumerate(zip(row.cells, table.columns, strict=True))
     )
     label = row.label.replace(" = ", "\u00a0=\u00a0")  # never broken
     return f'<tr><th scope="row">{escape(label)}{tag}</th>{cells}</tr>'
 
 
-def _cell(cell: Cell | None, column: Column, photos: int, best: bool) -> str:
+def _cell(cell: Cell | None, column: Column, photos: int, best: str | None) -> str:
     if cell is None:
         return '<td class="none" title="no figure">–</td>'
-    text = f"{cell.mean:.{column.of.digits}f}"
+    text = printed(cell.mean, column)
     small = interval_text(cell, column.of.digits)
     small = f'<small title="95% confidence interval">{small}</small>' if small else ""
     if cell.photos is not None and cell.photos != photos:
         small += f"<small>of {cell.photos:,} photos</small>"
-    return f"<td>{f'<strong>{text}</strong>' if best else text}{small}</td>"
+    return f"<td>{f'<strong>{text}</strong>' if text == best else text}{small}</td>"
 
 
 def _difference(comparison: Comparison | None, column: Column) -> str:
@@ -121,13 +119,3 @@ def _difference(comparison: Comparison | None, column: Column) -> str:
         notes.append(f"p {'< 0.001' if comparison.p_adjusted < 0.001 else f'= {comparison.p_adjusted:.3f}'}")
     small = "".join(f"<small>{escape(note)}</small>" for note in notes if note)
     return f"<td>{f'<strong>{text}</strong>' if comparison.significant else text}{small}</td>"
-
-
-def _is_best(cell: Cell | None, place: int, table: Table) -> bool:
-    """Of the computed rows, where there are two or more; by the figure as it is printed, so equal ones are all best."""
-    metric = table.columns[place].of
-    others = [row.cells[place] for row in table.rows if row.origin == "computed"]
-    means = [round(other.mean, metric.digits) for other in others if other is not None]
-    if cell is None or len(means) < 2:
-        return False
-    return round(cell.mean, metric.digits) == (max(means) if metric.better == "higher" else min(means))

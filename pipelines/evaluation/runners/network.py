@@ -7,7 +7,6 @@ Data", 2021; code and weights BSD-3-Clause, https://github.com/xinntao/Real-ESRG
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dataengine.model_weights import explaining, first_line
+from model.weight_files import first_line, read_pickled, readable
 from pipelines.evaluation.runners.names import COMPARE_EXTRA, Run
 from pipelines.evaluation.runners.photos import Photo, restored, shrunk
 
@@ -41,7 +40,7 @@ class Network:
         run.check()
         spandrel = _spandrel(run.name)
         file = Path(run.place or "").expanduser()
-        state = _read(file)
+        state = read_state(file)
         try:
             found = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(state))
         except spandrel.UnsupportedModelError:
@@ -76,21 +75,19 @@ def _spandrel(name: str) -> Any:
     return spandrel
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_state(file: Path) -> dict[str, Any]:
     """The tensors of a file by name, possibly under a name of their own as training code saves them.
 
-    A .pth is a pickle: torch reads tensors and plain containers from it and refuses everything else.
+    A .pth is a pickle, which never runs any code (`weight_files.read_pickled`). Raises ValueError, in one sentence,
+    where the file holds no such thing.
     """
     if file.suffix not in (".safetensors", ".pth"):
         raise ValueError(f"{file} is neither .safetensors nor .pth: name a network's weights in one of these")
-    with explaining(f"{file} is damaged: fetch it again"):
-        try:
-            if file.suffix == ".safetensors":
-                state: Any = load_file(file)
-            else:
-                state = torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            raise ValueError("or it holds more than tensors, which could run code and is never loaded") from None
+    if file.suffix == ".pth":
+        state = read_pickled(file, "fetch it again, or name a file with a network's weights alone")
+    else:
+        with readable(file):
+            state = load_file(file)
     if not isinstance(state, dict) or not _tensors(state):
         raise ValueError(f"there are no named tensors in {file}: name a network's weights")
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +40,14 @@ class Comparison:
     @property
     def significant(self) -> bool:
         return self.p_adjusted is not None and self.p_adjusted < LEVEL
+
+
+def by_pair(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], dict[tuple[Scope, str], Comparison]]:
+    """(method, other) -> (scope, metric) -> their comparison."""
+    pairs: dict[tuple[str, str], dict[tuple[Scope, str], Comparison]] = {}
+    for one in comparisons:
+        pairs.setdefault((one.method, one.other), {})[one.scope, one.metric] = one
+    return pairs
 
 
 def compare_methods(evaluated: Evaluated, number: int) -> tuple[Comparison, ...]:

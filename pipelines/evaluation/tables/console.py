@@ -9,7 +9,7 @@ from textwrap import wrap
 from rich.console import Console
 from rich.text import Text
 
-from pipelines.evaluation.tables.comparisons import LEVEL, Comparison
+from pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
 from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 from pipelines.evaluation.tables.writing import best_of, printed, short_title
 
@@ -43,20 +43,18 @@ def print_table(table: Table, console: Console) -> None:
 def print_comparisons(table: Table, comparisons: Sequence[Comparison], console: Console) -> None:
     """By how much the table's first method, in Table 2 each s1, is better than the others; what is significant is
     coloured and starred. Prints nothing where nothing was compared."""
-    by_pair: dict[tuple[str, str], dict[tuple[str, str], Comparison]] = {}
-    for one in comparisons:
-        by_pair.setdefault((one.method, one.other), {})[one.scope, one.metric] = one
-    if not by_pair:
+    pairs = by_pair(comparisons)
+    if not pairs:
         return
     labels = {row.method: row.label for row in table.rows if row.origin == "computed"}
-    compared = {figure for of in by_pair.values() for figure in of}
+    compared = {figure for of in pairs.values() for figure in of}
     columns = [column for column in table.columns if (column.scope, column.metric) in compared]
     lines = [
         _Line(
             f"{labels[method]} against {labels[other].removeprefix('s1 = ')}" if table.number == 2 else labels[other],
             tuple(_difference(of.get((column.scope, column.metric)), column) for column in columns),
         )
-        for (method, other), of in by_pair.items()
+        for (method, other), of in pairs.items()
     ]
     whose = "each s1 is better than the one before" if table.number == 2 else f"{table.rows[0].label} is better than"
     _print_grid(f"Table {table.number}, pairwise: by how much {whose}", columns, lines, console)

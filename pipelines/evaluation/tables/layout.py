@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from model.metrics.metric import MOST_PSNR
-from pipelines.evaluation.method import OURS, Evaluated, Method
+from pipelines.evaluation.method import LQ, OURS, Evaluated, Method
 from pipelines.evaluation.tables.figures import Figures
 from pipelines.evaluation.tables.published import PUBLISHED, SCALES
 from pipelines.evaluation.tables.sweep import Sweep, measure_sweep, swept
 from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 
-LQ = "LQ"  # the method that returns the photo as it came
 MASK = Column("target", "mask_iou", "Mask")  # the paper has none
 
 
@@ -22,8 +21,8 @@ def table_numbers(evaluated: Evaluated) -> tuple[int, ...]:
     return (2, 3) if any(method.name != LQ for method in methods_of(evaluated, 3)) else (2,)
 
 
-def build_table(evaluated: Evaluated, number: int, published: bool = True) -> Table:
-    """Table `number` of the paper: the rows that were computed, then, if `published`, the paper's own.
+def build_table(evaluated: Evaluated, number: int, quoted: bool = True) -> Table:
+    """Table `number` of the paper: the rows that were computed, then, if `quoted`, the paper's own.
 
     A cell is the mean over its method's own photos. Raises ValueError for a table that the evaluation cannot fill.
     """
@@ -37,13 +36,13 @@ def build_table(evaluated: Evaluated, number: int, published: bool = True) -> Ta
     shown = [
         place
         for place, column in enumerate(columns)
-        if (published and column != MASK) or any(cells[place] for cells in computed)
+        if (quoted and column != MASK) or any(cells[place] for cells in computed)
     ]
     rows = [
         TableRow(label, "computed", method.title, tuple(cells[place] for place in shown))
         for method, label, cells in zip(methods, labels_of(methods, number), computed, strict=True)
     ]
-    if published:
+    if quoted:
         rows += [
             TableRow(label, "quoted", "", tuple(Cell(row[place]) if place < len(row) else None for place in shown))
             for label, row in paper.rows.items()
@@ -53,7 +52,7 @@ def build_table(evaluated: Evaluated, number: int, published: bool = True) -> Ta
         _title(methods, number),
         tuple(columns[place] for place in shown),
         tuple(rows),
-        _notes(evaluated, figures, methods, number, published),
+        _notes(evaluated, figures, methods, number, quoted),
     )
 
 
@@ -88,7 +87,7 @@ def _title(methods: tuple[Method, ...], number: int) -> str:
 
 
 def _notes(
-    evaluated: Evaluated, figures: Figures, methods: tuple[Method, ...], number: int, published: bool
+    evaluated: Evaluated, figures: Figures, methods: tuple[Method, ...], number: int, quoted: bool
 ) -> tuple[str, ...]:
     notes = [
         f"Computed rows: means over {_photos(evaluated.photos)} of {evaluated.testset}, with 95% bootstrap intervals."
@@ -98,8 +97,8 @@ def _notes(
     if (scores["value"][scores["metric"] == "psnr"] >= MOST_PSNR).any():
         notes.append(f"Where a result is equal to the HQ photo, its PSNR counts as {MOST_PSNR:g} dB.")
     if number == 2 and (sweep := measure_sweep(evaluated, figures)):
-        notes += sweep_notes(sweep, published)
-    if published:
+        notes += sweep_notes(sweep, quoted)
+    if quoted:
         notes.append("Quoted rows: the paper's figures, of its own photos.")
         notes += _comparable(evaluated, number)
     return tuple(notes)
@@ -119,18 +118,18 @@ def _missing(evaluated: Evaluated, figures: Figures, methods: tuple[Method, ...]
     return notes
 
 
-def sweep_notes(sweep: Sweep, published: bool) -> list[str]:
+def sweep_notes(sweep: Sweep, quoted: bool) -> list[str]:
     """The two figures of a sweep, a sentence each."""
     notes = []
     if sweep.locality:
-        paper = f"; the paper's means give {sweep.published_locality:.2f}" if published else ""
+        paper = f"; the paper's means give {sweep.published_locality:.2f}" if quoted else ""
         notes.append(
             f"Locality {_with_interval(sweep.locality)}: the PSNR of the rest moves by this much of what the target's "
             f"moves over the sweep; lower is better{paper}."
         )
     else:
         notes.append("Locality: none, for the target's mean PSNR is the same at every s1.")
-    paper = f"; the paper's means give {sweep.published_following:.2f}" if published else ""
+    paper = f"; the paper's means give {sweep.published_following:.2f}" if quoted else ""
     notes.append(
         f"Following {_with_interval(sweep.following)}: how steadily the target's PSNR rises with s1, photo by photo, "
         f"from -1 to 1 (Kendall's tau); higher is better{paper}."

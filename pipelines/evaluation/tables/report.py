@@ -28,14 +28,14 @@ class Report:
     sweep: Sweep | None
 
 
-def report_of(evaluated: Evaluated, numbers: Sequence[int] = (), published: bool = True) -> Report:
-    """numbers: of the tables that are wanted; (): all that the evaluation fills. published: with the paper's rows.
+def report_of(evaluated: Evaluated, numbers: Sequence[int] = (), quoted: bool = True) -> Report:
+    """numbers: of the tables that are wanted; (): all that the evaluation fills. quoted: with the paper's rows.
 
     Raises ValueError for a table that the evaluation cannot fill.
     """
     numbers = numbers or table_numbers(evaluated)
     return Report(
-        tuple(build_table(evaluated, number, published) for number in numbers),
+        tuple(build_table(evaluated, number, quoted) for number in numbers),
         tuple(comparison for number in numbers for comparison in compare_methods(evaluated, number)),
         measure_sweep(evaluated, Figures(evaluated)),
     )

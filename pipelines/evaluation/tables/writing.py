@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
 
-from model.metrics.metric import BY_NAME, METRICS
+from model.metrics.metric import BY_NAME, figure_order
 from pipelines.evaluation.method import Evaluated
 from pipelines.evaluation.tables.comparisons import Comparison
 from pipelines.evaluation.tables.figures import Figures
@@ -17,7 +17,6 @@ from pipelines.evaluation.tables.sweep import Sweep
 from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 
 SCHEMA_VERSION = 1  # raised when evaluation.json changes so that an older program would misread it
-_SCOPES = ("full", "target", "remaining")
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
@@ -77,9 +76,8 @@ def to_json(
     """evaluation.json: the same bytes from the same evaluation. What `evaluate --baseline` compares with is `figures`,
     each with the noise that its mean may fall by, which whoever keeps the file may edit."""
     figures = Figures(evaluated)
-    metrics = [metric.name for metric in METRICS]
     titles = [method.title for method in evaluated.methods]
-    known = sorted(figures.known(), key=lambda of: (titles.index(of[0]), _SCOPES.index(of[1]), metrics.index(of[2])))
+    known = sorted(figures.known(), key=lambda of: (titles.index(of[0]), figure_order(of[1:])))
     content = {
         "version": SCHEMA_VERSION,
         "testset": {"name": evaluated.testset, "photos": evaluated.photos, "bokeh": evaluated.bokeh},

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -22,45 +21,14 @@ from pipelines.evaluation.method import OURS, SCORE_COLUMNS, Evaluated, Method
 from pipelines.evaluation.page.page import page_bytes
 from pipelines.evaluation.page.pictures import encoded, outline, view_of
 from pipelines.evaluation.page.shown import ShownPhoto, choose_photos, main_method
-from pipelines.evaluation.tables.report import report_of
+from pipelines.evaluation.tables.report import Report, report_of
+from tests.html_page import Page
 
 ATTACK = "<img src=x onerror=alert(1)>"
 SWEPT = tuple(Method(OURS, "model", s1, 1.0) for s1 in (0.5, 0.7, 0.8, 0.9, 1.1))
 LQ, OTHER = Method("LQ", "runner"), Method("SeeSR", "results")
 METHODS = (LQ, *SWEPT, OTHER)
-VOID = {"meta", "img", "br", "input"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-class Page(HTMLParser):
-    """What a browser would see: elements with their attributes, all text, and whether tags are balanced."""
-
-    def __init__(self, page: bytes) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(page.decode())
-        self.close()
-        assert not self._open, self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open[-1:] not in (["style"], ["script"]):
-            self.text += data
-
-    def all(self, tag: str, kind: str = "") -> list[dict[str, str]]:
-        return [a for name, a in self.elements if name == tag and (not kind or kind in a.get("class", "").split())]
 
 
 def evaluated_of(
@@ -115,7 +83,7 @@ def shown_of(evaluated: Evaluated, key: str) -> ShownPhoto:
 def page_of(evaluated: Evaluated, count: int = 12) -> bytes:
     report = report_of(evaluated)
     shown = [shown_of(evaluated, key) for key in choose_photos(evaluated, count)]
-    return page_bytes(evaluated, report.tables, shown, report.sweep, report.comparisons)
+    return page_bytes(evaluated, report, shown)
 
 
 def decoded(source: str) -> Image.Image:
@@ -178,7 +146,7 @@ def test_every_photo_has_lq_every_result_and_hq_and_its_own_scores() -> None:
     report = report_of(evaluated)
     shown = [shown_of(evaluated, key_of(k)) for k in range(3)]
     shown[1] = replace(shown[1], results=shown[1].results[:-1])  # SeeSR failed on it
-    page = Page(page_bytes(evaluated, report.tables, shown, report.sweep))
+    page = Page(page_bytes(evaluated, report, shown))
     sources = iter(page.all("img"))
     for photo in shown:
         for picture, of in [(photo.lq, "LQ"), *((p, title) for title, p in photo.results), (photo.hq, "HQ")]:
@@ -270,7 +238,7 @@ def test_an_evaluation_without_a_result_still_has_its_page() -> None:
     nothing = evaluated_of(3, (LQ, OTHER))
     nothing = replace(nothing, scores=nothing.scores.iloc[:0], failed={OTHER.title: {"no such file": 3}})
     assert choose_photos(nothing) == []
-    page = Page(page_bytes(nothing, (), ()))
+    page = Page(page_bytes(nothing, Report((), (), None), ()))
     assert "no such file" in page.text and not page.all("img")
 
 
@@ -307,7 +275,7 @@ def test_the_page_stays_small_whatever_the_photos() -> None:
         titles = [method.title for method in (*SWEPT, OTHER)]
         results = tuple(zip(titles, rgb[2:], strict=True))
         shown.append(ShownPhoto(key_of(k), "p", "c", rgb[0], rgb[1], np.ones((512, 512), bool), results))
-    assert len(page_bytes(evaluated, report_of(evaluated).tables, shown)) < 12_500_000
+    assert len(page_bytes(evaluated, report_of(evaluated), shown)) < 12_500_000
 
 
 def test_an_outline_runs_along_the_region_and_round_its_holes() -> None:
@@ -409,7 +377,7 @@ def test_the_script_wipes_switches_and_tells_what_is_seen(tmp_path: Path) -> Non
     report = report_of(evaluated)
     shown = [shown_of(evaluated, key_of(k)) for k in range(3)]
     shown[2] = replace(shown[2], results=shown[2].results[:-1])  # SeeSR failed on it
-    text = page_bytes(evaluated, report.tables, shown, report.sweep).decode()
+    text = page_bytes(evaluated, report, shown).decode()
     text = re.sub("<meta http-equiv[^>]*>", "", text).replace("</body>", f"<script>{STEPS}</script></body>")
     document = dumped(tmp_path, text.encode())
     (told,) = re.findall('<pre id="found">(.*?)</pre>', document, re.DOTALL)

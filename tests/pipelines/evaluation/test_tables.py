@@ -60,7 +60,7 @@ def test_a_cell_is_the_mean_of_the_methods_own_photos_with_its_interval() -> Non
     values = [27.0, 28.5, 26.1, 29.9]
     report = evaluated({(ours(0.8), "full", "psnr"): [*values, None], (SEESR, "full", "psnr"): [20.0] * 5})
 
-    table = build_table(report, 3, published=False)
+    table = build_table(report, 3, quoted=False)
 
     low, high = mean_interval(np.array(values)) or (None, None)
     assert table.rows[0].cells == (Cell(sum(values) / 4, low, high, 4),)
@@ -77,7 +77,7 @@ def test_the_order_of_scoring_changes_nothing() -> None:
 
 
 def test_without_the_papers_rows_empty_columns_are_left_out() -> None:
-    table = build_table(evaluated(SWEEP), 2, published=False)
+    table = build_table(evaluated(SWEEP), 2, quoted=False)
 
     assert layout(table) == "Target: PSNR | Remaining: PSNR"
     assert labels(table, "quoted") == []
@@ -138,7 +138,7 @@ def test_an_evaluation_without_any_figure_still_has_its_table() -> None:
     reasons = {"out of memory": 2}
     report = evaluated({(ours(0.8), "full", "psnr"): [None, None]}, failed={"InstructRestore s1=0.8 s2=1": reasons})
 
-    table = build_table(report, 3, published=False)
+    table = build_table(report, 3, quoted=False)
 
     assert table.columns == () and labels(table, "computed") == ["InstructRestore"]
     assert any("no result for 2 photos (out of memory: 2)" in note for note in table.notes)

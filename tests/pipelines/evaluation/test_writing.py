@@ -83,7 +83,7 @@ def test_latex_is_balanced_and_every_row_has_its_columns(number: int) -> None:
 
 
 def test_latex_escapes_a_methods_name() -> None:
-    text = to_latex(build_table(evaluated({(AWKWARD, "full", "psnr"): [27.0]}), 3, published=False))
+    text = to_latex(build_table(evaluated({(AWKWARD, "full", "psnr"): [27.0]}), 3, quoted=False))
 
     name = (
         r"50\% a\_b \& c\#1 \{x\} \textasciitilde{}\textasciicircum{} \$ \textbackslash{}end "
@@ -218,5 +218,5 @@ def test_an_evaluation_without_any_figure_is_written_and_printed() -> None:
 
     assert json.loads(files_of(report, report_of(report))["evaluation.json"])["figures"] == []
     console = Console(file=io.StringIO(), width=80)
-    print_report(report_of(report, published=False), console)
+    print_report(report_of(report, quoted=False), console)
     assert isinstance(console.file, io.StringIO) and "InstructRestore" in console.file.getvalue()
