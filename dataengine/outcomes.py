@@ -143,6 +143,20 @@ def describe_error(error: Exception) -> tuple[str, str]:
     return f"{kind}: {strerror}" if strerror else kind, str(error)
 
 
+def why_failed(outcome: Outcome[Any]) -> str:
+    """A failed row's reason for people: a ValueError's sentence is for them, its name is not."""
+    return outcome.detail if outcome.reason == ValueError.__name__ and outcome.detail else outcome.reason
+
+
+def too_many_failed(stage: str, failures: int, outcomes: Iterable[Outcome[Any]]) -> StopStage:
+    """What stops a stage of which `failures` rows in a row failed. outcomes: of the latest part."""
+    cause = [why_failed(outcome) for outcome in outcomes if outcome.kind == "failed"][-1]
+    return StopStage(
+        f"{failures} rows in a row failed in the {stage} stage, the latest with {cause!r}; put that right and run "
+        "again with --retry-failed"
+    )
+
+
 def batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Lists of `size` rows, the last one shorter."""
     batch: list[Any] = []

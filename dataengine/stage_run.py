@@ -26,13 +26,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from pydantic import TypeAdapter
 from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, RuntimeEnvSetupError
 
 from dataengine import cluster, environments
 from dataengine.careful import Careful
-from dataengine.outcomes import StageSpec, Task
-from dataengine.part_files import PartFile, PartSummary
+from dataengine.outcomes import StageSpec, Task, too_many_failed
+from dataengine.part_files import PartFile, PartSummary, read_outcomes
 from dataengine.row import StopStage
 from dataengine.worker import Done, Stopped, Worker
 
@@ -230,11 +231,8 @@ class StageRun:
         for letter in summary.outcomes:
             self._failures = self._failures + 1 if letter == "f" else 0
             if self._failures >= self._max_failures:
-                cause = Counter(summary.failed).most_common(1)[0][0]
-                raise StopStage(
-                    f"{self._failures} rows in a row failed in the {self._spec.name} stage, the latest with "
-                    f"{cause!r}; put that right and run again with --retry-failed"
-                )
+                outcomes = read_outcomes(done[0].path, TypeAdapter(self._spec.result_type))
+                raise too_many_failed(self._spec.name, self._failures, outcomes)
 
     def _kill_stalled(self) -> None:
         now = time.monotonic()

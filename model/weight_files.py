@@ -1,25 +1,43 @@
-"""Reading what a folder of weights holds, from this machine or the hub: safetensors only, every fault one sentence.
+"""Reading what a folder of weights holds, from this machine or the hub: safetensors, every fault one sentence.
 
 diffusers and transformers warn where weights are missing or left over and go on with random ones; here that is an
-error. What they raise is turned into sentences in one place, `readable` and `fitting`.
+error. What they raise is turned into sentences in one place, `readable` and `fitting`. Other projects' weights that are
+published as pickles alone are read by `read_pickled`, which runs no code of theirs.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import re
+import struct
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+# What torch.load raises of pickles that are damaged or foreign.
+_DAMAGED = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    struct.error,
+)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -46,7 +64,7 @@ def find_folder(what: str, source: str, revision: str | None, files: Sequence[st
         at = f" at revision {revision}" if revision else ""
         raise ValueError(
             f"the {what} {source} is no folder here and cannot be fetched from the hub{at}: check the name, the "
-            f"revision, the connection and HF_HUB_OFFLINE ({_first_line(fault)})"
+            f"revision, the connection and HF_HUB_OFFLINE ({first_line(fault)})"
         ) from fault
 
 
@@ -59,7 +77,7 @@ def read_json(path: Path, otherwise: str) -> dict[str, Any]:
     try:
         values = json.loads(content)
     except ValueError as fault:
-        raise ValueError(f"{path} is not valid JSON: fetch or save it again ({_first_line(fault)})") from fault
+        raise ValueError(f"{path} is not valid JSON: fetch or save it again ({first_line(fault)})") from fault
     if not isinstance(values, dict):
         raise ValueError(f"{path} does not hold a configuration: fetch or save it again")
     return values
@@ -102,6 +120,29 @@ def load_model(kind: Any, folder: Path, options: Mapping[str, Any]) -> Any:
     return model
 
 
+def read_pickled(path: Path, remedy: str) -> Any:
+    """What torch.save wrote into a file, on the CPU, by torch's restricted unpickler: tensors and plain containers.
+
+    remedy: what to do about a file that is no such thing, the end of the sentence. Raises ValueError, which says the
+    kind of torch's exception and never its text: that tells how to load such a file unsafely.
+    """
+    with readable(path), path.open("rb") as file:
+        beginning = file.read(2)
+    if beginning != b"PK" and beginning[:1] != pickle.PROTO:  # a page that a download ended in, as a rule
+        raise ValueError(f"{path} holds no weights as torch saves them: {remedy}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of protocols and TorchScript, with advice on loading unsafely too
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as fault:
+        raise ValueError(
+            f"{path} holds more than weights (a pickle with code, which is never run) or is damaged "
+            f"({type(fault).__name__}): {remedy}"
+        ) from None
+    except _DAMAGED as fault:
+        raise ValueError(f"{path} is damaged, or no file of weights ({type(fault).__name__}): {remedy}") from None
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """What reading files may raise, as one sentence."""
@@ -111,10 +152,10 @@ def readable(path: Path) -> Iterator[None]:
         raise ValueError(f"{fault.filename or path} may not be read: check its permissions") from fault
     except SafetensorError as fault:
         raise ValueError(
-            f"the weights in {path} are truncated or corrupt: fetch or save them again ({_first_line(fault)})"
+            f"the weights in {path} are truncated or corrupt: fetch or save them again ({first_line(fault)})"
         ) from fault
     except OSError as fault:
-        raise ValueError(f"{path} cannot be read: {_first_line(fault)}") from fault
+        raise ValueError(f"{path} cannot be read: {first_line(fault)}") from fault
 
 
 @contextmanager
@@ -125,11 +166,12 @@ def fitting(path: Path) -> Iterator[None]:
             yield
         except (ValueError, TypeError, KeyError, RuntimeError, StrictDataclassError) as fault:
             raise ValueError(
-                f"what {path} holds is not of one piece: fetch or save it again ({_first_line(fault)})"
+                f"what {path} holds is not of one piece: fetch or save it again ({first_line(fault)})"
             ) from fault
 
 
-def _first_line(fault: Exception) -> str:
+def first_line(fault: Exception) -> str:
+    """The first line of what a fault says, at most 200 characters; where it says nothing, its class."""
     lines = str(fault).strip().splitlines() or [type(fault).__name__]
     return lines[0][:200]
 

@@ -7,6 +7,7 @@ whose end, and not before, the object is there; until then it lies in this machi
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import BinaryIO, cast
 from shards.paths import ObjectPath, Place, reaching
 
 TEMPORARY = ".partial-"
+_CHUNK = 1 << 20  # bytes
 
 
 @contextmanager
@@ -97,3 +99,12 @@ def sweep(folder: Place) -> None:
         return  # what is not whole is not there
     for left in folder.glob(f"{TEMPORARY}*"):
         left.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a local file's content, in hex digits, read a little at a time."""
+    known = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            known.update(chunk)
+    return known.hexdigest()

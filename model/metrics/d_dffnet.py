@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import pickle
 import sys
 import warnings
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.metrics.settings import MetricSettings
+from model.weight_files import first_line, read_pickled
 
 PROJECT = "yuxinjin-whu/D-DFFNet"
 PACKAGE = "model.ours"  # the name under which the checkout's modules import one another
@@ -94,20 +94,14 @@ def build(checkout: Path) -> nn.Module:
         except (ImportError, AttributeError, TypeError, SyntaxError) as error:
             raise ValueError(
                 "the checkout of D-DFFNet is of another version than this was written for: git checkout d75c1da there "
-                f"({_first_line(error)})"
+                f"({first_line(error)})"
             ) from error
     return network.eval()
 
 
 def load(network: nn.Module, path: Path) -> None:
     """Fills in every weight, from a file of the released layout: the state of the network, {name: tensor}."""
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{path} is no file of weights alone, as torch.load(weights_only=True) reads them: fetch it again "
-            f"({_first_line(error)})"
-        ) from error
+    state = read_pickled(path, f"fetch D-DFFNet's weights again, from the README of {PROJECT}")
     expected = {name: value.shape for name, value in network.state_dict().items()}
     given = {name: value.shape for name, value in state.items() if isinstance(value, Tensor)} if _named(state) else {}
     wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
@@ -160,7 +154,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f'there is no device {name} for D-DFFNet here: set device to "auto" or "cpu"')
     return device
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

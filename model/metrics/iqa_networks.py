@@ -17,6 +17,7 @@ from torch import nn
 
 from model.metrics import iqa_weights
 from model.metrics.iqa_weights import Published, Weights
+from model.weight_files import first_line
 
 Read = Callable[[Published], Weights]
 
@@ -35,7 +36,7 @@ def build(name: str, title: str, read: Read) -> nn.Module:
     except (AttributeError, TypeError) as fault:
         raise ValueError(
             f"this pyiqa makes {title} in another way than this program knows: install pyiqa 0.1.16 "
-            f"({_first_line(fault)})"
+            f"({first_line(fault)})"
         ) from fault
     fill(net, read)
     return net
@@ -48,7 +49,7 @@ def _pyiqa(name: str, title: str) -> ModuleType:
     except (ImportError, RuntimeError, OSError, AttributeError) as fault:  # as a torchvision of another torch raises
         raise ValueError(
             f'{title} needs pyiqa: pip install "instructrestore[iqa]", or leave {name} out of the metrics '
-            f"({type(fault).__name__}: {_first_line(fault)})"
+            f"({type(fault).__name__}: {first_line(fault)})"
         ) from fault
 
 
@@ -128,8 +129,3 @@ def _exchanged(module: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(module, name, before)
-
-
-def _first_line(fault: Exception) -> str:
-    lines = str(fault).strip().splitlines() or [type(fault).__name__]
-    return lines[0][:200]

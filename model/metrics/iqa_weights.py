@@ -7,37 +7,19 @@ CLIP is read as safetensors, and a network takes a file only where every name an
 
 from __future__ import annotations
 
-import pickle
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.metrics.settings import MetricSettings
-from model.weight_files import find_folder, fitting, readable
+from model.weight_files import find_folder, fitting, read_pickled, readable
 
 PYIQA_HUB = "chaofengc/IQA-PyTorch-Weights"
 _HUB = "https://huggingface.co/"
-# What torch.load raises of files that are damaged, foreign or hold code.
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -104,17 +86,11 @@ def read(file: Published, title: str, settings: MetricSettings) -> Weights:
     Raises ValueError, in one sentence, where it is missing, cannot be fetched or cannot be read.
     """
     path = _find(file, title, settings)
-    with readable(path):
-        path.open("rb").close()  # whether it may be read is another question than what torch makes of it
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        with readable(path):
+            path.open("rb").close()  # safetensors says of what it may not read that it does not exist
             return Weights(title, file, path, load_file(path))
-        try:
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        except _UNREADABLE as fault:
-            raise ValueError(
-                f"{path} does not hold the weights of {title}: it is damaged, or a pickle that would run code, which "
-                f"is never done; get {file.name} from {file.address} ({type(fault).__name__})"
-            ) from fault
+    state = read_pickled(path, f"get {file.name}, the weights of {title}, from {file.address}")
     if not isinstance(state, Mapping) or not all(_is_weight(name, values) for name, values in state.items()):
         raise ValueError(
             f"{path} does not hold the weights of {title}, which are tensors by name: get {file.name} from "

@@ -68,6 +68,16 @@ MASK_IOU = Metric(
     "overlap of the mask that the model predicted, cut at 0.5, and the region's own",
 )  # fmt: skip
 
+# Of a sweep of s1 over a test set (sweep.py), not of a photo: so neither METRICS nor BY_NAME has them.
+LOCALITY = Metric(
+    "locality", "Locality", "", "lower", 0, math.inf, 0.05, 2, True,
+    "this project: how much PSNR outside the region moves over the scales s1 for what it moves inside",
+)  # fmt: skip
+FOLLOWING = Metric(
+    "following", "Instruction following", "", "higher", -1, 1, 0.05, 2, True,
+    "this project: Kendall's tau of s1 and the target's PSNR, the mean over photos",
+)  # fmt: skip
+
 MOST_PSNR = 100.0  # dB; what equal photos count as in a test set, so that there is a mean
 
 METRICS = (PSNR, SSIM, LPIPS, CLIPIQA, MUSIQ, MANIQA, BOKEH_IOU, MASK_IOU)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.metrics.blur import blur_detector, bokeh_iou
-from model.metrics.fidelity import check, luma, psnr_of_luma, region_of_windows, ssim_map, ssim_of
+from model.metrics.fidelity import WINDOW, check, luma, psnr_of_luma, region_of_windows, ssim_map, ssim_of
 from model.metrics.learned import LearnedMetric
 from model.metrics.metric import LEARNED, MOST_PSNR, Scope
 from model.metrics.settings import MetricSettings
@@ -79,7 +79,8 @@ class Scorer:
                 _note(figures, scope, "ssim", ssim_of(similar, counted), windows)
 
     def _similarity(self, y: Tensor, y_hq: Tensor) -> Tensor | None:
-        return ssim_map(y, y_hq) if "ssim" in self._settings.metrics else None
+        fits = min(y.shape[1:]) >= WINDOW
+        return ssim_map(y, y_hq) if fits and "ssim" in self._settings.metrics else None
 
 
 def _note(figures: list[Figures], scope: Scope, name: str, values: Tensor, region: Tensor | None = None) -> None:

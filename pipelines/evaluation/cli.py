@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import Console
 from model.settings import SamplingSettings
 from pipelines.ending import FAULTS_FOUND, INTERRUPTED, end
 from pipelines.evaluation import flags
+from pipelines.evaluation.method import OURS
 from pipelines.restoration import flags as restoration
 
 DEFAULTS = SamplingSettings.model_validate({})
@@ -77,10 +79,16 @@ def evaluate(
         blur_detector=blur_detector, d_dffnet_code=d_dffnet_code, d_dffnet_weights=d_dffnet_weights,
     )  # fmt: skip
     found = given_results(results or ())
+    if base and any(each.method.name.casefold() == OURS.casefold() for each in found):
+        raise ValueError(f"--results {OURS}: the model's own rows are called that here: name it otherwise")
     asked = [parse_run(text) for text in runs or ()]
     wanted = tables_of(tables or (), TestSet(testset).bokeh)
     if 2 in (tables or ()) and not base:
         raise ValueError("Table 2 is of the model alone: name it with --base")
+    if baseline and os.path.realpath(baseline) == os.path.realpath(out / EVALUATION):
+        raise ValueError(
+            f"{baseline} is what this evaluation itself writes: keep a copy elsewhere, or name another --out"
+        )
     earlier = read_baseline(baseline) if baseline else None
     console = Console()
     try:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ from dataengine.row import StopStage
 from pipelines.evaluation.method import SCORE_COLUMNS, Method
 from pipelines.evaluation.row import Row
 from pipelines.restoration.dataset_folder import in_batches
-from shards.files import commit, replacing, sweep
+from shards.files import commit, file_sha256, replacing, sweep
 from shards.paths import remove
 
 FOLDER_SCHEMA = 1
@@ -44,18 +45,21 @@ Step = Literal["restored", "scored"]
 
 
 class EvaluationFolder:
-    """The folder, which need not be there yet. Raises ValueError where it is something else, or of another version."""
+    """The folder, which need not be there yet. testset: name and sha256 of the one test set that it is of.
 
-    def __init__(self, path: Path) -> None:
+    Raises ValueError where it is something else, of another version, or of another test set.
+    """
+
+    def __init__(self, path: Path, testset: dict[str, str]) -> None:
         self.path = path = path.absolute()  # workers have other current folders
         self.scores = path / "scores.parquet"
         self._marker = path / "parts" / "schema.json"
+        self._marked = json.dumps({"schema": FOLDER_SCHEMA, "testset": testset}).encode()
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; --out names a folder")
         if self._marker.exists():
-            if self._marker.read_bytes() != _marker():
-                raise ValueError(f"{path} was made by another version of this program; evaluate into another folder")
-        elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+            _check_marker(path, self._marker.read_bytes(), testset)
+        elif path.is_dir() and any(_is_somebodys(entry) for entry in path.iterdir()):
             raise ValueError(f"{path} is not empty and no evaluation; name another folder with --out")
 
     @contextmanager
@@ -66,7 +70,7 @@ class EvaluationFolder:
         """
         self._marker.parent.mkdir(parents=True, exist_ok=True)
         if not self._marker.exists():  # first of all, so that the folder is known whatever happens next
-            commit(self._marker, _marker())
+            commit(self._marker, self._marked)
         descriptor = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
             try:
@@ -135,32 +139,30 @@ class EvaluationFolder:
     def undone(self, method: Method, step: Step, tasks: Sequence[Task], retry_failed: bool) -> list[Task]:
         """Those of a method's tasks that are to be done, or whose failed rows are.
 
-        What else there is goes first: a part file never says of a result that it is there while it is being replaced.
+        A part that is not whole goes first: a part file never says of a result that it is there while it is being
+        replaced. Parts that follow from something else stay, for whoever asks for that again.
         """
         todo: list[Task] = []
-        keep: list[PartFile] = []
         committed = _committed(self.parts(method, step))
         for task in tasks:
-            file = committed.get(task.input)
-            if file is None or not self._is_whole(file):
+            of_task = committed.get(task.input, [])
+            if not of_task or not self._is_whole(of_task[-1]):
+                remove([file.path for file in of_task])
                 todo.append(task)
-                continue
-            keep.append(file)
-            if retry_failed and "f" in file.summary().outcomes:
-                todo.append(replace(task, attempt=file.attempt + 1, retry=file.path))
-        self._keep_only(method, step, keep)
+            elif retry_failed and "f" in of_task[-1].summary().outcomes:
+                todo.append(replace(task, attempt=of_task[-1].attempt + 1, retry=of_task[-1].path))
         return todo
 
     def files(self, method: Method, step: Step, tasks: Sequence[Task]) -> list[PartFile]:
-        """The committed part of every task, in order; earlier attempts go."""
+        """The committed part of every task, in order; earlier attempts of them go."""
         committed = _committed(self.parts(method, step))
-        files = [committed[task.input] for task in tasks if task.input in committed]
-        if len(files) < len(tasks):
+        found = [committed[task.input] for task in tasks if task.input in committed]
+        if len(found) < len(tasks):
             raise StopStage(
                 f"parts that workers committed are not in {self.path}: the folder must be one that every node sees"
             )
-        self._keep_only(method, step, files)
-        return files
+        remove([file.path for of_task in found for file in of_task[:-1]])
+        return [of_task[-1] for of_task in found]
 
     def write_scores(self, scores: pd.DataFrame) -> None:
         """Writes `scores.parquet` (columns: SCORE_COLUMNS); equal scores give equal bytes."""
@@ -179,26 +181,29 @@ class EvaluationFolder:
         remove([file.path for of_part in found for file in of_part if file.path not in keep])
 
     def _is_whole(self, part: PartFile) -> bool:
-        """Whether the results and masks that a part file tells of are there."""
-        rows = [outcome.row for outcome in outcomes_of(part) if outcome.kind == "ok" and outcome.row]
-        whole = all(_has_size(self.path / row.file, row.bytes) for row in rows if row.file)
-        return whole and all((self.path / row.mask).is_file() for row in rows if row.mask)
+        """Whether the part can be read, and the results and masks that it tells of are there as they were made."""
+        try:
+            rows = [outcome.row for outcome in outcomes_of(part) if outcome.kind == "ok" and outcome.row]
+        except (OSError, pa.ArrowException):
+            return False
+        files = [(row.file, row.sha256) for row in rows if row.file] + [(r.mask, r.mask_sha256) for r in rows if r.mask]
+        try:
+            return all(file_sha256(self.path / file) == sha256 for file, sha256 in files)
+        except OSError:
+            return False
 
 
-def _committed(folder: Path) -> dict[str, PartFile]:
-    """The parts by what they follow from; of several of one the latest attempt."""
-    found = [file for of_part in list_parts(folder).values() for file in of_part]
-    return {file.input: file for file in sorted(found, key=lambda file: (file.attempt, file.content))}
+def _committed(folder: Path) -> dict[str, list[PartFile]]:
+    """The parts by what they follow from, the latest attempt of each last."""
+    found: dict[str, list[PartFile]] = {}
+    for file in sorted(chain(*list_parts(folder).values()), key=lambda file: (file.attempt, file.content)):
+        found.setdefault(file.input, []).append(file)
+    return found
 
 
 def outcomes_of(file: PartFile) -> list[Outcome[Row]]:
     """The outcomes of a committed part, in its rows' order."""
     return read_outcomes(file.path, _rows)
-
-
-def why_failed(outcome: Outcome[Row]) -> str:
-    """A ValueError's sentence is for users, its name is not."""
-    return outcome.detail if outcome.reason == ValueError.__name__ and outcome.detail else outcome.reason
 
 
 def folder_name(title: str) -> str:
@@ -208,12 +213,23 @@ def folder_name(title: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_=]+', '-', title).strip('-')[:MOST_NAME]}-{digest(title)[:8]}"
 
 
-def _marker() -> bytes:
-    return json.dumps({"schema": FOLDER_SCHEMA}).encode()
+def _is_somebodys(entry: Path) -> bool:
+    """Not what an evaluation leaves that ended before its first file."""
+    begun = entry.name == "parts" and entry.is_dir() and not any(entry.iterdir())
+    return not entry.name.startswith(".") and not begun
 
 
-def _has_size(path: Path, size: int) -> bool:
+def _check_marker(path: Path, found: bytes, testset: dict[str, str]) -> None:
     try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
+        known = json.loads(found)
+        schema, of = known["schema"], known["testset"]
+        same = of["sha256"] == testset["sha256"]
+    except (ValueError, KeyError, TypeError):
+        schema, of, same = None, {}, False
+    if schema != FOLDER_SCHEMA:
+        raise ValueError(f"{path} was made by another version of this program; evaluate into another folder")
+    if not same:
+        raise ValueError(
+            f"{path} is an evaluation of another test set, {of.get('name')}: name another folder for "
+            f"{testset['name']} with --out"
+        )

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from dataengine.outcomes import why_failed
 from dataengine.part_files import PartFile
 from model.metrics.metric import figure_order
-from pipelines.evaluation.folder import outcomes_of, why_failed
+from pipelines.evaluation.folder import outcomes_of
 from pipelines.evaluation.method import SCORE_COLUMNS, Evaluated, Method
 from pipelines.evaluation.row import Row
 

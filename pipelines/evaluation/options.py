@@ -14,7 +14,7 @@ from model.metrics.settings import MetricSettings
 from model.settings import SamplingSettings
 from pipelines.evaluation.flags import SAMPLING_OPTIONS
 from pipelines.evaluation.found import Found
-from pipelines.evaluation.method import Method
+from pipelines.evaluation.method import LQ, Method
 from pipelines.evaluation.tables.published import SCALES, SWEEP
 from pipelines.restoration.options import anchored_place, sampling_settings
 from shards.sample import first_error
@@ -59,6 +59,8 @@ def given_results(texts: Sequence[str]) -> list[Found]:
         name, equals, folder = (part.strip() for part in text.partition("="))
         if not equals or not folder or not name or not name.isprintable():
             raise ValueError(f"--results takes NAME=FOLDER as in SeeSR=results/seesr, not {text!r}")
+        if " ".join(name.split()).casefold() == LQ.casefold():
+            raise ValueError(f"--results {name}: {LQ} are the unrestored photos, which are always measured: rename it")
         found.append(Found(Method(" ".join(name.split()), "results"), Path(folder).expanduser()))
     return found
 

@@ -37,7 +37,7 @@ def write_outputs(
     tables: the numbers of those that are wanted; (): all that the evaluation fills. quoted: with the paper's rows.
     Raises StopStage where there is no figure at all, and ValueError for a table that the evaluation cannot fill.
     """
-    if evaluated.scores.empty:
+    if evaluated.scores.empty:  # all failed: that metrics have nothing to say was seen before
         reasons = Counter[str]()
         for of_method in evaluated.failed.values():
             reasons.update(of_method)

@@ -32,6 +32,7 @@ from pipelines.evaluation.row import Row, photo_seed
 from pipelines.restoration.restored_photo import read_record, to_png
 from shards.files import commit
 from shards.pairs import Pair, TestSet
+from shards.paths import remove
 
 REVISION = "1"  # raised by hand when the same photo, settings and weights give another result
 
@@ -110,7 +111,7 @@ class Restore:
             return None
         if record.get("follows_from") != follows_from or (mask and _sha256(mask) != record["mask"]):
             return None
-        return Restored(_with_result(row, data, bool(mask), record["reports"]))
+        return Restored(_with_result(row, data, mask or None, record["reports"]))
 
     def _restore(self, group: Sequence[tuple[Row, _Prepared]]) -> Iterator[Restored]:
         """Photos of one size, each in its slot; one of them fills the slots of rows that are not here."""
@@ -142,7 +143,7 @@ class Restore:
             "follows_from": ready.follows_from,
         }
         png = to_png(Image.fromarray(answer.rgb), record)
-        return Restored(_with_result(row, png, mask is not None, answer.reports), png, mask)
+        return Restored(_with_result(row, png, mask, answer.reports), png, mask)
 
 
 class RestoreSink(PartSink):
@@ -155,6 +156,8 @@ class RestoreSink(PartSink):
             assert out
             if restored.mask is not None:
                 commit(out / row.mask, restored.mask)
+            elif restored.png is not None:  # an earlier result's, which saw another one
+                remove([out / mask_name(row.file)])
             if restored.png is not None:
                 commit(out / row.file, restored.png)
             outcome = replace(outcome, row=row)
@@ -195,9 +198,9 @@ def mask_name(file: str) -> str:
     return f"{file.removesuffix('.png')}-mask.png"
 
 
-def _with_result(row: Row, png: bytes, has_mask: bool, reports: list[str]) -> Row:
-    mask = mask_name(row.file) if has_mask else ""
-    return replace(row, sha256=_sha256(png), bytes=len(png), mask=mask, reports=reports)
+def _with_result(row: Row, png: bytes, mask: bytes | None, reports: list[str]) -> Row:
+    known = replace(row, sha256=_sha256(png), bytes=len(png), reports=reports)
+    return known if mask is None else replace(known, mask=mask_name(row.file), mask_sha256=_sha256(mask))
 
 
 def _sha256(data: bytes) -> str:

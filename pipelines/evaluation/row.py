@@ -20,7 +20,8 @@ class Row:
     s1, s2: the scales of the region and of the rest; None for all methods but the model.
     slot, together: its place in a batch of so many photos of one size.
     file: the result, relative to the evaluation's folder, or an absolute path for somebody else's; "": the LQ photo
-        itself. sha256: of its bytes. bytes: its size. mask: the predicted mask's file, "" where there is none.
+        itself. sha256: of its bytes. bytes: its size. mask, mask_sha256: the predicted mask's file and
+        its bytes' hash, "" where there is none.
     reports: what the method had to say. photo: the original name. figures: (scope, metric, value).
     """
 
@@ -37,6 +38,7 @@ class Row:
     sha256: str = ""
     bytes: int = 0
     mask: str = ""
+    mask_sha256: str = ""
     reports: list[str] = field(default_factory=list)
     photo: str = ""
     figures: list[tuple[str, str, float]] = field(default_factory=list)

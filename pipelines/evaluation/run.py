@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,14 @@ from rich.console import Console
 from dataengine import photo_file
 from dataengine.outcomes import StageSpec, Task
 from dataengine.part_files import Outcome, PartFile, digest
-from model.metrics.metric import LEARNED
+from model.metrics.metric import BOKEH_IOU, MASK_IOU
 from model.metrics.scorer import Scorer
-from model.metrics.settings import REVISION as METRICS_REVISION
 from model.metrics.settings import MetricSettings
 from pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
 from pipelines.evaluation.found import Found, find_results
 from pipelines.evaluation.gathering import gather, print_summary, scores_of
+from pipelines.evaluation.measured_with import measured_with
 from pipelines.evaluation.method import LQ, Evaluated, Method
-from pipelines.evaluation.options import PLACES
 from pipelines.evaluation.outputs import write_outputs
 from pipelines.evaluation.restorers import Making
 from pipelines.evaluation.restoring import REVISION as RESTORING_REVISION
@@ -40,7 +38,7 @@ from pipelines.evaluation.running import Running, running
 from pipelines.evaluation.scoring import Score, has_networks
 from pipelines.progress import StageProgress
 from pipelines.restoration.dataset import LEAST_MEGAPIXELS, MEGAPIXEL_STEP_S, START_S, Means, means_of
-from pipelines.restoration.loading import public
+from pipelines.restoration.options import check_local
 from shards.pairs import TestSet
 
 UNRESTORED = Method(LQ, "runner")
@@ -50,11 +48,13 @@ SCORE_ROW_S = 600.0  # when a worker that measures counts as stalled
 
 @dataclass(frozen=True)
 class _Common:
-    """What is the same for all methods. source: the test set by its content, as plain JSON."""
+    """What is the same for all methods. source, measured_with: the test set by its content, and what figures follow
+    from besides, as plain JSON."""
 
     testset: TestSet
     source: dict[str, str]
     metrics: MetricSettings
+    measured_with: dict[str, Any]
     seed: int
     batch: int
     retry_failed: bool
@@ -88,13 +88,15 @@ def run_evaluation(
     """
     opened = TestSet(testset if "://" in testset else os.path.abspath(testset))
     card = opened.card
-    source = {"name": card.name, "sha256": hashlib.sha256(card.to_json()).hexdigest()}
-    common = _Common(opened, source, metrics, seed, batch, retry_failed, console)
+    source = source_of(opened)
+    common = _Common(opened, source, metrics, measured_with(metrics), seed, batch, retry_failed, console)
+    _check_applicable(metrics, opened.bokeh, makings)
     rows = rows_of(opened, limit)
     made = [method for making in makings for method in making.methods]
     methods = (UNRESTORED, *made, *(each.method for each in found))
     _check_titles(methods)
-    folder = EvaluationFolder(out)
+    check_local(out)
+    folder = EvaluationFolder(out, source)
     results = {each.method: find_results(each.folder, opened, rows) for each in found}
     results[UNRESTORED] = [Outcome(row.key, "ok", row) for row in rows]
     with folder.lock(), running(address) as where:
@@ -110,6 +112,11 @@ def run_evaluation(
         print_summary(evaluated, out, console)
         write_outputs(evaluated, measured, opened, out, tables, quoted, console)
     return evaluated
+
+
+def source_of(testset: TestSet) -> dict[str, str]:
+    """A test set by its name and content, wherever it lies."""
+    return {"name": testset.card.name, "sha256": hashlib.sha256(testset.card.to_json()).hexdigest()}
 
 
 def _check_titles(methods: Sequence[Method]) -> None:
@@ -162,8 +169,7 @@ def _score(
 ) -> dict[Method, list[PartFile]]:
     """The figures of all results, as committed parts; what is not there is measured."""
     metrics = common.metrics
-    followed = metrics.model_dump(mode="json", exclude={"device"})
-    known = digest(METRICS_REVISION, photo_file.REVISION, followed, common.source)
+    known = digest(photo_file.REVISION, common.measured_with, common.source)
     tasks: dict[Method, list[Task]] = {}
     for method, files in restored.items():
         tasks[method] = folder.to_score(method, files, known, sum(map(len, tasks.values())))
@@ -197,10 +203,14 @@ def _run(spec: StageSpec, todo: Sequence[Task], parts: int, console: Console, wh
 
 def _configuration(common: _Common, makings: Sequence[Making]) -> dict[str, Any]:
     """What the figures follow from, for people and programs: no path of this machine is in it."""
-    metrics = {"revision": METRICS_REVISION, **common.metrics.model_dump(mode="json", exclude={"device"})}
-    if set(LEARNED) & set(common.metrics.metrics):
-        metrics["pyiqa"] = metadata.version("pyiqa")
-    for name in PLACES:
-        metrics[name] = metrics[name] and public(metrics[name])
     made = [{"methods": [method.title for method in making.methods], **making.record} for making in makings]
-    return {"testset": common.source, "seed": common.seed, "metrics": metrics, "made": made}
+    return {"testset": common.source, "seed": common.seed, "metrics": common.measured_with, "made": made}
+
+
+def _check_applicable(metrics: MetricSettings, bokeh: bool, makings: Sequence[Making]) -> None:
+    """Raises ValueError where none of the metrics has a figure for what is evaluated."""
+    finds = any(method.kind == "model" for making in makings for method in making.methods if not making.given_masks)
+    needs = {MASK_IOU.name: (finds, "masks that the model predicts"), BOKEH_IOU.name: (bokeh, "a bokeh set")}
+    if not any(needs.get(name, (True, ""))[0] for name in metrics.metrics):
+        lacking = " and ".join(f"{name} is of {needs[name][1]}" for name in metrics.metrics)
+        raise ValueError(f"there would be no figure at all: {lacking}; name other --metrics too")

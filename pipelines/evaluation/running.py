@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from dataengine.outcomes import StageSpec, Task
+from dataengine.outcomes import StageSpec, Task, too_many_failed
 from dataengine.part_files import PartSummary
 from dataengine.row import StopStage
 from dataengine.runner import Cluster, cluster
 from dataengine.worker import Stopped, Worker
-from pipelines.evaluation.folder import outcomes_of, why_failed
+from pipelines.evaluation.folder import outcomes_of
 from pipelines.restoration.dataset import FAILURES_IN_A_ROW
 
 LOCAL = "local"  # the address that is Ray on this machine alone
@@ -61,8 +61,4 @@ def _run_here(spec: StageSpec, tasks: Sequence[Task], on_part: OnPart) -> None:
         for letter in summary.outcomes:
             failures = failures + 1 if letter == "f" else 0
         if failures >= FAILURES_IN_A_ROW:
-            latest = [outcome for outcome in outcomes_of(file) if outcome.kind == "failed"][-1]
-            raise StopStage(
-                f"{failures} rows in a row failed in the {spec.name} stage, the latest with: {why_failed(latest)}; put "
-                "that right and run again with --retry-failed"
-            )
+            raise too_many_failed(spec.name, failures, outcomes_of(file))

@@ -43,21 +43,24 @@ class Score:
         try:
             pair = read_pair(self._testset, row)
             hq = pixels(pair.hq, row, "HQ photo")
-            data = self._result(row) if row.file else pair.lq
+            data = self._read(row.file, row.sha256) if row.file else pair.lq
+            predicted = self._mask(row)
             result = pixels(data, row, "result" if row.file else "LQ photo")
         except Unreadable as fault:
             return Failed(str(fault))
         mask = torch.from_numpy(pair.region.mask.array()[None])
-        (figures,) = self._scorer(_tensor(result), _tensor(hq), mask, self._testset.bokeh, [self._mask(row)])
-        listed = [(scope, metric, value) for (scope, metric), value in figures.items() if math.isfinite(value)]
+        (figures,) = self._scorer(_tensor(result), _tensor(hq), mask, self._testset.bokeh, [predicted])
+        listed = [(scope, metric, value) for (scope, metric), value in figures.items()]
+        if broken := [metric for _, metric, value in listed if not math.isfinite(value)]:
+            return Failed(f"{broken[0]} gave no finite number")
         return replace(row, photo=pair.sample.photo.name, figures=listed)
 
-    def _result(self, row: Row) -> bytes:
+    def _read(self, file: str, sha256: str) -> bytes:
         try:
-            data = (self._out / row.file).read_bytes()
+            data = (self._out / file).read_bytes()
         except OSError as error:
             raise Unreadable(f"result: {describe_error(error)[0]}") from None
-        if hashlib.sha256(data).hexdigest() != row.sha256:
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise Unreadable("the result changed while it was being evaluated")
         return data
 
@@ -65,7 +68,7 @@ class Score:
         """The mask that the method predicted, (H, W) in [0, 1]."""
         if not row.mask:
             return None
-        with Image.open(BytesIO((self._out / row.mask).read_bytes()), formats=("PNG",)) as image:
+        with Image.open(BytesIO(self._read(row.mask, row.mask_sha256)), formats=("PNG",)) as image:
             return np.divide(np.asarray(image.convert("L")), 255, dtype=np.float32)
 
 

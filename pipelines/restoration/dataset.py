@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -27,7 +26,7 @@ from pipelines.progress import StageProgress
 from pipelines.restoration.dataset_folder import Output, RestoreFolder
 from pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
 from pipelines.restoration.loading import Loading
-from pipelines.restoration.options import anchored_place
+from pipelines.restoration.options import anchored_place, check_local
 from pipelines.restoration.weights import weights_of
 from shards.index import Dataset
 
@@ -77,8 +76,7 @@ def restore_dataset(
     """
     if batch < 1:
         raise ValueError(f"--batch is how many photos are restored together, at least 1, not {batch}")
-    if out.parts and re.fullmatch(r"\w[\w+.-]+:", out.parts[0]):  # what Path makes of s3://bucket/folder
-        raise ValueError(f"--out {out.parts[0]}//{'/'.join(out.parts[1:])}: a data set is restored into a local folder")
+    check_local(out)
     check_means(loading, address)
     source = Dataset(dataset if "://" in dataset else os.path.abspath(dataset))
     template = read_template(instruction, regions)

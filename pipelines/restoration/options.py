@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def sampling_settings(
             raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
         complaint = complaint.removeprefix("value error, ")
         raise ValueError(f"{complaint}: lower --set overlap or raise --tile") from None
+
+
+def check_local(out: Path) -> None:
+    """Raises ValueError where what was typed for --out is in a store and no local folder."""
+    if out.parts and re.fullmatch(r"\w[\w+.-]+:", out.parts[0]):  # what Path makes of s3://bucket/folder
+        raise ValueError(f"--out {out.parts[0]}//{'/'.join(out.parts[1:])} is in a store: name a local folder")
 
 
 def anchored_place(place: str) -> str:

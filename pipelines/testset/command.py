@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from dataengine.photo_file import UnusablePhoto
 from pipelines.restoration.job import escaped
+from pipelines.restoration.options import check_local
 from pipelines.testset.folder import new_folder
 from pipelines.testset.from_csv import CsvSource
 from pipelines.testset.from_dataset import DatasetSource
@@ -66,6 +67,7 @@ def make_testset(
     settings, console = settings or TestSetSettings(), console or Console()
     if limit is not None and limit < 1:
         raise ValueError("--limit is at least 1")
+    check_local(out)
     opened = _open(source)
     if settings.bokeh and isinstance(opened, CsvSource) and not opened.has_bokeh:
         raise ValueError(f"--bokeh takes the rows whose column bokeh says true, and {escaped(source)} has none")

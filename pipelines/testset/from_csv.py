@@ -71,6 +71,9 @@ class CsvSource:
         for column in NEEDED:
             if not cells[column]:
                 raise PassedOver(f"row without {column}")
+        for column in ("hq", "mask", "lq"):
+            if "://" in cells.get(column, ""):
+                raise PassedOver("file that is not on this machine", cells[column])
         bokeh = _flag(cells.get("bokeh", ""))
         caption = _caption(cells["caption"])
         data = photo_file.read_bytes(uri_of(self._place(cells["hq"])))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,43 +13,13 @@ from dataengine.row import StageSummary
 from shards.index import Dataset
 from shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
+from tests.html_page import Page
 
 ATTACK = '<script>alert("x")</script>'
 SUMMARIES = [
     StageSummary("intake", 12, 9, {"corrupt photo": 2}, {"OSError: <b>disk</b>": 1}, {}),
     StageSummary("masks", 9, 3, {"no region": 6}, {}, {"island": 4321}),
 ]
-VOID = {"meta", "img", "br", "rect", "circle"}
-
-
-class Page(HTMLParser):
-    """What a browser would see: elements with their attributes, all text, and whether tags are balanced."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self._open, self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def hostile_dataset(folder: Path, photos: int) -> Dataset:

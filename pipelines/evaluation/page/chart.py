@@ -12,7 +12,8 @@ from pipelines.evaluation.method import Evaluated
 from pipelines.evaluation.tables.table import Cell, Table, TableRow
 
 _WIDTH, _HEIGHT = 520, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 44  # the margins, in which the axes are labelled
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 48  # the margins, in which the axes are labelled
+_LEAST_SPAN = 0.06  # of an axis, in dB: a PSNR is told to a hundredth
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ def charts(lines: Sequence[Line]) -> str:
     if not lines:
         return ""
     absolute = _chart([(line, line.points) for line in lines], "PSNR over s1, in dB")
-    first = min(min(line.points) for line in lines)
-    change = _chart(
-        [(line, line.changes()) for line in lines],
-        f"Change of PSNR from s1 = {first:g} on, in dB",
-    )
+    starts = {min(line.points) for line in lines}
+    start = f"s1 = {starts.pop():g}" if len(starts) == 1 else "each line's smallest s1"
+    change = _chart([(line, line.changes()) for line in lines], f"Change of PSNR from {start} on, in dB")
+    measured = any(cell.low is not None for line in lines for cell in line.points.values())
+    intervals = ", with 95% intervals over photos" if measured else ""
     key = "".join(
         f'<span><svg viewBox="0 0 26 10" aria-hidden="true"><path class="{_kind(line)}" d="M1 5H25"/>'
         f'<circle class="{_kind(line)}" cx="13" cy="5" r="3"/></svg> {_name(line)}</span>'
@@ -61,8 +62,8 @@ def charts(lines: Sequence[Line]) -> str:
     )
     return (
         f'<p class="key">{key}</p><div class="columns">'
-        f"<figure><figcaption>PSNR in dB, with 95% intervals over photos</figcaption>{absolute}</figure>"
-        f"<figure><figcaption>Its change from s1 = {first:g} on, in dB</figcaption>{change}</figure></div>"
+        f"<figure><figcaption>PSNR in dB{intervals}</figcaption>{absolute}</figure>"
+        f"<figure><figcaption>Its change from {start} on, in dB</figcaption>{change}</figure></div>"
     )
 
 
@@ -80,14 +81,15 @@ def _chart(lines: Sequence[tuple[Line, dict[float, Cell]]], title: str) -> str:
     def down(value: float) -> float:
         return _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
-    digits = 0 if ticks[1] - ticks[0] >= 1 else 1 if ticks[1] - ticks[0] >= 0.1 else 2
+    step = round(ticks[1] - ticks[0], 4)
+    digits = 0 if step >= 1 else 1 if step >= 0.1 else 2
     drawn = [
         f'<path class="grid" d="M{_LEFT} {down(tick):.1f}H{_WIDTH - _RIGHT}"/>'
         f'<text class="y" x="{_LEFT - 8}" y="{down(tick) + 4:.1f}">{tick:.{digits}f}</text>'
         for tick in ticks
     ]
     drawn += [
-        f'<text class="x" x="{across(s1):.1f}" y="{_HEIGHT - _BOTTOM + 20}">{s1:g}</text>'
+        f'<text class="x" x="{across(s1):.1f}" y="{_HEIGHT - _BOTTOM + 24}">{s1:g}</text>'
         for s1 in sorted(set(numbers))
     ]
     drawn.append(f'<text class="x" x="{(_WIDTH + _LEFT - _RIGHT) / 2:g}" y="{_HEIGHT - 4}">s1</text>')
@@ -117,11 +119,17 @@ def _shifts(count: int) -> list[float]:
 
 
 def ticks_of(low: float, high: float) -> list[float]:
-    """Four to eight round numbers from about `low` to about `high`."""
-    span = max(high - low, 1e-3)
+    """Up to nine round numbers, at least two, from about `low` to about `high`, by steps of 0.01 or more.
+
+    The steps are 1, 2 or 5 of a power of ten, so that one digit tells them apart.
+    """
+    span = max(high - low, _LEAST_SPAN)
     power = 10 ** math.floor(math.log10(span))
-    step = next(s * power for s in (0.1, 0.2, 0.25, 0.5, 1, 2) if span / (s * power) <= 6)
-    return [step * n for n in range(math.floor(low / step), math.ceil(high / step) + 1)]
+    step = next(s * power for s in (0.2, 0.5, 1, 2) if span / (s * power) <= 7)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    if first == last:  # all figures are one round number, such as the 100 dB of results that are HQ itself
+        first, last = first - 1, last + 1
+    return [step * n for n in range(first, last + 1)]
 
 
 def _s1(row: TableRow, evaluated: Evaluated) -> float | None:

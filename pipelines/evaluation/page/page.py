@@ -36,7 +36,7 @@ def page_bytes(evaluated: Evaluated, report: Report, shown: Sequence[ShownPhoto]
     tables, sweep = report.tables, report.sweep
     lines = [line for table in tables if table.number == 2 for line in sweep_lines(table, evaluated)]
     sections: dict[str, str] = {}
-    if sweep is not None:
+    if sweep is not None or any(not line.quoted for line in lines):
         quoted = any(row.origin == "quoted" for table in tables for row in table.rows)
         sections["Control"] = _control(sweep, quoted) + charts(lines)
     for table in tables:
@@ -103,12 +103,13 @@ def _headline(evaluated: Evaluated, tables: Sequence[Table], sweep: Sweep | None
         if main and (found := _figure_of(tables, main.title, scope, metric)):
             column, cell = found
             value = f"{cell.mean:.{column.of.digits}f} {column.of.unit}".strip()
-            notes = [main.title, interval_text(cell, column.of.digits)]
+            interval = interval_text(cell, column.of.digits)
+            notes = [main.title, *([f"95%: {interval}"] if interval else [])]
             figures.append((f"{column.group} {column.of.title}", value, notes))
     if sweep is not None:
         if sweep.locality is not None:
             figures.append(("Locality", f"{sweep.locality.mean:.2f}", ["dB outside per dB inside"]))
-        figures.append(("Following", f"{sweep.following.mean:.2f}", ["of s1, from -1 to 1"]))
+        figures.append(("Instruction following", f"{sweep.following.mean:.2f}", ["from -1 to 1"]))
     cells = (
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}"
         f"{''.join(f'<small>{escape(note)}</small>' for note in notes)}</dd></div>"
@@ -126,7 +127,9 @@ def _figure_of(tables: Sequence[Table], method: str, scope: Scope, metric: str) 
     return None
 
 
-def _control(sweep: Sweep, quoted: bool) -> str:
+def _control(sweep: Sweep | None, quoted: bool) -> str:
+    if sweep is None:
+        return '<p class="note">No photo has a result at every s1: neither locality nor instruction following.</p>'
     cards = ""
     if sweep.locality is not None:
         words = (

@@ -11,7 +11,8 @@ from pipelines.evaluation.page.chart import ticks_of
 from pipelines.evaluation.page.shown import ShownPhoto, main_method, method_labels, ranking_scope
 
 _WIDTH, _ROW = 1000, 30
-_LEFT, _RIGHT, _TOP, _BOTTOM = 190, 20, 6, 44  # the margins; methods' names stand in the left one
+_RIGHT, _TOP, _BOTTOM = 20, 6, 44  # the margins; the left one is as wide as the methods' names
+_LETTER, _LETTERS = 9.5, 26  # of a name: the room for one, and how many are shown
 _DOTS = 3000  # of all methods together; of more photos an even choice is drawn
 
 
@@ -29,9 +30,10 @@ def strip(evaluated: Evaluated, shown: Sequence[ShownPhoto]) -> str:
     linked = {photo.key for photo in shown}
     every = max(1, -(-sum(map(len, of_methods.values())) // _DOTS))
     bottom = _TOP + _ROW * len(of_methods)
+    left = 24 + _LETTER * min(_LETTERS, max(len(labels[title]) for title in of_methods))
 
     def across(value: float) -> float:
-        return _LEFT + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (_WIDTH - _LEFT - _RIGHT)
+        return left + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (_WIDTH - left - _RIGHT)
 
     drawn = [
         f'<path class="grid" d="M{across(tick):.1f} {_TOP}V{bottom}"/>'
@@ -41,7 +43,10 @@ def strip(evaluated: Evaluated, shown: Sequence[ShownPhoto]) -> str:
     for number, (title, own) in enumerate(of_methods.items()):
         middle = _TOP + _ROW * number + _ROW / 2
         kind = "main" if main and title == main.title else "other"
-        drawn.append(f'<text class="y" x="{_LEFT - 14}" y="{middle + 4:g}">{escape(labels[title])}</text>')
+        name = labels[title]
+        if len(name) > _LETTERS:
+            name = name[: _LETTERS - 1] + "…"
+        drawn.append(f'<text class="y" x="{left - 14:g}" y="{middle + 4:g}">{escape(name)}</text>')
         rows = zip(own["key"], own["photo"], own["value"], strict=True)
         for place, (key, photo, value) in enumerate(rows):
             if place % every and key not in linked:
@@ -55,7 +60,7 @@ def strip(evaluated: Evaluated, shown: Sequence[ShownPhoto]) -> str:
         mean = across(float(own["value"].mean()))
         drawn.append(f'<path class="mean {kind}" d="M{mean:.1f} {middle - 11:g}v22"/>')
     where = "in the region" if scope == "target" else "outside the region"
-    drawn.append(f'<text class="x" x="{(_WIDTH + _LEFT - _RIGHT) / 2:g}" y="{bottom + 38}">PSNR {where}, dB</text>')
+    drawn.append(f'<text class="x" x="{(_WIDTH + left - _RIGHT) / 2:g}" y="{bottom + 38}">PSNR {where}, dB</text>')
     height = bottom + _BOTTOM
     note = f"A dot is a photo by its PSNR {where}; the stroke is the mean."
     note += " The dots of the emphasised row lead to their photos below, where those are shown." if linked else ""

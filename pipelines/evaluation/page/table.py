@@ -114,6 +114,7 @@ def _difference(comparison: Comparison | None, column: Column) -> str:
         return '<td class="none" title="no figure">–</td>'
     digits = column.of.digits
     text = f"{comparison.difference:+.{digits}f}"
+    text = text if float(text) else text[1:]  # no sign of what is rounded away
     notes = [interval_text(Cell(comparison.difference, comparison.low, comparison.high), digits)]
     if comparison.p_adjusted is not None:
         notes.append(f"p {'< 0.001' if comparison.p_adjusted < 0.001 else f'= {comparison.p_adjusted:.3f}'}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from dataengine.part_files import digest
+from shards.files import file_sha256
 
 REVISION = "1"  # raised when the same photo, seed and weights give another result
 COMPARE_EXTRA = 'pip install "instructrestore[compare]"'
@@ -25,7 +25,6 @@ PIPELINE_FILES = (
 )
 RELEASE = "https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.0/RealESRGAN_x4plus.pth"
 
-_CHUNK = 1 << 20  # bytes
 _HUB_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@(\S+)")
 
 
@@ -105,10 +104,10 @@ class Run:
         folder = Path(self.place).expanduser()
         try:
             if BY_NAME[self.name].place == "file":
-                return _sha256(self._file())
+                return file_sha256(self._file())
             if folder.is_dir():
                 files = sorted(each for pattern in PIPELINE_FILES for each in folder.glob(pattern))
-                return [(each.relative_to(folder).as_posix(), _sha256(each)) for each in files]
+                return [(each.relative_to(folder).as_posix(), file_sha256(each)) for each in files]
         except OSError as fault:
             raise ValueError(f"{fault.filename or folder} cannot be read: {fault.strerror}") from fault
         return self.place, self.revision
@@ -137,11 +136,3 @@ def parse_run(text: str) -> Run:
         raise ValueError(f"--run {name} needs its weights: {name}={what}")
     hub = _HUB_REVISION.fullmatch(place) if kind.place == "pipeline" else None
     return Run(name, hub[1], hub[2]) if hub else Run(name, place)
-
-
-def _sha256(path: Path) -> str:
-    known = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            known.update(chunk)
-    return known.hexdigest()

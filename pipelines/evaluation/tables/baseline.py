@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,11 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from model.metrics.metric import BY_NAME
+from model.metrics.metric import BY_NAME, FOLLOWING, LOCALITY
+from pipelines.evaluation.method import Method
+from pipelines.evaluation.tables.sweep import sweep_of, sweep_title
 from pipelines.evaluation.tables.writing import SCHEMA_VERSION
 from shards.sample import first_error
 
 MOST_BYTES = 64 * 2**20  # evaluation.json of a hundred photos and ten methods has 0.3 MB
+_TITLES = {metric.name: metric.title for metric in (*BY_NAME.values(), LOCALITY, FOLLOWING)}
+# What has to be the same of the metrics, as the configuration has it; the latter by their content.
+_RULES = ("regions", "blur_detector", "revision", "pyiqa")
+_CONTENTS = ("iqa_weights", "d_dffnet_weights", "d_dffnet_code")
 _ROUNDING = 1e-9  # a fall by exactly the noise is within it, whatever binary fractions make of the two
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -69,8 +75,7 @@ class Change:
     gain: float
 
     def __str__(self) -> str:
-        known = BY_NAME.get(self.metric)
-        what = f"{self.method}: {self.scope} {known.title if known else self.metric}"
+        what = f"{self.method}: {self.scope} {_TITLES.get(self.metric, self.metric)}"
         if self.after is None:
             return f"{what} {self.before:.5g} before, no longer measured"
         if self.photos_after < self.photos_before:
@@ -105,6 +110,29 @@ def read_baseline(path: Path) -> bytes:
     return content
 
 
+def check_baseline(
+    baseline: bytes,
+    name: str,
+    *,
+    testset: str,
+    photos: int,
+    bokeh: bool,
+    methods: Sequence[Method],
+    configuration: Mapping[str, Any],
+) -> None:
+    """Whether an evaluation compares with a baseline at all, before its work is done: raises ValueError, in the
+    sentence that `compare_with_baseline` would raise after it.
+
+    baseline, name: as there. The rest: what `Evaluated` is going to have, of which `configuration` needs the entries
+    `testset` and `metrics`.
+    """
+    titles = {method.title for method in methods}
+    if sweep := sweep_of(methods, bokeh):
+        titles.add(sweep_title([method.s1 or 0.0 for method in sweep]))
+    about = _Testset(name=testset, photos=photos, bokeh=bokeh)
+    _check_comparable(_read(baseline, name), about, configuration, titles, name)
+
+
 def compare_with_baseline(current: bytes, baseline: bytes, name: str = "the baseline") -> Verdict:
     """Both: evaluation.json. name: of the baseline's file, for messages.
 
@@ -114,7 +142,7 @@ def compare_with_baseline(current: bytes, baseline: bytes, name: str = "the base
     other rules.
     """
     before, after = _read(baseline, name), _read(current, "this evaluation")
-    _check_comparable(before, after, name)
+    _check_comparable(before, after.testset, after.configuration, {figure.method for figure in after.figures}, name)
     now = {(figure.method, figure.scope, figure.metric): figure for figure in after.figures}
     changes = [_change(figure, now.get((figure.method, figure.scope, figure.metric))) for figure in before.figures]
     falls = tuple(
@@ -176,22 +204,37 @@ def _read(content: bytes, name: str) -> _Evaluation:
     return read
 
 
-def _check_comparable(before: _Evaluation, after: _Evaluation, name: str) -> None:
+def _check_comparable(
+    before: _Evaluation, testset: _Testset, configuration: Mapping[str, Any], methods: set[str], name: str
+) -> None:
+    """testset, configuration, methods (titles): of this evaluation."""
     for of, word in (("testset", "the test set"), ("metrics", "the metrics' settings")):
         if not isinstance(before.configuration.get(of, {}), dict):
             raise ValueError(f"{name} is no evaluation.json: its configuration says nothing of {word}")
-    had, has = (each.configuration.get("testset", {}).get("sha256") for each in (before, after))
-    if had != has or before.testset.bokeh != after.testset.bokeh:
+    had, has = (each.get("testset", {}).get("sha256") for each in (before.configuration, configuration))
+    if had != has or before.testset.bokeh != testset.bokeh:
         raise ValueError(
-            f"{name} is of the test set {before.testset.name}, with other content than {after.testset.name}'s: "
+            f"{name} is of the test set {before.testset.name}, with other content than {testset.name}'s: "
             f"compare evaluations of one test set"
         )
-    if before.testset.photos != after.testset.photos:
-        raise ValueError(f"{name} is of {before.testset.photos} photos, this evaluation of {after.testset.photos}")
-    for rule in ("regions", "blur_detector", "revision", "iqa_revision", "pyiqa"):
-        had, has = (each.configuration.get("metrics", {}).get(rule) for each in (before, after))
-        if had != has and None not in (had, has):  # pyiqa's is there where it measured
+    if before.testset.photos != testset.photos:
+        raise ValueError(f"{name} is of {before.testset.photos} photos, this evaluation of {testset.photos}")
+    for rule in (*_RULES, *_CONTENTS):
+        had, has = (each.get("metrics", {}).get(rule) for each in (before.configuration, configuration))
+        if _differ(had, has) and rule in _RULES:
             raise ValueError(f"{name} was measured with {rule} {had}, this evaluation with {has}: use the same")
-    if not {figure.method for figure in before.figures} & {figure.method for figure in after.figures}:
-        theirs = ", ".join(dict.fromkeys(figure.method for figure in before.figures))
-        raise ValueError(f"{name} measured {theirs}, none of which this evaluation has")
+        if _differ(had, has):
+            raise ValueError(f"{name} was measured with other {rule} than this evaluation: use the same")
+    theirs = list(dict.fromkeys(figure.method for figure in before.figures))
+    if not methods.intersection(theirs):
+        raise ValueError(f"{name} measured {', '.join(theirs)}, none of which this evaluation has")
+
+
+def _differ(had: Any, has: Any) -> bool:
+    """None: not used there, as pyiqa where it measured nothing. Of two folders of weights, the files that both used; a
+    folder and a name on the hub may be the same."""
+    if had is None or has is None or isinstance(had, dict) != isinstance(has, dict):
+        return False
+    if isinstance(had, dict):
+        return any(had[file] != has[file] for file in had.keys() & has.keys())
+    return had != has

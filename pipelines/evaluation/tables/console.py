@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
 from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
-from pipelines.evaluation.tables.writing import best_of, printed, short_title
+from pipelines.evaluation.tables.writing import best_cells, printed, short_title
 
 _BETWEEN = 2  # blanks between groups; one between the columns of a group
 _SHORTEST_LABEL = 12  # to which a long one is cut where a group of columns leaves no room
@@ -30,7 +30,7 @@ class _Line:
 def print_table(table: Table, console: Console) -> None:
     """Computed rows with half their interval's width under each mean, the best of a column bold; quoted rows dim,
     under "(paper)"; the notes."""
-    best = best_of(table)
+    best = best_cells(table)
     lines = [line for row in table.rows if row.origin == "computed" for line in _computed(row, table.columns, best)]
     quoted = [row for row in table.rows if row.origin == "quoted"]
     if quoted:
@@ -62,9 +62,12 @@ def print_comparisons(table: Table, comparisons: Sequence[Comparison], console: 
     _print_notes([note], console)
 
 
-def _computed(row: TableRow, columns: Sequence[Column], best: dict[int, str]) -> list[_Line]:
+def _computed(row: TableRow, columns: Sequence[Column], best: Sequence[frozenset[Cell]]) -> list[_Line]:
     means = _means(row, columns, "")
-    marked = tuple((text, "bold" if best.get(place) == text else style) for place, (text, style) in enumerate(means))
+    marked = tuple(
+        (text, "bold" if cell in of_column else style)
+        for (text, style), cell, of_column in zip(means, row.cells, best, strict=True)
+    )
     spread = tuple((_half_width(cell, column), "dim") for cell, column in zip(row.cells, columns, strict=True))
     lines = [_Line(row.label, marked)]
     return [*lines, _Line("", spread)] if any(text for text, _ in spread) else lines
@@ -86,7 +89,8 @@ def _half_width(cell: Cell | None, column: Column) -> str:
 def _difference(one: Comparison | None, column: Column) -> tuple[str, str]:
     if one is None:
         return "–", "dim"
-    text = f"{round(one.difference, column.of.digits) + 0.0:+.{column.of.digits}f}".replace("0.", ".", 1)
+    text = f"{round(one.difference, column.of.digits) + 0.0:+.{column.of.digits}f}"
+    text = text[0] + text[1:].removeprefix("0")
     if not one.significant:
         return f"{text} ", ""
     return f"{text}*", "green" if one.difference > 0 else "red"

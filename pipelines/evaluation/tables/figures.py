@@ -25,10 +25,12 @@ class Figures:
         """All that was scored, in no order that means anything."""
         return list(self._column)
 
-    def photos(self, method: str) -> tuple[bool, ...]:
-        """Of each photo of the evaluation, whether the method has any figure of it."""
-        own = [place for figure, place in self._column.items() if figure[0] == method]
-        return tuple(np.isfinite(self._values[:, own]).any(1).tolist())
+    def photos(self, figure: Figure) -> tuple[bool, ...]:
+        """Of each photo with any score, whether it has this figure."""
+        place = self._column.get(figure)
+        if place is None:
+            return (False,) * len(self._values)
+        return tuple(np.isfinite(self._values[:, place]).tolist())
 
     def cell(self, method: str, scope: str, metric: str) -> Cell | None:
         """The mean over the method's own photos, with its interval; None where the method has no such figure."""

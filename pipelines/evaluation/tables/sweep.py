@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.metrics.metric import Scope
+from model.metrics.metric import FOLLOWING, LOCALITY, Metric, Scope
 from model.metrics.sweep import following, locality
-from pipelines.evaluation.method import Evaluated, Method
+from pipelines.evaluation.method import OURS, Evaluated, Method
 from pipelines.evaluation.tables.figures import Figures
 from pipelines.evaluation.tables.published import PUBLISHED, SCALES, SWEEP
 from pipelines.evaluation.tables.statistics import mean_interval, percentile_interval, resampled_means
@@ -33,13 +34,31 @@ class Sweep:
     published_locality: float
     published_following: float
 
+    @property
+    def title(self) -> str:
+        return sweep_title(self.scales)
+
+    def figures(self) -> list[tuple[Metric, Cell]]:
+        """What there is of the two."""
+        return [(of, cell) for of, cell in ((LOCALITY, self.locality), (FOLLOWING, self.following)) if cell]
+
+
+def sweep_title(scales: Sequence[float]) -> str:
+    """ "InstructRestore s1=0.5,0.7 s2=1": a sweep of other scales is another one."""
+    return f"{OURS} s1={','.join(f'{s1:g}' for s1 in scales)} s2=1"
+
 
 def swept(evaluated: Evaluated) -> tuple[Method, ...]:
-    """The rows of Table 2: the model with the rest at s2 = 1, by s1; Table 3's own scale is no part of the sweep
-    unless nothing else would be left to compare. Empty for a bokeh set and for fewer than two scales."""
-    if evaluated.bokeh:
+    """The rows of Table 2: see `sweep_of`."""
+    return sweep_of(evaluated.methods, evaluated.bokeh)
+
+
+def sweep_of(methods: Sequence[Method], bokeh: bool) -> tuple[Method, ...]:
+    """The model with the rest at s2 = 1, by s1; Table 3's own scale is no part of the sweep unless nothing else would
+    be left to compare. Empty for a bokeh set and for fewer than two scales."""
+    if bokeh:
         return ()
-    rest_as_it_is = [method for method in evaluated.methods if method.kind == "model" and method.s2 == 1]
+    rest_as_it_is = [method for method in methods if method.kind == "model" and method.s2 == 1]
     sweep = [method for method in rest_as_it_is if (method.s1, method.s2) != SCALES[3]]
     rows = sorted(sweep if len(sweep) > 1 else rest_as_it_is, key=lambda method: method.s1 or 0.0)
     return tuple(rows) if len(rows) > 1 else ()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
 
-from model.metrics.metric import BY_NAME, figure_order
+from model.metrics.metric import BY_NAME, Metric, figure_order
 from pipelines.evaluation.method import Evaluated
 from pipelines.evaluation.tables.comparisons import Comparison
 from pipelines.evaluation.tables.figures import Figures
@@ -44,7 +44,7 @@ def to_latex(table: Table) -> str:
         heads.append(rf"\multicolumn{{{width}}}{{c}}{{{_escaped(name)}}}")
         rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")
         place += width
-    best = best_of(table)
+    best = best_cells(table)
     computed = [row for row in table.rows if row.origin == "computed"]
     quoted = [row for row in table.rows if row.origin == "quoted"]
     lines = [
@@ -64,7 +64,7 @@ def to_latex(table: Table) -> str:
         lines += [
             r"\midrule",
             rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{\emph{{Quoted from the paper}}}} \\",
-            *(_latex_row(row, table.columns, {}) for row in quoted),
+            *(_latex_row(row, table.columns, best) for row in quoted),
         ]
     notes = [rf"\par\smallskip\footnotesize {_escaped(' '.join(table.notes))}"] if table.notes else []
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, r"\end{table}"]) + "\n"
@@ -74,10 +74,16 @@ def to_json(
     evaluated: Evaluated, tables: Sequence[Table], comparisons: Sequence[Comparison], sweep: Sweep | None
 ) -> bytes:
     """evaluation.json: the same bytes from the same evaluation. What `evaluate --baseline` compares with is `figures`,
-    each with the noise that its mean may fall by, which whoever keeps the file may edit."""
+    each with the noise that its mean may fall by, which whoever keeps the file may edit. Of the sweep they have, last
+    and under the sweep's title, locality and instruction following."""
     figures = Figures(evaluated)
     titles = [method.title for method in evaluated.methods]
     known = sorted(figures.known(), key=lambda of: (titles.index(of[0]), figure_order(of[1:])))
+    entries = [
+        _figure(method, scope, BY_NAME[name], figures.cell(method, scope, name)) for method, scope, name in known
+    ]
+    if sweep:
+        entries += [_figure(sweep.title, "sweep", metric, cell) for metric, cell in sweep.figures()]
     content = {
         "version": SCHEMA_VERSION,
         "testset": {"name": evaluated.testset, "photos": evaluated.photos, "bokeh": evaluated.bokeh},
@@ -86,17 +92,7 @@ def to_json(
             {"title": method.title, **asdict(method), "failed": evaluated.failed.get(method.title, {})}
             for method in evaluated.methods
         ],
-        "figures": [
-            {
-                "method": method,
-                "scope": scope,
-                "metric": metric,
-                "better": BY_NAME[metric].better,
-                **asdict(_cell(figures, method, scope, metric)),
-                "noise": BY_NAME[metric].noise,
-            }
-            for method, scope, metric in known
-        ],
+        "figures": entries,
         "sweep": asdict(sweep) if sweep else None,
         "tables": [asdict(table) for table in tables],
         "comparisons": [asdict(comparison) for comparison in comparisons],
@@ -104,15 +100,28 @@ def to_json(
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
 
 
-def best_of(table: Table) -> dict[int, str]:
-    """By column, the best figure of the computed rows as it is printed; rows that print the same share it. Columns of
-    fewer than two computed figures have none."""
-    best = {}
+def best_cells(table: Table) -> list[frozenset[Cell]]:
+    """By column, the best of the computed figures; those that print the same share it. Figures of fewer photos than
+    another of the column take no part: what a method failed on may be what is hard. Of fewer than two none is best;
+    a quoted one, which has no count of photos, never is."""
+    best: list[frozenset[Cell]] = []
     for place, column in enumerate(table.columns):
-        means = [cell.mean for row in table.rows if row.origin == "computed" and (cell := row.cells[place])]
-        if len(means) > 1:
-            best[place] = printed(max(means) if column.of.better == "higher" else min(means), column)
+        cells = [cell for row in table.rows if row.origin == "computed" and (cell := row.cells[place])]
+        most = max((cell.photos or 0 for cell in cells), default=0)
+        whole = [cell for cell in cells if cell.photos == most]
+        whole.sort(key=lambda cell: cell.mean, reverse=column.of.better == "higher")
+        same = [cell for cell in whole if printed(cell.mean, column) == printed(whole[0].mean, column)]
+        best.append(frozenset(same if len(whole) > 1 else ()))
     return best
+
+
+def best_of(table: Table) -> dict[int, str]:
+    """By column that has any, what `best_cells` prints as."""
+    return {
+        place: printed(cell.mean, table.columns[place])
+        for place, cells in enumerate(best_cells(table))
+        for cell in cells
+    }
 
 
 def printed(mean: float, column: Column) -> str:
@@ -124,10 +133,10 @@ def short_title(column: Column) -> str:
     return column.of.title.removeprefix(f"{column.group} ")
 
 
-def _cell(figures: Figures, method: str, scope: str, metric: str) -> Cell:
-    cell = figures.cell(method, scope, metric)
-    assert cell is not None
-    return cell
+def _figure(method: str, scope: str, metric: Metric, cell: Cell | None) -> dict[str, object]:
+    assert cell is not None, (method, scope, metric.name)
+    about = {"method": method, "scope": scope, "metric": metric.name, "better": metric.better}
+    return {**about, **asdict(cell), "noise": metric.noise}
 
 
 def _heading(column: Column) -> str:
@@ -135,11 +144,11 @@ def _heading(column: Column) -> str:
     return _escaped(short_title(column)) + arrow
 
 
-def _latex_row(row: TableRow, columns: Sequence[Column], best: dict[int, str]) -> str:
+def _latex_row(row: TableRow, columns: Sequence[Column], best: Sequence[frozenset[Cell]]) -> str:
     cells = [_escaped(row.label)]
-    for place, (cell, column) in enumerate(zip(row.cells, columns, strict=True)):
+    for cell, column, of_column in zip(row.cells, columns, best, strict=True):
         text = printed(cell.mean, column) if cell else "--"
-        cells.append(rf"\textbf{{{text}}}" if cell and best.get(place) == text else text)
+        cells.append(rf"\textbf{{{text}}}" if cell in of_column else text)
     return " & ".join(cells) + r" \\"
 
 

@@ -168,7 +168,7 @@ def test_files_that_are_not_its_weights_are_refused_in_one_sentence(tmp_path: Pa
         ({**state, "0.extra": torch.zeros(1)}, "1 weights .* 0.extra"),
         ({"state_dict": state}, "7 weights are missing"),
         ([1, 2], "7 weights are missing"),
-        (network, "no file of weights alone, as torch.load"),  # a pickled object, which could run code
+        (network, "holds more than weights .a pickle with code"),  # a pickled object, which could run code
     ]
     for saved, sentence in cases:
         torch.save(saved, tmp_path / "saved.pth")
@@ -176,7 +176,7 @@ def test_files_that_are_not_its_weights_are_refused_in_one_sentence(tmp_path: Pa
             load(network, tmp_path / "saved.pth")
         assert "\n" not in str(caught.value)
     (tmp_path / "saved.pth").write_bytes(b"<html>Google Drive - Quota exceeded</html>")
-    with pytest.raises(ValueError, match="fetch it again"):
+    with pytest.raises(ValueError, match="fetch D-DFFNet's weights again, from the README of yuxinjin-whu/D-DFFNet"):
         load(network, tmp_path / "saved.pth")
 
 

@@ -1,4 +1,4 @@
-"""LPIPS, CLIPIQA, MUSIQ and MANIQA: pyiqa's own values from weights that never ran any code, and what may be missing.
+"""LPIPS, CLIPIQA, MUSIQ and MANIQA: pyiqa's own values, and a pyiqa that is not there.
 
 The trained weights are not at hand: where the extra `iqa` is installed, pyiqa's own metrics are made with random ones,
 saved under the published names and layouts, and compared with ours.
@@ -6,56 +6,31 @@ saved under the published names and layouts, and compared with ours.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import pickle
 import shutil
 import socket
 import sys
-import tarfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.metrics import iqa_weights
-from model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ, Published, Weights
+from model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ
 from model.metrics.learned import LEAST, LearnedMetric
 from model.metrics.metric import BY_NAME, LEARNED
 from model.metrics.settings import MetricSettings
 from tests.dataengine.textures import texture
-
-FILES = (LPIPS, ALEXNET, CLIP, MUSIQ, MANIQA)
-of_every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-
-
-def settings(weights: Path | str, **others: Any) -> MetricSettings:
-    return MetricSettings(iqa_weights=str(weights), **{"device": "cpu", **others})
+from tests.model.metrics.iqa_files import save, sentence, settings
 
 
 def photo(height: int, width: int, seed: int = 0) -> Tensor:
     """(1, 3, height, width) in [0, 1]."""
     return torch.from_numpy(texture(height, width, seed=seed).transpose(2, 0, 1).copy())[None].float() / 255
-
-
-def save(file: Path, state: Any) -> None:
-    if file.suffix == ".safetensors":
-        save_file(state, file)
-    else:
-        torch.save(state, file)
-
-
-def sentence(error: pytest.ExceptionInfo[ValueError]) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 # pyiqa that is not there, or not as it should be
@@ -103,184 +78,6 @@ def test_a_pyiqa_that_does_not_work_is_one_sentence(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=message) as error:
         LearnedMetric("lpips", settings(tmp_path))
-    sentence(error)
-
-
-# Weights that are missing, damaged, foreign or hostile
-
-
-@of_every_file
-def test_a_missing_file_is_named_with_where_to_get_it(file: Published, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="which MUSIQ needs: get it from https://") as error:
-        iqa_weights.read(file, "MUSIQ", settings(tmp_path))
-    assert file.name in sentence(error) and file.address in sentence(error) and str(tmp_path) in sentence(error)
-
-
-@of_every_file
-def test_what_was_saved_is_what_is_read(file: Published, tmp_path: Path) -> None:
-    state = {"module.a.weight": torch.rand(3, 4), "module.b": torch.arange(3)}
-    save(tmp_path / file.name, state)
-    read = iqa_weights.read(file, "MUSIQ", settings(tmp_path)).state
-    if file is not CLIP:
-        state = {name.removeprefix("module."): values for name, values in state.items()}  # of DataParallel
-    assert read.keys() == state.keys() and all(torch.equal(read[name], state[name]) for name in state)
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
-@of_every_file
-def test_damaged_files_are_one_sentence(file: Published, tmp_path: Path) -> None:
-    path = tmp_path / file.name
-    save(path, {f"layer{number}.weight": torch.rand(40, 40) for number in range(4)})
-    whole = path.read_bytes()
-    generator = np.random.default_rng(0)
-    damaged = [b"", b"<html>404</html>", whole[: len(whole) // 2], whole[:-30], whole[20:], bytes(4096)]
-    with tarfile.open(tmp_path / "old.tar", "w") as tar:
-        tar.add(path, "storages")
-    damaged += [(tmp_path / "old.tar").read_bytes(), generator.bytes(500)]
-    damaged += [b"\x80\x02" + generator.bytes(60) for _ in range(200)]
-    for content in damaged:
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"does not hold the weights of MANIQA|truncated or corrupt") as error:
-            iqa_weights.read(file, "MANIQA", settings(tmp_path))
-        assert file.name in sentence(error)
-
-
-@pytest.mark.parametrize("content", [[torch.zeros(2)], {"a": 1.0}, {"params": {"a": torch.zeros(2)}}, torch.zeros(3)])
-def test_a_pickle_of_something_else_is_one_sentence(content: Any, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / MUSIQ.name)
-    with pytest.raises(ValueError, match="which are tensors by name: get musiq_koniq") as error:
-        iqa_weights.read(MUSIQ, "MUSIQ", settings(tmp_path))
-    sentence(error)
-
-
-class Burglar:
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch '{self.trace}'",)
-
-
-class Program(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x + 1
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*TorchScript archive:UserWarning")
-@pytest.mark.parametrize("form", ["pickle", "torch.save", "old torch.save", "among weights", "TorchScript"])
-@of_every_file
-def test_no_code_ever_runs(file: Published, form: str, tmp_path: Path) -> None:
-    path, trace = tmp_path / file.name, tmp_path / "trace"
-    payload = Burglar(trace)
-    if form == "pickle":
-        path.write_bytes(pickle.dumps(payload, protocol=2))
-    elif form == "TorchScript":
-        torch.jit.save(torch.jit.script(Program()), path)
-    else:
-        state = {"a": torch.zeros(2), "b": payload} if form == "among weights" else payload
-        torch.save(state, path, _use_new_zipfile_serialization=form != "old torch.save")
-    with pytest.raises(ValueError, match=r"would run code, which is never done|truncated or corrupt") as error:
-        iqa_weights.read(file, "CLIPIQA", settings(tmp_path))
-    sentence(error)
-    assert not trace.exists()
-
-
-def test_the_payload_of_the_last_test_would_have_run(tmp_path: Path) -> None:
-    pickle.loads(pickle.dumps(Burglar(tmp_path / "trace")))  # noqa: S301
-    assert (tmp_path / "trace").exists()
-
-
-def test_a_network_takes_its_own_weights_alone() -> None:
-    def filled(state: dict[str, Tensor]) -> nn.Module:
-        net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-        Weights("MUSIQ", MUSIQ, Path("folder/file"), state).fill(net)
-        return net
-
-    own = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).state_dict()
-    own["0.weight"] = torch.rand(3, 2)
-    assert torch.equal(filled(own).state_dict()["0.weight"], own["0.weight"])
-    wrong = {
-        r"lacks 0\.bias; get musiq_koniq": {name: values for name, values in own.items() if name != "0.bias"},
-        r"has what MUSIQ does not know: extra;": own | {"extra": torch.zeros(1)},
-        r"in another shape or type: 0\.weight;": own | {"0.weight": torch.rand(2, 3)},
-        r"in another shape or type: 0\.bias;": own | {"0.bias": torch.ones(3, dtype=torch.int64)},
-        r"not finite: 1\.running_var;": own | {"1.running_var": torch.tensor([1.0, torch.nan, 1.0])},
-        r"lacks 0\.bias, 0\.weight, 1\.bias and 4 more;": {},
-    }
-    for message, state in wrong.items():
-        with pytest.raises(ValueError, match=message) as error:
-            filled(state)
-        assert sentence(error).startswith("folder/file does not hold the weights of MUSIQ")
-
-
-# Weights that are fetched
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hub's cache and torch's, empty, without the network."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return tmp_path
-
-
-def cached(hub: Path, repository: str, revision: str, file: str) -> None:
-    """Puts a file into the hub's cache, as if it had been fetched; all its numbers are 1."""
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    folder = hub / "hub" / f"models--{repository.replace('/', '--')}"
-    (folder / "snapshots" / commit).mkdir(parents=True, exist_ok=True)
-    (folder / "refs").mkdir(exist_ok=True)
-    (folder / "refs" / revision).write_text(commit)
-    save(folder / "snapshots" / commit / file, {"a": torch.ones(2)})
-
-
-@pytest.mark.parametrize("file", [LPIPS, CLIP, MUSIQ, MANIQA], ids=lambda file: file.name)
-def test_files_come_from_their_own_hub_or_from_the_copy_that_is_named(file: Published, hub: Path) -> None:
-    default = MetricSettings()
-    with pytest.raises(ValueError, match="cannot be fetched from the hub at revision main") as error:
-        iqa_weights.read(file, "CLIPIQA", default)
-    assert file.origin in sentence(error)
-    cached(hub, file.origin, "main", file.name)
-    assert iqa_weights.read(file, "CLIPIQA", default).state["a"].sum() == 2
-
-    copy = MetricSettings(iqa_weights="someone/copy", iqa_revision="v1")
-    with pytest.raises(ValueError, match=r"someone/copy .* at revision v1"):
-        iqa_weights.read(file, "CLIPIQA", copy)
-    cached(hub, "someone/copy", "v1", "README.safetensors")
-    with pytest.raises(ValueError, match=r"someone/copy has no .*, which CLIPIQA needs: get it from https://hugg"):
-        iqa_weights.read(file, "CLIPIQA", copy)
-    cached(hub, "someone/copy", "v1", file.name)
-    assert iqa_weights.read(file, "CLIPIQA", copy).state["a"].sum() == 2
-
-
-def test_alexnet_is_fetched_once_and_only_as_torchvision_published_it(
-    hub: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = hub / "published.pth"
-    torch.save({"a": torch.ones(2)}, source)
-    there = Published(ALEXNET.name, source.as_uri())
-    monkeypatch.setattr(iqa_weights, "ALEXNET", there)
-    with pytest.raises(ValueError, match=r"alexnet.*cannot be fetched: .*get it from file.* into a folder") as error:
-        iqa_weights.read(there, "LPIPS", MetricSettings())
-    sentence(error)  # another sha256 than torchvision's
-    place = hub / "torch" / "hub" / "checkpoints" / ALEXNET.name
-    assert not place.exists()
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    monkeypatch.setattr(iqa_weights, "ALEXNET_SHA256", digest[:16])
-    assert iqa_weights.read(there, "LPIPS", MetricSettings()).path == place
-    source.unlink()
-    assert iqa_weights.read(there, "LPIPS", MetricSettings()).state["a"].sum() == 2
-    place.unlink()
-    with pytest.raises(ValueError, match="cannot be fetched: check the connection"):
-        iqa_weights.read(there, "LPIPS", MetricSettings())
-
-
-@pytest.mark.parametrize("name", ["no such folder", "a/b/c", "/nowhere/at/all"])
-@of_every_file
-def test_what_is_no_folder_and_no_hub_id_is_one_sentence(file: Published, name: str, hub: Path) -> None:
-    with pytest.raises(ValueError, match=f"there is no folder {name}") as error:
-        iqa_weights.read(file, "LPIPS", settings(name))
     sentence(error)
 
 

@@ -8,6 +8,8 @@ import skimage.data
 import torch
 from torch import Tensor
 
+from model.metrics import scorer
+from model.metrics.blur import blur_detector, bokeh_iou
 from model.metrics.fidelity import psnr, ssim
 from model.metrics.metric import MOST_PSNR
 from model.metrics.scorer import Scorer
@@ -84,17 +86,17 @@ def test_mask_iou_by_hand(pair: tuple[Tensor, Tensor, Tensor]) -> None:
     seen[50:100, :100] = 0.9
     seen[100:150, :100] = 0.6
     seen[:50, :100] = 0.5  # not over the threshold
-    scorer = Scorer(MetricSettings(metrics=("mask_iou",)))
-    [figures] = scorer(result, hq, mask, False, [seen])
+    measure = Scorer(MetricSettings(metrics=("mask_iou",)))
+    [figures] = measure(result, hq, mask, False, [seen])
     assert figures == {("target", "mask_iou"): 5000 / 15000}
-    assert scorer(result, hq, mask, False, [None]) == [{}]
+    assert measure(result, hq, mask, False, [None]) == [{}]
 
 
 def test_bokeh_iou_is_of_bokeh_sets(pair: tuple[Tensor, Tensor, Tensor]) -> None:
     result, hq, disc = pair
-    scorer = Scorer(MetricSettings(metrics=("bokeh_iou",)))
-    assert scorer(result, hq, disc, False, [None]) == [{}]
-    [figures] = scorer(hq, hq, disc, True, [None])
+    measure = Scorer(MetricSettings(metrics=("bokeh_iou",)))
+    assert measure(result, hq, disc, False, [None]) == [{}]
+    [figures] = measure(hq, hq, disc, True, [None])
     assert figures == {("remaining", "bokeh_iou"): 1.0}
 
 
@@ -102,3 +104,41 @@ def test_settings_say_what_is_no_metric() -> None:
     assert MetricSettings(metrics=("ssim", "psnr", "ssim")).metrics == ("psnr", "ssim")
     with pytest.raises(ValueError, match="there is no metric 'pnsr'; there are psnr, ssim, lpips"):
         MetricSettings(metrics=("pnsr",))
+
+
+class Brightness:
+    """A stand-in for a network that needs weights: the mean of a result."""
+
+    def __init__(self, name: str, settings: MetricSettings) -> None:
+        self.name = name
+
+    def __call__(self, results: Tensor, hq: Tensor) -> Tensor:
+        return results.double().mean((1, 2, 3)) + 10 * hq.double().mean((1, 2, 3))
+
+
+def test_learned_metrics_see_the_region_on_black(
+    pair: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer, "LearnedMetric", Brightness)
+    result, hq, disc = pair
+    [figures] = Scorer(MetricSettings(metrics=("lpips",)))(result, hq, disc, False, [None])
+    expected = [(each.double() * part).mean() for part in (1, disc[:, None]) for each in (result, hq)]
+    full, target = expected[0] + 10 * expected[1], expected[2] + 10 * expected[3]
+    assert figures == {("full", "lpips"): pytest.approx(full), ("target", "lpips"): pytest.approx(target)}
+
+
+def test_bokeh_iou_compares_the_result_with_the_hq_photo(pair: tuple[Tensor, Tensor, Tensor]) -> None:
+    result, hq, disc = pair
+    settings = MetricSettings(metrics=("bokeh_iou",))
+    detector = blur_detector(settings)
+    soft = torch.nn.functional.avg_pool2d(hq, 9, 1, 4)
+    [figures] = Scorer(settings)(soft, hq, disc, True, [None])
+    expected = bokeh_iou(detector(soft), detector(hq)).item()
+    assert figures == {("remaining", "bokeh_iou"): expected} and expected < 0.9
+
+
+def test_photos_smaller_than_a_window_have_no_ssim() -> None:
+    small, region = torch.rand(1, 3, 10, 30), torch.zeros(1, 10, 30, dtype=torch.bool)
+    region[:, :, :9] = True
+    [figures] = Scorer(MetricSettings())(small, small, region, False, [None])
+    assert set(figures) == {("full", "psnr"), ("target", "psnr"), ("remaining", "psnr")}

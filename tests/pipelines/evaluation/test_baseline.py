@@ -10,13 +10,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.evaluation.method import Method
+from model.metrics.metric import FOLLOWING, LOCALITY, METRICS
+from pipelines.evaluation.method import Evaluated, Method
 from pipelines.evaluation.tables import baseline
-from pipelines.evaluation.tables.baseline import Verdict, compare_with_baseline, print_verdict, read_baseline
+from pipelines.evaluation.tables.baseline import (
+    Verdict,
+    check_baseline,
+    compare_with_baseline,
+    print_verdict,
+    read_baseline,
+)
 from pipelines.evaluation.tables.report import files_of, report_of
 from tests.pipelines.evaluation.scores_by_hand import SEESR, evaluated, ours
 
 CONFIGURATION = {"testset": {"name": "hand100", "sha256": "ab"}, "metrics": {"regions": "pixels"}}
+METRICS_OF = {
+    "revision": "1",
+    "regions": "pixels",
+    "blur_detector": "sharpness",
+    "pyiqa": "0.1.16",
+    "iqa_weights": "hub/weights@main",
+    "d_dffnet_weights": "12",
+    "d_dffnet_code": "34",
+}
+NOISES = {"psnr": 0.05, "ssim": 0.002, "lpips": 0.002, "clipiqa": 0.005, "musiq": 0.3, "maniqa": 0.005,
+          "bokeh_iou": 0.01, "mask_iou": 0.01}  # fmt: skip
+SCALES = (0.5, 0.7, 0.9, 1.1)
 PSNR, LPIPS = [27.0, 28.0, 29.0], [0.30, 0.31, 0.32]
 
 
@@ -75,6 +94,75 @@ def test_of_lpips_more_is_worse(by: float, falls: bool) -> None:
     assert bool(compare_with_baseline(up, before).falls) == falls
     assert not compare_with_baseline(down, before).falls
     assert bool(compare_with_baseline(down, before).gains) == falls
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda of: of.name)
+def test_every_metric_is_held_against_the_noise_that_the_documentation_states(metric: Any) -> None:
+    def of(value: float) -> bytes:
+        report = evaluated({(SEESR, "full", metric.name): [value] * 3}, configuration=CONFIGURATION)
+        return files_of(report, report_of(report))["evaluation.json"]
+
+    worse, noise = (-1 if metric.better == "higher" else 1), NOISES[metric.name]
+
+    assert not compare_with_baseline(of(0.5 + worse * 0.99 * noise), of(0.5)).falls
+    assert compare_with_baseline(of(0.5 + worse * 1.01 * noise), of(0.5)).falls
+    assert compare_with_baseline(of(0.5 - worse * 1.01 * noise), of(0.5)).gains
+
+
+def swept(target: list[float], rest: list[float], scales: tuple[float, ...] = SCALES) -> bytes:
+    """A sweep of two photos that agree. target, rest: PSNR, one a scale."""
+    scores = {
+        (ours(s1), scope, "psnr"): [value] * 2
+        for scope, values in (("target", target), ("remaining", rest))
+        for s1, value in zip(scales, values, strict=True)
+    }
+    report = evaluated(scores, configuration=CONFIGURATION)
+    return files_of(report, report_of(report))["evaluation.json"]
+
+
+def control(verdict: Verdict) -> tuple[set[str], set[str]]:
+    """Which of the sweep's figures fell, and which became better."""
+    falls, gains = ({each.metric for each in of if each.scope == "sweep"} for of in (verdict.falls, verdict.gains))
+    return falls, gains
+
+
+def test_control_is_guarded() -> None:
+    good = swept([27.0, 27.5, 27.8, 28.0], [31.0, 31.2, 31.3, 31.33])  # locality 0.33, following 1
+    reversed_target = swept([28.0, 27.8, 27.5, 27.0], [31.0, 31.2, 31.3, 31.33])
+    global_ = swept([27.0, 27.5, 27.8, 28.0], [31.0, 36.0, 41.0, 46.67])  # moves all the photo: locality 15.67
+
+    verdict = compare_with_baseline(global_, good)
+    assert control(verdict) == ({"locality"}, set())
+    assert (
+        "worse   InstructRestore s1=0.5,0.7,0.9,1.1 s2=1: sweep Locality 0.33 before, 15.67 now, by 15.3, "
+        "where 0.05 is noise" in said(verdict).splitlines()
+    )
+    assert control(compare_with_baseline(good, global_)) == (set(), {"locality"})
+    verdict = compare_with_baseline(reversed_target, good)
+    assert control(verdict) == ({"following"}, set())
+    assert "sweep Instruction following 1 before, -1 now" in said(verdict)
+    assert control(compare_with_baseline(good, good)) == (set(), set())
+
+
+@pytest.mark.parametrize(("by", "falls"), [(0.049, set()), (0.051, {"locality"})])
+def test_locality_is_held_against_its_noise(by: float, falls: set[str]) -> None:
+    target = [27.0, 27.5, 27.8, 28.0]
+
+    verdict = compare_with_baseline(swept(target, [31, 31, 31, 31.3 + by]), swept(target, [31, 31, 31, 31.3]))
+
+    assert control(verdict)[0] == falls
+    assert (LOCALITY.noise, FOLLOWING.noise) == (0.05, 0.05)
+
+
+def test_a_sweep_that_is_gone_or_stands_still_falls_and_one_of_other_scales_is_no_measure_of_it() -> None:
+    good = swept([27.0, 27.5, 27.8, 28.0], [31.0, 31.2, 31.3, 31.33])
+    still = swept([27.0] * 4, [31.0] * 4)
+    narrow = swept([27.0, 28.0], [31.0, 31.3], scales=(0.5, 1.1))
+
+    assert control(compare_with_baseline(still, good))[0] == {"locality", "following"}
+    assert "sweep Locality 0.33 before, no longer measured" in said(compare_with_baseline(still, good))
+    gone = compare_with_baseline(narrow, good)
+    assert "InstructRestore s1=0.5,0.7,0.9,1.1 s2=1: sweep Locality 0.33 before, no longer measured" in said(gone)
 
 
 @given(
@@ -154,6 +242,76 @@ def test_a_baseline_that_does_not_compare_is_one_sentence(content: bytes, words:
         compare_with_baseline(measured(), content, "old.json")
 
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def beforehand(before: bytes, report: Evaluated) -> None:
+    check_baseline(
+        before,
+        "old.json",
+        testset=report.testset,
+        photos=report.photos,
+        bokeh=report.bokeh,
+        methods=report.methods,
+        configuration=report.configuration,
+    )
+
+
+def of_metrics(**changes: Any) -> dict[str, Any]:
+    metrics = {name: value for name, value in {**METRICS_OF, **changes}.items() if value is not None}
+    return {**CONFIGURATION, "metrics": metrics}
+
+
+@pytest.mark.parametrize("rule", METRICS_OF)
+def test_every_rule_of_measuring_has_to_be_the_same(rule: str) -> None:
+    before = measured(configuration=of_metrics(**{rule: "another"}))
+    after = measured(configuration=of_metrics())
+
+    with pytest.raises(ValueError, match=rf"old\.json was measured with (other )?{rule}\b.*: use the same$"):
+        compare_with_baseline(after, before, "old.json")
+    assert not compare_with_baseline(before, before).falls
+    without = measured(configuration=of_metrics(**{rule: None}))  # nothing there was measured by it
+    assert not compare_with_baseline(without, before).falls and not compare_with_baseline(after, without).falls
+
+
+def test_folders_of_weights_are_compared_by_the_files_that_both_used() -> None:
+    def of(**files: str) -> bytes:
+        return measured(configuration=of_metrics(iqa_weights=files))
+
+    assert not compare_with_baseline(of(a="1", b="2"), of(a="1")).falls
+    assert not compare_with_baseline(of(a="1"), measured(configuration=of_metrics())).falls  # may be the hub's own
+    with pytest.raises(ValueError, match=r"with other iqa_weights than this evaluation: use the same$"):
+        compare_with_baseline(of(a="1", b="2"), of(a="1", b="3"))
+
+
+OTHERS = [
+    measured(configuration={**CONFIGURATION, "testset": {"sha256": "cd"}}),
+    measured(bokeh=True, configuration=CONFIGURATION),
+    measured([27.0, 28.0]),
+    measured(method=ours(0.8)),
+    *(measured(configuration=of_metrics(**{rule: "another"})) for rule in METRICS_OF),
+    b"[]",
+]
+
+
+@pytest.mark.parametrize("before", OTHERS)
+def test_what_does_not_compare_is_said_before_the_work_in_the_words_of_after_it(before: bytes) -> None:
+    report = evaluated({(SEESR, "full", "psnr"): PSNR}, configuration=of_metrics())
+    with pytest.raises(ValueError) as after:  # noqa: PT011
+        compare_with_baseline(files_of(report, report_of(report))["evaluation.json"], before, "old.json")
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        beforehand(before, report)
+
+    assert str(caught.value) == str(after.value)
+
+
+def test_what_compares_is_let_through_before_the_work() -> None:
+    beforehand(MEASURED, evaluated({(SEESR, "full", "psnr"): PSNR}, configuration=of_metrics()))
+    report = evaluated({(ours(s1), "target", "psnr"): [27.0, 28.0] for s1 in SCALES}, configuration=CONFIGURATION)
+    sweep = json.loads(swept([27.0, 27.5, 27.8, 28.0], [31.0, 31.2, 31.3, 31.33]))
+    sweep["figures"] = [figure for figure in sweep["figures"] if figure["scope"] == "sweep"]  # all that is kept
+
+    beforehand(json.dumps(sweep).encode(), report)
 
 
 def test_a_file_that_is_absent_a_folder_or_huge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,10 @@ def test_a_model_is_restored_measured_and_written_of(tiny_base: Path, tmp_path: 
     with (out / "table-2.csv").open() as file:
         computed = [row["label"] for row in csv.DictReader(file) if row["origin"] == "computed"]
     assert computed == ["s1 = 0.5", "s1 = 0.7", "s1 = 0.9", "s1 = 1.1"]
-    assert (out / "table-3.csv").exists() and (out / "report.html").stat().st_size > 10_000
+    page = (out / "report.html").read_text()
+    assert (out / "table-3.csv").exists() and "Paired tests" in page and "quoted" in page
+    with pytest.raises(ValueError, match="is what this evaluation itself writes"):
+        evaluate(testset.path, base=str(tiny_base), out=out, baseline=out / "evaluation.json", **QUICK)
     before = {path: path.stat().st_mtime_ns for path in (out / "results").rglob("*.png")}
     baseline = tmp_path / "baseline.json"
     shutil.copy(out / "evaluation.json", baseline)
@@ -107,6 +110,8 @@ def test_results_alone_need_no_model_and_a_failure_is_the_exit_status(tmp_path: 
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "the model's name": ({"base": "b", "results": ["instructrestore=x"]}, "the model's own rows are called that here"),
+    "LQ": ({"results": ["lq=x"]}, "LQ are the unrestored photos, which are always measured"),
     "nothing": ({}, "evaluate what? Name the model with --base"),
     "checkpoint alone": ({"checkpoint": "x", "results": ["a=b"]}, "--checkpoint needs the base"),
     "no test set": ({"testset": str(ROOT / "tests"), "base": "b"}, "is not a data set: it has no dataset.json"),

@@ -23,6 +23,7 @@ from pipelines.evaluation.found import Found
 from pipelines.evaluation.makings import model_making
 from pipelines.evaluation.method import Method
 from pipelines.evaluation.restorers import Answer, Asked, Restorer
+from pipelines.evaluation.run import source_of
 from pipelines.restoration.loading import Loading
 from shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import Blend, blending, calls, evaluated_by, loadings_of, write_testset
@@ -146,7 +147,10 @@ def wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes]) -> N
 
 
 def test_two_runs_never_work_in_one_folder(testset: TestSet, tmp_path: Path) -> None:
-    with EvaluationFolder(tmp_path / "out").lock(), pytest.raises(ValueError, match="another run is at work in"):
+    with (
+        EvaluationFolder(tmp_path / "out", source_of(testset)).lock(),
+        pytest.raises(ValueError, match="another run is at work in"),
+    ):
         evaluated_by(testset, tmp_path / "out")
 
 

@@ -122,16 +122,60 @@ def test_notes_say_what_keeps_figures_from_comparing() -> None:
     quiet = "\n".join(build_table(evaluated(scores, bokeh=True, configuration=zeroed), 4).notes)
 
     assert "SeeSR: no result for 3 photos (no file: 1; another size: 2)" in noted
-    assert "sharpness detector" in noted and "--regions zeroed" in noted
+    assert "sharpness detector" in noted and "--regions zeroed compares better with them, but not exactly" in noted
     assert "counts as 100 dB" in noted
     assert "sharpness" not in quiet and "--regions" not in quiet and "no result" not in quiet
+    assert "with all else black" in quiet and "do not compare exactly" in quiet
+    assert "0.6999" not in "".join(build_table(evaluated(scores, bokeh=True, configuration=PIXELS), 4, False).notes)
+
+
+def test_notes_say_over_how_many_photos_each_column_is() -> None:
+    whole = {(ours(s1), "target", "psnr"): [25.0 + s1] * 5 for s1 in (0.5, 0.7)}
+    rest = {(ours(s1), "remaining", "psnr"): [30.0, 31.0, 32.0, None, None] for s1 in (0.5, 0.7)}
+    small = {(ours(s1), "target", "ssim"): [0.5, 0.5, None, 0.5, 0.5] for s1 in (0.5, 0.7)}
+
+    def noted(*scores: Scores) -> str:
+        report = evaluated({key: values for of in scores for key, values in of.items()})
+        return build_table(report, 2, quoted=False).notes[0]
+
+    assert noted(whole) == "Computed rows: means over 5 photos of hand100, with 95% bootstrap intervals."
+    assert "means over 5 photos of hand100 (Remaining: over 3), with" in noted(whole, rest)
+    assert "means over 5 photos of hand100 (Target SSIM: over 4; Remaining: over 3), with" in noted(whole, small, rest)
+    assert "means over 3 of the 5 photos of hand100, with" in noted(rest)
+
+
+def test_a_photo_that_lacks_a_figure_for_all_methods_alike_makes_no_rows_of_other_photos() -> None:
+    alike = {
+        (ours(0.8), "target", "psnr"): [25.0, None, 26.0],  # of the second nothing but the full photo's
+        (ours(0.8), "full", "psnr"): [25.0, 24.0, 26.0],
+        (SEESR, "full", "psnr"): [25.0, 24.0, 26.0],
+        (LQ, "target", "psnr"): [25.0, None, 26.0],
+    }
+    other = {**alike, (LQ, "target", "psnr"): [25.0, 24.0, None]}  # as many, but others
+
+    def said(scores: Scores) -> bool:
+        return any("not over the same photos" in note for note in build_table(evaluated(scores), 3).notes)
+
+    assert not said(alike) and said(other)
+
+
+def test_what_failed_says_of_the_means_only_where_there_are_some() -> None:
+    failed = {"SeeSR": {"no file": 1}, "LQ": {"damaged": 2}}
+    scores = {(SEESR, "full", "psnr"): [25.0, None], (LQ, "full", "psnr"): [None, None]}
+
+    noted = build_table(evaluated(scores, failed=failed), 3).notes
+
+    assert "SeeSR: no result for 1 photo (no file: 1); its means are over the others." in noted
+    assert "LQ: no result for 2 photos (damaged: 2)." in noted
 
 
 def test_table_2_states_the_sweeps_figures_beside_the_papers() -> None:
     notes = build_table(evaluated(SWEEP), 2).notes
 
     assert any(note.startswith("Locality 1.00 [1.00, 1.00]") and note.endswith("give 0.33.") for note in notes)
-    assert any(note.startswith("Following 1.00 [1.00, 1.00]") and note.endswith("give 1.00.") for note in notes)
+    assert any(
+        note.startswith("Instruction following 1.00 [1.00, 1.00]") and note.endswith("give 1.00.") for note in notes
+    )
 
 
 def test_an_evaluation_without_any_figure_still_has_its_table() -> None:

@@ -110,6 +110,29 @@ def test_latex_makes_the_best_computed_figure_bold_in_the_metrics_direction() ->
     assert not any("textbf" in line for line in lines[lines.index(r"\midrule") + 4 :])
 
 
+def test_no_figure_of_fewer_photos_is_best() -> None:
+    scores = {
+        (ours(0.8), "full", "psnr"): [27.0, 26.0, 25.0],
+        (LQ, "full", "psnr"): [24.0, 23.0, 22.0],
+        (SEESR, "full", "psnr"): [28.0, 27.0, None],  # failed on the hardest
+        (AWKWARD, "full", "psnr"): [26.0, 26.0, None],  # prints what the best prints
+        (ours(0.8), "full", "ssim"): [0.7, 0.7, 0.7],
+        (SEESR, "full", "ssim"): [0.8, 0.8, None],
+    }
+    table = build_table(evaluated(scores), 3, quoted=False)
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
+
+    print_table(table, console)
+
+    # SSIM has a single figure of all photos, which is best of nothing.
+    assert [line for line in to_latex(table).splitlines() if "textbf" in line] == [
+        r"InstructRestore & \textbf{26.00} & 0.7000 \\"
+    ]
+    assert isinstance(console.file, io.StringIO)
+    bold = [line for line in console.file.getvalue().splitlines()[3:] if "\x1b[1m" in line]
+    assert ["InstructRestore" in line and "\x1b[1m26.00" in line for line in bold] == [True]
+
+
 def test_json_is_strict_whole_and_the_same_each_time() -> None:
     report = all_figures()
 
@@ -126,9 +149,14 @@ def test_json_is_strict_whole_and_the_same_each_time() -> None:
     assert [method["title"] for method in content["methods"]] == [method.title for method in report.methods]
     means = report.scores.groupby(["method", "scope", "metric"])["value"].mean()
     figures = {(of["method"], of["scope"], of["metric"]): of for of in content["figures"]}
-    assert figures.keys() == set(means.index)
-    for key, figure in figures.items():
-        assert figure["mean"] == pytest.approx(means[key]) and figure["low"] < figure["mean"] < figure["high"]
+    sweep = "InstructRestore s1=0.5,0.7,0.9,1.1 s2=1"
+    assert figures.keys() - set(means.index) == {(sweep, "sweep", "locality"), (sweep, "sweep", "following")}
+    for key, mean in means.items():
+        figure = figures[key]  # type: ignore[index]
+        assert figure["mean"] == pytest.approx(mean) and figure["low"] < figure["mean"] < figure["high"]
+    locality, following = figures[sweep, "sweep", "locality"], figures[sweep, "sweep", "following"]
+    assert locality == {**locality, **content["sweep"]["locality"], "better": "lower", "noise": 0.05}
+    assert following == {**following, **content["sweep"]["following"], "better": "higher", "noise": 0.05}
     assert figures["LQ", "full", "lpips"]["better"] == "lower" and figures["LQ", "full", "psnr"]["noise"] == 0.05
     assert {table["number"] for table in content["tables"]} == {2, 3}
     assert len(content["comparisons"]) == 3 * 9 + 2 * 12  # steps of the sweep; InstructRestore and two others
@@ -195,6 +223,21 @@ def test_comparisons_show_direction_and_significance() -> None:
     lines = console.file.getvalue().splitlines()
     assert ["SeeSR", "+.50*"] in [line.split() for line in lines]
     assert ["LQ", "+.00"] in [line.split() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("metric", "by", "shown"),
+    [("psnr", 10.25, "+10.25"), ("psnr", -20.01, "-20.01"), ("psnr", 0.25, "+.25"), ("psnr", -0.25, "-.25"),
+     ("psnr", 100.0, "+100.00"), ("musiq", 30.5, "+30.50"), ("ssim", 0.0101, "+.0101")],
+)  # fmt: skip
+def test_a_difference_is_printed_as_it_is(metric: str, by: float, shown: str) -> None:
+    report = evaluated({(ours(0.8), "full", metric): [by] * 3, (SEESR, "full", metric): [0.0] * 3})
+    console = Console(file=io.StringIO(), color_system=None, width=80)
+
+    print_comparisons(build_table(report, 3), compare_methods(report, 3), console)
+
+    assert isinstance(console.file, io.StringIO)
+    assert ["SeeSR", shown] in [line.split() for line in console.file.getvalue().splitlines()]
 
 
 def test_nothing_is_printed_where_nothing_was_compared() -> None:

@@ -1,0 +1,52 @@
+"""What figures follow from besides the photos: settings, versions, and weights by what is in them."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dataengine.part_files import digest
+from model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ
+from model.metrics.metric import BOKEH_IOU, LEARNED
+from model.metrics.settings import REVISION, MetricSettings
+from shards.files import file_sha256
+
+_FILES = {"lpips": (LPIPS, ALEXNET), "clipiqa": (CLIP,), "musiq": (MUSIQ,), "maniqa": (MANIQA,)}
+
+
+def measured_with(settings: MetricSettings) -> dict[str, Any]:
+    """As plain JSON: what is equal gives equal figures, wherever the weights lie. Of a folder or file the content
+    counts, of a hub id its name and revision; what the chosen metrics do not use is left out.
+
+    What is missing is passed over: who measures says so. Raises OSError for a file that cannot be read.
+    """
+    known: dict[str, Any] = {
+        "revision": REVISION,
+        "metrics": list(settings.metrics),
+        "regions": settings.regions,
+    }
+    learned = [name for name in LEARNED if name in settings.metrics]
+    if learned:
+        known["pyiqa"] = _version("pyiqa")
+        folder = Path(settings.iqa_weights)
+        if folder.is_dir():
+            files = [folder / file.name for name in learned for file in _FILES[name]]
+            known["iqa_weights"] = {path.name: file_sha256(path) for path in files if path.is_file()}
+        else:
+            known["iqa_weights"] = f"{settings.iqa_weights}@{settings.iqa_revision}"
+    if BOKEH_IOU.name in settings.metrics:
+        known["blur_detector"] = settings.blur_detector
+        if settings.blur_detector == "d-dffnet":
+            weights, code = Path(settings.d_dffnet_weights), Path(settings.d_dffnet_code)
+            known["d_dffnet_weights"] = file_sha256(weights) if weights.is_file() else None
+            sources = sorted(code.rglob("*.py")) if code.is_dir() else []
+            known["d_dffnet_code"] = digest([(str(each.relative_to(code)), file_sha256(each)) for each in sources])
+    return known
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
