@@ -38,11 +38,11 @@ from model.metrics.fidelity import luma, psnr, ssim
 from model.metrics.scorer import Scorer
 from model.metrics.settings import MetricSettings
 from pipelines.evaluation.folder import PART_ROWS
-from pipelines.evaluation.found import Found
 from pipelines.evaluation.method import Method
+from pipelines.evaluation.results_folder import Found
 from pipelines.evaluation.row import Row, rows_of
 from pipelines.evaluation.run import run_evaluation
-from pipelines.evaluation.scoring import Score
+from pipelines.evaluation.score_stage import Score
 from shards.files import replacing
 from shards.index import INDEX_SCHEMA
 from shards.pairs import LQ_EXTENSION, TestSet, finish_test_set

@@ -94,9 +94,9 @@ def evaluate(
     try:
         # torch takes seconds to import: what is wrong with the command line has been said by now
         from model.training.checkpoints import last_of_run
-        from pipelines.evaluation.makings import compared_making, model_making
+        from pipelines.evaluation.restorers import compared_making, model_making
         from pipelines.evaluation.run import run_evaluation
-        from pipelines.evaluation.running import LOCAL
+        from pipelines.evaluation.where import LOCAL
         from pipelines.restoration.dataset import check_means
         from pipelines.restoration.loading import Loading
 

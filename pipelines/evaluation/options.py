@@ -13,8 +13,8 @@ from model.metrics.metric import BY_NAME, EMBEDDED
 from model.metrics.settings import MetricSettings
 from model.settings import SamplingSettings
 from pipelines.evaluation.flags import SAMPLING_OPTIONS
-from pipelines.evaluation.found import Found
 from pipelines.evaluation.method import LQ, Method
+from pipelines.evaluation.results_folder import Found
 from pipelines.evaluation.tables.published import SCALES, SWEEP
 from pipelines.restoration.options import anchored_place, sampling_settings
 from shards.sample import first_error

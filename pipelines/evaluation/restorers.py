@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,10 +13,15 @@ from numpy.typing import NDArray
 
 from model.instruction import Instruction, RegionScale
 from model.settings import SamplingSettings
-from pipelines.evaluation.method import Method
+from pipelines.evaluation.method import OURS, Method
 from pipelines.evaluation.runners.names import Run
 from pipelines.evaluation.runners.runner import load_runner
+from pipelines.restoration.dataset import anchored
 from pipelines.restoration.loading import Loading
+from pipelines.restoration.options import anchored_place
+from pipelines.restoration.weights import weights_of
+
+COMPARED_STEPS = 100  # at the most, with room to spare: what a compared method takes is not known
 
 
 @dataclass(frozen=True)
@@ -116,3 +122,39 @@ def instruction_for(asked: Asked) -> Instruction:
     """The paper's template: the region by its caption with s1, the rest with s2, blurred or not."""
     assert asked.s1 is not None and asked.s2 is not None
     return Instruction((RegionScale(asked.caption, asked.s1),), asked.s2, asked.bokeh)
+
+
+def model_making(
+    loading: Loading, settings: SamplingSettings, scales: Sequence[tuple[float, float]], given_masks: bool
+) -> Making:
+    """The model at each (s1, s2). Raises ValueError, in one sentence, for weights that are not there."""
+    loading = anchored(loading)
+    weights = weights_of(loading.base, loading.checkpoint, loading.base_revision, loading.checkpoint_revision)
+    how = {"settings": settings.model_dump(mode="json"), "given_masks": given_masks}
+    return Making(
+        name="restore",
+        methods=tuple(Method(OURS, "model", s1, s2) for s1, s2 in scales),
+        build=partial(Model, loading, settings),
+        follows_from={"weights": weights.identity, "dtype": loading.dtype, **how},
+        record={**how, **loading.record()},
+        given_masks=given_masks,
+        device=loading.device,
+        weights_bytes=weights.bytes,
+        steps=settings.num_inference_steps,
+    )
+
+
+def compared_making(run: Run, device: str | None) -> Making:
+    """A compared method. Raises ValueError, in one sentence, for weights that are not there."""
+    run.check()
+    known = run.identity()
+    run = replace(run, place=run.place and anchored_place(run.place))
+    return Making(
+        name=f"run {run.name}",
+        methods=(Method(run.title, "runner"),),
+        build=partial(Compared, run),
+        follows_from={"run": known},
+        record={"run": run.record()},
+        device=device,
+        steps=COMPARED_STEPS,
+    )

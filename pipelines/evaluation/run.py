@@ -25,17 +25,17 @@ from model.metrics.metric import BOKEH_IOU, MASK_IOU
 from model.metrics.scorer import Scorer
 from model.metrics.settings import MetricSettings
 from pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
-from pipelines.evaluation.found import Found, find_results
 from pipelines.evaluation.gathering import gather, print_summary, scores_of
 from pipelines.evaluation.measured_with import measured_with
 from pipelines.evaluation.method import LQ, Evaluated, Method
 from pipelines.evaluation.outputs import write_outputs
+from pipelines.evaluation.restore_stage import REVISION as RESTORING_REVISION
+from pipelines.evaluation.restore_stage import Restore, RestoreSink
 from pipelines.evaluation.restorers import Making
-from pipelines.evaluation.restoring import REVISION as RESTORING_REVISION
-from pipelines.evaluation.restoring import Restore, RestoreSink
+from pipelines.evaluation.results_folder import Found, find_results
 from pipelines.evaluation.row import Row, rows_of
-from pipelines.evaluation.running import Running, running
-from pipelines.evaluation.scoring import Score, has_networks
+from pipelines.evaluation.score_stage import Score, has_networks
+from pipelines.evaluation.where import Running, running
 from pipelines.progress import StageProgress
 from pipelines.restoration.dataset import LEAST_MEGAPIXELS, MEGAPIXEL_STEP_S, START_S, Means, means_of
 from pipelines.restoration.options import check_local

@@ -128,7 +128,7 @@ def test_learned_metrics_see_the_region_on_black(
 
 
 def test_bokeh_iou_compares_the_result_with_the_hq_photo(pair: tuple[Tensor, Tensor, Tensor]) -> None:
-    result, hq, disc = pair
+    _, hq, disc = pair
     settings = MetricSettings(metrics=("bokeh_iou",))
     detector = blur_detector(settings)
     soft = torch.nn.functional.avg_pool2d(hq, 9, 1, 4)

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from dataengine.row import StopStage
-from pipelines.evaluation.found import NO_RESULT, Found, find_results
 from pipelines.evaluation.method import Method
 from pipelines.evaluation.restorers import Answer, Asked
+from pipelines.evaluation.results_folder import NO_RESULT, Found, find_results
 from pipelines.evaluation.row import rows_of
 from shards.pairs import TestSet
 from shards.sample import AnnotatedPhoto

@@ -19,10 +19,9 @@ from dataengine.row import StopStage
 from model.metrics.settings import MetricSettings
 from model.settings import SamplingSettings
 from pipelines.evaluation.folder import EvaluationFolder
-from pipelines.evaluation.found import Found
-from pipelines.evaluation.makings import model_making
 from pipelines.evaluation.method import Method
-from pipelines.evaluation.restorers import Answer, Asked, Restorer
+from pipelines.evaluation.restorers import Answer, Asked, Restorer, model_making
+from pipelines.evaluation.results_folder import Found
 from pipelines.evaluation.run import source_of
 from pipelines.restoration.loading import Loading
 from shards.pairs import TestSet

@@ -18,12 +18,11 @@ from dataengine.row import Failed
 from model.metrics.settings import MetricSettings
 from model.settings import SamplingSettings
 from pipelines.evaluation.folder import folder_name
-from pipelines.evaluation.makings import compared_making, model_making
-from pipelines.evaluation.restorers import Answer, Asked, Making
-from pipelines.evaluation.restoring import Restore, Restored, RestoreSink
+from pipelines.evaluation.restore_stage import Restore, Restored, RestoreSink
+from pipelines.evaluation.restorers import Answer, Asked, Making, compared_making, model_making
 from pipelines.evaluation.row import Row, photo_seed, rows_of
 from pipelines.evaluation.runners.names import Run
-from pipelines.evaluation.scoring import Score
+from pipelines.evaluation.score_stage import Score
 from pipelines.restoration.dataset_folder import in_batches
 from pipelines.restoration.loading import Loading
 from pipelines.restoration.restored_photo import read_record

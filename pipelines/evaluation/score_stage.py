@@ -22,7 +22,7 @@ from dataengine.row import Failed
 from model.metrics.metric import BOKEH_IOU, LEARNED
 from model.metrics.scorer import Scorer
 from model.metrics.settings import MetricSettings
-from pipelines.evaluation.restoring import Unreadable, pixels, read_pair
+from pipelines.evaluation.restore_stage import Unreadable, pixels, read_pair
 from pipelines.evaluation.row import Row
 from shards.pairs import TestSet
 
