@@ -126,6 +126,7 @@ def evaluate(
             retry_failed=retry_failed,
             tables=wanted if tables else (),
             quoted=quoted,
+            baseline=(str(baseline), earlier) if earlier is not None else None,
         )
     except KeyboardInterrupt:
         end("interrupted; run the same command again to go on", INTERRUPTED)

@@ -35,6 +35,7 @@ from pipelines.evaluation.restorers import Making
 from pipelines.evaluation.results_folder import Found, find_results
 from pipelines.evaluation.row import Row, rows_of
 from pipelines.evaluation.score_stage import Score, has_networks
+from pipelines.evaluation.tables.baseline import check_baseline
 from pipelines.evaluation.where import Running, running
 from pipelines.progress import StageProgress
 from pipelines.restoration.dataset import LEAST_MEGAPIXELS, MEGAPIXEL_STEP_S, START_S, Means, means_of
@@ -76,6 +77,7 @@ def run_evaluation(
     retry_failed: bool = False,
     tables: Sequence[int] = (),
     quoted: bool = True,
+    baseline: tuple[str, bytes] | None = None,
 ) -> Evaluated:
     """Evaluates, or goes on evaluating, methods over the test set at `testset` into the folder `out`.
 
@@ -83,6 +85,7 @@ def run_evaluation(
     batch: at most so many photos of one size are restored together. limit: the first so many photos. address: of a Ray
     cluster, "local" for one of this machine; None: this process. retry_failed: rows that failed are done again.
     tables: of the paper, that are written; (): all that there are figures for. quoted: with the paper's own rows.
+    baseline: name and bytes of an earlier evaluation.json that this one is to compare with: said early where it cannot.
     Raises ValueError for a user's mistake and StopStage where going on is pointless, each with one sentence; what was
     done by then stays and is not done again. A row that cannot be restored or measured is counted.
     """
@@ -95,6 +98,13 @@ def run_evaluation(
     made = [method for making in makings for method in making.methods]
     methods = (UNRESTORED, *made, *(each.method for each in found))
     _check_titles(methods)
+    configuration = _configuration(common, makings)
+    if baseline:
+        name, earlier = baseline
+        check_baseline(
+            earlier, name, testset=card.name, photos=len(rows), bokeh=opened.bokeh, methods=methods,
+            configuration=configuration,
+        )  # fmt: skip
     check_local(out)
     folder = EvaluationFolder(out, source)
     results = {each.method: find_results(each.folder, opened, rows) for each in found}
@@ -105,9 +115,7 @@ def run_evaluation(
             restored |= _restore(making, rows, folder, common, where)
         scored = _score({method: restored[method] for method in methods}, folder, common, where)
         measured, failed = gather(restored, scored, len(rows))
-        evaluated = Evaluated(
-            card.name, len(rows), opened.bokeh, methods, scores_of(measured), failed, _configuration(common, makings)
-        )
+        evaluated = Evaluated(card.name, len(rows), opened.bokeh, methods, scores_of(measured), failed, configuration)
         folder.write_scores(evaluated.scores)
         print_summary(evaluated, out, console)
         write_outputs(evaluated, measured, opened, out, tables, quoted, console)

@@ -10,7 +10,7 @@ from typing import Literal
 from model.metrics.metric import Metric
 from pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
 from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
-from pipelines.evaluation.tables.writing import best_of, printed
+from pipelines.evaluation.tables.writing import best_cells, printed
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not computed here"}
@@ -18,7 +18,7 @@ _ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not c
 
 def html_table(table: Table, photos: int) -> str:
     """photos: how many the test set has; a figure of fewer says of how many."""
-    body, best = "", best_of(table)
+    body, best = "", best_cells(table)
     for origin, words in _ORIGINS.items():
         rows = [row for row in table.rows if row.origin == origin]
         if rows:
@@ -88,17 +88,17 @@ def interval_text(cell: Cell, digits: int) -> str:
     return f"{cell.low:.{digits}f}{between}{cell.high:.{digits}f}"
 
 
-def _row(row: TableRow, table: Table, photos: int, best: dict[int, str]) -> str:
+def _row(row: TableRow, table: Table, photos: int, best: Sequence[frozenset[Cell]]) -> str:
     tag = '<small class="tag">quoted</small>' if row.origin == "quoted" else ""
     cells = "".join(
-        _cell(cell, column, photos, best.get(place) if row.origin == "computed" else None)
+        _cell(cell, column, photos, best[place])
         for place, (cell, column) in enumerate(zip(row.cells, table.columns, strict=True))
     )
     label = row.label.replace(" = ", "\u00a0=\u00a0")  # never broken
     return f'<tr><th scope="row">{escape(label)}{tag}</th>{cells}</tr>'
 
 
-def _cell(cell: Cell | None, column: Column, photos: int, best: str | None) -> str:
+def _cell(cell: Cell | None, column: Column, photos: int, best: frozenset[Cell]) -> str:
     if cell is None:
         return '<td class="none" title="no figure">–</td>'
     text = printed(cell.mean, column)
@@ -106,7 +106,7 @@ def _cell(cell: Cell | None, column: Column, photos: int, best: str | None) -> s
     small = f'<small title="95% confidence interval">{small}</small>' if small else ""
     if cell.photos is not None and cell.photos != photos:
         small += f"<small>of {cell.photos:,} photos</small>"
-    return f"<td>{f'<strong>{text}</strong>' if text == best else text}{small}</td>"
+    return f"<td>{f'<strong>{text}</strong>' if cell in best else text}{small}</td>"
 
 
 def _difference(comparison: Comparison | None, column: Column) -> str:

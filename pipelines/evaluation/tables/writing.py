@@ -115,15 +115,6 @@ def best_cells(table: Table) -> list[frozenset[Cell]]:
     return best
 
 
-def best_of(table: Table) -> dict[int, str]:
-    """By column that has any, what `best_cells` prints as."""
-    return {
-        place: printed(cell.mean, table.columns[place])
-        for place, cells in enumerate(best_cells(table))
-        for cell in cells
-    }
-
-
 def printed(mean: float, column: Column) -> str:
     return f"{mean:.{column.of.digits}f}"
 
