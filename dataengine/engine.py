@@ -125,7 +125,8 @@ class Engine:
         path = self.folder.tables / f"duplicates-{identity}.parquet"
         values = TypeAdapter(Assignment)
         if path.name not in names(path.parent):
-            owners, columns = [], {"name": [], "uri": [], "sha256": [], "perceptual_hash": [], "excluded": []}
+            known = ("name", "uri", "sha256", "perceptual_hash", "excluded", "cut_from")
+            owners, columns = [], {name: [] for name in known}
             for part, photos in zip(parts, read_rows_of([part.where for part in parts], _rows), strict=True):
                 for _, row in photos:
                     assert row.photo
@@ -135,6 +136,7 @@ class Engine:
                     columns["sha256"].append(row.photo.sha256)
                     columns["perceptual_hash"].append(row.photo.perceptual_hash)
                     columns["excluded"].append(row.origin.excluded)
+                    columns["cut_from"].append(row.origin.cut_from)
             assigned = assign(pa.table(columns), bits) if owners else []
             by_part = groupby(zip(owners, columns["uri"], assigned, strict=True), key=itemgetter(0))
             slices = ((owner, {uri: found for _, uri, found in photos}) for owner, photos in by_part)

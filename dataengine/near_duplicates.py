@@ -133,9 +133,10 @@ class Assignment:
 def assign(photos: pa.Table, distance: int = DISTANCE) -> list[Assignment]:
     """What becomes of every photo of a run, in the table's order, which decides who comes first.
 
-    photos: a row per photo, columns name, sha256, perceptual_hash (16 hex digits) and excluded (a test photo).
-    Photos in one group with a test photo are dropped ("exclude list"), then all but the first of equal bytes
-    ("exact duplicate").
+    photos: a row per photo, columns name, sha256, perceptual_hash (16 hex digits), excluded (a test photo) and cut_from
+    (the key of the photo that this one is a crop of, or empty).
+    Photos in one group with a test photo, or with one that a test photo was cut from, are dropped ("exclude list"),
+    then all but the first of equal bytes ("exact duplicate").
     """
     names, sha256 = photos["name"].to_pylist(), photos["sha256"].to_pylist()
     codes = pd.factorize(np.asarray(sha256, object))[0]  # equal bytes, equal code
@@ -143,9 +144,14 @@ def assign(photos: pa.Table, distance: int = DISTANCE) -> list[Assignment]:
     hashes = np.array([int(text, 16) for text in photos["perceptual_hash"].to_pylist()], np.uint64)
     group_of = first[group(hashes[first], distance)][codes]
     excluded = np.flatnonzero(photos["excluded"].to_numpy())
-    excluder: dict[int, int] = {}
+    excluder: dict[int, str] = {}  # the group by its first photo -> what it is to a test photo
     for row in excluded.tolist():
-        excluder.setdefault(int(group_of[row]), row)
+        excluder.setdefault(int(group_of[row]), f"near-duplicate of {names[row]}")
+    cut_from = photos["cut_from"].to_pylist()
+    crops = {cut_from[row]: names[row] for row in excluded.tolist() if cut_from[row]}
+    for row, digits in enumerate(sha256) if crops else ():
+        if (crop := crops.get(key_of(digits))) is not None:
+            excluder.setdefault(int(group_of[row]), f"the photo that {crop} was cut from, or a near-duplicate of it")
     listed = set(excluded.tolist())
     result: list[Assignment] = []
     for row, (code, leader) in enumerate(zip(codes.tolist(), group_of.tolist(), strict=True)):
@@ -154,7 +160,7 @@ def assign(photos: pa.Table, distance: int = DISTANCE) -> list[Assignment]:
         if row in listed:
             result.append(Assignment(EXCLUDED, "is on the exclude list", group_key))
         elif leader in excluder:
-            result.append(Assignment(EXCLUDED, f"near-duplicate of {names[excluder[leader]]}", group_key))
+            result.append(Assignment(EXCLUDED, excluder[leader], group_key))
         elif original != row:
             result.append(Assignment(EXACT, f"same bytes as {names[original]}", group_key))
         else:

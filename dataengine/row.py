@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from shards.sample import Photo, Piece, Region
 
@@ -77,6 +77,8 @@ class SourcePhoto:
     bokeh: what the source says of its photos (Tri-IR's `Bokeh/`); None where it says nothing.
     excluded: a test photo: it and its near-duplicates are dropped.
     problem: why the photo cannot be used although the source lists it ("missing photo"), or empty.
+    cut_from: of a crop in a test set the key of the photo that it was cut from (or of the first of that one's
+        near-duplicates); empty, and then no field of the record, for all others.
     """
 
     __pydantic_config__ = _strict
@@ -90,6 +92,14 @@ class SourcePhoto:
     bokeh: bool | None = None
     excluded: bool = False
     problem: str = ""
+    cut_from: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        if not self.cut_from:
+            del values["cut_from"]
+        return values
 
 
 @dataclass(frozen=True)

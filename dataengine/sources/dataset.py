@@ -9,6 +9,7 @@ from dataengine.row import Annotation, RunMask, SourcePhoto
 from dataengine.sources import places
 from dataengine.sources.settings import SourceSettings
 from shards.index import Dataset
+from shards.pairs import TEST_SET
 from shards.sample import AnnotatedPhoto, from_json
 
 _COLUMNS = ("shard", "key", "photo_offset", "photo_bytes", "json_offset", "json_bytes", "source", "licence", "url")
@@ -20,7 +21,8 @@ def list_dataset(source: SourceSettings) -> Iterator[SourcePhoto]:
     Only the records are read, not the photos; one that is damaged leaves its photo listed with that problem.
     """
     root = places.absolute(source.path)
-    index = Dataset(root).index
+    dataset = Dataset(root)
+    index, is_test_set = dataset.index, TEST_SET in dataset.card.configuration
     for batch in index.select(list(_COLUMNS)).to_batches(max_chunksize=4096):
         for row in batch.to_pylist():
             shard = places.join(root, row["shard"])
@@ -38,10 +40,10 @@ def list_dataset(source: SourceSettings) -> Iterator[SourcePhoto]:
                     problem="damaged record",
                 )
             else:
-                yield _photo(source, uri, record)
+                yield _photo(source, uri, record, is_test_set)
 
 
-def _photo(source: SourceSettings, uri: str, record: AnnotatedPhoto) -> SourcePhoto:
+def _photo(source: SourceSettings, uri: str, record: AnnotatedPhoto, is_test_set: bool) -> SourcePhoto:
     flags = {region.bokeh for region in record.regions}
     return SourcePhoto(
         uri=uri,
@@ -61,4 +63,5 @@ def _photo(source: SourceSettings, uri: str, record: AnnotatedPhoto) -> SourcePh
         # Where the regions of a photo disagree the bokeh stage decides anew.
         bokeh=flags.pop() if len(flags) == 1 else None,
         excluded=source.exclude,
+        cut_from=record.photo.group if is_test_set else "",
     )

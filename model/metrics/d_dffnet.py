@@ -135,7 +135,7 @@ def _checkout(value: str) -> Path:
     folder = Path(value).expanduser().resolve()
     if not value or not (folder / "model/ours/PDNet_resnest.py").is_file():
         what = f"{value} is no checkout of {PROJECT}" if value else f"D-DFFNet needs a checkout of {PROJECT}"
-        raise ValueError(f"{what}: git clone https://github.com/{PROJECT}, and set d_dffnet_code to its folder")
+        raise ValueError(f"{what}: git clone https://github.com/{PROJECT}, and name it with --d-dffnet-code")
     return folder
 
 
@@ -143,7 +143,7 @@ def _weights(value: str) -> Path:
     path = Path(value).expanduser()
     if not value or not path.is_file():
         what = f"there is no file {value}" if value else "D-DFFNet needs its trained weights"
-        raise ValueError(f"{what}: fetch one from the README of {PROJECT}, and set d_dffnet_weights to it")
+        raise ValueError(f"{what}: fetch one from the README of {PROJECT}, and name it with --d-dffnet-weights")
     return path
 
 

@@ -70,6 +70,8 @@ def metric_settings(metrics: str, device: str | None, **others: Any) -> MetricSe
 
     Raises ValueError, in one sentence that names the option.
     """
+    if not metrics.strip(" ,"):
+        raise ValueError(f"--metrics is embedded, all, or names separated by commas: {', '.join(BY_NAME)}")
     groups = {"embedded": EMBEDDED, "all": tuple(BY_NAME)}
     names = groups.get(metrics) or tuple(name.strip() for name in metrics.split(",") if name.strip())
     where = "auto" if device is None else device if re.fullmatch(r"cpu|cuda(:\d+)?", device) else "cpu"

@@ -132,14 +132,15 @@ def test_many_hashes_and_one_picture_over_and_over() -> None:
     assert len(np.unique(groups)) >= 200_000 - 520
 
 
-def table(rows: list[tuple[str, str, int, bool]]) -> pa.Table:
-    """Rows of (name, a letter for the bytes, hash, excluded)."""
+def table(rows: list[tuple[str, str, int, bool]], cut_from: dict[str, str] | None = None) -> pa.Table:
+    """Rows of (name, a letter for the bytes, hash, excluded). cut_from: name -> the letter of what it is a crop of."""
     return pa.table(
         {
             "name": [name for name, *_ in rows],
             "sha256": [letter * 64 for _, letter, *_ in rows],
             "perceptual_hash": [f"{hash:016x}" for *_, hash, _ in rows],
             "excluded": [excluded for *_, excluded in rows],
+            "cut_from": [(cut_from or {}).get(name, "") * 20 for name, *_ in rows],
         }
     )
 
@@ -164,6 +165,15 @@ def test_a_test_photo_takes_its_whole_group_along() -> None:
     found = assign(table(rows))
     assert [entry.drop for entry in found] == [EXCLUDED, "", EXCLUDED, EXCLUDED]
     assert found[0].detail == "near-duplicate of test" and found[2].detail == "is on the exclude list"
+
+
+def test_a_crop_of_a_test_set_takes_along_what_it_was_cut_from() -> None:
+    rows = [("a", "1", NEAR, False), ("b", "2", FAR, False), ("copy of a", "3", NEAR ^ 0b11, False)]
+    found = assign(table([*rows, ("crop", "4", 0x0F0F0F0F0F0F0F0F, True)], {"crop": "1"}))
+    assert [entry.drop for entry in found] == [EXCLUDED, "", EXCLUDED, EXCLUDED]
+    assert found[2].detail == "the photo that crop was cut from, or a near-duplicate of it"
+    trained_on = assign(table([*rows, ("crop", "4", 0x0F0F0F0F0F0F0F0F, False)], {"crop": "1"}))
+    assert {entry.drop for entry in trained_on} == {""}
 
 
 def test_a_flat_test_photo_takes_only_its_own_bytes_along() -> None:

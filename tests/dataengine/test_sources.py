@@ -26,6 +26,7 @@ from shards.sample import AnnotatedPhoto
 from tests.dataengine.all_masks import masks_of
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 from tests.dataengine.test_photo_file import saved, scene
+from tests.pipelines.evaluation.small_testset import write_testset
 
 JPEG = saved(scene(), "JPEG")
 PNG = saved(scene(), "PNG")
@@ -402,6 +403,15 @@ def test_mattes_in_one_folder_or_two(tmp_path: Path) -> None:
     (photo,) = listed(f"matte:{make('a.jpg', 'a.png')}?label=the cat&exclude=true&name=cats")
     assert photo.annotations is not None and photo.annotations[0].label == "the cat"
     assert photo.excluded and photo.source == "cats"
+
+
+def test_crops_of_a_test_set_name_what_they_were_cut_from(tmp_path: Path) -> None:
+    testset = write_testset(tmp_path / "testset", [(64, 72)] * 2)
+    crops = listed(f"dataset:{testset.path}?exclude=true")
+    assert [crop.cut_from for crop in crops] == [testset.read(row)[0].photo.group for row in range(2)]
+    record = TypeAdapter(SourcePhoto)
+    assert [record.validate_python(record.dump_python(crop)) for crop in crops] == crops
+    assert "cut_from" not in record.dump_python(SourcePhoto("uri", "name", "source")), "as manifests always were"
 
 
 # Tri-IR

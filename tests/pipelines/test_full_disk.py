@@ -65,6 +65,7 @@ def committed(out: Path) -> set[str]:
 
 
 @pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.slow
 def test_a_full_disk_stops_the_build_and_space_lets_it_go_on(
     disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

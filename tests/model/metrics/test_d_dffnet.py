@@ -128,9 +128,9 @@ def test_two_checkouts_do_not_mix(checkout: Path, tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said_in_one_sentence(checkout: Path, weights: Path, tmp_path: Path) -> None:
     cases = [
-        ("", weights, "D-DFFNet needs a checkout of yuxinjin-whu/D-DFFNet: git clone .*set d_dffnet_code"),
+        ("", weights, "D-DFFNet needs a checkout of yuxinjin-whu/D-DFFNet: git clone .*--d-dffnet-code"),
         (tmp_path / "none", weights, "none is no checkout of yuxinjin-whu/D-DFFNet: git clone"),
-        (checkout, "", "D-DFFNet needs its trained weights: fetch one .*set d_dffnet_weights"),
+        (checkout, "", "D-DFFNet needs its trained weights: fetch one .*--d-dffnet-weights"),
         (checkout, tmp_path / "none.pth", "there is no file .*none.pth: fetch one"),
     ]
     for code, file, sentence in cases:

@@ -124,7 +124,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "results": ({"results": ["seesr"]}, "--results takes NAME=FOLDER as in SeeSR=results/seesr, not 'seesr'"),
     "run": ({"runs": ["seesr"]}, "--run knows no method 'seesr'"),
     "metric": ({"base": "b", "metrics": "psnr,sim"}, "--metrics: there is no metric 'sim'; there are psnr"),
-    "no metric": ({"base": "b", "metrics": ","}, "--metrics: "),
+    "no metric": ({"base": "b", "metrics": ","}, "--metrics is embedded, all, or names"),
     "regions": ({"base": "b", "regions": "all"}, "--regions: "),
     "upscale": ({"base": "b", "assignments": ["upscale=2"]}, "--set upscale is no setting of an evaluation"),
     "steps by --set": ({"base": "b", "assignments": ["num_inference_steps=2"]}, "use --steps"),

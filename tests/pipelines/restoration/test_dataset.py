@@ -124,6 +124,7 @@ def test_shards_are_a_sound_data_set_with_the_regions(dataset: Path, undisturbed
         assert origin["file"].split("#")[0] == f"dataset/{made.index['shard'][row].as_py()}"
 
 
+@pytest.mark.slow
 def test_every_region_has_its_own_record_in_shards(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     chosen = {"regions": "all", "rows_per_part": 9, "batch": 4, "output": "shards"}
     restore(dataset, tmp_path / "out", tiny_base, **chosen)
