@@ -7,6 +7,7 @@ of one sentence, for whoever set it to read.
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,10 @@ from huggingface_hub.errors import HFValidationError, RevisionResolutionError, S
 from safetensors import SafetensorError
 
 _UNFETCHED = (OSError, HFValidationError, RevisionResolutionError)
-_OF_FILES = (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError)
+# struct.error, LookupError and AssertionError: what the restricted unpickler meets in damaged files.
+_OF_FILES = (
+    OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, struct.error,
+)  # fmt: skip
 _OF_FORMATS = (SafetensorError, StrictDataclassError, pickle.UnpicklingError)
 
 

@@ -13,7 +13,6 @@ as pickles: they are read by torch's restricted unpickler, which runs no code, a
 
 from __future__ import annotations
 
-import pickle
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dataengine.model_weights import choose_device, fetch_file, first_line, folder_name
+from dataengine.model_weights import choose_device, explaining, fetch_file, first_line, folder_name
 from dataengine.musiq_settings import WEIGHTS, MusiqSettings
 
 PATCHES_AT_ONCE = 1024  # some 0.4 GB
@@ -122,10 +121,8 @@ def _find(weights: str, revision: str) -> tuple[Path, str]:
 
 
 def _fill(net: torch.nn.Module, file: Path) -> None:
-    try:
+    with explaining(f"{file} does not hold the weights of MUSIQ: fetch them again"):
         state: Any = torch.load(file, map_location="cpu", weights_only=True)
-        net.load_state_dict({name.removeprefix("module."): values for name, values in state.items()})
-    except (OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{file} does not hold the weights of MUSIQ: fetch them again ({first_line(error)})"
-        ) from error
+        if not isinstance(state, dict):
+            raise ValueError(f"it holds a {type(state).__name__}")
+        net.load_state_dict({str(name).removeprefix("module."): values for name, values in state.items()})
