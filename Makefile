@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python -m pipelines.demo
+	$(BIN)/python -m instructrestore.pipelines.demo
 
 # Two processes, one thread each: on 2 cores threads would only be in each other's way.
 test: $(INSTALLED)
