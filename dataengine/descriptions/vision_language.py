@@ -36,9 +36,9 @@ from instructrestore.dataengine.descriptions.region_pictures import Pictures, Re
 from instructrestore.dataengine.noun_phrases import validation
 from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
 from instructrestore.dataengine.running.part_files import digest
-from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
-from instructrestore.dataengine.serving.language_model import ChatRequest, LanguageModel
+from instructrestore.dataengine.serving.language_model import LanguageModel
 from instructrestore.shards.files import commit
 from instructrestore.shards.paths import Place, make_folder, read_if_there
 from instructrestore.shards.sample import Answer

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instructrestore.dataengine.noun_phrases import grammar, prompt, validation
 from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
-from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Drop, Failed
-from instructrestore.dataengine.serving.language_model import ChatRequest, LanguageModel
+from instructrestore.dataengine.serving.language_model import LanguageModel
 from instructrestore.shards.sample import Answer
 
 _strict = ConfigDict(extra="forbid")

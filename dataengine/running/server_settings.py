@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -162,3 +163,17 @@ class ServerSettings(BaseModel):
     def started(self) -> bool:
         """Whether the build has started the servers."""
         return bool(self._key)
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One chat completion to ask for.
+
+    messages: as in the OpenAI API (role, content). schema: JSON schema that the reply must follow.
+    seed: of the sampling; None where it is greedy.
+    """
+
+    messages: Sequence[dict[str, Any]]
+    schema: dict[str, Any]
+    temperature: float = 0
+    seed: int | None = None

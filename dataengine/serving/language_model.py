@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 
-from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
 
 MAX_REPLY_BYTES = 1 << 20
@@ -31,20 +31,6 @@ MAX_WAIT_S = 20.0
 _CONNECT_S = 5.0
 _PROBE_EVERY_S = 3.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class ChatRequest:
-    """One chat completion to ask for.
-
-    messages: as in the OpenAI API (role, content). schema: JSON schema that the reply must follow.
-    seed: of the sampling; None where it is greedy.
-    """
-
-    messages: Sequence[dict[str, Any]]
-    schema: dict[str, Any]
-    temperature: float = 0
-    seed: int | None = None
 
 
 class _TryAgain(Exception):

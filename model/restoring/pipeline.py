@@ -71,7 +71,7 @@ class InstructRestorePipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> InstructRestorePipeline:
-        """diffusers' `from_pretrained`, of safetensors alone; `model.restoring.checkpoint.load_pipeline` explains faults."""
+        """diffusers' `from_pretrained`, of safetensors alone; `checkpoint.load_pipeline` explains faults."""
         return super().from_pretrained(pretrained_model_name_or_path, **{**options, "use_safetensors": True})
 
     @torch.no_grad()

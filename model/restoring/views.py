@@ -1,6 +1,6 @@
 """What the networks look at: whole photos or tiles of them, with the texts and regions that concern each.
 
-A view has one ControlNet row a region (equation 3 and its extension to several regions: model.networks.modulation) and one
+A view has one ControlNet row a region (equation 3 and its extension to several regions: modulation.py) and one
 UNet row; with guidance there is one of each more, with empty text.
 """
 
@@ -29,7 +29,7 @@ class Known:
     """What is known of a photo's R regions before the first step, at latent size.
 
     masks: (R, 1, h, w) in [0, 1]; (0, 1, 1, 1) where a scale map took their place.
-    maps: (R, 1, h, w), what the features of each region's text are multiplied by (model.networks.modulation.scale_maps).
+    maps: (R, 1, h, w), what the features of each region's text are multiplied by (modulation.scale_maps).
     own: (R, 1, h, w), the part of it that is the region's own, s_r w_r.
     """
 

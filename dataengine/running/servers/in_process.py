@@ -26,12 +26,11 @@ from transformers import AutoTokenizer
 
 from instructrestore.dataengine.running.outcomes import apply
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary
-from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.servers.replicas import count_replicas
 from instructrestore.dataengine.running.servers.vllm_server import telling
 from instructrestore.dataengine.running.stage import Failed, StageSpec, StopStage, Task
 from instructrestore.dataengine.running.worker import Todo, disk_sentence, inputs
-from instructrestore.dataengine.serving.language_model import ChatRequest
 
 _BATCH = 64
 _BATCHES_AT_ONCE = 8

@@ -13,7 +13,7 @@ from instructrestore.dataengine.noun_phrases.parser import cache_identity
 from instructrestore.dataengine.stages import photo_stages
 from instructrestore.pipelines.building.presets import PRESETS, paper, read_build_settings, to_toml
 
-DOCS = Path(__file__).resolve().parents[2]
+DOCS = Path(__file__).resolve().parents[3]
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
