@@ -22,8 +22,8 @@ from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.checkpoints import last_of_run
 from instructrestore.model.training.networks import TrainedNetworks
 from instructrestore.model.training.settings import PRESETS, TrainingSettings
-from instructrestore.model.training.validation import Judged
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.validation import ValidationCrops
+from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.building.presets import read_settings
 from instructrestore.pipelines.training.job import Job, open_data, open_networks
 
@@ -86,13 +86,13 @@ def masks(run: Path, dataset: str, settings: TrainingSettings, out: Path) -> Non
         cache=run / "cache",
         cache_bytes=1 << 30,
     )
-    worker = Worker(torch.device("cpu"))
+    worker = TrainingWorker(torch.device("cpu"))
     _, validator, _ = open_data(job, worker)
     assert validator and validator.training, "the run has validation.training_photos"
     network_base, controlnet = open_networks(job, worker)
     prepare = Preparation(network_base, settings, controlnet.config["bokeh_control_text"])
     networks = TrainedNetworks(controlnet.eval(), network_base.unet, settings.mask_weight)
-    judged: Judged = validator.training
+    judged: ValidationCrops = validator.training
     # Two regions of each photo, the first photos of the run.
     shared = [number for number, sharing in enumerate(judged.sharing) if sharing]
     by_photo = groupby(shared, key=lambda number: judged.crops[number].position)

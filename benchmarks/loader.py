@@ -27,12 +27,12 @@ from skimage import data as photos
 from instructrestore.model.training.crops import Cropper, CropSettings
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset, ShardEntry
-from instructrestore.shards.order import Order, OrderSettings, exact_shares
-from instructrestore.shards.reader import PhotoReader, Triplet
+from instructrestore.shards.reading.order import Order, OrderSettings, exact_shares
+from instructrestore.shards.reading.reader import PhotoReader, Triplet
+from instructrestore.shards.reading.stream import TripletStream
+from instructrestore.shards.reading.triplets import Triplets
 from instructrestore.shards.rle import Mask, Runs
 from instructrestore.shards.sample import AnnotatedPhoto, Photo, Piece, Region, from_json, key_of, to_json
-from instructrestore.shards.stream import TripletStream
-from instructrestore.shards.triplets import Triplets
 from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
 
 WIDTH, HEIGHT = 1632, 1224

@@ -23,7 +23,8 @@ import torch
 
 from benchmarks.full_size import full_size_pipeline
 from benchmarks.own_process import measured
-from instructrestore.model.restoring.checkpoint import DTYPES, load_pipeline
+from instructrestore.model.networks.devices import DTYPES
+from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 

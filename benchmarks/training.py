@@ -29,14 +29,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.full_size import full_size_pipeline
 from benchmarks.own_process import measured
-from instructrestore.model.restoring.checkpoint import DTYPES, Base, load_pipeline
+from instructrestore.model.networks.devices import DTYPES
+from instructrestore.model.restoring.checkpoint import BaseNetworks, load_pipeline
 from instructrestore.model.restoring.tiny_base import build_tiny_base
-from instructrestore.model.training.batch import Batch
+from instructrestore.model.training.batch import TrainingBatch
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.networks import TrainedNetworks, freeze, trained
 from instructrestore.model.training.settings import TrainingSettings, stage1, tiny
 from instructrestore.model.training.trainer import Progress, Trainer
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.building.presets import with_values
 
 WARM, STEPS = 2, 5
@@ -123,7 +124,7 @@ def measure(kind: str, case: Case, device: str) -> dict[str, float]:
         pipe = load_pipeline(f"{folder}/base", device=device)
     if kind == "full":
         pipe = full_size_pipeline(pipe.tokenizer, device, DTYPES["float32"])
-    base = Base(pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.unet, pipe.scheduler)
+    base = BaseNetworks(pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.unet, pipe.scheduler)
     freeze(base, settings)
     clock = Clock()
     options: dict[str, Any] = {"stream": MadeUp(settings), "checkpoints": Unsaved(), "watcher": clock}
@@ -132,7 +133,7 @@ def measure(kind: str, case: Case, device: str) -> dict[str, float]:
         controlnet=trained(pipe.controlnet, settings),
         validator=None,
         settings=settings,
-        worker=Worker(torch.device(device)),
+        worker=TrainingWorker(torch.device(device)),
         **options,
     )
     if case.compile:
@@ -165,7 +166,7 @@ def count() -> dict[str, float]:
     on_meta = partial(torch.empty, device="meta")
     photo, latent, states = on_meta(1, 3, 512, 512), on_meta(1, 4, 64, 64), on_meta(1, 77, 1024)
     timesteps = on_meta(1, dtype=torch.long)
-    batch = Batch(photo, latent, latent, latent, timesteps, states, states, on_meta(1, 1, 64, 64))
+    batch = TrainingBatch(photo, latent, latent, latent, timesteps, states, states, on_meta(1, 1, 64, 64))
     found = {}
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         pipe.vae.encode(photo)

@@ -23,6 +23,7 @@ from pydantic import (
     model_serializer,
 )
 
+from instructrestore.shards.errors import first_error
 from instructrestore.shards.rle import Mask
 
 SCHEMA_VERSION = 1
@@ -191,13 +192,6 @@ def from_json(data: bytes) -> AnnotatedPhoto:
                 )
             mask.check()
     return sample
-
-
-def first_error(error: ValidationError) -> str:
-    """A validation error's first complaint as one plain phrase."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the text"
-    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def split_member(name: str) -> tuple[str, str]:

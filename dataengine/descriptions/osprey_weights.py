@@ -22,12 +22,11 @@ from transformers import AutoTokenizer
 from instructrestore.dataengine.descriptions.osprey_settings import OspreySettings
 from instructrestore.dataengine.weights.model_weights import (
     explaining,
-    fetch_file,
     find_folder,
-    first_line,
-    named,
     require_whole,
 )
+from instructrestore.shards.errors import first_line, first_three
+from instructrestore.shards.weight_files import fetch_file, read_pickled
 
 _TOWER = "model.vision_tower.vision_tower."  # where the tower lies in Osprey's weights
 _CODE = ("osprey.model.language_model.osprey_llama", "osprey.mm_utils", "osprey.constants")
@@ -66,8 +65,8 @@ def find_tower(settings: OspreySettings) -> Path:
     file = Path(tower).expanduser()
     if file.is_file():
         return file
-    what = f"the weights of Osprey's vision tower, {name} of {tower}"
-    return fetch_file(tower, name, settings.vision_tower_revision, what, "file")
+    missing = f"the weights of Osprey's vision tower, {name} of {tower}, are no file here"
+    return fetch_file(tower, name, settings.vision_tower_revision, missing)
 
 
 def load_model(llama: ModuleType, folder: Path, tower: Path, dtype: torch.dtype) -> Any:
@@ -96,20 +95,23 @@ def load_model(llama: ModuleType, folder: Path, tower: Path, dtype: torch.dtype)
 def _load_tower(module: torch.nn.Module, file: Path, lacking: frozenset[str], folder: Path) -> None:
     """Gives the vision tower the file's weights. lacking: those that the folder does not hold; the others must be the
     file's, up to rounding: features of another tower would mean nothing to the language model."""
-    with explaining(f"{file} is no file of weights: fetch it again"):
-        weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    weights = read_pickled(file, "fetch the vision tower of Osprey again")
+    if not isinstance(weights, dict):
+        raise ValueError(f"{file} holds no named weights: it does not hold the vision tower of Osprey")
     state = module.state_dict()
     missing = sorted(name for name in state if name not in weights)
     if missing:
-        raise ValueError(f"{file} lacks {named(missing)}: it does not hold the vision tower of Osprey")
+        raise ValueError(f"{file} lacks {first_three(missing)}: it does not hold the vision tower of Osprey")
     wrong = sorted(name for name in state if weights[name].shape != state[name].shape)
     if wrong:
-        raise ValueError(f"{file} has other shapes for {named(wrong)}: it does not hold the vision tower of Osprey")
+        raise ValueError(
+            f"{file} has other shapes for {first_three(wrong)}: it does not hold the vision tower of Osprey"
+        )
     other = sorted(name for name in state if name not in lacking and not _alike(state[name], weights[name]))
     if other:
         raise ValueError(
-            f"{folder} holds a vision tower that is not that of {file}, in {named(other)}: give the file that these "
-            "weights were trained with"
+            f"{folder} holds a vision tower that is not that of {file}, in {first_three(other)}: give the file that "
+            "these weights were trained with"
         )
     module.load_state_dict({name: weights[name] for name in state})
     for name, tensor in module.state_dict().items():

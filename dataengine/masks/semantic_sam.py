@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pickle
 import sys
 import warnings
 from collections import Counter
@@ -44,8 +43,10 @@ from torch.overrides import TorchFunctionMode
 
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.semantic_sam_settings import REVISION, SemanticSamSettings
-from instructrestore.dataengine.weights.model_weights import choose_device, first_line
+from instructrestore.dataengine.weights.model_weights import choose_device
 from instructrestore.shards import rle
+from instructrestore.shards.errors import first_line
+from instructrestore.shards.weight_files import read_pickled
 
 BoolArray = NDArray[np.bool_]
 
@@ -238,13 +239,7 @@ def load(model: nn.Module, checkpoint: Path, model_type: str) -> None:
     What a checkpoint holds besides is passed over (the released ones have `criterion.empty_weight`, of the training).
     Raises ValueError, in one sentence, where a parameter is missing or of another shape.
     """
-    try:
-        state: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{checkpoint} is no file of weights alone, as torch.load(weights_only=True) reads them: fetch it again "
-            f"({first_line(error)})"
-        ) from error
+    state = read_pickled(checkpoint, "fetch the weights of Semantic-SAM again")
     state = state.get("model", state) if isinstance(state, dict) else {}
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     weights = {name: state[f"model.{name}"] for name in shapes if isinstance(state.get(f"model.{name}"), Tensor)}

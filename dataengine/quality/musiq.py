@@ -27,10 +27,10 @@ from instructrestore.dataengine.quality.musiq_settings import WEIGHTS, MusiqSett
 from instructrestore.dataengine.weights.model_weights import (
     choose_device,
     explaining,
-    fetch_file,
-    first_line,
     folder_name,
 )
+from instructrestore.shards.errors import first_line
+from instructrestore.shards.weight_files import fetch_file, read_pickled
 
 PATCHES_AT_ONCE = 1024  # some 0.4 GB
 TOLERANCE = 1e-3  # of a score, between the two ways
@@ -122,13 +122,13 @@ def _find(weights: str, revision: str) -> tuple[Path, str]:
     folder = Path(weights).expanduser()
     if folder.is_dir():
         return folder / WEIGHTS, folder_name(folder, revision)
-    file = fetch_file(weights, WEIGHTS, revision, f"the weights of MUSIQ, {weights},", "folder")
+    file = fetch_file(weights, WEIGHTS, revision, f"the weights of MUSIQ, {weights}, are no folder here")
     return file, f"{weights}@{file.parent.name}"
 
 
 def _fill(net: torch.nn.Module, file: Path) -> None:
+    state = read_pickled(file, "fetch the weights of MUSIQ again")
     with explaining(f"{file} does not hold the weights of MUSIQ: fetch them again"):
-        state: Any = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError(f"it holds a {type(state).__name__}")
         net.load_state_dict({str(name).removeprefix("module."): values for name, values in state.items()})

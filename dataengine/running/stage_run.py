@@ -36,6 +36,7 @@ from instructrestore.dataengine.running.part_files import PartFile, PartSummary,
 from instructrestore.dataengine.running.row_by_row import Careful
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.dataengine.running.worker import Done, Stopped, Worker
+from instructrestore.shards.errors import first_line
 
 DEATHS_WITHOUT_PROGRESS = 5
 POLL_S = 0.5
@@ -277,7 +278,7 @@ class StageRun:
         if self._deaths > DEATHS_WITHOUT_PROGRESS:
             raise StopStage(
                 f"{self._deaths} workers of the {self._spec.name} stage died one after the other and none did "
-                f"anything: {str(grave.error).splitlines()[0]}"
+                f"anything: {first_line(grave.error)}"
             )
         if job.careful:
             if job.careful.killed(_reason(grave)) if blame else job.careful.lost():

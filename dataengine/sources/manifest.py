@@ -17,6 +17,7 @@ from instructrestore.dataengine.photos.photo_file import UnusablePhoto
 from instructrestore.dataengine.photos.row import Annotation, SegmentMask, SourcePhoto
 from instructrestore.dataengine.sources import places
 from instructrestore.dataengine.sources.settings import SourceSettings
+from instructrestore.shards.errors import first_line
 
 COLUMNS = ("uri", "name", "licence", "url", "label", "mask")
 _SPELLINGS = {"license": "licence", "path": "uri", "file_name": "uri"}
@@ -53,7 +54,7 @@ def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
                         problem,
                     )
     except pa.ArrowException as error:
-        raise ValueError(f"{source.path} cannot be read as a manifest: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{source.path} cannot be read as a manifest: {first_line(error)}") from None
 
 
 def _place(folder: str, uri: str) -> str:

@@ -10,7 +10,7 @@ import fsspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from instructrestore.dataengine.sources import places
-from instructrestore.shards.sample import first_error
+from instructrestore.shards.errors import first_error
 
 SourceKind = Literal["folder", "coco", "panoptic", "matte", "tri-ir", "dataset", "manifest"]
 KINDS: tuple[SourceKind, ...] = get_args(SourceKind)

@@ -7,23 +7,19 @@ of one sentence, for whoever set it to read.
 from __future__ import annotations
 
 import pickle
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-_UNFETCHED = (OSError, HFValidationError, RevisionResolutionError)
-# struct.error, LookupError and AssertionError: what the restricted unpickler meets in damaged files.
-_OF_FILES = (
-    OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, struct.error,
-)  # fmt: skip
-_OF_FORMATS = (SafetensorError, StrictDataclassError, pickle.UnpicklingError)
+from instructrestore.shards.errors import first_line, first_three
+from instructrestore.shards.weight_files import DAMAGED, fetch_folder
+
+_UNUSABLE = (*DAMAGED, SafetensorError, StrictDataclassError, pickle.UnpicklingError)
 
 
 def choose_device(name: str, model: str, setting: str) -> torch.device:
@@ -49,10 +45,7 @@ def find_folder(model: str, revision: str, patterns: list[str], what: str) -> tu
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder, folder_name(folder, revision)
-    try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    except _UNFETCHED as error:
-        raise _not_fetched(what, "folder", revision, error) from error
+    folder = fetch_folder(model, revision, patterns, f"{what} are no folder here")
     return folder, f"{model}@{folder.name}"
 
 
@@ -62,31 +55,13 @@ def folder_name(folder: Path, revision: str) -> str:
     return f"{folder.resolve().name}@{revision}"
 
 
-def fetch_file(model: str, file: str, revision: str, what: str, kind: str) -> Path:
-    """A file of a repository on the hub, in the hub's cache, where its folder is named after the commit.
-
-    what, kind: for the sentence, as in `find_folder`, and "folder" or "file", which `model` might have been here.
-    """
-    try:
-        return Path(hf_hub_download(model, file, revision=revision))
-    except _UNFETCHED as error:
-        raise _not_fetched(what, kind, revision, error) from error
-
-
-def _not_fetched(what: str, kind: str, revision: str, error: Exception) -> ValueError:
-    return ValueError(
-        f"{what} are no {kind} here and cannot be fetched from the hub at revision {revision}: check the name, the "
-        f"revision, the connection and HF_HUB_OFFLINE ({first_line(error)})"
-    )
-
-
 @contextmanager
 def explaining(sentence: str) -> Iterator[None]:
     """Within this, what torch and transformers raise over damaged or foreign files becomes a ValueError: the sentence,
     and their first line in brackets."""
     try:
         yield
-    except (*_OF_FILES, *_OF_FORMATS) as error:
+    except _UNUSABLE as error:
         raise ValueError(f"{sentence} ({first_line(error)})") from error
 
 
@@ -103,16 +78,5 @@ def require_whole(missing: list[str], folder: Path, model: str) -> None:
     """Raises ValueError where weights of the model are missing from the folder."""
     if missing:
         raise ValueError(
-            f"the weights in {folder} lack {named(sorted(missing))}: they are not those of a whole {model} model"
+            f"the weights in {folder} lack {first_three(missing)}: they are not those of a whole {model} model"
         )
-
-
-def named(names: list[str]) -> str:
-    """The first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, at most 200 characters; where it says nothing, its class."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -31,7 +31,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.model.networks.weight_files import first_line, read_pickled
+from instructrestore.model.networks.devices import find_device
+from instructrestore.shards.errors import first_line
+from instructrestore.shards.weight_files import read_pickled
 
 PROJECT = "yuxinjin-whu/D-DFFNet"
 PACKAGE = "model.ours"  # the name under which the checkout's modules import one another
@@ -47,7 +49,7 @@ class DDFFNet:
     """
 
     def __init__(self, settings: MetricSettings) -> None:
-        self.device = _device(settings.device)
+        self.device = find_device(None if settings.device == "auto" else settings.device, automatic=["cuda"])
         checkout = _checkout(settings.d_dffnet_code)
         weights = _weights(settings.d_dffnet_weights)
         self.network = build(checkout)
@@ -145,12 +147,3 @@ def _weights(value: str) -> Path:
         what = f"there is no file {value}" if value else "D-DFFNet needs its trained weights"
         raise ValueError(f"{what}: fetch one from the README of {PROJECT}, and name it with --d-dffnet-weights")
     return path
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'there is no device {name} for D-DFFNet here: set device to "auto" or "cpu"')
-    return device

@@ -12,18 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.model.networks.weight_files import find_folder, fitting, read_pickled, readable
+from instructrestore.model.networks.model_folder import find_folder, fitting
+from instructrestore.shards.errors import first_line, first_three
+from instructrestore.shards.weight_files import read_pickled, read_safetensors, readable
 
 PYIQA_HUB = "chaofengc/IQA-PyTorch-Weights"
 _HUB = "https://huggingface.co/"
 
 
 @dataclass(frozen=True)
-class Published:
+class WeightFile:
     """A file of weights. name: in a folder of them. origin: where anybody gets it from: a hub id or an address."""
 
     name: str
@@ -34,29 +35,29 @@ class Published:
         return self.origin if "://" in self.origin else _HUB + self.origin
 
 
-LPIPS = Published("LPIPS_v0.1_alex-df73285e.pth")  # the five linear layers
-ALEXNET = Published("alexnet-owt-7be5be79.pth", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth")
+LPIPS = WeightFile("LPIPS_v0.1_alex-df73285e.pth")  # the five linear layers
+ALEXNET = WeightFile("alexnet-owt-7be5be79.pth", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth")
 ALEXNET_SHA256 = "7be5be791159472b"  # its beginning
-CLIP = Published("open_clip_model.safetensors", "timm/resnet50_clip.openai")
-MUSIQ = Published("musiq_koniq_ckpt-e95806b9.pth")
-MANIQA = Published("MANIQA_PIPAL-ae6d356b.pth")  # its ViT included
+CLIP = WeightFile("open_clip_model.safetensors", "timm/resnet50_clip.openai")
+MUSIQ = WeightFile("musiq_koniq_ckpt-e95806b9.pth")
+MANIQA = WeightFile("MANIQA_PIPAL-ae6d356b.pth")  # its ViT included
 
 
 @dataclass(frozen=True)
-class Weights:
+class IqaWeights:
     """What a file holds, by name, on the CPU. title: of the metric that needs it, for sentences."""
 
     title: str
-    file: Published
+    file: WeightFile
     path: Path
     state: dict[str, Tensor]
 
-    def only(self, prefix: str) -> Weights:
+    def only(self, prefix: str) -> IqaWeights:
         """Those whose names begin so, without the beginning."""
         some = {name.removeprefix(prefix): each for name, each in self.state.items() if name.startswith(prefix)}
         return replace(self, state=some)
 
-    def without(self, *names: str) -> Weights:
+    def without(self, *names: str) -> IqaWeights:
         return replace(self, state={name: each for name, each in self.state.items() if name not in names})
 
     def fill(self, net: nn.Module) -> None:
@@ -71,35 +72,32 @@ class Weights:
         }
         for fault, names in faults.items():
             if names:
-                some = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
                 raise ValueError(
-                    f"{self.path} does not hold the weights of {self.title}: it {fault} {some}; get {self.file.name} "
-                    f"from {self.file.address}"
+                    f"{self.path} does not hold the weights of {self.title}: it {fault} {first_three(names)}; get "
+                    f"{self.file.name} from {self.file.address}"
                 )
         with fitting(self.path):
             net.load_state_dict(self.state)
 
 
-def read(file: Published, title: str, settings: MetricSettings) -> Weights:
+def read(file: WeightFile, title: str, settings: MetricSettings) -> IqaWeights:
     """The file's weights, from the settings' folder or fetched. title: of the metric.
 
     Raises ValueError, in one sentence, where it is missing, cannot be fetched or cannot be read.
     """
     path = _find(file, title, settings)
     if path.suffix == ".safetensors":
-        with readable(path):
-            path.open("rb").close()  # safetensors says of what it may not read that it does not exist
-            return Weights(title, file, path, load_file(path))
+        return IqaWeights(title, file, path, read_safetensors(path))
     state = read_pickled(path, f"get {file.name}, the weights of {title}, from {file.address}")
     if not isinstance(state, Mapping) or not all(_is_weight(name, values) for name, values in state.items()):
         raise ValueError(
             f"{path} does not hold the weights of {title}, which are tensors by name: get {file.name} from "
             f"{file.address}"
         )
-    return Weights(title, file, path, {name.removeprefix("module."): values for name, values in state.items()})
+    return IqaWeights(title, file, path, {name.removeprefix("module."): values for name, values in state.items()})
 
 
-def _find(file: Published, title: str, settings: MetricSettings) -> Path:
+def _find(file: WeightFile, title: str, settings: MetricSettings) -> Path:
     """Where the file lies: in the folder that the settings name, or where it was fetched to. A hub id other than
     pyiqa's own stands for a copy of such a folder."""
     source, revision = settings.iqa_weights, settings.iqa_revision
@@ -127,7 +125,7 @@ def _fetch_alexnet(title: str) -> Path:
     except (OSError, RuntimeError) as fault:  # a file of another sha256 is a RuntimeError
         raise ValueError(
             f"{ALEXNET.name}, which {title} needs, cannot be fetched: check the connection, or get it from "
-            f"{ALEXNET.address} into a folder with the other weights and name that ({str(fault)[:200]})"
+            f"{ALEXNET.address} into a folder with the other weights and name that ({first_line(fault)})"
         ) from fault
     return path
 

@@ -19,7 +19,7 @@ from instructrestore.model.metrics import iqa_networks, iqa_weights
 from instructrestore.model.metrics.fidelity import check
 from instructrestore.model.metrics.metric import BY_NAME, LEARNED
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.model.restoring.checkpoint import find_device
+from instructrestore.model.networks.devices import find_device
 
 LEAST = 32  # px of a side: as often as LPIPS and CLIPIQA halve it, and one patch of MUSIQ
 _AT_ONCE = {"lpips": 8, "clipiqa": 8, "musiq": 8, "maniqa": 1}  # photos; MANIQA sees 20 crops of each
@@ -35,8 +35,7 @@ class LearnedMetric:
         assert name in LEARNED
         self._metric = BY_NAME[name]
         title = self._metric.title
-        auto = "cuda" if torch.cuda.is_available() else "cpu"
-        self._device = find_device(auto if settings.device == "auto" else settings.device)
+        self._device = find_device(None if settings.device == "auto" else settings.device, automatic=["cuda"])
         net = iqa_networks.build(name, title, lambda file: iqa_weights.read(file, title, settings))
         self._net = net.to(self._device).eval().requires_grad_(False)
 

@@ -23,7 +23,7 @@ from instructrestore.model.metrics.learned import LearnedMetric
 from instructrestore.model.metrics.metric import LEARNED, MOST_PSNR, Scope
 from instructrestore.model.metrics.settings import MetricSettings
 
-Figures = dict[tuple[Scope, str], float]
+MetricValues = dict[tuple[Scope, str], float]
 
 
 class Scorer:
@@ -45,7 +45,7 @@ class Scorer:
         masks: Tensor,
         bokeh: bool,
         predicted: Sequence[NDArray[np.float32] | None],
-    ) -> list[Figures]:
+    ) -> list[MetricValues]:
         """The figures of B results, each by scope and metric's name; one that cannot be had is left out.
 
         results, hq: (B, 3, H, W) float32 in [0, 1]. masks: (B, H, W) bool, the regions. bokeh: whether the
@@ -53,7 +53,7 @@ class Scorer:
         the model saw; None where it predicted none.
         """
         check(results, hq, None)
-        figures: list[Figures] = [{} for _ in results]
+        figures: list[MetricValues] = [{} for _ in results]
         if {"psnr", "ssim"} & set(self._settings.metrics):
             self._fidelity(figures, results, hq, masks)
         for name, metric in self._learned.items():
@@ -68,7 +68,7 @@ class Scorer:
                     own["target", "mask_iou"] = _iou(seen > 0.5, mask)
         return figures
 
-    def _fidelity(self, figures: list[Figures], results: Tensor, hq: Tensor, masks: Tensor) -> None:
+    def _fidelity(self, figures: list[MetricValues], results: Tensor, hq: Tensor, masks: Tensor) -> None:
         """PSNR and SSIM of the whole photo, of the region and of the rest."""
         y, y_hq = luma(results), luma(hq)
         similarity = self._similarity(y, y_hq)
@@ -91,7 +91,7 @@ class Scorer:
         return ssim_map(y, y_hq) if fits and "ssim" in self._settings.metrics else None
 
 
-def _note(figures: list[Figures], scope: Scope, name: str, values: Tensor, region: Tensor | None = None) -> None:
+def _note(figures: list[MetricValues], scope: Scope, name: str, values: Tensor, region: Tensor | None = None) -> None:
     """Writes down the values of those photos whose region has any pixel that counts."""
     for number, (own, value) in enumerate(zip(figures, values.tolist(), strict=True)):
         if region is None or region[number].any():

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Resize = Literal["area", "nearest"]
+MaskResize = Literal["area", "nearest"]
 
 
 def region_weights(masks: Tensor, counts: Sequence[int]) -> Tensor:
@@ -46,7 +46,7 @@ def shared_equally(rows: Tensor, counts: Sequence[int]) -> Tensor:
     return torch.cat([part / len(part) for part in rows.split(list(counts))])
 
 
-def resize_map(maps: Tensor, size: tuple[int, int], resize: Resize) -> Tensor:
+def resize_map(maps: Tensor, size: tuple[int, int], resize: MaskResize) -> Tensor:
     """Maps (B, 1, h, w) at a residual's (height, width): mean over the area, or as the release the nearest value."""
     if tuple(maps.shape[-2:]) == size:
         return maps
@@ -55,7 +55,9 @@ def resize_map(maps: Tensor, size: tuple[int, int], resize: Resize) -> Tensor:
     return F.interpolate(maps, size=size, mode="nearest")
 
 
-def modulate(residual: Tensor, maps: Tensor | None, counts: Sequence[int], resize: Resize, empty: int = 0) -> Tensor:
+def modulate(
+    residual: Tensor, maps: Tensor | None, counts: Sequence[int], resize: MaskResize, empty: int = 0
+) -> Tensor:
     """A ControlNet residual multiplied by the regions' maps and added up by photo: (empty + B, C, h, w).
 
     residual: (empty + rows, C, h, w); its first `empty` rows, none or one a photo, are of empty text (for guidance)

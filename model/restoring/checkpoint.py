@@ -20,19 +20,19 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
-from instructrestore.model.networks.weight_files import (
+from instructrestore.model.networks.devices import find_device, find_dtype
+from instructrestore.model.networks.model_folder import (
     check_weights,
     find_folder,
     fitting,
     load_model,
     quiet,
     read_json,
-    readable,
 )
+from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.shards.weight_files import readable
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LATENT_CHANNELS = 4
 
 # What is fetched from the hub, by folder: no pickles, no second copies in other precisions, no code.
@@ -49,7 +49,7 @@ _BASE_FILES = [
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseNetworks:
     """A base in Stable Diffusion 2.1-base's layout: all of a pipeline but the ControlNet, in eval mode.
 
     scheduler: UniPC on the base's noise schedule, as the release samples; a saved InstructRestorePipeline's own.
@@ -82,7 +82,7 @@ def load_pipeline(
     Samples with UniPC on the base's noise schedule, as the release does; a saved InstructRestorePipeline keeps its own
     scheduler. Raises ValueError in one sentence for whatever cannot be loaded.
     """
-    precision, place = _precision(dtype), find_device(device)
+    precision, place = find_dtype(dtype), find_device(device)
     if checkpoint is None:
         folder = find_folder("base", base, base_revision, [*_BASE_FILES, *_CONTROLNET_FILES])
         controlnet_folder = folder / "controlnet"
@@ -106,45 +106,31 @@ def load_pipeline(
     )
 
 
-def load_base(base: str, *, dtype: str = "float32", device: str | None = None, revision: str | None = None) -> Base:
+def load_base(
+    base: str, *, dtype: str = "float32", device: str | None = None, revision: str | None = None
+) -> BaseNetworks:
     """A base without a ControlNet, whether its folder has one or not; everything else as `load_pipeline` says."""
-    precision, place = _precision(dtype), find_device(device)
+    precision, place = find_dtype(dtype), find_device(device)
     folder = find_folder("base", base, revision, _BASE_FILES)
     return _read_base(_check_base(base, folder), precision, place)
 
 
 def load_controlnet(
-    checkpoint: str, base: Base, *, dtype: str = "float32", device: str | None = None, revision: str | None = None
+    checkpoint: str,
+    base: BaseNetworks,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    revision: str | None = None,
 ) -> RegionControlNet:
     """The trained ControlNet of a checkpoint, in eval mode; everything else as `load_pipeline` says.
 
     base: what it was trained on. Raises ValueError in one sentence where it was made for another.
     """
-    precision, place = _precision(dtype), find_device(device)
+    precision, place = find_dtype(dtype), find_device(device)
     folder = _checkpoint_folder(checkpoint, revision)
     _check_controlnet(folder, base.unet.config)
     return _read_controlnet(folder, precision, place)
-
-
-def _precision(name: str) -> torch.dtype:
-    if name not in DTYPES:
-        raise ValueError(f"unknown dtype {name!r}: choose one of {', '.join(DTYPES)}")
-    return DTYPES[name]
-
-
-def find_device(name: str | None) -> torch.device:
-    mps = torch.backends.mps.is_available()
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as fault:
-        raise ValueError(f"unknown device {name!r}: name one such as cpu, cuda, cuda:1 or mps") from fault
-    if (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
-        device.type == "mps" and not mps
-    ):
-        raise ValueError(f"there is no device {name} here: leave it out, or take cpu")
-    return device
 
 
 def _checkpoint_folder(checkpoint: str, revision: str | None) -> Path:
@@ -221,10 +207,10 @@ def _check_kind(name: str, folder: Path, config: Mapping[str, Any], **allowed: l
             )
 
 
-def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device) -> Base:
+def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device) -> BaseNetworks:
     folder = files.folder
     with quiet():
-        return Base(
+        return BaseNetworks(
             text_encoder=load_model(CLIPTextModel, folder / "text_encoder", {"dtype": dtype}).to(device),
             vae=load_model(AutoencoderKL, folder / "vae", {"torch_dtype": dtype}).to(device),
             tokenizer=_tokenizer(folder / "tokenizer", files.text_encoder),

@@ -35,7 +35,7 @@ from instructrestore.model.restoring.photos import MIN_SIDE, MaskInput, PhotoInp
 from instructrestore.model.restoring.request import Request, read_request
 from instructrestore.model.restoring.sampling import Sampler
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
-from instructrestore.model.restoring.views import Known, Views, known_masks, known_scales, plan_views
+from instructrestore.model.restoring.views import RegionMaps, Views, maps_of_masks, maps_of_scales, plan_views
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
@@ -253,11 +253,11 @@ class InstructRestorePipeline(DiffusionPipeline):
         settings: SamplingSettings,
         generator: Generators,
         encode_texts: TextStates,
-    ) -> list[Known | None]:
+    ) -> list[RegionMaps | None]:
         """Of every photo the regions where they are given or, for a photo in tiles, predicted beforehand; else None."""
         if request.scale_maps is not None:
             maps = self._at_latents(request.scale_maps, request, padded, settings)
-            return [known_scales(own, each.instruction) for own, each in zip(maps, texts, strict=True)]
+            return [maps_of_scales(own, each.instruction) for own, each in zip(maps, texts, strict=True)]
         masks = [None if own is None else self._at_latents(own, request, padded, settings) for own in request.masks]
         if len(tiles) > 1 and (unknown := [photo for photo, own in enumerate(masks) if own is None]):
             generators = [generator[photo] for photo in unknown] if isinstance(generator, list) else generator
@@ -268,7 +268,7 @@ class InstructRestorePipeline(DiffusionPipeline):
                 masks[photo] = F.interpolate(own, self._latent_size(padded), mode="bilinear")
         hard = settings.mask == "hard"
         return [
-            None if own is None else known_masks(own, each.instruction, hard)
+            None if own is None else maps_of_masks(own, each.instruction, hard)
             for own, each in zip(masks, texts, strict=True)
         ]
 
@@ -302,7 +302,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         padded: Tensor,
         texts: Sequence[Texts],
         tiles: Sequence[Tile],
-        known: Sequence[Known | None],
+        known: Sequence[RegionMaps | None],
         settings: SamplingSettings,
         encode_texts: TextStates,
     ) -> list[Views]:
@@ -346,7 +346,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         return adain_fix(pictures, lq) if settings.colour_fix == "adain" else pictures
 
 
-def _masks_used(groups: Sequence[Views], known: Sequence[Known | None]) -> list[Tensor]:
+def _masks_used(groups: Sequence[Views], known: Sequence[RegionMaps | None]) -> list[Tensor]:
     """Per photo the masks (R, 1, h, w) that restoring ended with; (0, 1, 1, 1) where a scale map took their place."""
     used = {photo: own.masks for photo, own in enumerate(known) if own is not None}
     for views in groups:

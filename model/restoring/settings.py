@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from instructrestore.shards.sample import first_error
+from instructrestore.shards.errors import first_error
 
 # What the release does where it departs from the paper, and the last training timestep that it starts from.
 OFFICIAL: dict[str, Any] = {

@@ -33,8 +33,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from instructrestore.model.networks.model_folder import quiet
 from instructrestore.model.networks.region_controlnet import RegionControlNet
-from instructrestore.model.networks.weight_files import quiet
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 
 _Layer = TypeVar("_Layer", bound=nn.Module)

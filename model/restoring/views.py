@@ -25,7 +25,7 @@ SHARE_OF_TILE, SHARE_OF_REGION = 0.01, 0.25
 
 
 @dataclass(frozen=True)
-class Known:
+class RegionMaps:
     """What is known of a photo's R regions before the first step, at latent size.
 
     masks: (R, 1, h, w) in [0, 1]; (0, 1, 1, 1) where a scale map took their place.
@@ -38,19 +38,19 @@ class Known:
     own: Tensor
 
 
-def known_masks(masks: Tensor, instruction: Instruction, hard: bool) -> Known:
+def maps_of_masks(masks: Tensor, instruction: Instruction, hard: bool) -> RegionMaps:
     """masks: (R, 1, h, w) in [0, 1], given or predicted. hard: cut at 0.5."""
     count, device = len(masks), masks.device
     scales = torch.tensor([region.scale for region in instruction.regions], device=device).view(-1, 1, 1, 1)
     others = torch.full((count, 1, 1, 1), instruction.others, device=device)
     weights = region_weights((masks > FOUND).float() if hard else masks, [count])
-    return Known(masks, scale_maps(weights, scales, others, [count]), scales * weights)
+    return RegionMaps(masks, scale_maps(weights, scales, others, [count]), scales * weights)
 
 
-def known_scales(scale_map: Tensor, instruction: Instruction) -> Known:
+def maps_of_scales(scale_map: Tensor, instruction: Instruction) -> RegionMaps:
     """scale_map: (1, h, w), in place of masks and scales."""
     maps = shared_equally(scale_map.expand(len(instruction.regions), -1, -1, -1), [len(instruction.regions)])
-    return Known(torch.zeros(0, 1, 1, 1), maps, maps)
+    return RegionMaps(torch.zeros(0, 1, 1, 1), maps, maps)
 
 
 @dataclass
@@ -107,7 +107,7 @@ class _Plan:
 def plan_views(
     texts: Sequence[Texts],
     tiles: Sequence[Tile],
-    known: Sequence[Known | None],
+    known: Sequence[RegionMaps | None],
     guided: bool,
     batch: int | None,
     embed_condition: Callable[[int, Tile], Tensor],
@@ -135,7 +135,7 @@ def plan_views(
     return groups
 
 
-def _plan(photo: int, tile: Tile, texts: Texts, known: Known | None) -> _Plan:
+def _plan(photo: int, tile: Tile, texts: Texts, known: RegionMaps | None) -> _Plan:
     regions = range(len(texts.instruction.regions))
     if known is None or not len(known.masks) or (tile.height, tile.width) == tuple(known.masks.shape[-2:]):
         return _Plan(photo, tile, tuple(regions))
@@ -148,7 +148,7 @@ def _plan(photo: int, tile: Tile, texts: Texts, known: Known | None) -> _Plan:
 def _views(
     plans: Sequence[_Plan],
     texts: Sequence[Texts],
-    known: Sequence[Known | None],
+    known: Sequence[RegionMaps | None],
     guided: bool,
     states: Mapping[str, Tensor],
     embed_condition: Callable[[int, Tile], Tensor],
@@ -176,7 +176,7 @@ def _views(
     )
 
 
-def _row_maps(known: Known, plan: _Plan) -> Tensor:
+def _row_maps(known: RegionMaps, plan: _Plan) -> Tensor:
     """The maps of the captions that a tile gets; what its other regions add goes to the mean of their features."""
     maps = plan.tile.crop(known.maps)
     if len(plan.regions) == len(maps):

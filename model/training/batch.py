@@ -14,15 +14,15 @@ from instructrestore.model.degradation.chain import Degradation
 from instructrestore.model.degradation.filtering import sharpen
 from instructrestore.model.instruction.instruction import control_text, unet_text
 from instructrestore.model.networks.texts import encode_texts
-from instructrestore.model.restoring.checkpoint import Base
+from instructrestore.model.restoring.checkpoint import BaseNetworks
 from instructrestore.model.restoring.latents import check_scheduler
 from instructrestore.model.training.crops import Crop, stack
 from instructrestore.model.training.settings import TrainingSettings
-from instructrestore.shards.order import sample_seed
+from instructrestore.shards.reading.order import sample_seed
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """B samples on the networks' device.
 
     lq: (B, 3, S, S) float32 in [0, 1]: the sharpened photo, degraded.
@@ -50,7 +50,7 @@ class Preparation:
     the CPU, so that neither batch mates nor the number of workers change it.
     """
 
-    def __init__(self, base: Base, settings: TrainingSettings, bokeh_control_text: str) -> None:
+    def __init__(self, base: BaseNetworks, settings: TrainingSettings, bokeh_control_text: str) -> None:
         self.base, self.settings, self.bokeh_control_text = base, settings, bokeh_control_text
         self.degradation = Degradation(settings.degradation)
         self.device = torch.device(base.unet.device)
@@ -65,7 +65,7 @@ class Preparation:
         self.alphas_cumprod = scheduler.alphas_cumprod.to(self.device)
 
     @torch.no_grad()
-    def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> Batch:
+    def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> TrainingBatch:
         """timestep: the same for all, for validation, where no text is dropped; None: drawn for each."""
         hq, lq = self.pairs(crops)
         generators = [Generator().manual_seed(sample_seed(crop.seed, crop.position, "diffusion")) for crop in crops]
@@ -84,7 +84,7 @@ class Preparation:
         target = torch.maximum(target, self._moved(torch.tensor(dropped).float())[:, None, None, None])
         states = self.text_states([*self._control_texts(crops, dropped), *self._unet_texts(crops, dropped)])
         control, unet = states[: len(crops)], states[len(crops) :]
-        return Batch(lq, latents, noise, noisy, timesteps, control, unet, target)
+        return TrainingBatch(lq, latents, noise, noisy, timesteps, control, unet, target)
 
     @torch.no_grad()
     def pairs(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
@@ -95,7 +95,7 @@ class Preparation:
         return hq, self.degradation(hq, [sample_seed(crop.seed, crop.position, "degradation") for crop in crops])
 
     @torch.no_grad()
-    def with_captions(self, batch: Batch, crops: Sequence[Crop]) -> Batch:
+    def with_captions(self, batch: TrainingBatch, crops: Sequence[Crop]) -> TrainingBatch:
         """The batch with the control texts of other crops."""
         return replace(batch, control_states=self.text_states(self._control_texts(crops, [False] * len(crops))))
 

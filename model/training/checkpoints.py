@@ -20,17 +20,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
 from instructrestore.shards.files import TEMPORARY, commit, sync
+from instructrestore.shards.weight_files import read_safetensors
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """A checkpoint on disk. state: what `state.json` holds."""
 
     folder: Path
@@ -50,33 +51,33 @@ class Checkpoint:
     def trained(self) -> dict[str, Tensor]:
         """The weights that learn on, by parameter name."""
         own = self.folder / "trained.safetensors"
-        return _tensors(own if own.exists() else self.folder / "controlnet" / WEIGHTS_NAME)
+        return read_safetensors(own if own.exists() else self.folder / "controlnet" / WEIGHTS_NAME)
 
     def average(self) -> dict[str, Tensor]:
         """The moving average's weights, for a run that keeps one."""
-        return _tensors(self.folder / "controlnet" / WEIGHTS_NAME)
+        return read_safetensors(self.folder / "controlnet" / WEIGHTS_NAME)
 
     def optimizer(self) -> dict[str, Tensor]:
         """AdamW's state as "NAME/PARAMETER" and random states as "random/DEVICE"."""
-        return _tensors(self.folder / "optimizer.safetensors")
+        return read_safetensors(self.folder / "optimizer.safetensors")
 
 
-class Checkpoints:
+class CheckpointFolder:
     """The folder of a run's checkpoints."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
 
-    def all(self) -> list[Checkpoint]:
+    def all(self) -> list[TrainingCheckpoint]:
         """Every whole checkpoint, the oldest first. Raises ValueError for one that cannot be read."""
         return [_open(path) for path in sorted(self.folder.glob("step-*")) if (path / "state.json").exists()]
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self) -> TrainingCheckpoint | None:
         """The last one written, or None."""
         known = self.all()
         return known[-1] if known else None
 
-    def best(self) -> Checkpoint | None:
+    def best(self) -> TrainingCheckpoint | None:
         """The one with the lowest validation loss, or None before the first validation."""
         judged = [each for each in self.all() if each.validation_loss is not None]
         return min(judged, key=lambda each: each.validation_loss or 0.0, default=None)
@@ -151,13 +152,13 @@ def last_of_run(place: str) -> str:
     folder = Path(place) / "checkpoints"
     if not folder.is_dir():
         return place
-    if (last := Checkpoints(folder, keep=1).latest()) is None:
+    if (last := CheckpointFolder(folder, keep=1).latest()) is None:
         raise ValueError(f"{place} is a training run without a checkpoint yet: let it train, or name another")
     return str(last.folder)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Any, str]) -> dict[str, Tensor]:
-    """AdamW's state and torch's random states as `Checkpoint.optimizer` gives them back."""
+    """AdamW's state and torch's random states as `TrainingCheckpoint.optimizer` gives them back."""
     tensors = {f"{key}/{names[p]}": value for p, state in optimizer.state.items() for key, value in state.items()}
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_initialized():
@@ -185,21 +186,14 @@ def _json(state: Mapping[str, Any]) -> bytes:
     return json.dumps(state, indent=2).encode() + b"\n"
 
 
-def _open(folder: Path) -> Checkpoint:
+def _open(folder: Path) -> TrainingCheckpoint:
     try:
         state = json.loads((folder / "state.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"the checkpoint {folder} cannot be read: {error}") from None
     if state.get("version") != VERSION:
         raise ValueError(f"the checkpoint {folder} is of version {state.get('version')}; this program reads {VERSION}")
-    return Checkpoint(folder, state)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"the checkpoint's {path} cannot be read: {error}") from None
+    return TrainingCheckpoint(folder, state)
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,7 +20,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from instructrestore.model.training.flips import flipped_caption
-from instructrestore.shards.reader import Fault, Triplet
+from instructrestore.shards.errors import one_line
+from instructrestore.shards.reading.reader import Fault, Triplet
 from instructrestore.shards.rle import Mask, Runs
 
 MAX_PIXELS = 100_000_000
@@ -228,7 +229,7 @@ def _decoded(triplet: Triplet, scaled: tuple[int, int]) -> Image.Image:
     except Fault:
         raise
     except _DECODING_ERRORS as error:
-        raise Fault("corrupt photo", " ".join(str(error).split()) or type(error).__name__) from None
+        raise Fault("corrupt photo", one_line(error)) from None
 
 
 def _cut(photo: Image.Image, scaled: tuple[int, int], window: Window, mirrored: bool) -> NDArray[np.uint8]:

@@ -21,10 +21,10 @@ from instructrestore.model.training.crops import (
     scaled_runs,
     scaled_size,
 )
-from instructrestore.shards.order import sample_seed
-from instructrestore.shards.reader import Fault, PhotoReader, Triplet
+from instructrestore.shards.reading.order import sample_seed
+from instructrestore.shards.reading.reader import Fault, PhotoReader, Triplet
+from instructrestore.shards.reading.triplets import TripletPlace
 from instructrestore.shards.rle import Runs
-from instructrestore.shards.triplets import Place
 
 PURPOSE = "validation"
 
@@ -52,7 +52,7 @@ def _of_photo(
     reader: PhotoReader, dataset: int, row: int, count: int, number: int, settings: CropSettings, seed: int
 ) -> list[Crop]:
     triplets = [
-        Triplet(*reader.read(row, region), Place(dataset, row, region), number, seed) for region in range(count)
+        Triplet(*reader.read(row, region), TripletPlace(dataset, row, region), number, seed) for region in range(count)
     ]
     if not any(Runs(triplet.region.mask).area for triplet in triplets):
         raise Fault("empty region")

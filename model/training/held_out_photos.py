@@ -23,7 +23,7 @@ from instructrestore.model.training.crops import Crop
 
 
 @dataclass(frozen=True)
-class Restored:
+class HeldOutExample:
     """A held-out region restored with scale 1. lq, result, hq: (S, S, 3) uint8. mask: (S, S) float32, predicted.
 
     psnr_inside, psnr_outside: of result and HQ in and out of the true region, dB; nan where there are no pixels.
@@ -38,7 +38,7 @@ class Restored:
     psnr_outside: float
 
 
-def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepare: Preparation) -> list[Restored]:
+def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepare: Preparation) -> list[HeldOutExample]:
     """The first region of each of the first `validation.restored` photos, restored."""
     base, chosen = prepare.base, prepare.settings.validation
     crops = [next(own) for _, own in groupby(held_out, key=lambda crop: crop.position)][: chosen.restored]
@@ -58,7 +58,7 @@ def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepar
     assert isinstance(output.images, Tensor)
     results = output.images.float()
     return [
-        Restored(
+        HeldOutExample(
             crop.caption,
             _picture(lq[number]),
             output.masks[number][0],

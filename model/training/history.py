@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from instructrestore.model.training.objective import Losses
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.worker import TrainingWorker
 
 COLUMNS = ("loss", "noise", "mask", "iou", "gradient")
 
@@ -30,7 +30,7 @@ class History:
         self._steps.append(torch.cat([torch.stack(self._parts).mean(0), gradient.detach()[None]]))
         self._parts.clear()
 
-    def take(self, worker: Worker) -> list[dict[str, float]]:
+    def take(self, worker: TrainingWorker) -> list[dict[str, float]]:
         """A row for each step since the last call, with COLUMNS over all workers' samples."""
         if not self._steps:
             return []

@@ -9,10 +9,11 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from instructrestore.model.networks.devices import DTYPES
+from instructrestore.model.networks.model_folder import quiet
 from instructrestore.model.networks.region_controlnet import RegionControl, RegionControlNet
-from instructrestore.model.networks.weight_files import quiet
-from instructrestore.model.restoring.checkpoint import DTYPES, Base
-from instructrestore.model.training.batch import Batch
+from instructrestore.model.restoring.checkpoint import BaseNetworks
+from instructrestore.model.training.batch import TrainingBatch
 from instructrestore.model.training.objective import Losses, losses
 from instructrestore.model.training.settings import TrainingSettings
 
@@ -27,7 +28,7 @@ class TrainedNetworks(nn.Module):
         super().__init__()
         self.controlnet, self.unet, self.mask_weight = controlnet, unet, mask_weight
 
-    def forward(self, batch: Batch) -> tuple[Losses, Tensor]:
+    def forward(self, batch: TrainingBatch) -> tuple[Losses, Tensor]:
         """Equation 1 for the batch, and the mask logits (B, 1, h, w)."""
         control = self._control(batch)
         assert control.mask_logits is not None
@@ -45,20 +46,20 @@ class TrainedNetworks(nn.Module):
         found = losses(predicted, batch.noise, control.mask_logits, batch.mask, self.mask_weight)
         return found, control.mask_logits
 
-    def mask_logits(self, batch: Batch) -> Tensor:
+    def mask_logits(self, batch: TrainingBatch) -> Tensor:
         """The mask alone, (B, 1, h, w)."""
         logits = self._control(batch).mask_logits
         assert logits is not None
         return logits
 
-    def _control(self, batch: Batch) -> RegionControl:
+    def _control(self, batch: TrainingBatch) -> RegionControl:
         condition = self.controlnet.embed_condition(batch.lq)
         return self.controlnet(
             batch.noisy, batch.timesteps, batch.control_states, condition, mask_rows=len(batch.noisy)
         )
 
 
-def begin_controlnet(base: Base, settings: TrainingSettings) -> RegionControlNet:
+def begin_controlnet(base: BaseNetworks, settings: TrainingSettings) -> RegionControlNet:
     """The UNet's own weights, zero convolutions, and a new mask decoder from the run's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
@@ -74,7 +75,7 @@ def identity(network: nn.Module) -> str:
     return known.hexdigest()
 
 
-def freeze(base: Base, settings: TrainingSettings) -> None:
+def freeze(base: BaseNetworks, settings: TrainingSettings) -> None:
     """The base's networks without gradients, in the precision that they compute in."""
     with quiet():  # diffusers warns of casts
         for network in (base.vae, base.text_encoder, base.unet):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from instructrestore.model.degradation.settings import RELEASE, DegradationSettings
 from instructrestore.model.training.crops import CropSettings
 from instructrestore.model.training.objective import MASK_WEIGHT
-from instructrestore.shards.triplets import Weighting
+from instructrestore.shards.reading.triplets import Weighting
 
 MASK_TIMESTEPS = (50, 500, 999)
 

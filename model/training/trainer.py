@@ -15,18 +15,24 @@ from typing import Any, Protocol
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from instructrestore.model.networks.devices import DTYPES
+from instructrestore.model.networks.model_folder import quiet
 from instructrestore.model.networks.region_controlnet import RegionControlNet
-from instructrestore.model.networks.weight_files import quiet
-from instructrestore.model.restoring.checkpoint import DTYPES, Base
+from instructrestore.model.restoring.checkpoint import BaseNetworks
 from instructrestore.model.training.batch import Preparation
-from instructrestore.model.training.checkpoints import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
+from instructrestore.model.training.checkpoints import (
+    CheckpointFolder,
+    TrainingCheckpoint,
+    optimizer_tensors,
+    restore_optimizer,
+)
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.history import History
 from instructrestore.model.training.networks import TrainedNetworks, identity
 from instructrestore.model.training.settings import OptimizerSettings, TrainingSettings
 from instructrestore.model.training.validation import Validation, Validator, mask_iou
-from instructrestore.model.training.workers import Worker
-from instructrestore.shards.stream import TripletStream
+from instructrestore.model.training.worker import TrainingWorker
+from instructrestore.shards.reading.stream import TripletStream
 
 LEAST_RATE = 0.05  # of the learning rate, where a cosine ends
 REMEDY = "train into another folder, from this run's last checkpoint (--init-from), with a lower learning rate"
@@ -69,13 +75,13 @@ class Trainer:
     def __init__(
         self,
         *,
-        base: Base,
+        base: BaseNetworks,
         controlnet: RegionControlNet,
         stream: TripletStream[Crop],
         validator: Validator | None,
         settings: TrainingSettings,
-        checkpoints: Checkpoints,
-        worker: Worker,
+        checkpoints: CheckpointFolder,
+        worker: TrainingWorker,
         watcher: Watcher | None,
     ) -> None:
         self.base, self.controlnet, self.stream, self.validator = base, controlnet, stream, validator
@@ -145,7 +151,7 @@ class Trainer:
             self.save(step)
         return step
 
-    def load(self, checkpoint: Checkpoint) -> None:
+    def load(self, checkpoint: TrainingCheckpoint) -> None:
         """Goes on from a checkpoint, at whose step the stream stands. Raises ValueError where the base is another."""
         if checkpoint.state["base"] != self.base_identity:
             raise ValueError("the run was begun with another base: go on with the same, or train into another folder")

@@ -14,10 +14,10 @@ from torch import Tensor
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.crops import Crop
-from instructrestore.model.training.held_out_photos import Restored, restore_held_out
+from instructrestore.model.training.held_out_photos import HeldOutExample, restore_held_out
 from instructrestore.model.training.networks import TrainedNetworks
 from instructrestore.model.training.settings import MASK_TIMESTEPS, TrainingSettings
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.worker import TrainingWorker
 
 MOST_REGIONS = 10  # of a photo, for the best mask without text
 LATENT_PIXELS = 8  # a latent pixel's side in the photo
@@ -52,10 +52,10 @@ class Validation:
 
     held_out: Scores
     training: Scores | None
-    restored: list[Restored]
+    restored: list[HeldOutExample]
 
 
-class Judged:
+class ValidationCrops:
     """Fixed crops (see `fixed_crops`) that a network is judged by."""
 
     def __init__(self, crops: Sequence[Crop]) -> None:
@@ -68,11 +68,11 @@ class Judged:
 class Validator:
     """Judges a network on the same crops at every call."""
 
-    def __init__(self, held_out: Judged, training: Judged | None, settings: TrainingSettings) -> None:
+    def __init__(self, held_out: ValidationCrops, training: ValidationCrops | None, settings: TrainingSettings) -> None:
         self.held_out, self.training, self.settings = held_out, training, settings
 
     @torch.no_grad()
-    def __call__(self, network: RegionControlNet, prepare: Preparation, worker: Worker) -> Validation:
+    def __call__(self, network: RegionControlNet, prepare: Preparation, worker: TrainingWorker) -> Validation:
         """network: in the precision and on the device that it runs in. Each worker judges its part of the photos."""
         held_out = scores(self.held_out, network, prepare, worker)
         training = scores(self.training, network, prepare, worker) if self.training else None
@@ -83,7 +83,7 @@ class Validator:
 
 
 @torch.no_grad()
-def scores(judged: Judged, network: RegionControlNet, prepare: Preparation, worker: Worker) -> Scores:
+def scores(judged: ValidationCrops, network: RegionControlNet, prepare: Preparation, worker: TrainingWorker) -> Scores:
     """The scores over all crops; a worker computes those of every `worker.ranks`-th photo."""
     own = [number for number, crop in enumerate(judged.crops) if crop.position % worker.ranks == worker.rank]
     step = prepare.settings.micro_batch or prepare.settings.batch // worker.ranks

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.sources import SourceSettings
-from instructrestore.shards.sample import first_error
+from instructrestore.shards.errors import first_error
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -17,9 +17,3 @@ class Finding:
     what: str
     text: str
     fix: str = ""
-
-
-def first_line(error: Exception) -> str:
-    """An exception's own words, shortened, on one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:160]

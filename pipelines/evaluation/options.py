@@ -17,7 +17,7 @@ from instructrestore.pipelines.evaluation.method import LQ, Method
 from instructrestore.pipelines.evaluation.results_folder import Found
 from instructrestore.pipelines.evaluation.tables.published import SCALES, SWEEP
 from instructrestore.pipelines.inference.options import anchored_place, sampling_settings
-from instructrestore.shards.sample import first_error
+from instructrestore.shards.errors import first_error
 
 TABLES = {False: (2, 3), True: (4,)}  # by whether the test set is a bokeh set
 METRIC_OPTIONS = {

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from instructrestore.model.instruction.instruction import checked_scale
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.shards.sample import first_error
+from instructrestore.shards.errors import first_error
 
 # Sampling settings that have an option of their own.
 OPTIONS = {

@@ -19,7 +19,7 @@ from instructrestore.dataengine.running.runner import cluster
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.instruction.parser import parse
-from instructrestore.model.restoring.checkpoint import DTYPES
+from instructrestore.model.networks.devices import DTYPES
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference.loading import Loading
 from instructrestore.pipelines.inference.options import anchored_place, check_local

@@ -15,16 +15,17 @@ from types import FrameType
 import torch
 from rich.console import Console
 
-from instructrestore.model.restoring.checkpoint import find_device
+from instructrestore.model.networks.devices import find_device
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.checkpoints import last_of_run
 from instructrestore.model.training.settings import TrainingSettings
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.training.job import Job, check_resumable, train
 from instructrestore.pipelines.training.log import RunLog
 from instructrestore.pipelines.training.on_ray import OUT_OF_MEMORY, train_on_ray
+from instructrestore.shards.errors import first_line
 from instructrestore.shards.index import Dataset
-from instructrestore.shards.order import exact_shares
+from instructrestore.shards.reading.order import exact_shares
 
 GIB = 1 << 30
 
@@ -124,11 +125,11 @@ def _train_here(job: Job, device: str | None, console: Console) -> int:
     with _interruptible(say) as stopped:
         log = RunLog(job.out, job.settings, say, latest.step if latest else 0)
         try:
-            steps = train(job, Worker(find_device(device)), log, stopped)
+            steps = train(job, TrainingWorker(find_device(device)), log, stopped)
         except RuntimeError as error:
             # Torch's own word for a dead loader comes wherever the trainer just is.
             if str(error).startswith("DataLoader "):
-                raise ValueError(f"the loader failed: {str(error).splitlines()[0]}") from None
+                raise ValueError(f"the loader failed: {first_line(error)}") from None
             if not isinstance(error, torch.OutOfMemoryError):
                 raise
             raise ValueError(OUT_OF_MEMORY) from None

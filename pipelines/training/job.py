@@ -12,25 +12,26 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from instructrestore.model.networks.devices import DTYPES
 from instructrestore.model.networks.region_controlnet import RegionControlNet
-from instructrestore.model.restoring.checkpoint import DTYPES, Base, load_base, load_controlnet
-from instructrestore.model.training.checkpoints import Checkpoint, Checkpoints
+from instructrestore.model.restoring.checkpoint import BaseNetworks, load_base, load_controlnet
+from instructrestore.model.training.checkpoints import CheckpointFolder, TrainingCheckpoint
 from instructrestore.model.training.crops import Crop, Cropper
 from instructrestore.model.training.fixed_crops import fixed_crops
 from instructrestore.model.training.networks import begin_controlnet, freeze, trained
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import Trainer, Watcher
-from instructrestore.model.training.validation import Judged, Validator
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.validation import ValidationCrops, Validator
+from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.building.presets import to_toml
-from instructrestore.shards.cache import ShardCache
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset
-from instructrestore.shards.order import Order, OrderSettings
-from instructrestore.shards.reader import PhotoReader
-from instructrestore.shards.split import validation_photos
-from instructrestore.shards.stream import TripletStream
-from instructrestore.shards.triplets import Triplets
+from instructrestore.shards.reading.cache import ShardCache
+from instructrestore.shards.reading.order import Order, OrderSettings
+from instructrestore.shards.reading.reader import PhotoReader
+from instructrestore.shards.reading.split import validation_photos
+from instructrestore.shards.reading.stream import TripletStream
+from instructrestore.shards.reading.triplets import Triplets
 
 # What may change when a run goes on: it decides what is seen of a run, or how fast it is, not what it learns.
 FREE = {
@@ -59,12 +60,14 @@ class Job:
     cache_bytes: int
 
     @property
-    def checkpoints(self) -> Checkpoints:
+    def checkpoints(self) -> CheckpointFolder:
         """Where the run's checkpoints are."""
-        return Checkpoints(self.out / "checkpoints", self.settings.keep)
+        return CheckpointFolder(self.out / "checkpoints", self.settings.keep)
 
 
-def train(job: Job, worker: Worker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False) -> int:
+def train(
+    job: Job, worker: TrainingWorker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False
+) -> int:
     """Runs the job, or goes on with it, as one of `worker.ranks` workers; returns the steps taken in all.
 
     Raises ValueError, in one sentence, for a user's mistake and for data that cannot be read on.
@@ -100,7 +103,7 @@ def train(job: Job, worker: Worker, watcher: Watcher | None, should_stop: Callab
     return trainer.run(should_stop)
 
 
-def check_resumable(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
+def check_resumable(checkpoint: TrainingCheckpoint, settings: TrainingSettings) -> None:
     """Raises ValueError where the checkpoint was made with settings that learn something else."""
     before, now = checkpoint.state["settings"], settings.model_dump(mode="json")
     fixed = now.keys() - FREE - ({"steps"} if settings.optimizer.schedule == "constant" else set())
@@ -111,7 +114,7 @@ def check_resumable(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
         )
 
 
-def open_data(job: Job, worker: Worker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
+def open_data(job: Job, worker: TrainingWorker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
     """The run's stream of crops, what it is judged by (None where nothing is held out), and what is to be said."""
     settings = job.settings
     cache = ShardCache(job.cache, job.cache_bytes)
@@ -154,7 +157,7 @@ def _judged(
     limit: int,
     settings: TrainingSettings,
     notes: list[str],
-) -> Judged | None:
+) -> ValidationCrops | None:
     """Fixed crops of at most `limit` of the chosen photos: a fair draw, since keys are hashes."""
     photos: list[tuple[str, int, int, int]] = []
     for number, (dataset, rows) in enumerate(zip(datasets, chosen, strict=True)):
@@ -165,10 +168,10 @@ def _judged(
     wanted = [(dataset, row, regions) for _, dataset, row, regions in sorted(photos)[:limit]]
     crops, faults = fixed_crops(readers, wanted, settings.crop, settings.seed)
     notes += [f"not judged by: {fault}" for fault in faults]
-    return Judged(crops) if crops else None
+    return ValidationCrops(crops) if crops else None
 
 
-def open_networks(job: Job, worker: Worker) -> tuple[Base, RegionControlNet]:
+def open_networks(job: Job, worker: TrainingWorker) -> tuple[BaseNetworks, RegionControlNet]:
     """The frozen base and the ControlNet to train, on the worker's device."""
     settings, device = job.settings, str(worker.device)
     base = load_base(job.base, dtype="float32", device=device, revision=job.base_revision)

@@ -25,10 +25,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from instructrestore.dataengine.running.runner import MALLOC, cluster
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.training.job import Job, train
 from instructrestore.pipelines.training.log import RunLog
-from instructrestore.shards.stream import ReadingFailed
+from instructrestore.shards.errors import first_line
+from instructrestore.shards.reading.stream import ReadingError
 
 COLLECTIVE_LIMIT_S = 1800  # a worker that waits so long for the others, in validation too, is lost
 RESTARTS_WITHOUT_PROGRESS = 3
@@ -102,7 +103,7 @@ def _fit(job: Job, workers: int, gpus: bool, needed: dict[str, float], mailbox: 
                 raise ValueError(sentence) from None
         raise
     except TrainingFailedError as failure:
-        raise ValueError(f"Ray could not run the workers: {_first_line(failure)}") from None
+        raise ValueError(f"Ray could not run the workers: {first_line(failure)}") from None
 
 
 def _work(config: dict[str, Any]) -> int:
@@ -112,7 +113,7 @@ def _work(config: dict[str, Any]) -> int:
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
     assert not isinstance(device, list)
-    worker = Worker(device, context.get_world_rank(), context.get_world_size())
+    worker = TrainingWorker(device, context.get_world_rank(), context.get_world_size())
     if not worker.leads:
         return train(job, worker, None)
     latest = job.checkpoints.latest()
@@ -206,7 +207,7 @@ def _steps(job: Job) -> int:
 
 def _final(fault: Exception) -> str | None:
     """What a worker says that would say it again however often it is tried; None for what may go better."""
-    if isinstance(fault, ValueError) and not isinstance(fault, ReadingFailed):
+    if isinstance(fault, ValueError) and not isinstance(fault, ReadingError):
         return str(fault)
     if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{fault.strerror}: {fault.filename}"
@@ -218,8 +219,4 @@ def _final(fault: Exception) -> str | None:
 def _reason(failure: WorkerGroupError) -> str:
     faults = failure.worker_failures
     rank = min(faults, key=lambda each: "HealthCheck" not in type(faults[each]).__name__)  # the lost one, not its peers
-    return f"worker {rank}: {_first_line(faults[rank])}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return f"worker {rank}: {first_line(faults[rank])}"

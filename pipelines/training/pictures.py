@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from instructrestore.model.training.held_out_photos import Restored
+from instructrestore.model.training.held_out_photos import HeldOutExample
 from instructrestore.pipelines.pictures.contact_sheet import Cell, sheet, tinted
 
 MIN_SIDE = 192  # px; smaller photos are shown enlarged
 
 
-def validation_sheet(restored: Sequence[Restored]) -> Image.Image:
+def validation_sheet(restored: Sequence[HeldOutExample]) -> Image.Image:
     """A row for each region: LQ with the predicted mask, the restored photo, HQ."""
     cells = []
     for each in restored:

@@ -13,12 +13,12 @@ from PIL import Image
 
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset
-from instructrestore.shards.order import Order, OrderSettings, exact_shares
-from instructrestore.shards.reader import PhotoReader, Triplet
+from instructrestore.shards.reading.order import Order, OrderSettings, exact_shares
+from instructrestore.shards.reading.reader import PhotoReader, Triplet
+from instructrestore.shards.reading.stream import TripletStream
+from instructrestore.shards.reading.triplets import Triplets
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import AnnotatedPhoto, Photo, Piece, Region, key_of
-from instructrestore.shards.stream import TripletStream
-from instructrestore.shards.triplets import Triplets
 from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
 
 HEIGHT, WIDTH = 48, 64

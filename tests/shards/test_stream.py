@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from instructrestore.shards.index import Dataset
-from instructrestore.shards.reader import Fault, PhotoReader, Triplet
-from instructrestore.shards.stream import StreamStopped, TripletStream
+from instructrestore.shards.reading.reader import Fault, PhotoReader, Triplet
+from instructrestore.shards.reading.stream import StreamError, TripletStream
 from tests.shards.loading import name_of, order_of, stream_of, write_dataset
 
 
@@ -176,7 +176,7 @@ def test_a_hundred_faults_in_a_row_stop_the_run(tmp_path: Path, workers: int) ->
     dataset = write_dataset(tmp_path, corrupt=range(12))
     stream = TripletStream([PhotoReader(dataset)], order_of(dataset), needs_photo, batch=8)
     with pytest.raises(
-        StreamStopped, match=r"^100 triplets in a row are unusable, the last: corrupt photo: jpg-"
+        StreamError, match=r"^100 triplets in a row are unusable, the last: corrupt photo: jpg-"
     ) as stop:
         next(stream.micro_batches(workers))
     assert "\n" not in str(stop.value)
@@ -187,14 +187,14 @@ def test_a_hundred_faults_in_a_row_stop_the_run(tmp_path: Path, workers: int) ->
 def test_a_shard_that_vanishes_stops_the_run(tmp_path: Path, workers: int) -> None:
     stream = stream_of(write_dataset(tmp_path))
     shutil.rmtree(tmp_path)
-    with pytest.raises(StreamStopped, match=r"^.* can no longer be read: .*No such file") as stop:
+    with pytest.raises(StreamError, match=r"^.* can no longer be read: .*No such file") as stop:
         steps(stream, 9, workers)
     assert "\n" not in str(stop.value)
 
 
 def test_a_killed_worker_stops_the_run(datasets: tuple[Dataset, Dataset]) -> None:
     stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), die, batch=8)
-    with pytest.raises(StreamStopped, match=r"^the loader failed: DataLoader worker .* (killed|exited)") as stop:
+    with pytest.raises(StreamError, match=r"^the loader failed: DataLoader worker .* (killed|exited)") as stop:
         steps(stream, 9, 2)
     assert "\n" not in str(stop.value)
 
@@ -203,11 +203,11 @@ def test_a_killed_worker_is_noticed_in_a_thread(
     datasets: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no signal tells of it: Ray runs its workers so."""
-    monkeypatch.setattr("instructrestore.shards.stream.LOOK_S", 0.2)
+    monkeypatch.setattr("instructrestore.shards.reading.stream.LOOK_S", 0.2)
     stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), die, batch=8)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(steps, stream, 9, 2)
-        with pytest.raises(StreamStopped, match=r"^the loader failed: DataLoader worker"):
+        with pytest.raises(StreamError, match=r"^the loader failed: DataLoader worker"):
             run.result(30)
 
 
@@ -218,11 +218,11 @@ def test_a_slow_worker_is_waited_for_and_a_stuck_one_is_not(
         time.sleep(0.2)
         return triplet.position
 
-    monkeypatch.setattr("instructrestore.shards.stream.LOOK_S", 0.05)
+    monkeypatch.setattr("instructrestore.shards.reading.stream.LOOK_S", 0.05)
     stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), slow, batch=2)
     assert steps(stream, 3, 2) == [[0, 1], [2, 3], [4, 5]]
-    monkeypatch.setattr("instructrestore.shards.stream.TIMEOUT_S", 0.1)
-    with pytest.raises(StreamStopped, match=r"^the loader failed: DataLoader gave nothing for 0\.1 seconds"):
+    monkeypatch.setattr("instructrestore.shards.reading.stream.TIMEOUT_S", 0.1)
+    with pytest.raises(StreamError, match=r"^the loader failed: DataLoader gave nothing for 0\.1 seconds"):
         steps(stream, 1, 2)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from instructrestore.model.networks.weight_files import first_line, read_pickled, readable
 from instructrestore.pipelines.evaluation.runners.names import COMPARE_EXTRA, Run
 from instructrestore.pipelines.evaluation.runners.photos import Photo, restored, shrunk
+from instructrestore.shards.errors import first_line
+from instructrestore.shards.weight_files import read_pickled, read_safetensors
 
 # spandrel's names of RRDBNet and of the smaller network of realesr-general-x4v3.
 REAL_ESRGAN = ("ESRGAN", "Compact")
@@ -86,8 +86,7 @@ def read_state(file: Path) -> dict[str, Any]:
     if file.suffix == ".pth":
         state = read_pickled(file, "fetch it again, or name a file with a network's weights alone")
     else:
-        with readable(file):
-            state = load_file(file)
+        state = read_safetensors(file)
     if not isinstance(state, dict) or not _tensors(state):
         raise ValueError(f"there are no named tensors in {file}: name a network's weights")
     return state

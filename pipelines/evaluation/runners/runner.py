@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from instructrestore.model.restoring.checkpoint import find_device
+from instructrestore.model.networks.devices import find_device
 from instructrestore.pipelines.evaluation.runners.lq import LQ
 from instructrestore.pipelines.evaluation.runners.names import Run
 from instructrestore.pipelines.evaluation.runners.network import Network

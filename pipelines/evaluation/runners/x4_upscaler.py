@@ -20,7 +20,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from instructrestore.model.networks.weight_files import (
+from instructrestore.model.networks.model_folder import (
     check_weights,
     find_folder,
     fitting,

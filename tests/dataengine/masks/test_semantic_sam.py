@@ -223,7 +223,9 @@ def test_files_that_are_no_weights_are_one_sentence(
         torch.save(torch.ones(3), path)
     else:
         path.write_bytes({"truncated": data[: len(data) // 2], "text": b"weights", "nothing": b""}[fault])
-    with pytest.raises(ValueError, match=r"is no file of weights alone|lacks 4 of the 4") as error:
+    with pytest.raises(
+        ValueError, match=r"holds no weights|is damaged or not a file|holds more than weights|lacks 4 of"
+    ) as error:
         load(Small(), path, "T")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ran").exists()

@@ -136,7 +136,7 @@ def test_what_is_missing_is_said_in_one_sentence(checkout: Path, weights: Path, 
         with pytest.raises(ValueError, match=sentence):
             DDFFNet(settings(code, file, device="cpu"))
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match='no device cuda for D-DFFNet here: set device to "auto" or "cpu"'):
+        with pytest.raises(ValueError, match="no device cuda here: leave it out, or take cpu"):
             DDFFNet(settings(checkout, weights, device="cuda"))
 
 

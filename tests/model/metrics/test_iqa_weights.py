@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from instructrestore.model.metrics import iqa_weights
-from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ, Published, Weights
+from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ, IqaWeights, WeightFile
 from instructrestore.model.metrics.settings import MetricSettings
 from tests.model.metrics.iqa_files import save, sentence, settings
 
@@ -26,14 +26,14 @@ of_every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.nam
 
 
 @of_every_file
-def test_a_missing_file_is_named_with_where_to_get_it(file: Published, tmp_path: Path) -> None:
+def test_a_missing_file_is_named_with_where_to_get_it(file: WeightFile, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="which MUSIQ needs: get it from https://") as error:
         iqa_weights.read(file, "MUSIQ", settings(tmp_path))
     assert file.name in sentence(error) and file.address in sentence(error) and str(tmp_path) in sentence(error)
 
 
 @of_every_file
-def test_what_was_saved_is_what_is_read(file: Published, tmp_path: Path) -> None:
+def test_what_was_saved_is_what_is_read(file: WeightFile, tmp_path: Path) -> None:
     state = {"module.a.weight": torch.rand(3, 4), "module.b": torch.arange(3)}
     save(tmp_path / file.name, state)
     read = iqa_weights.read(file, "MUSIQ", settings(tmp_path)).state
@@ -43,7 +43,7 @@ def test_what_was_saved_is_what_is_read(file: Published, tmp_path: Path) -> None
 
 
 @of_every_file
-def test_damaged_files_are_one_sentence(file: Published, tmp_path: Path) -> None:
+def test_damaged_files_are_one_sentence(file: WeightFile, tmp_path: Path) -> None:
     path = tmp_path / file.name
     save(path, {f"layer{number}.weight": torch.rand(40, 40) for number in range(4)})
     whole = path.read_bytes()
@@ -71,7 +71,7 @@ def test_a_pickle_of_something_else_is_one_sentence(content: Any, tmp_path: Path
 def test_a_network_takes_its_own_weights_alone() -> None:
     def filled(state: dict[str, Tensor]) -> nn.Module:
         net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-        Weights("MUSIQ", MUSIQ, Path("folder/file"), state).fill(net)
+        IqaWeights("MUSIQ", MUSIQ, Path("folder/file"), state).fill(net)
         return net
 
     own = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).state_dict()
@@ -114,7 +114,7 @@ def cached(hub: Path, repository: str, revision: str, file: str) -> None:
 
 
 @pytest.mark.parametrize("file", [LPIPS, CLIP, MUSIQ, MANIQA], ids=lambda file: file.name)
-def test_files_come_from_their_own_hub_or_from_the_copy_that_is_named(file: Published, hub: Path) -> None:
+def test_files_come_from_their_own_hub_or_from_the_copy_that_is_named(file: WeightFile, hub: Path) -> None:
     default = MetricSettings()
     with pytest.raises(ValueError, match="cannot be fetched from the hub at revision main") as error:
         iqa_weights.read(file, "CLIPIQA", default)
@@ -137,7 +137,7 @@ def test_alexnet_is_fetched_once_and_only_as_torchvision_published_it(
 ) -> None:
     source = hub / "published.pth"
     torch.save({"a": torch.ones(2)}, source)
-    there = Published(ALEXNET.name, source.as_uri())
+    there = WeightFile(ALEXNET.name, source.as_uri())
     monkeypatch.setattr(iqa_weights, "ALEXNET", there)
     with pytest.raises(ValueError, match=r"alexnet.*cannot be fetched: .*get it from file.* into a folder") as error:
         iqa_weights.read(there, "LPIPS", MetricSettings())
@@ -156,7 +156,7 @@ def test_alexnet_is_fetched_once_and_only_as_torchvision_published_it(
 
 @pytest.mark.parametrize("name", ["no such folder", "a/b/c", "/nowhere/at/all"])
 @of_every_file
-def test_what_is_no_folder_and_no_hub_id_is_one_sentence(file: Published, name: str, hub: Path) -> None:
+def test_what_is_no_folder_and_no_hub_id_is_one_sentence(file: WeightFile, name: str, hub: Path) -> None:
     with pytest.raises(ValueError, match=f"there is no folder {name}") as error:
         iqa_weights.read(file, "LPIPS", settings(name))
     sentence(error)

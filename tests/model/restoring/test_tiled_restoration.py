@@ -17,7 +17,7 @@ from instructrestore.model.networks.texts import Texts
 from instructrestore.model.networks.tiling import plan_tiles, seam_strength
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
-from instructrestore.model.restoring.views import Views, known_masks, plan_views
+from instructrestore.model.restoring.views import Views, maps_of_masks, plan_views
 
 TILE, OVERLAP = 128, 64
 DOG = "make the dog clear with 0.5 and keep other parts clear with 1"
@@ -101,7 +101,7 @@ def views_of(masks: Tensor) -> dict[int, tuple[Views, int]]:
     groups = plan_views(
         [Texts(INSTRUCTION, "{caption}")],
         tiles,
-        [known_masks(masks, INSTRUCTION, hard=False)],
+        [maps_of_masks(masks, INSTRUCTION, hard=False)],
         True,
         None,
         lambda _, tile: torch.zeros(1, 2, 16, 16),
@@ -130,7 +130,7 @@ def test_scales_hold_in_tiles_that_do_not_get_the_caption(cells: int) -> None:
     """Summed over a tile's rows the maps are those of the whole photo, however little of a region is in the tile."""
     masks = torch.rand(2, 1, 16, 32, generator=torch.Generator().manual_seed(0)) * 0.4
     masks[0, :, 8, 16 - cells : 17] = 1
-    whole = known_masks(masks, INSTRUCTION, hard=False).maps.sum(0)
+    whole = maps_of_masks(masks, INSTRUCTION, hard=False).maps.sum(0)
     views = views_of(masks)
     counts = {left: own.counts[place] for left, (own, place) in views.items()}
     assert counts[8] == 1  # the dog's caption where most of the small region is; the cat is found nowhere

@@ -14,10 +14,10 @@ from PIL import Image
 
 from instructrestore.model.training.crops import Crop, Cropper, CropSettings, choose_window, scaled_size, stack
 from instructrestore.model.training.flips import flipped_caption
-from instructrestore.shards.reader import Fault, Triplet
+from instructrestore.shards.reading.reader import Fault, Triplet
+from instructrestore.shards.reading.triplets import TripletPlace
 from instructrestore.shards.rle import Mask, Runs
 from instructrestore.shards.sample import Photo, Piece, Region, key_of
-from instructrestore.shards.triplets import Place
 
 SIZE = 32
 
@@ -41,7 +41,7 @@ def triplet_of(array: np.ndarray, caption: str = "the dog", position: int = 0, *
     mask = Mask.from_array(array)
     region = Region(caption, "dog", mask, True, (Piece(mask, "made"),))
     return Triplet(
-        photo, region, other.get("data", file.getvalue()), Place(0, 4, 2), position, 9, ("corrupt photo: x",)
+        photo, region, other.get("data", file.getvalue()), TripletPlace(0, 4, 2), position, 9, ("corrupt photo: x",)
     )
 
 

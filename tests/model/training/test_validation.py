@@ -8,9 +8,9 @@ import torch
 
 from instructrestore.model.training.crops import Crop, CropSettings
 from instructrestore.model.training.fixed_crops import fixed_crops
-from instructrestore.model.training.validation import Judged, mask_iou
+from instructrestore.model.training.validation import ValidationCrops, mask_iou
 from instructrestore.shards.index import Dataset
-from instructrestore.shards.reader import PhotoReader
+from instructrestore.shards.reading.reader import PhotoReader
 from tests.shards.loading import write_dataset
 
 
@@ -30,21 +30,21 @@ def test_mask_iou_by_hand() -> None:
 
 def test_best_mask_without_text_by_hand() -> None:
     # Halves of a photo: everything gives 1/2 + 1/2, either half 1 + 0: the first found of equals stays.
-    halves = Judged([crop(0, "sky", slice(0, 32)), crop(0, "sea", slice(32, 64))])
+    halves = ValidationCrops([crop(0, "sky", slice(0, 32)), crop(0, "sea", slice(32, 64))])
     assert sum(halves.iou_without_text) == pytest.approx(1)
     # Seven rows in eight and one row: the large one alone is best.
-    uneven = Judged([crop(0, "sky", slice(0, 56)), crop(0, "sea", slice(56, 64))])
+    uneven = ValidationCrops([crop(0, "sky", slice(0, 56)), crop(0, "sea", slice(56, 64))])
     assert uneven.iou_without_text == pytest.approx([1, 0])
     # Nested: the small one within the large one.
-    nested = Judged([crop(0, "man", slice(0, 32)), crop(0, "hat", slice(0, 16))])
+    nested = ValidationCrops([crop(0, "man", slice(0, 32)), crop(0, "hat", slice(0, 16))])
     assert nested.iou_without_text == pytest.approx([1, 0.5])
     # Alone in its photo a region needs no text.
-    assert Judged([crop(0, "sky", slice(0, 8)), crop(1, "sea", slice(8, 32))]).iou_without_text == [1, 1]
+    assert ValidationCrops([crop(0, "sky", slice(0, 8)), crop(1, "sea", slice(8, 32))]).iou_without_text == [1, 1]
 
 
 def test_swapped_captions_stay_within_their_photo() -> None:
     own = [crop(0, "a", slice(0, 8)), crop(0, "b", slice(8, 16)), crop(0, "c", slice(16, 24)), crop(1, "d", slice(8))]
-    judged = Judged(own)
+    judged = ValidationCrops(own)
     assert [each.caption for each in judged.swapped] == ["b", "c", "a", "d"]
     assert judged.sharing == [True, True, True, False]
     assert [each.mask is mine.mask for each, mine in zip(judged.swapped, own, strict=True)] == [True] * 4

@@ -20,11 +20,11 @@ import fsspec
 import pytest
 
 from instructrestore.dataengine.run_folder import RunFolder
-from instructrestore.shards.cache import ShardCache
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.paths import parse_place
-from instructrestore.shards.reader import PhotoReader
-from instructrestore.shards.stream import TripletStream
+from instructrestore.shards.reading.cache import ShardCache
+from instructrestore.shards.reading.reader import PhotoReader
+from instructrestore.shards.reading.stream import TripletStream
 from tests.pipelines.photos import make_photos
 from tests.shards.loading import name_of, order_of
 

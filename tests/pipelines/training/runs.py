@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from instructrestore.model.training.settings import TrainingSettings, tiny
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.building.presets import with_values
 from instructrestore.pipelines.training.job import Job, train
 from instructrestore.pipelines.training.log import RunLog
@@ -47,12 +47,12 @@ def job_of(dataset: Path, out: Path, base: Path, settings: TrainingSettings) -> 
     )
 
 
-def run(job: Job, worker: Worker | None = None, said: list[str] | None = None) -> list[dict[str, Any]]:
+def run(job: Job, worker: TrainingWorker | None = None, said: list[str] | None = None) -> list[dict[str, Any]]:
     """Trains to the end or on from where the run was; returns metrics.jsonl."""
     latest = job.checkpoints.latest()
     log = RunLog(job.out, job.settings, (said if said is not None else []).append, latest.step if latest else 0)
     try:
-        train(job, worker or Worker(torch.device("cpu")), log)
+        train(job, worker or TrainingWorker(torch.device("cpu")), log)
     finally:
         log.close()
     return metrics(job.out)

@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from instructrestore.model.restoring.tiny_base import build_tiny_base
-from instructrestore.model.training.checkpoints import Checkpoints
+from instructrestore.model.training.checkpoints import CheckpointFolder
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import learning_rate
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.cli import app, main
 from instructrestore.pipelines.training.command import _alone, parse_datasets
 from tests.conftest import ROOT
@@ -48,7 +48,7 @@ def whole(dataset: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    latest = Checkpoints(out / "checkpoints", 3).latest()
+    latest = CheckpointFolder(out / "checkpoints", 3).latest()
     assert latest
     return latest.trained()
 
@@ -147,7 +147,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(dataset: Path, tiny_base: P
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.decode() == "instructrestore: interrupted; run the same command again to go on\n"
-    last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
+    last = CheckpointFolder(tmp_path / "out/checkpoints", 3).latest()
     assert last and last.step == metrics(tmp_path / "out")[-1]["step"]
 
 
@@ -180,7 +180,7 @@ def test_compiled_networks_learn_the_same(dataset: Path, whole: Path, tiny_base:
 def test_a_gpu_learns_as_the_cpu_does(dtype: str, dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
     """Not exactly: the degradation's noise comes from the device's own generator."""
     settings = small(dtype=dtype, loader_workers=2)
-    rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings), Worker(torch.device("cuda")))
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings), TrainingWorker(torch.device("cuda")))
     assert losses(rows) == pytest.approx(losses(metrics(whole)), rel=0.15)
 
 
@@ -196,7 +196,7 @@ def test_the_moving_average_is_exported_and_the_run_goes_on_from_the_weights(
     settings = small(optimizer={"ema": 0.5})
     rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings))
     assert losses(rows) == losses(metrics(whole))
-    last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
+    last = CheckpointFolder(tmp_path / "out/checkpoints", 3).latest()
     assert last and equal(last.trained(), weights(whole)) and not equal(last.trained(), last.average())
     # Of six steps with decay 1/2 the average lies nearer to the last weights than to the first.
     first = load_file(tiny_base / "controlnet/diffusion_pytorch_model.safetensors")
@@ -208,7 +208,7 @@ def test_the_moving_average_is_exported_and_the_run_goes_on_from_the_weights(
     run(job_of(dataset, tmp_path / "once", tiny_base, small(optimizer=constant)))
     for steps in (3, 6):
         run(job_of(dataset, tmp_path / "twice", tiny_base, small(optimizer=constant, steps=steps)))
-    once, twice = (Checkpoints(tmp_path / name / "checkpoints", 3).latest() for name in ("once", "twice"))
+    once, twice = (CheckpointFolder(tmp_path / name / "checkpoints", 3).latest() for name in ("once", "twice"))
     assert once and twice and equal(once.average(), twice.average()) and equal(once.trained(), twice.trained())
 
     half = tmp_path / "half"
@@ -221,7 +221,7 @@ def test_the_moving_average_is_exported_and_the_run_goes_on_from_the_weights(
 def test_keeps_the_last_checkpoints_and_the_best(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     settings = small(steps=6, checkpoint_every=1, keep=2, validation={"every": 2})
     run(job_of(dataset, tmp_path / "out", tiny_base, settings))
-    known = Checkpoints(tmp_path / "out/checkpoints", 2)
+    known = CheckpointFolder(tmp_path / "out/checkpoints", 2)
     best = known.best()
     assert best
     assert {each.step for each in known.all()} == {5, 6, best.step}
@@ -231,7 +231,7 @@ def test_keeps_the_last_checkpoints_and_the_best(dataset: Path, tiny_base: Path,
 
 def test_a_checkpoint_restores_photos(whole: Path, tiny_base: Path, tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "photo.png")
-    last = Checkpoints(whole / "checkpoints", 3).latest()
+    last = CheckpointFolder(whole / "checkpoints", 3).latest()
     assert last
     arguments = ["restore", str(tmp_path / "photo.png"), "make the dog clear with 0.7", "--base", str(tiny_base)]
     arguments += ["--checkpoint", str(last.folder), "--out", str(tmp_path / "out"), "--steps", "2"]
@@ -246,7 +246,7 @@ def test_unusable_triplets_are_counted_said_and_passed_over(tiny_base: Path, tmp
     settings = small(steps=4, validation={"share": 0}, checkpoint_every=4)
     rows = run(job_of(tmp_path / "data", tmp_path / "out", tiny_base, settings), said=said)
     assert len(losses(rows)) == 4
-    last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
+    last = CheckpointFolder(tmp_path / "out/checkpoints", 3).latest()
     assert last and last.state["faults"]["corrupt photo"] > 0
     assert any("unusable triplets passed over so far: corrupt photo" in line for line in said)
 
@@ -298,7 +298,7 @@ def test_a_loss_that_is_no_number_stops_the_run(dataset: Path, tiny_base: Path, 
     settings = small(steps=20, optimizer={"learning_rate": 1e30, "schedule": "constant", "warmup": 0})
     with pytest.raises(ValueError, match=r"no longer (a number|numbers) at step \d+: train into another folder"):
         run(job_of(dataset, tmp_path / "out", tiny_base, settings))
-    known = Checkpoints(tmp_path / "out/checkpoints", 3).all()
+    known = CheckpointFolder(tmp_path / "out/checkpoints", 3).all()
     assert all(bool(tensor.isfinite().all()) for each in known for tensor in each.trained().values())
 
 

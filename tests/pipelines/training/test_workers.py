@@ -15,7 +15,7 @@ from torch import multiprocessing
 
 from instructrestore.dataengine.running.runner import Cluster
 from instructrestore.model.training.batch import Preparation
-from instructrestore.model.training.workers import Worker
+from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.training.job import Job, open_data, open_networks, train
 from instructrestore.pipelines.training.on_ray import train_on_ray
 from tests.pipelines.training.runs import job_of, losses, metrics, run, small
@@ -32,7 +32,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _rank(rank: int, ranks: int, job: Job) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{job.out}/meeting", rank=rank, world_size=ranks)
-    worker = Worker(torch.device("cpu"), rank, ranks)
+    worker = TrainingWorker(torch.device("cpu"), rank, ranks)
     if rank == 0:
         run(job, worker)
     else:
@@ -58,10 +58,10 @@ def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
 ) -> None:
     settings = small(batch=8)
     job = job_of(dataset, tmp_path / "out", tiny_base, settings)
-    base, controlnet = open_networks(job, Worker(torch.device("cpu")))
+    base, controlnet = open_networks(job, TrainingWorker(torch.device("cpu")))
     prepare = Preparation(base, settings, controlnet.config["bokeh_control_text"])
 
-    def batch_of(worker: Worker, step: int) -> list[tuple]:
+    def batch_of(worker: TrainingWorker, step: int) -> list[tuple]:
         stream, _, _ = open_data(job, worker)
         stream.step = step
         crops = next(stream.micro_batches())
@@ -72,8 +72,10 @@ def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
         ]
 
     for step in (0, 5):
-        alone = batch_of(Worker(torch.device("cpu")), step)
-        together = [each for rank in range(ranks) for each in batch_of(Worker(torch.device("cpu"), rank, ranks), step)]
+        alone = batch_of(TrainingWorker(torch.device("cpu")), step)
+        together = [
+            each for rank in range(ranks) for each in batch_of(TrainingWorker(torch.device("cpu"), rank, ranks), step)
+        ]
         assert [each[:4] for each in together] == [each[:4] for each in alone]
         for one, other in zip(together, alone, strict=True):
             assert torch.equal(one[4], other[4]) and torch.equal(one[5], other[5])

@@ -12,11 +12,12 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from instructrestore.shards.cache import check_windows
-from instructrestore.shards.order import Order
-from instructrestore.shards.reader import Fault, PhotoReader, Triplet
+from instructrestore.shards.errors import first_line, one_line
+from instructrestore.shards.reading.cache import check_windows
+from instructrestore.shards.reading.order import Order
+from instructrestore.shards.reading.reader import Fault, PhotoReader, Triplet
 
-Sample = TypeVar("Sample")
+_Sample = TypeVar("_Sample")
 MAX_FAULTS = 100
 TIMEOUT_S = 600.0  # without a micro-batch for so long, a worker hangs (a dead network disk)
 # The loader looks for dead workers each time that so long passes. Torch's signal handler may notice them earlier, but
@@ -26,15 +27,15 @@ PREFETCH = 2  # micro-batches a worker has ready
 START_METHOD = "fork"  # shares the order's and the readers' arrays with the workers instead of copying them
 
 
-class StreamStopped(ValueError):
+class StreamError(ValueError):
     """The data cannot be read on: one sentence, also when a worker said it."""
 
 
-class ReadingFailed(StreamStopped):
+class ReadingError(StreamError):
     """Reading failed, though the data may be sound: a worker was killed, a disk or a network is gone."""
 
 
-class TripletStream(IterableDataset, Generic[Sample]):
+class TripletStream(IterableDataset, Generic[_Sample]):
     """An endless stream of micro-batches, lists of prepared samples, of one rank of a run.
 
     Step s of the run takes the positions s * batch to (s + 1) * batch - 1 of the order; each rank takes an equal
@@ -51,7 +52,7 @@ class TripletStream(IterableDataset, Generic[Sample]):
         self,
         readers: Sequence[PhotoReader],
         order: Order,
-        prepare: Callable[[Triplet], Sample],
+        prepare: Callable[[Triplet], _Sample],
         *,
         batch: int,
         micro_batch: int | None = None,
@@ -76,11 +77,11 @@ class TripletStream(IterableDataset, Generic[Sample]):
         self.accumulation = self.rank_batch // self.micro_batch
         self.step = 0
 
-    def micro_batches(self, workers: int = 0) -> Iterator[list[Sample]]:
+    def micro_batches(self, workers: int = 0) -> Iterator[list[_Sample]]:
         """The micro-batches from step `self.step` on, prepared by that many worker processes (0: by this one).
 
         `self.step` goes on when the last micro-batch of a step is handed out. Torch's global random state is left
-        alone. Raises StreamStopped, in one sentence, where the data fails; ReadingFailed where a worker does.
+        alone. Raises StreamError, in one sentence, where the data fails; ReadingError where a worker does.
         """
         loader = DataLoader(
             self,
@@ -101,19 +102,19 @@ class TripletStream(IterableDataset, Generic[Sample]):
                 number += 1
                 self.step = number // self.accumulation
                 yield samples
-        except StreamStopped as error:  # a worker's comes with the traceback in its text
+        except StreamError as error:  # a worker's comes with the traceback in its text
             _cut_loose(error)
             kind = type(error)
             raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from None
         except RuntimeError as error:
             if str(error).startswith("DataLoader "):  # a worker was killed or hangs
                 _cut_loose(error)
-                raise ReadingFailed(f"the loader failed: {str(error).splitlines()[0]}") from None
+                raise ReadingError(f"the loader failed: {first_line(error)}") from None
             raise
         finally:
             del batches
 
-    def __iter__(self) -> Iterator[list[Sample]]:
+    def __iter__(self) -> Iterator[list[_Sample]]:
         """Worker w of W yields micro-batches w, w + W, ...: the DataLoader's turns give the order back."""
         worker = get_worker_info()
         number = self.step * self.accumulation + (worker.id if worker else 0)
@@ -123,10 +124,10 @@ class TripletStream(IterableDataset, Generic[Sample]):
             yield [self.sample(position) for position in range(first, first + self.micro_batch)]
             number += worker.num_workers if worker else 1
 
-    def sample(self, position: int) -> Sample:
+    def sample(self, position: int) -> _Sample:
         """The prepared sample at a position, or its substitute where its triplet is unusable.
 
-        Raises StreamStopped where `MAX_FAULTS` in a row are, or the shards cannot be read at all.
+        Raises StreamError where `MAX_FAULTS` in a row are, or the shards cannot be read at all.
         """
         faults: list[str] = []
         place = self.order.place(position)
@@ -140,9 +141,9 @@ class TripletStream(IterableDataset, Generic[Sample]):
                 detail = f" ({fault.detail})" if fault.detail else ""
                 faults.append(f"{fault.reason}: {reader.where(place.row)}{detail}")
             except OSError as error:
-                raise ReadingFailed(f"{reader.path} can no longer be read: {_plain(error)}") from None
+                raise ReadingError(f"{reader.path} can no longer be read: {one_line(error)}") from None
             place = self.order.substitute(position, len(faults) - 1)
-        raise StreamStopped(f"{MAX_FAULTS} triplets in a row are unusable, the last: {faults[-1]}")
+        raise StreamError(f"{MAX_FAULTS} triplets in a row are unusable, the last: {faults[-1]}")
 
     def state_dict(self) -> dict[str, Any]:
         """As plain JSON: the next step, and what makes its samples what they are."""
@@ -167,7 +168,7 @@ class TripletStream(IterableDataset, Generic[Sample]):
         self.step = int(state["step"])
 
 
-def _next(batches: Iterator[list[Sample]]) -> list[Sample]:
+def _next(batches: Iterator[list[_Sample]]) -> list[_Sample]:
     """The next micro-batch, waited for up to `TIMEOUT_S`. Raises RuntimeError, "DataLoader ...", where none comes."""
     end = time.monotonic() + TIMEOUT_S
     while True:
@@ -197,9 +198,5 @@ def _end_with(parent: int, _worker: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _as_it_is(samples: list[Sample]) -> list[Sample]:
+def _as_it_is(samples: list[_Sample]) -> list[_Sample]:
     return samples
-
-
-def _plain(error: OSError) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from instructrestore.model.metrics import d_dffnet, iqa_weights
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.model.networks.weight_files import read_pickled
 from instructrestore.pipelines.evaluation.runners import network
+from instructrestore.shards.weight_files import read_pickled
 
 Read = Callable[[Path], Any]
 NAME = iqa_weights.MUSIQ.name  # so that all of them find it
@@ -126,7 +126,7 @@ def test_a_program_is_one_sentence(read: Read, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.save(torch.jit.script(Program()), tmp_path / NAME)
-    assert "no file of weights" in refused(read, tmp_path / NAME)
+    assert "not a file of weights" in refused(read, tmp_path / NAME)
 
 
 def test_the_payload_would_have_run(tmp_path: Path) -> None:

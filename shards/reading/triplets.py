@@ -15,7 +15,7 @@ COMPUTE: Any = pyarrow.compute  # its functions are made at import, where no typ
 
 
 @dataclass(frozen=True)
-class Place:
+class TripletPlace:
     """A triplet: the number of its data set, its row in that data set's index, its region in that photo."""
 
     dataset: int
@@ -64,9 +64,9 @@ class Triplets:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def place(self, dataset: int, number: int) -> Place:
+    def place(self, dataset: int, number: int) -> TripletPlace:
         """Triplet `number` as a place in the data set of that number."""
-        return Place(dataset, int(self.rows[number]), int(self.regions[number]))
+        return TripletPlace(dataset, int(self.rows[number]), int(self.regions[number]))
 
     @classmethod
     def of(cls, index: pa.Table, chosen: NDArray[np.bool_] | None = None) -> Triplets:

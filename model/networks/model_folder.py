@@ -1,43 +1,27 @@
-"""Reading what a folder of weights holds, from this machine or the hub: safetensors, every fault one sentence.
+"""A model's folder, here or on the hub: its configuration and its safetensors, loaded whole or not at all.
 
-diffusers and transformers warn where weights are missing or left over and go on with random ones; here that is an
-error. What they raise is turned into sentences in one place, `readable` and `fitting`. Other projects' weights that are
-published as pickles alone are read by `read_pickled`, which runs no code of theirs.
+diffusers and transformers warn about missing and unexpected weights and carry on with random ones; here both are
+errors, and what the two libraries raise becomes a ValueError of one sentence (`fitting`).
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import re
-import struct
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diffusers
-import torch
 import transformers
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import safe_open
+
+from instructrestore.shards.errors import first_line, first_three
+from instructrestore.shards.weight_files import fetch_folder, readable
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-# What torch.load raises of pickles that are damaged or foreign.
-_DAMAGED = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    struct.error,
-)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -58,14 +42,7 @@ def find_folder(what: str, source: str, revision: str | None, files: Sequence[st
             raise ValueError(f"the {what} {source} is a file: name the folder that it is in")
     if not _HUB_ID.fullmatch(source):
         raise ValueError(f"there is no folder {source}: the {what} is a folder or a hub id (owner/name)")
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=list(files)))
-    except (OSError, HFValidationError, RevisionResolutionError) as fault:
-        at = f" at revision {revision}" if revision else ""
-        raise ValueError(
-            f"the {what} {source} is no folder here and cannot be fetched from the hub{at}: check the name, the "
-            f"revision, the connection and HF_HUB_OFFLINE ({first_line(fault)})"
-        ) from fault
+    return fetch_folder(source, revision, files, f"the {what} {source} is no folder here")
 
 
 def read_json(path: Path, otherwise: str) -> dict[str, Any]:
@@ -115,47 +92,8 @@ def load_model(kind: Any, folder: Path, options: Mapping[str, Any]) -> Any:
     surplus = [key for key in info["unexpected_keys"] if not key.endswith("position_ids")]
     for keys, fault in ((info["missing_keys"], "lack"), (surplus, "have what the configuration does not know:")):
         if keys:
-            names = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-            raise ValueError(f"the weights in {folder} {fault} {names}: they belong to another config.json")
+            raise ValueError(f"the weights in {folder} {fault} {first_three(keys)}: they belong to another config.json")
     return model
-
-
-def read_pickled(path: Path, remedy: str) -> Any:
-    """What torch.save wrote into a file, on the CPU, by torch's restricted unpickler: tensors and plain containers.
-
-    remedy: what to do about a file that is no such thing, the end of the sentence. Raises ValueError, which says the
-    kind of torch's exception and never its text: that tells how to load such a file unsafely.
-    """
-    with readable(path), path.open("rb") as file:
-        beginning = file.read(2)
-    if beginning != b"PK" and beginning[:1] != pickle.PROTO:  # a page that a download ended in, as a rule
-        raise ValueError(f"{path} holds no weights as torch saves them: {remedy}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of protocols and TorchScript, with advice on loading unsafely too
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as fault:
-        raise ValueError(
-            f"{path} holds more than weights (a pickle with code, which is never run) or is damaged "
-            f"({type(fault).__name__}): {remedy}"
-        ) from None
-    except _DAMAGED as fault:
-        raise ValueError(f"{path} is damaged, or no file of weights ({type(fault).__name__}): {remedy}") from None
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """What reading files may raise, as one sentence."""
-    try:
-        yield
-    except PermissionError as fault:
-        raise ValueError(f"{fault.filename or path} may not be read: check its permissions") from fault
-    except SafetensorError as fault:
-        raise ValueError(
-            f"the weights in {path} are truncated or corrupt: fetch or save them again ({first_line(fault)})"
-        ) from fault
-    except OSError as fault:
-        raise ValueError(f"{path} cannot be read: {first_line(fault)}") from fault
 
 
 @contextmanager
@@ -168,12 +106,6 @@ def fitting(path: Path) -> Iterator[None]:
             raise ValueError(
                 f"what {path} holds is not of one piece: fetch or save it again ({first_line(fault)})"
             ) from fault
-
-
-def first_line(fault: Exception) -> str:
-    """The first line of what a fault says, at most 200 characters; where it says nothing, its class."""
-    lines = str(fault).strip().splitlines() or [type(fault).__name__]
-    return lines[0][:200]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from instructrestore.shards.triplets import Place, Triplets, Weighting, relative_weights
+from instructrestore.shards.reading.triplets import TripletPlace, Triplets, Weighting, relative_weights
 
 MAX_PERIOD = 1000
 KEPT_EPOCHS = 2  # the one being walked and its neighbour, for the batch that lies in both
@@ -89,14 +89,14 @@ class Order:
         self._mixed: tuple[int, NDArray[np.int64]] = (-1, self._unmixed)
         self._epochs: list[dict[int, NDArray[np.int32]]] = [{} for _ in tables]
 
-    def place(self, position: int) -> Place:
+    def place(self, position: int) -> TripletPlace:
         """The triplet at a position from 0 on. Takes microseconds within an epoch, a sort at its start."""
         dataset, ordinal = self._locate(position)
         table = self.tables[dataset]
         epoch, number = divmod(ordinal, len(table))
         return table.place(dataset, int(self.epoch(dataset, epoch)[number]))
 
-    def substitute(self, position: int, attempt: int) -> Place:
+    def substitute(self, position: int, attempt: int) -> TripletPlace:
         """What stands in where the triplet at `position`, and all earlier substitutes (from 0 on), are unusable:
         drawn evenly from the epoch that the position's data set is in."""
         dataset, ordinal = self._locate(position)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instructrestore.shards.cache import ShardCache, ShardFiles
 from instructrestore.shards.index import Dataset
-from instructrestore.shards.order import sample_seed
+from instructrestore.shards.reading.cache import ShardCache, ShardFiles
+from instructrestore.shards.reading.order import sample_seed
+from instructrestore.shards.reading.triplets import TripletPlace
 from instructrestore.shards.sample import Photo, Region, from_json
-from instructrestore.shards.triplets import Place
 
 
 class Fault(ValueError):
@@ -40,7 +40,7 @@ class Triplet:
     photo: Photo
     region: Region
     data: bytes
-    place: Place
+    place: TripletPlace
     position: int
     seed: int
     faults: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True)
-class Worker:
+class TrainingWorker:
     """rank: 0 to ranks - 1. With more than one rank torch.distributed is initialised."""
 
     device: torch.device
