@@ -20,10 +20,10 @@ from pydantic import ValidationError
 from instructrestore.dataengine.descriptions.describe import Describe
 from instructrestore.dataengine.noun_phrases.answers import AnswerCache
 from instructrestore.dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
-from instructrestore.dataengine.running.runner import Cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster
+from instructrestore.dataengine.running.on_ray.servers.replicas import count_replicas
+from instructrestore.dataengine.running.on_ray.servers.vllm_server import ServerFault, VllmServer, command, telling
 from instructrestore.dataengine.running.server_settings import ServerSettings, VllmSettings
-from instructrestore.dataengine.running.servers.replicas import count_replicas
-from instructrestore.dataengine.running.servers.vllm_server import ServerFault, VllmServer, command, telling
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.stages import photo_stages
@@ -321,7 +321,7 @@ import ray
 from dataengine.running.outcomes import StageSpec
 from dataengine.serving.language_model import ServerSettings
 from dataengine.noun_phrases.parser import Answered, Parse, Question
-from dataengine.running.runner import cluster
+from dataengine.running.on_ray.runner import cluster
 server = ServerSettings.model_validate_json(sys.argv[1])
 with cluster(None, 1) as held:
     held.servers.ready(StageSpec("s", Parse, "0", Question, Answered, server=server))
