@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-ROOMS := dataengine model pipelines shards instructrestore/__init__.py instructrestore/__main__.py instructrestore/py.typed
+ROOMS := dataengine model pipelines shards $(wildcard instructrestore/*.py) instructrestore/py.typed
 VLLM_VENV ?= .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 

@@ -53,7 +53,7 @@ def build(
     sources: folders of photos, annotations or manifests, as in [KIND:]PATH[?OPTION=VALUE&...]. out: the run's folder,
     local or an fsspec URI. preset, config, settings: where the settings begin, a TOML file and single settings, each
     laid over the one before. exclude: sources of test photos, which are left out together with their near-duplicates.
-    limit: the first so many photos. address: a Ray cluster; None: this machine. retry_failed: do the failed rows again,
+    limit: how many photos to take. address: a Ray cluster; None: this machine. retry_failed: do the failed rows again,
     and those alone.
     """
     from instructrestore.pipelines.building.build import build as run_build
@@ -148,15 +148,14 @@ def restore(
 ) -> Summary:
     """Restores photo files into a folder, as `instructrestore restore` does; returns what became of them.
 
-    photos: files or folders. base: a Stable Diffusion 2.1 base, or a whole pipeline, a folder or hub id. checkpoint: the
-    trained ControlNet, a folder, a training run or a hub id; None: the base's own. masks: of the one photo, a file for
-    each region, in place of predicted ones; scale_map: of its scales, pixel by pixel. sweep: scales of the first region,
-    for a contact sheet. settings: of SamplingSettings, by name.
+    photos: files or folders. base: a Stable Diffusion 2.1 base, or a whole pipeline, a folder or hub id.
+    checkpoint: the trained ControlNet, a folder, a training run or a hub id; None: the base's own.
+    masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
+    sweep: scales of the first region, for a contact sheet. settings: of SamplingSettings, by name.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
     restored: one bad photo ends nothing. To restore pictures in memory take `load_pipeline`.
     """
-    from instructrestore.model.training.checkpoints import last_of_run
     from instructrestore.pipelines.inference.loading import Loading
     from instructrestore.pipelines.inference.options import sampling_settings
     from instructrestore.pipelines.inference.restorer import Wanted
@@ -166,7 +165,7 @@ def restore(
     console = Console(quiet=quiet)
     listed = [photos] if isinstance(photos, (str, PathLike)) else photos
     jobs = find_jobs(
-        [*map(fspath, listed), instruction],
+        [*(fspath(photo) for photo in listed), instruction],
         Path(out),
         seed=seed,
         masks=[Path(mask) for mask in masks],
@@ -206,7 +205,7 @@ def make_testset(
     """Makes a test set of a data set or a CSV of photo pairs, as `instructrestore testset` does, and opens it.
 
     size: side of the square crops, a multiple of 64. bokeh: only regions in front of a blurred background.
-    degradation, seed: how the LQ photos come about where there are none. limit: so many samples, spread over the source.
+    degradation, seed: how LQ photos are made where there are none. limit: the most samples, spread over the source.
     """
     from instructrestore.pipelines.testset.command import make_testset as make
     from instructrestore.pipelines.testset.settings import TestSetSettings
