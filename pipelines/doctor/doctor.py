@@ -18,7 +18,7 @@ from instructrestore.dataengine.descriptions import osprey_settings
 from instructrestore.dataengine.masks import sam2_settings, semantic_sam_settings
 from instructrestore.dataengine.merging import agreement_settings
 from instructrestore.dataengine.quality import musiq_settings
-from instructrestore.dataengine.running import environments
+from instructrestore.dataengine.running.on_ray import environments
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.settings import BuildSettings, StageName
 from instructrestore.dataengine.stages import resources

@@ -26,10 +26,10 @@ from instructrestore.dataengine.noun_phrases import prompt, validation
 from instructrestore.dataengine.noun_phrases.answers import AnswerCache
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.noun_phrases.parser import Parser, ParserSettings, Question
-from instructrestore.dataengine.running.runner import Cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster
+from instructrestore.dataengine.running.on_ray.servers.in_process import _Asked
+from instructrestore.dataengine.running.on_ray.servers.vllm_server import VllmServer
 from instructrestore.dataengine.running.server_settings import ServerSettings
-from instructrestore.dataengine.running.servers.in_process import _Asked
-from instructrestore.dataengine.running.servers.vllm_server import VllmServer
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.dataengine.serving.language_model import LanguageModel
 from instructrestore.dataengine.sources import parse_source
@@ -207,9 +207,9 @@ def test_a_model_that_cannot_run_is_one_sentence(
 _DRIVER = """
 import sys
 from pathlib import Path
-from dataengine.noun_phrases.answers import AnswerCache
-from dataengine.noun_phrases.parser import ParserSettings
-from dataengine.running.runner import cluster
+from instructrestore.dataengine.noun_phrases.answers import AnswerCache
+from instructrestore.dataengine.noun_phrases.parser import ParserSettings
+from instructrestore.dataengine.running.on_ray.runner import cluster
 settings = ParserSettings.model_validate_json(sys.argv[1])
 with cluster(None, 2) as held:
     cache = AnswerCache(Path(sys.argv[2]), lambda spec, tasks: held.run_stage(spec, tasks, 100, print), False, {})

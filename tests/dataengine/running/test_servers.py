@@ -26,10 +26,10 @@ from instructrestore.dataengine.noun_phrases.parser import (
     Question,
     cache_identity,
 )
-from instructrestore.dataengine.running.runner import Cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster
+from instructrestore.dataengine.running.on_ray.servers.replicas import count_replicas
+from instructrestore.dataengine.running.on_ray.servers.vllm_server import ServerFault, VllmServer, command, telling
 from instructrestore.dataengine.running.server_settings import ServerSettings, VllmSettings
-from instructrestore.dataengine.running.servers.replicas import count_replicas
-from instructrestore.dataengine.running.servers.vllm_server import ServerFault, VllmServer, command, telling
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.stages import photo_stages
@@ -324,10 +324,10 @@ def test_where_machines_may_join_a_server_waits_for_one() -> None:
 _DRIVER = """
 import sys, time
 import ray
-from dataengine.running.outcomes import StageSpec
-from dataengine.serving.language_model import ServerSettings
-from dataengine.noun_phrases.parser import ParserAnswer, Parser, Question
-from dataengine.running.runner import cluster
+from instructrestore.dataengine.running.stage import StageSpec
+from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.noun_phrases.parser import ParserAnswer, Parser, Question
+from instructrestore.dataengine.running.on_ray.runner import cluster
 server = ServerSettings.model_validate_json(sys.argv[1])
 with cluster(None, 1) as held:
     held.servers.ready(StageSpec("s", Parser, "0", Question, ParserAnswer, server=server))
