@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from instructrestore.model.metrics.metric import BY_NAME, FOLLOWING, LOCALITY
-from instructrestore.pipelines.evaluation.method import Method
+from instructrestore.pipelines.evaluation.methods.method import Method
 from instructrestore.pipelines.evaluation.tables.sweep import sweep_of, sweep_title
 from instructrestore.pipelines.evaluation.tables.writing import SCHEMA_VERSION
 from instructrestore.shards.sample import first_error
