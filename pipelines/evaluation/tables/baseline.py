@@ -123,7 +123,7 @@ def check_baseline(
     """Whether an evaluation compares with a baseline at all, before its work is done: raises ValueError, in the
     sentence that `compare_with_baseline` would raise after it.
 
-    baseline, name: as there. The rest: what `Evaluated` is going to have, of which `configuration` needs the entries
+    baseline, name: as there. The rest: what `Evaluation` is going to have, of which `configuration` needs the entries
     `testset` and `metrics`.
     """
     titles = {method.title for method in methods}

@@ -103,7 +103,7 @@ def test_metrics_that_have_nothing_to_say_are_refused_at_once(testset: TestSet, 
 
 
 def test_a_store_is_no_folder(testset: TestSet) -> None:
-    with pytest.raises(ValueError, match="--out s3://bucket/x is in a store: name a local folder"):
+    with pytest.raises(ValueError, match="--out s3://bucket/x is in an object store: name a local folder instead"):
         evaluated_by(testset, Path("s3://bucket/x"))
 
 

@@ -370,7 +370,9 @@ def test_weights_trained_further_are_other_weights(tiny_base: Path, tmp_path: Pa
 
 
 def test_a_store_is_no_place_for_restored_photos(dataset: Path, tiny_base: Path) -> None:
-    with pytest.raises(ValueError, match=r"^--out s3://bucket/there is in a store: name a local folder$"):
+    with pytest.raises(
+        ValueError, match=r"^--out s3://bucket/there is in an object store: name a local folder instead$"
+    ):
         restore_dataset(
             dataset=str(dataset), instruction=None, out=Path("s3://bucket/there"), seed=0, regions="largest",
             output="files", address=None, batch=1, settings=QUICK,
