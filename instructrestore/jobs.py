@@ -23,7 +23,7 @@ from instructrestore.shards.index import Dataset
 if TYPE_CHECKING:
     import pandas as pd
 
-    from instructrestore.pipelines.restoration.files import Summary
+    from instructrestore.pipelines.restoration.files import RestoreSummary
 
 AnyPath = str | PathLike[str]  # a local path; an fsspec URI or hub id where the function says so
 
@@ -145,7 +145,7 @@ def restore(
     device: str | None = None,
     batch: int = 1,
     quiet: bool = False,
-) -> Summary:
+) -> RestoreSummary:
     """Restores photo files into a folder, as `instructrestore restore` does; returns what became of them.
 
     photos: files or folders. base: a Stable Diffusion 2.1 base, or a whole pipeline, a folder or hub id.
@@ -156,9 +156,9 @@ def restore(
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
     restored: one bad photo ends nothing. To restore pictures in memory take `load_pipeline`.
     """
-    from instructrestore.pipelines.inference.loading import Loading
+    from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.pipelines.inference.options import sampling_settings
-    from instructrestore.pipelines.inference.restorer import Wanted
+    from instructrestore.pipelines.inference.restorer import OutputSettings
     from instructrestore.pipelines.restoration.files import restore as restore_files
     from instructrestore.pipelines.restoration.inputs import find_jobs
 
@@ -172,8 +172,8 @@ def restore(
         scale_map=Path(scale_map) if scale_map else None,
         say=console.print,
     )
-    loading = Loading(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
-    wanted = Wanted(
+    source = ModelSource(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
+    wanted = OutputSettings(
         save_mask=save_mask,
         mask_only=mask_only,
         compare=compare,
@@ -183,7 +183,7 @@ def restore(
     return restore_files(
         jobs=jobs,
         out=Path(out),
-        loading=loading,
+        loading=source,
         settings=sampling_settings(dict(settings or {}), ()),
         wanted=wanted,
         batch=batch,
@@ -252,19 +252,19 @@ def evaluate(
         scales_of,
         tables_of,
     )
-    from instructrestore.pipelines.evaluation.restorers import compared_making, model_making
+    from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
     from instructrestore.pipelines.evaluation.run import run_evaluation
-    from instructrestore.pipelines.evaluation.runners.names import parse_run
-    from instructrestore.pipelines.inference.loading import Loading
+    from instructrestore.pipelines.evaluation.methods.spec import parse_method
+    from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.shards.pairs import TestSet
 
     if not (base or results or runs):
         raise ValueError("nothing to evaluate: give base, results or runs")
-    makings = [compared_making(run, device) for run in map(parse_run, runs) if run.name != "lq"]
+    makings = [compared_group(run, device) for run in map(parse_method, runs) if run.name != "lq"]
     if base:
-        loading = Loading(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
+        source = ModelSource(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
         scales = scales_of(tables_of((), TestSet(fspath(testset)).bokeh))
-        makings.insert(0, model_making(loading, evaluation_settings(dict(settings or {}), ()), scales, given_masks))
+        makings.insert(0, model_group(source, evaluation_settings(dict(settings or {}), ()), scales, given_masks))
     with _stops():
         evaluated = run_evaluation(
             testset=fspath(testset),
