@@ -245,6 +245,8 @@ def evaluate(
     rest or whole), metric and value; the tables and the page lie in `out`, and which photos failed in its
     evaluation.json.
     """
+    from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
+    from instructrestore.pipelines.evaluation.methods.spec import parse_method
     from instructrestore.pipelines.evaluation.options import (
         evaluation_settings,
         given_results,
@@ -252,9 +254,7 @@ def evaluate(
         scales_of,
         tables_of,
     )
-    from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
     from instructrestore.pipelines.evaluation.run import run_evaluation
-    from instructrestore.pipelines.evaluation.methods.spec import parse_method
     from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.shards.pairs import TestSet
 
