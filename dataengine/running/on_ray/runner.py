@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 
-from instructrestore.dataengine.running.cluster import MALLOC, OBJECT_STORE_MIB, connected, options
+from instructrestore.dataengine.running.on_ray.cluster import MALLOC, OBJECT_STORE_MIB, connected, options
+from instructrestore.dataengine.running.on_ray.servers.started import Servers
+from instructrestore.dataengine.running.on_ray.stage_run import StageRun
 from instructrestore.dataengine.running.part_files import PartFile, PartSummary
-from instructrestore.dataengine.running.servers.started import Servers
 from instructrestore.dataengine.running.stage import StageSpec, Task
-from instructrestore.dataengine.running.stage_run import StageRun
 
 __all__ = ["MALLOC", "Cluster", "cluster"]
 
@@ -37,8 +38,15 @@ def cluster(
         try:
             yield held
         finally:
-            held.dismiss()
-            held.servers.stop()
+            held.close()
+
+
+@dataclass
+class WaitingWorkers:
+    """Workers between two stages, and the options they were started with."""
+
+    workers: list[ActorHandle] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class Cluster:
@@ -51,8 +59,7 @@ class Cluster:
 
     def __init__(self, wait_for_nodes_s: float = 0, alone: bool = True) -> None:
         self._wait_s = wait_for_nodes_s
-        self._idle: list[ActorHandle] = []
-        self._idle_options: dict[str, Any] = {}
+        self._waiting = WaitingWorkers()
         self.servers = Servers(alone, wait_for_nodes_s)
 
     def run_stage(
@@ -73,14 +80,14 @@ class Cluster:
         if spec.server and spec.server.where == "in_process":
             self.dismiss()
             return _run_in_process(spec, tasks, on_part)
-        if spec.gpus or spec.own_workers or options(spec) != self._idle_options:
+        if spec.gpus or spec.own_workers or options(spec) != self._waiting.options:
             self.dismiss()
-        run = StageRun(spec, tasks, max_failures_in_a_row, on_part, self._idle, self._wait_s)
-        self._idle = []
+        run = StageRun(spec, tasks, max_failures_in_a_row, on_part, self._waiting.workers, self._wait_s)
+        self._waiting.workers = []
         try:
             run.loop(self.servers.check)
         finally:
-            self._idle, self._idle_options = run.close(), options(spec)
+            self._waiting.workers, self._waiting.options = run.close(), options(spec)
         return [run.files[task.part] for task in tasks]
 
     def resources(self) -> tuple[int, int]:
@@ -90,12 +97,17 @@ class Cluster:
 
     def dismiss(self) -> None:
         """Ends the workers that wait."""
-        for worker in self._idle:
+        for worker in self._waiting.workers:
             ray.kill(worker)
-        self._idle = []
+        self._waiting.workers = []
+
+    def close(self) -> None:
+        """Ends the workers that wait and the servers that were started."""
+        self.dismiss()
+        self.servers.stop()
 
 
 def _run_in_process(spec: StageSpec, tasks: Sequence[Task], on_part: Callable[[PartSummary], None]) -> list[PartFile]:
-    from instructrestore.dataengine.running.servers.in_process import run_in_process  # noqa: PLC0415  (imports transformers and ray.data)
+    from instructrestore.dataengine.running.on_ray.servers.in_process import run_in_process  # noqa: PLC0415  (imports transformers and ray.data)
 
     return run_in_process(spec, tasks, on_part)

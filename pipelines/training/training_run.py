@@ -41,7 +41,7 @@ FREE = {
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingRun:
     """What a run is made of. Plain values: it is sent to every worker.
 
     datasets: folders or fsspec URIs, with the share of each in the run.
@@ -66,7 +66,7 @@ class Job:
 
 
 def train(
-    job: Job, worker: TrainingWorker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False
+    job: TrainingRun, worker: TrainingWorker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False
 ) -> int:
     """Runs the job, or goes on with it, as one of `worker.ranks` workers; returns the steps taken in all.
 
@@ -114,7 +114,7 @@ def check_resumable(checkpoint: TrainingCheckpoint, settings: TrainingSettings) 
         )
 
 
-def open_data(job: Job, worker: TrainingWorker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
+def open_data(job: TrainingRun, worker: TrainingWorker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
     """The run's stream of crops, what it is judged by (None where nothing is held out), and what is to be said."""
     settings = job.settings
     cache = ShardCache(job.cache, job.cache_bytes)
@@ -171,7 +171,7 @@ def _judged(
     return ValidationCrops(crops) if crops else None
 
 
-def open_networks(job: Job, worker: TrainingWorker) -> tuple[BaseNetworks, RegionControlNet]:
+def open_networks(job: TrainingRun, worker: TrainingWorker) -> tuple[BaseNetworks, RegionControlNet]:
     """The frozen base and the ControlNet to train, on the worker's device."""
     settings, device = job.settings, str(worker.device)
     base = load_base(job.base, dtype="float32", device=device, revision=job.base_revision)
