@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from instructrestore.model.metrics import d_dffnet, iqa_weights
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.model.networks.model_folder import read_pickled
 from instructrestore.pipelines.evaluation.methods import network
+from instructrestore.shards.weight_files import read_pickled
 
 Read = Callable[[Path], Any]
 NAME = iqa_weights.MUSIQ.name  # so that all of them find it
