@@ -20,7 +20,7 @@ import torch
 
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.checkpoints import last_of_run
-from instructrestore.model.training.networks import TrainedNetworks
+from instructrestore.model.training.objective import TrainedNetworks
 from instructrestore.model.training.settings import PRESETS, TrainingSettings
 from instructrestore.model.training.validation import ValidationCrops
 from instructrestore.model.training.worker import TrainingWorker

@@ -34,7 +34,7 @@ from instructrestore.model.restoring.checkpoint import BaseNetworks, load_pipeli
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.batch import TrainingBatch
 from instructrestore.model.training.crops import Crop
-from instructrestore.model.training.networks import TrainedNetworks, freeze, trained
+from instructrestore.model.training.objective import TrainedNetworks, freeze, trained
 from instructrestore.model.training.settings import TrainingSettings, stage1, tiny
 from instructrestore.model.training.trainer import Progress, Trainer
 from instructrestore.model.training.worker import TrainingWorker

@@ -22,7 +22,7 @@ from instructrestore.dataengine.sources.settings import SourceSettings
 from instructrestore.model.degradation.chain import LEAST_SIDE, SHRINK, Degradation
 from instructrestore.model.degradation.filtering import sharpen
 from instructrestore.model.degradation.kernels import Kernel
-from instructrestore.model.degradation.recipe import Recipe, Stage, draw_recipe
+from instructrestore.model.degradation.recipe import DegradationStage, Recipe, draw_recipe
 from instructrestore.model.degradation.settings import PRESETS
 from instructrestore.pipelines.inference.photo_job import PhotoJob, stems
 from instructrestore.pipelines.pictures.contact_sheet import MAX_CELL, LabelledPicture, sheet
@@ -171,7 +171,7 @@ def _kernel(kernel: Kernel | None) -> str:
     return f"{kernel.family.replace('_', ' ')} {kernel.size} px, {sigma}"
 
 
-def _noise(stage: Stage) -> str:
+def _noise(stage: DegradationStage) -> str:
     noise = stage.noise
     return f"{noise.kind.capitalize()} noise {noise.strength:.1f}{' grey' if noise.grey else ''}"
 

@@ -1,7 +1,7 @@
 """A data set on disk: `dataset.json`, `index.parquet` and the shards, and random access through the index.
 
 DATASET/dataset.json       schema version, counts, sha256 of every shard and of the index, the configuration
-DATASET/index.parquet      a row per photo: where it lies and what one needs to choose without reading it
+DATASET/index.parquet      a row per photo: where it is stored, and what is needed to select photos without reading them
 DATASET/jpg-000000.tar     plain WebDataset: <key>.jpg and <key>.json; likewise png-... and webp-...
 """
 
@@ -136,7 +136,7 @@ class Dataset:
         """
         index, sha256 = self._read_index
         if sha256 != self.card.index_sha256:
-            raise ValueError(f"{self.path}/index.parquet is not the index that dataset.json speaks of: copy both again")
+            raise ValueError(f"{self.path}/index.parquet is not the index listed in dataset.json: copy both again")
         unknown = set(index["shard"].unique().to_pylist()) - {entry.name for entry in self.card.shards}
         if unknown:
             raise ValueError(f"{self.path}/index.parquet names {min(unknown)}, which dataset.json does not list")

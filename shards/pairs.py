@@ -61,10 +61,12 @@ class TestSet(Dataset):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         if TEST_SET not in self.card.configuration:
-            raise ValueError(f"{path} is a data set but no test set: `instructrestore testset` makes one of it")
+            raise ValueError(
+                f"{path} is a data set but not a test set: make one from it with `instructrestore testset`"
+            )
         facts = self.card.configuration[TEST_SET]
         if not (isinstance(facts, dict) and {"bokeh", "pairs_sha256"} <= facts.keys()):
-            raise ValueError(f"{path}/dataset.json does not say all that a test set's says: make the test set again")
+            raise ValueError(f"{path}/dataset.json lacks entries of a test set: make the test set again")
 
     @property
     def bokeh(self) -> bool:
@@ -79,7 +81,7 @@ class TestSet(Dataset):
         except FileNotFoundError:
             raise ValueError(f"{self.path} has no pairs.parquet") from None
         if hashlib.sha256(data).hexdigest() != self.card.configuration[TEST_SET]["pairs_sha256"]:
-            raise ValueError(f"{self.path}/pairs.parquet is not the one that dataset.json speaks of: copy both again")
+            raise ValueError(f"{self.path}/pairs.parquet is not the one listed in dataset.json: copy both again")
         try:
             table = pq.read_table(pa.BufferReader(data))
         except pa.ArrowInvalid:

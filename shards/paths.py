@@ -82,7 +82,7 @@ def parse_place(text: str) -> Place:
         )
     rest = rest.rstrip("/")
     if not rest or rest.startswith("/") or _UNPLAIN.search(f"{rest}/"):
-        raise ValueError(f"{text} is no plain name of a folder in a store, as {protocol}://bucket/run is")
+        raise ValueError(f"{text} is not a plain folder in an object store, such as {protocol}://bucket/run")
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Blur by a kernel of one's own per picture, and sharpening, both as products of spectra.
+"""Blur, with a separate kernel for each picture, and sharpening, both as products of spectra.
 
 The border is reflected without repeating the edge pixel, and a kernel is not flipped (correlation).
 """
@@ -15,8 +15,8 @@ from torch import Tensor
 from instructrestore.model.degradation.kernels import gaussian_row
 from instructrestore.model.degradation.threads import photo_by_photo
 
-# Spectra come in sizes of multiples of so many px: on a GPU pictures of many sizes then share few transforms, whose
-# planning costs more than their work.
+# The sides of spectra are multiples of this many px: on a GPU, pictures of many sizes then share a few transforms,
+# whose planning costs more than the transforms themselves.
 STEP_ON_CPU, STEP_ON_GPU = 32, 128
 USM_SIZE, USM_SIGMA = 51, 8.0
 
@@ -79,7 +79,7 @@ def _sharpened(hq: Tensor, weight: float, threshold: float) -> Tensor:
 
 
 def reflected(picture: Tensor, reach: int) -> Tensor:
-    """The picture (C, h, w) with `reach` px more on every side: its own, mirrored, as often as it takes."""
+    """The picture (C, h, w) with `reach` px more on every side: mirrored as often as needed."""
     height, width = picture.shape[-2:]
     if min(height, width) > reach:
         return F.pad(picture, (reach, reach, reach, reach), mode="reflect")

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from instructrestore.model.degradation.kernels import CANVAS, FAMILIES, Kernel
-from instructrestore.model.degradation.resizing import MODES, Mode
+from instructrestore.model.degradation.resizing import MODES, ResizeMode
 from instructrestore.model.degradation.settings import DegradationSettings, Range, StageSettings
 
 Choice = TypeVar("Choice")
@@ -29,7 +29,7 @@ class Resize:
 
     kind: Literal["up", "down", "keep"]
     factor: float
-    mode: Mode
+    mode: ResizeMode
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Stage:
+class DegradationStage:
     """blur: None for no blur. quality: of the JPEG."""
 
     blur: Kernel | None
@@ -59,9 +59,9 @@ class Recipe:
     follows. jpeg_last: whether that comes before the second JPEG. noise_seed: of the noise's pixels.
     """
 
-    first: Stage
-    second: Stage
-    last_mode: Mode
+    first: DegradationStage
+    second: DegradationStage
+    last_mode: ResizeMode
     last_filter: Kernel | None
     jpeg_last: bool
     noise_seed: int
@@ -84,7 +84,7 @@ def draw_recipe(settings: DegradationSettings, seed: int) -> Recipe:
     )
 
 
-def _stage(settings: StageSettings, families: Sequence[float], rng: np.random.Generator) -> Stage:
+def _stage(settings: StageSettings, families: Sequence[float], rng: np.random.Generator) -> DegradationStage:
     blur = _blur(settings, families, rng) if rng.random() < settings.blur_probability else None
     kind = _pick(("up", "down", "keep"), rng, settings.resize_probabilities)
     low, high = settings.resize_range
@@ -93,7 +93,7 @@ def _stage(settings: StageSettings, families: Sequence[float], rng: np.random.Ge
     is_gaussian = rng.random() < settings.gaussian_probability
     strength = _uniform(settings.gaussian_sigma if is_gaussian else settings.poisson_scale, rng)
     noise = Noise("gaussian" if is_gaussian else "poisson", strength, rng.random() < settings.grey_probability)
-    return Stage(blur, resize, noise, _uniform(settings.jpeg_quality, rng))
+    return DegradationStage(blur, resize, noise, _uniform(settings.jpeg_quality, rng))
 
 
 def _blur(settings: StageSettings, families: Sequence[float], rng: np.random.Generator) -> Kernel:

@@ -7,11 +7,11 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-Mode = Literal["area", "bilinear", "bicubic"]
-MODES: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
+ResizeMode = Literal["area", "bilinear", "bicubic"]
+MODES: tuple[ResizeMode, ...] = ("area", "bilinear", "bicubic")
 
 
-def resize_by(picture: Tensor, factor: float, mode: Mode) -> Tensor:
+def resize_by(picture: Tensor, factor: float, mode: ResizeMode) -> Tensor:
     """(C, h, w) -> (C, floor(h * factor), floor(w * factor)); bicubic may overshoot the picture's range.
 
     Bilinear and bicubic sample at the steps that the factor says, not at those of the ratio of the sizes.
@@ -21,7 +21,7 @@ def resize_by(picture: Tensor, factor: float, mode: Mode) -> Tensor:
     return F.interpolate(picture[None], scale_factor=factor, mode=mode)[0]
 
 
-def resize_to(picture: Tensor, size: tuple[int, int], mode: Mode) -> Tensor:
+def resize_to(picture: Tensor, size: tuple[int, int], mode: ResizeMode) -> Tensor:
     """(C, h, w) -> (C, *size); bicubic may overshoot the picture's range."""
     if tuple(picture.shape[-2:]) == size:
         return picture

@@ -31,11 +31,7 @@ FamilyProbabilities = Annotated[
 ]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StageSettings(_Settings):
+class StageSettings(BaseModel):
     """One stage: blur, resize, noise, JPEG.
 
     blur_probability: of any blur at all. sinc_probability: of a sinc kernel where there is a blur.
@@ -47,6 +43,8 @@ class StageSettings(_Settings):
     as many photons as the picture has distinct values. grey_probability: one pattern for all three channels.
     jpeg_quality: 0 to 100.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     blur_probability: Probability
     sinc_probability: Probability = 0.1
@@ -72,13 +70,15 @@ class StageSettings(_Settings):
         return self
 
 
-class DegradationSettings(_Settings):
+class DegradationSettings(BaseModel):
     """Both stages and the end of the chain.
 
     family_probabilities: of the blur kernels in `recipe.FAMILIES`, in both stages.
     last_sinc_probability: of a sinc filter at the end. jpeg_last_probability: of resizing back and filtering before
     the second JPEG rather than after it.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     first: StageSettings
     second: StageSettings

@@ -1,7 +1,7 @@
 """Text -> Instruction: the templates of the paper and the release, several regions, and plain wishes.
 
-The steps: tokens (`instruction_scanner`), clauses (`instruction_clauses`), wishes (`instruction_wishes`, with the
-vocabulary of `plain_wishes`), and here one instruction of them all. docs/instructions.md has the grammar.
+The steps: tokens (`scanner`), clauses (`clauses`), wishes (`wishes`, with the vocabulary of `plain_wishes`), and here
+one instruction from all of them. docs/instructions.md has the grammar.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a photo is blurred, by local sharpness alone, and the bokeh IoU: how far two photos agree on that.
+"""Where a photo is blurred, found from local sharpness alone, and the bokeh IoU of two photos.
 
 An edge in focus has most of its gradient between neighbouring pixels; a blurred one keeps the same gradient after a
 small box average. So the ratio of the gradient energy before to that after such an average tells how sharp a place is
@@ -31,9 +31,9 @@ NOISE_MARGIN = 1.25  # noise is known from the flattest places, which show a lit
 # The ratio from which a place starts to be sharp, and from which it is wholly sharp.
 SOFT, SHARP = 1.2, 6.2
 LIMIT = 0.63  # what is less sharp than this, between 0 and 1, is blurred: the ratio of an edge blurred by sigma 0.6
-EVIDENCE = 0.1  # smoothed gradient energy, in squared grey levels, at which a place has half a say
-LEAST_SAY = 0.01  # what a place without evidence says, at which the photo as a whole speaks for it
-STEP = 8  # regions are found on a grid of every so many pixels
+EVIDENCE = 0.1  # smoothed gradient energy, in squared grey levels, at which a place has half its full weight
+LEAST_SAY = 0.01  # the weight of the photo's mean at a place without evidence
+STEP = 8  # pixels between the grid points on which regions are found
 GUIDED_RADIUS = 5  # of the guided filter, in steps
 GUIDED_EPSILON = 1e-4  # its regularisation, for colours in [0, 1]
 HIGH_PASS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)

@@ -42,7 +42,7 @@ def find_folder(what: str, source: str, revision: str | None, files: Sequence[st
             raise ValueError(f"the {what} {source} is a file: name the folder that it is in")
     if not _HUB_ID.fullmatch(source):
         raise ValueError(f"there is no folder {source}: the {what} is a folder or a hub id (owner/name)")
-    return fetch_folder(source, revision, files, f"the {what} {source} is no folder here")
+    return fetch_folder(source, revision, files, f"the {what} {source} is not a folder here")
 
 
 def read_json(path: Path, otherwise: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def read_json(path: Path, otherwise: str) -> dict[str, Any]:
     except ValueError as fault:
         raise ValueError(f"{path} is not valid JSON: fetch or save it again ({first_line(fault)})") from fault
     if not isinstance(values, dict):
-        raise ValueError(f"{path} does not hold a configuration: fetch or save it again")
+        raise ValueError(f"{path} is not a configuration: fetch or save it again")
     return values
 
 
@@ -68,7 +68,7 @@ def check_weights(folder: Path, name: str) -> None:
             pickles = [path.name for path in files if path.suffix in PICKLES]
             if pickles:
                 raise ValueError(
-                    f"{folder} holds its weights as a pickle ({pickles[0]}), which is never loaded since it can run "
+                    f"{folder} holds its weights as a pickle ({pickles[0]}), which is never loaded because it can run "
                     f"code: convert it to {name}"
                 )
             raise ValueError(f"there are no weights in {folder}: {name} is missing")
@@ -104,7 +104,7 @@ def fitting(path: Path) -> Iterator[None]:
             yield
         except (ValueError, TypeError, KeyError, RuntimeError, StrictDataclassError) as fault:
             raise ValueError(
-                f"what {path} holds is not of one piece: fetch or save it again ({first_line(fault)})"
+                f"the files in {path} do not fit together: fetch or save them again ({first_line(fault)})"
             ) from fault
 
 

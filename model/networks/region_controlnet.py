@@ -1,4 +1,4 @@
-"""The trained part of the model: a ControlNet that also says where the region is that its text names."""
+"""The trained part of the model: a ControlNet that also predicts where the region named by its text is."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _OWN_KEYS = {"mask_decoder_type", "mask_channels", "bokeh_control_text"}
 
 @dataclass
 class RegionControl:
-    """What the ControlNet gives for a batch of B rows.
+    """The output of the ControlNet for a batch of B rows, a row per text.
 
-    residuals: what is added to the UNet's skips and, the last one, to its middle: each (B, C, h, w), in the order
+    residuals: to be added to the UNet's skips and, the last one, to its middle block; each (B, C, h, w), in the order
         conv_in, then layers and downsampler of every down block, then the middle block. SD 2.1: 12 + 1.
     mask_logits: (n, 1, h, w) at latent size for the last n rows; None where no mask was asked for.
     """
@@ -41,7 +41,7 @@ class RegionControlNet(ControlNetModel):
 
     mask_channels: width of the mask decoder, a multiple of 32.
     bokeh_control_text: the text of bokeh instructions that these weights were trained with; holds `{caption}`.
-    mask_decoder_type: the mark that the release puts into such a checkpoint's configuration.
+    mask_decoder_type: how the release marks a checkpoint with a mask decoder in its configuration.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class RegionControlNet(ControlNetModel):
         """The control for noisy latents, one row a text.
 
         sample: (B, 4, h, w). timestep: integer tensor of one value, or one a row. encoder_hidden_states: (B, 77, D) of
-        the control text. condition: (B, C, h, w) from `embed_condition`. mask_rows: the mask is decoded for the last
-        so many rows alone. views: where several texts go with one latent, the latent's place for each text, (B,) of
-        integers; sample, condition and the timesteps then have one entry a latent, and what comes before the first
-        attention is computed once for each.
+        the control text. condition: (B, C, h, w) from `embed_condition`. mask_rows: for how many rows, counted from
+        the last, the mask is decoded. views: (B,) integers, the latent of each text where several texts share one;
+        sample, condition and the timesteps then have one entry per latent, and everything before the first attention
+        is computed once per latent.
         """
         time = self.time_proj(timestep.expand(sample.shape[0])).to(sample.dtype)
         time = self.time_embedding(time)
@@ -150,7 +150,7 @@ class RegionControlNet(ControlNetModel):
 
 
 def _from_first_attention(block: Any, hidden: Tensor, time: Tensor, text: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A cross-attention down block without its first residual layer, which knows nothing of the text."""
+    """A cross-attention down block without its first residual layer, which does not depend on the text."""
     skips = ()
     for layer, (resnet, attention) in enumerate(zip(block.resnets, block.attentions, strict=True)):
         hidden = resnet(hidden, time) if layer else hidden

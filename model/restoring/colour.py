@@ -6,7 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from instructrestore.model.restoring.settings import SamplingSettings
+
 WAVELET_DILATIONS = (1, 2, 4, 8, 16)
+
+
+def fix_colours(photos: Tensor, lq: Tensor, settings: SamplingSettings) -> Tensor:
+    """Restored photos with the colour fix of the settings; both (B, 3, H, W) float in [0, 1]."""
+    if settings.compat == "official":  # the release fixes colours after rounding to 8 bits
+        photos = (photos.clamp(0, 1) * 255).round() / 255
+    if settings.colour_fix == "wavelet":
+        return wavelet_fix(photos, lq)
+    return adain_fix(photos, lq) if settings.colour_fix == "adain" else photos
 
 
 def wavelet_fix(photo: Tensor, reference: Tensor) -> Tensor:

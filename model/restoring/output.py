@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from diffusers.utils.outputs import BaseOutput
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from instructrestore.model.instruction.instruction import Instruction
-from instructrestore.model.restoring.photos import to_uint8
-from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.settings import MASK_THRESHOLD, SamplingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,24 @@ def as_output(pictures: Tensor, settings: SamplingSettings, output_type: str) ->
     # The release rounds a picture but truncates one whose colours it has fixed.
     truncate = settings.compat == "official" and settings.colour_fix != "none"
     return [Image.fromarray(each) for each in to_uint8(pictures, truncate)]
+
+
+def to_uint8(photos: Tensor, truncate: bool = False) -> NDArray[np.uint8]:
+    """Photos (B, 3, H, W) as (B, H, W, 3) uint8, rounded, or truncated as the release's colour fixes do."""
+    levels = photos.clamp(0, 1) * 255
+    levels = levels.floor() if truncate else levels.round()
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def report_masks(masks: Tensor, instruction: Instruction) -> list[str]:
+    """A sentence for every predicted mask (R, ...) that is empty or fills the photo: none or all of it above 0.5."""
+    reports = []
+    for mask, region in zip(masks, instruction.regions, strict=True):
+        if not bool((mask > MASK_THRESHOLD).any()):
+            reports.append(f"no region found for {region.caption!r}")
+        elif bool((mask > MASK_THRESHOLD).all()):
+            reports.append(f"the region found for {region.caption!r} fills the whole photo")
+    return reports
 
 
 def warn_of(reports: Sequence[Sequence[str]]) -> None:

@@ -19,7 +19,7 @@ from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
-from instructrestore.model.restoring.colour import adain_fix, wavelet_fix
+from instructrestore.model.restoring.colour import fix_colours
 from instructrestore.model.restoring.latents import (
     Generators,
     check_scheduler,
@@ -29,12 +29,11 @@ from instructrestore.model.restoring.latents import (
     first_latents,
     noised,
 )
-from instructrestore.model.restoring.masks import report_masks, to_latent_size, to_photo_size
-from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, warn_of
-from instructrestore.model.restoring.photos import MIN_SIDE, MaskInput, PhotoInput, pad, resize, shrink
-from instructrestore.model.restoring.request import Request, read_request
+from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, report_masks, warn_of
+from instructrestore.model.restoring.request import MaskInput, PhotoInput, Request, read_request
 from instructrestore.model.restoring.sampling import Sampler
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
+from instructrestore.model.restoring.sizes import MIN_SIDE, pad, resize, shrink, to_latent_size, to_photo_size
 from instructrestore.model.restoring.views import RegionMaps, Views, maps_of_masks, maps_of_scales, plan_views
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
@@ -92,7 +91,7 @@ class InstructRestorePipeline(DiffusionPipeline):
     ) -> RestorationOutput:
         """Restores a photo, or photos of one size, each by its own instruction.
 
-        photos: as in model.restoring.photos. instructions: one for all, or one a photo.
+        photos: as `request.PhotoInput`. instructions: one for all, or one a photo.
         masks: per photo the regions' masks in the instruction's order, each of the photo's size, or None; nothing is
             predicted for a photo that has them. scale_maps: per photo the scale of every pixel, in place of masks.
         settings, overrides: SamplingSettings, whole or by name (num_inference_steps=20, guidance_scale=3.6, ...).
@@ -152,7 +151,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         restored = self._denoise(start, groups, settings, generator, callback)
         pictures = decode(self.vae, restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
         used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in _masks_used(groups, known)]
-        return self._fix_colours(pictures, lq, settings), used
+        return fix_colours(pictures, lq, settings), used
 
     @torch.no_grad()
     def predict_mask(
@@ -198,7 +197,7 @@ class InstructRestorePipeline(DiffusionPipeline):
 
     @property
     def _multiple(self) -> int:
-        """Photos' sides must be multiples of so many pixels."""
+        """The number of pixels that both sides of a photo must be multiples of."""
         return self.vae_scale_factor * self.controlnet.size_multiple
 
     def _lq_photos(self, request: Request, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
@@ -254,7 +253,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         generator: Generators,
         encode_texts: TextStates,
     ) -> list[RegionMaps | None]:
-        """Of every photo the regions where they are given or, for a photo in tiles, predicted beforehand; else None."""
+        """Per photo its region maps, where masks are given or, for a photo in tiles, predicted beforehand; else None."""
         if request.scale_maps is not None:
             maps = self._at_latents(request.scale_maps, request, padded, settings)
             return [maps_of_scales(own, each.instruction) for own, each in zip(maps, texts, strict=True)]
@@ -337,13 +336,6 @@ class InstructRestorePipeline(DiffusionPipeline):
                 return changed.get("latents", latents)
 
             return self._sampler(settings).run(start, groups, self.scheduler, options, after_step)
-
-    def _fix_colours(self, pictures: Tensor, lq: Tensor, settings: SamplingSettings) -> Tensor:
-        if settings.compat == "official":  # the release fixes the colours of a photo that is 8-bit already
-            pictures = (pictures.clamp(0, 1) * 255).round() / 255
-        if settings.colour_fix == "wavelet":
-            return wavelet_fix(pictures, lq)
-        return adain_fix(pictures, lq) if settings.colour_fix == "adain" else pictures
 
 
 def _masks_used(groups: Sequence[Views], known: Sequence[RegionMaps | None]) -> list[Tensor]:

@@ -18,8 +18,7 @@ from torch import Tensor
 from instructrestore.model.networks.modulation import modulate, region_weights, scale_maps
 from instructrestore.model.networks.region_controlnet import RegionControl, RegionControlNet
 from instructrestore.model.networks.tiling import Blend
-from instructrestore.model.restoring.masks import FOUND
-from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.settings import MASK_THRESHOLD, SamplingSettings
 from instructrestore.model.restoring.views import Views
 
 
@@ -124,5 +123,5 @@ class Sampler:
         if views.maps is not None:
             return views.maps
         assert views.masks is not None
-        masks = (views.masks > FOUND).float() if self.settings.mask == "hard" else views.masks
+        masks = (views.masks > MASK_THRESHOLD).float() if self.settings.mask == "hard" else views.masks
         return scale_maps(region_weights(masks, views.counts), views.scales, views.others, views.counts)

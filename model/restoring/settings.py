@@ -1,4 +1,4 @@
-"""The settings of restoring: what the pipeline, the command and a data set's inference take."""
+"""The settings of restoration, shared by the pipeline, the command and the restoration of data sets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from instructrestore.shards.errors import first_error
 
+MASK_THRESHOLD = 0.5  # above it a pixel of a predicted mask belongs to the region
 # What the release does where it departs from the paper, and the last training timestep that it starts from.
 OFFICIAL: dict[str, Any] = {
     "mask": "hard",
@@ -33,7 +34,7 @@ class SamplingSettings(BaseModel):
         ge=1,
         le=50,
         allow_inf_nan=False,
-        description="Classifier-free guidance; 1 is without it, at half the work.",
+        description="Scale of classifier-free guidance; 1 turns it off and halves the work.",
     )
     start: Literal["lq", "noise"] = Field(
         default="lq", description="Begin from the LQ photo's latent with noise added, or from noise alone."
@@ -48,31 +49,31 @@ class SamplingSettings(BaseModel):
     )
     mask: Literal["soft", "hard"] = Field(default="soft", description="Predicted masks as they are, or cut at 0.5.")
     mask_resize: Literal["area", "nearest"] = Field(
-        default="area", description="How masks are brought to each residual's size."
+        default="area", description="How masks are resized to each residual."
     )
     mask_steps: int | None = Field(
-        default=None, ge=1, description="The mask is predicted in the first so many steps and then kept; unset: in all."
+        default=None, ge=1, description="Predict the mask in this many first steps and then keep it; unset: in all."
     )
     modulate_from: int = Field(
         default=0, ge=0, description="The first step (from 0) that is modulated; the release: 1."
     )
     guidance_until: float = Field(
-        default=1.0, ge=0, le=1, description="Approximate: guidance in this first share of the steps alone."
+        default=1.0, ge=0, le=1, description="Approximate: guidance only in this first share of the steps."
     )
     controlnet_every: int = Field(
         default=1,
         ge=1,
-        description="Approximate: a ControlNet pass in every so many steps, its features kept between.",
+        description="Approximate: run the ControlNet every this many steps and reuse its features in between.",
     )
     upscale: float = Field(default=1.0, gt=0, le=8, description="Size of the restored photo over that of the LQ photo.")
     tile: int = Field(
-        default=512, ge=128, multiple_of=64, description="Photos larger than this are done in tiles; pixels."
+        default=512, ge=128, multiple_of=64, description="Photos larger than this are restored in tiles; pixels."
     )
     overlap: int = Field(default=128, ge=32, multiple_of=32, description="Least overlap of neighbouring tiles; pixels.")
     tile_batch: int = Field(default=1, ge=1, description="Tiles that go through the networks together.")
     colour_fix: Literal["wavelet", "adain", "none"] = Field(
         default="wavelet",
-        description="Colours of the LQ photo given back by its low frequencies, by mean and deviation, or not.",
+        description="Take the colours from the LQ photo: by its low frequencies, by mean and deviation, or not.",
     )
     compat: Literal["official"] | None = Field(
         default=None,
@@ -80,7 +81,7 @@ class SamplingSettings(BaseModel):
     )
     official_demo_prompt: bool = Field(
         default=False,
-        description="The texts of the release's demo, which puts the bokeh words into the region's caption.",
+        description="Use the texts of the release's demo, which puts the bokeh words into the region's caption.",
     )
 
     @model_validator(mode="before")
@@ -106,7 +107,7 @@ def resolve(settings: SamplingSettings | None, overrides: Mapping[str, Any]) -> 
     if settings is not None and not isinstance(settings, SamplingSettings):
         raise ValueError(f"settings are SamplingSettings, not {type(settings).__name__}; single ones go by name")
     chosen = settings.model_dump(exclude_unset=True) if settings else {}
-    if settings and settings.compat:  # what it stands for comes and goes with it
+    if settings and settings.compat:  # its presets are set and unset with it
         chosen = {name: value for name, value in chosen.items() if OFFICIAL.get(name) != value}
     try:
         return SamplingSettings.model_validate({**chosen, **overrides})

@@ -1,7 +1,7 @@
-"""What the networks look at: whole photos or tiles of them, with the texts and regions that concern each.
+"""The inputs of the networks: whole photos or tiles of them, each with the texts and regions that concern it.
 
 A view has one ControlNet row a region (equation 3 and its extension to several regions: modulation.py) and one
-UNet row; with guidance there is one of each more, with empty text.
+UNet row; guidance adds one of each with empty text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from instructrestore.model.networks.modulation import region_weights, scale_maps
 from instructrestore.model.networks.region_controlnet import RegionControl
 from instructrestore.model.networks.texts import Texts
 from instructrestore.model.networks.tiling import Tile
-from instructrestore.model.restoring.masks import FOUND
+from instructrestore.model.restoring.settings import MASK_THRESHOLD
 
 # A tile gets the caption of a region that covers at least this share of it, or that lies in it with at least this
 # share of its own area. The region's scale holds in any case.
@@ -26,7 +26,7 @@ SHARE_OF_TILE, SHARE_OF_REGION = 0.01, 0.25
 
 @dataclass(frozen=True)
 class RegionMaps:
-    """What is known of a photo's R regions before the first step, at latent size.
+    """The maps of a photo's R regions, at latent size, where they are fixed before the first step.
 
     masks: (R, 1, h, w) in [0, 1]; (0, 1, 1, 1) where a scale map took their place.
     maps: (R, 1, h, w), what the features of each region's text are multiplied by (modulation.scale_maps).
@@ -43,7 +43,7 @@ def maps_of_masks(masks: Tensor, instruction: Instruction, hard: bool) -> Region
     count, device = len(masks), masks.device
     scales = torch.tensor([region.scale for region in instruction.regions], device=device).view(-1, 1, 1, 1)
     others = torch.full((count, 1, 1, 1), instruction.others, device=device)
-    weights = region_weights((masks > FOUND).float() if hard else masks, [count])
+    weights = region_weights((masks > MASK_THRESHOLD).float() if hard else masks, [count])
     return RegionMaps(masks, scale_maps(weights, scales, others, [count]), scales * weights)
 
 
@@ -116,9 +116,9 @@ def plan_views(
     """All views of B photos of one size, in groups that go through the networks together.
 
     texts: of each photo. tiles: of a photo's latent. known: of each photo; None: its masks are decoded in each step,
-    which is possible for a photo in one tile only. guided: with classifier-free guidance. batch: at most so many views
-    a group; None: all. embed_condition: (photo, tile) to (1, C, tile height, tile width). encode_texts: texts to their
-    states (77, D).
+    which is possible for a photo in one tile only. guided: with classifier-free guidance. batch: the most views in
+    a group; None: all. embed_condition: (photo, tile) to (1, C, tile height, tile width). encode_texts: texts to
+    their states (77, D).
     """
     plans = [_plan(photo, tile, own, known[photo]) for photo, own in enumerate(texts) for tile in tiles]
     wanted = {texts[plan.photo].unet(plan.regions) for plan in plans}
@@ -139,7 +139,7 @@ def _plan(photo: int, tile: Tile, texts: Texts, known: RegionMaps | None) -> _Pl
     regions = range(len(texts.instruction.regions))
     if known is None or not len(known.masks) or (tile.height, tile.width) == tuple(known.masks.shape[-2:]):
         return _Plan(photo, tile, tuple(regions))
-    found = known.masks > FOUND
+    found = known.masks > MASK_THRESHOLD
     here, all_of_it = (maps.sum(dim=(1, 2, 3)) for maps in (tile.crop(found), found))
     touches = (here >= SHARE_OF_TILE * tile.height * tile.width) | (here >= (SHARE_OF_REGION * all_of_it).clamp(min=1))
     return _Plan(photo, tile, tuple(region for region, touched in enumerate(touches.tolist()) if touched))

@@ -7,6 +7,7 @@ the photo only the crop is scaled and copied.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,6 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from instructrestore.model.training.flips import flipped_caption
 from instructrestore.shards.errors import one_line
 from instructrestore.shards.reading.reader import Fault, Triplet
 from instructrestore.shards.rle import Mask, Runs
@@ -32,6 +32,25 @@ _OPENERS: dict[str, type[ImageFile.ImageFile]] = {"jpg": JpegImageFile, "png": P
 _DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
 )  # fmt: skip
+
+# "left" and "right" as words, with the endings that keep their meaning: "leftmost", "right-hand", "leftward".
+_SIDE = re.compile(r"\b(left|right)(?=(?:most|hand|ward|wards|ish)?\b)", re.IGNORECASE)
+_OTHER = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
+# Captions of which a flipped photo would be no example, and no exchange of words helps: what is written or counted
+# round would stand mirrored; and "left" and "right" that mean no side.
+_FIXED = re.compile(
+    r"""\b(?: texts? | letter(?:s|ed|ing)? | words? | wordings? | writings? | written | handwritten | handwriting
+            | inscriptions? | captions? | numbers? | numerals? | digits? | sign(?:s|age|boards?)? | billboards?
+            | logos? | labels? | label(?:l)?ed | posters? | newspapers? | barcodes? | licen[cs]e[ ]plates?
+            | clocks? | wristwatch(?:es)? | dials? | (?:anti|counter)?-?clockwise | calendars? | keyboards?
+            | maps? | globes?
+            | says? | saying | reads
+            | left[ -](?:over|overs|behind|alone|open|out|empty|standing|unattended)
+            | right[ -](?:angled?s? | angles | now | side[ -]up | behind | above | below | under | beside | next )
+            | (?:all | up ) [ ]right )\b
+        | ["“”„«»] """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 class CropSettings(BaseModel):
@@ -110,6 +129,18 @@ class Cropper:
             triplet.place.region,
             triplet.faults,
         )
+
+
+def flipped_caption(caption: str) -> str | None:
+    """The caption that fits the mirrored photo, or None where there is none and the photo must stay as it is.
+
+    "the cat on the left-hand side" becomes "the cat on the right-hand side"; "a sign that says stop" has no mirror
+    image. Case is kept for "left", "Left" and "LEFT"; a caption in another mix of cases stays unflipped.
+    """
+    sides = [match[1] for match in _SIDE.finditer(caption)]
+    if _FIXED.search(caption) or any(side not in _OTHER for side in sides):
+        return None
+    return _SIDE.sub(lambda match: _OTHER[match[1]], caption)
 
 
 def stack(crops: Sequence[Crop]) -> tuple[torch.Tensor, torch.Tensor]:

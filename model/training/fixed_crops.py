@@ -1,4 +1,4 @@
-"""One fixed crop of a photo with all its regions: what a run is judged by.
+"""One fixed crop of a photo with all its regions, for validation.
 
 In training every region has its own crop, which alone would tell a network which region is meant. Here the regions of
 a photo share a crop, an LQ photo and the noise: nothing but the text tells them apart.

@@ -1,4 +1,4 @@
-"""Held-out regions restored while a run goes on: its pictures, and how near they come to the HQ photo."""
+"""Held-out regions restored during training: the pictures, and their PSNR against the HQ photo."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepar
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """A region that is not found yet is no news here: the IoU says it."""
+    """Regions not found yet are not worth a warning here: the IoU shows them."""
     level = reports.level
     reports.setLevel(logging.ERROR)
     try:

@@ -9,21 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instructrestore.model.degradation.settings import RELEASE, DegradationSettings
 from instructrestore.model.training.crops import CropSettings
-from instructrestore.model.training.objective import MASK_WEIGHT
 from instructrestore.shards.reading.triplets import Weighting
 
-MASK_TIMESTEPS = (50, 500, 999)
-
+MASK_WEIGHT = 0.01  # lambda of equation 1, in the release
+MASK_TIMESTEPS = (50, 500, 999)  # at which validation scores predicted masks
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OptimizerSettings(_Settings):
+class OptimizerSettings(BaseModel):
     """AdamW, and how its learning rate goes."""
+
+    model_config = _STRICT
 
     learning_rate: float = Field(default=5e-5, gt=0, description="Of AdamW, after the warm-up.")
     schedule: Literal["constant", "cosine"] = Field(
@@ -38,8 +36,10 @@ class OptimizerSettings(_Settings):
     )
 
 
-class ValidationSettings(_Settings):
+class ValidationSettings(BaseModel):
     """What is held out and what is done with it."""
+
+    model_config = _STRICT
 
     share: float = Field(default=0.02, ge=0, lt=1, description="Of the near-duplicate groups that is held out.")
     every: int = Field(default=2000, ge=1, description="Steps between validations.")
@@ -49,11 +49,13 @@ class ValidationSettings(_Settings):
     steps: int = Field(default=20, ge=1, le=1000, description="Denoising steps of these.")
 
 
-class TrainingSettings(_Settings):
+class TrainingSettings(BaseModel):
     """All that decides what a run learns, and how it is computed.
 
     The defaults are the paper's stage 1. `batch` is the whole run's, over all workers and accumulated micro-batches.
     """
+
+    model_config = _STRICT
 
     preset: str = Field(default="stage1", description="Where the settings began.")
     steps: int = Field(default=120_000, ge=1, description="Optimizer steps.")

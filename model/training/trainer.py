@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from instructrestore.model.networks.devices import DTYPES
@@ -27,8 +28,7 @@ from instructrestore.model.training.checkpoints import (
     restore_optimizer,
 )
 from instructrestore.model.training.crops import Crop
-from instructrestore.model.training.history import History
-from instructrestore.model.training.networks import TrainedNetworks, identity
+from instructrestore.model.training.objective import Losses, TrainedNetworks, identity
 from instructrestore.model.training.settings import OptimizerSettings, TrainingSettings
 from instructrestore.model.training.validation import Validation, Validator, mask_iou
 from instructrestore.model.training.worker import TrainingWorker
@@ -37,14 +37,16 @@ from instructrestore.shards.reading.stream import TripletStream
 LEAST_RATE = 0.05  # of the learning rate, where a cosine ends
 REMEDY = "train into another folder, from this run's last checkpoint (--init-from), with a lower learning rate"
 
+COLUMNS = ("loss", "noise", "mask", "iou", "gradient")
+
 
 @dataclass(frozen=True)
 class Progress:
     """What is known after some steps.
 
-    step: optimizer steps taken. rows: one for each step since the last look: its number ("step"), the batch's loss and
-    its two parts, the mask's IoU, the gradients' norm before clipping (`history.COLUMNS`), the learning rate.
-    rate: triplets a second since the last look. faults: unusable triplets of the run so far, by reason.
+    step: optimizer steps taken. rows: one for each step since the last log: its number ("step"), the batch's loss and
+    its two parts, the mask's IoU, the gradients' norm before clipping (`COLUMNS`), the learning rate.
+    rate: triplets a second since the last log. faults: unusable triplets of the run so far, by reason.
     """
 
     step: int
@@ -54,7 +56,7 @@ class Progress:
 
 
 class Watcher(Protocol):
-    """Who is told how a run goes, in the leading worker."""
+    """Receives the progress of a run, in the leading worker."""
 
     def noted(self, line: str) -> None: ...
 
@@ -63,6 +65,34 @@ class Watcher(Protocol):
     def validated(self, step: int, validation: Validation) -> None: ...
 
     def saved(self, folder: Path) -> None: ...
+
+
+class LossHistory:
+    """Losses of micro-batches, gathered into one row per step and kept on the device until they are logged."""
+
+    def __init__(self) -> None:
+        self._parts: list[Tensor] = []
+        self._steps: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def add(self, losses: Losses, iou: Tensor) -> None:
+        """A micro-batch. iou: (B,)."""
+        self._parts.append(torch.stack([losses.total, losses.noise, losses.mask, iou.mean()]).detach())
+
+    def end_step(self, gradient: Tensor) -> None:
+        """gradient: the norm of all gradients, the same in every worker."""
+        self._steps.append(torch.cat([torch.stack(self._parts).mean(0), gradient.detach()[None]]))
+        self._parts.clear()
+
+    def take(self, worker: TrainingWorker) -> list[dict[str, float]]:
+        """A row for each step since the last call, with COLUMNS over all workers' samples."""
+        if not self._steps:
+            return []
+        rows = worker.mean(torch.stack(self._steps)).tolist()
+        self._steps.clear()
+        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
 class Trainer:
@@ -112,7 +142,7 @@ class Trainer:
         """
         settings, parameters = self.settings, list(self.parameters.values())
         micro_batches = self.stream.micro_batches(min(settings.loader_workers, len(os.sched_getaffinity(0))))
-        history, faults = History(), Counter[str]()
+        history, faults = LossHistory(), Counter[str]()
         begin, saved, step = time.perf_counter(), self.stream.step, self.stream.step
         while step < settings.steps and not should_stop():
             rate = learning_rate(step, settings.steps, settings.optimizer)
@@ -205,8 +235,8 @@ class Trainer:
         if self.watcher:
             self.watcher.validated(step, validation)
 
-    def _log(self, step: int, history: History, faults: Counter[str], seconds: float) -> None:
-        """One look at the device for all steps since the last one. faults: of this worker in them; emptied."""
+    def _log(self, step: int, history: LossHistory, faults: Counter[str], seconds: float) -> None:
+        """Logs the steps since the last log, with one transfer from the device. faults: this worker's; emptied."""
         first, settings = step - len(history), self.settings
         rows = [{"step": first + number, **row} for number, row in enumerate(history.take(self.worker), 1)]
         for row in rows:

@@ -1,4 +1,4 @@
-"""What a run has learnt: losses, where it finds regions, whether it reads the text, what it restores."""
+"""Validation: losses, the IoU of predicted masks, whether they follow the text, and restored examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.held_out_photos import HeldOutExample, restore_held_out
-from instructrestore.model.training.networks import TrainedNetworks
+from instructrestore.model.training.objective import TrainedNetworks
 from instructrestore.model.training.settings import MASK_TIMESTEPS, TrainingSettings
 from instructrestore.model.training.worker import TrainingWorker
 
@@ -56,7 +56,7 @@ class Validation:
 
 
 class ValidationCrops:
-    """Fixed crops (see `fixed_crops`) that a network is judged by."""
+    """The fixed crops (see `fixed_crops`) that a network is validated on."""
 
     def __init__(self, crops: Sequence[Crop]) -> None:
         assert crops
@@ -66,14 +66,14 @@ class ValidationCrops:
 
 
 class Validator:
-    """Judges a network on the same crops at every call."""
+    """Scores a network on the same crops at every call."""
 
     def __init__(self, held_out: ValidationCrops, training: ValidationCrops | None, settings: TrainingSettings) -> None:
         self.held_out, self.training, self.settings = held_out, training, settings
 
     @torch.no_grad()
     def __call__(self, network: RegionControlNet, prepare: Preparation, worker: TrainingWorker) -> Validation:
-        """network: in the precision and on the device that it runs in. Each worker judges its part of the photos."""
+        """network: in the precision and on the device that it runs in. Each worker scores its part of the photos."""
         held_out = scores(self.held_out, network, prepare, worker)
         training = scores(self.training, network, prepare, worker) if self.training else None
         restored = []

@@ -1,4 +1,4 @@
-"""One process of a run among equals: its share, its device, and what all of them know together."""
+"""One of the equal processes of a training run: its share, its device, and sums over all of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TrainingWorker:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one that writes files and reports."""
+        """Whether this worker writes the files and reports."""
         return self.rank == 0
 
     def joined(self, networks: nn.Module) -> nn.Module:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from instructrestore.dataengine.photos.photo_file import MAX_PIXELS
 from instructrestore.dataengine.sources.places import readable
 from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
-from instructrestore.model.restoring.photos import MIN_SIDE
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.sizes import MIN_SIDE
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.pictures.source_photo import SourceImage, read_grey, read_photo
 

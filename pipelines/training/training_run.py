@@ -18,7 +18,7 @@ from instructrestore.model.restoring.checkpoint import BaseNetworks, load_base, 
 from instructrestore.model.training.checkpoints import CheckpointFolder, TrainingCheckpoint
 from instructrestore.model.training.crops import Crop, Cropper
 from instructrestore.model.training.fixed_crops import fixed_crops
-from instructrestore.model.training.networks import begin_controlnet, freeze, trained
+from instructrestore.model.training.objective import begin_controlnet, freeze, trained
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import Trainer, Watcher
 from instructrestore.model.training.validation import ValidationCrops, Validator

@@ -1,4 +1,4 @@
-"""The bytes of shards, wherever they lie: local files directly, remote ones through a bounded folder of this machine.
+"""The bytes of shards, wherever they are: local files directly, remote ones through a bounded cache folder.
 
 Remote shards are fetched whole: within a window of the order every photo of a shard is asked for, once a region, and
 one request of hundreds of megabytes costs less than thousands of small ones. Local files are opened for each read:
@@ -45,7 +45,9 @@ class ShardCache:
         that size, and ValueError where it is larger than the whole cache.
         """
         if size > self.max_bytes:
-            raise ValueError(f"{uri} has {size} bytes and the cache only {self.max_bytes}: make the cache larger")
+            raise ValueError(
+                f"{uri} has {size} bytes but the cache is limited to {self.max_bytes}: make the cache larger"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.blake2b(f"{uri}\0{identity}".encode(), digest_size=16).hexdigest() + SUFFIX
         final, partial = self.folder / name, self.folder / (name + PARTIAL)
@@ -138,12 +140,12 @@ class ShardFiles:
             os.close(descriptor)
 
     def window_bytes(self, shards: int) -> int:
-        """What a window of so many shards takes at most."""
+        """The most bytes that a window of `shards` shards can take."""
         return sum(sorted(entry.bytes for entry in self._entries.values())[-shards:])
 
 
 def check_windows(files: Sequence[ShardFiles], shards: int) -> None:
-    """Raises ValueError where a cache cannot hold a window of each of its data sets, which are read by turns."""
+    """Raises ValueError where a cache cannot hold a window of each of its data sets, which are read in turn."""
     for cache in {each.cache for each in files if each.cache}:
         remote = [each for each in files if each.cache is cache]
         needed = sum(each.window_bytes(shards) for each in remote)

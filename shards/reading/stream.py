@@ -19,20 +19,20 @@ from instructrestore.shards.reading.reader import Fault, PhotoReader, Triplet
 
 _Sample = TypeVar("_Sample")
 MAX_FAULTS = 100
-TIMEOUT_S = 600.0  # without a micro-batch for so long, a worker hangs (a dead network disk)
-# The loader looks for dead workers each time that so long passes. Torch's signal handler may notice them earlier, but
-# there is none in threads, where Ray runs its workers, and what it raises can be lost.
+TIMEOUT_S = 600.0  # a worker that takes longer for a micro-batch hangs (on a dead network disk)
+# The interval at which the loader looks for dead workers. Torch's signal handler may notice them earlier, but it is
+# missing in threads, where Ray runs its workers, and what it raises can be lost.
 LOOK_S = 5.0
 PREFETCH = 2  # micro-batches a worker has ready
 START_METHOD = "fork"  # shares the order's and the readers' arrays with the workers instead of copying them
 
 
 class StreamError(ValueError):
-    """The data cannot be read on: one sentence, also when a worker said it."""
+    """The data cannot be read any further; one sentence, even when it was raised in a worker process."""
 
 
 class ReadingError(StreamError):
-    """Reading failed, though the data may be sound: a worker was killed, a disk or a network is gone."""
+    """Reading failed although the data may be sound: a worker was killed, or a disk or network is gone."""
 
 
 class TripletStream(IterableDataset, Generic[_Sample]):

@@ -20,7 +20,7 @@ from instructrestore.model.networks.modulation import modulate, resize_map, scal
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.networks.texts import TextStates
 from instructrestore.model.restoring.colour import adain_fix, wavelet_fix
-from instructrestore.model.restoring.photos import to_uint8
+from instructrestore.model.restoring.output import to_uint8
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.training.objective import losses

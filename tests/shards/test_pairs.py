@@ -102,11 +102,11 @@ def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_data_set_is_no_test_set(tmp_path: Path) -> None:
     write_dataset(tmp_path / "plain")
-    with pytest.raises(ValueError, match="a data set but no test set"):
+    with pytest.raises(ValueError, match="a data set but not a test set"):
         TestSet(str(tmp_path / "plain"))
     write_test_set(tmp_path / "set")
     change_card(tmp_path / "set", lambda card: card["configuration"]["testset"].pop("pairs_sha256"))
-    with pytest.raises(ValueError, match=r"dataset\.json does not say all"):
+    with pytest.raises(ValueError, match=r"dataset\.json lacks entries"):
         TestSet(str(tmp_path / "set"))
 
 
@@ -122,7 +122,7 @@ def other_rows(folder: Path) -> None:
     ("damage", "says"),
     [
         (lambda folder: (folder / "pairs.parquet").unlink(), "has no pairs.parquet"),
-        (lambda folder: (folder / "pairs.parquet").write_bytes(b"PAR1"), "is not the one that dataset.json speaks of"),
+        (lambda folder: (folder / "pairs.parquet").write_bytes(b"PAR1"), "is not the one listed in dataset.json"),
         (other_rows, "does not fit the index"),
     ],
 )

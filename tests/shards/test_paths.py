@@ -97,7 +97,7 @@ def test_what_a_user_may_name() -> None:
     assert parse_place("file:///there/run") == Path("/there/run")
     assert parse_place("s3://bucket/a/run/") == ObjectPath("s3://bucket/a/run")
     for text in ("s3://", "s3:///run", "s3://b//run", "s3://b/../run", "s3://b/r*n", "s3://b/run::zip://x", "s3://b/."):
-        with pytest.raises(ValueError, match="no plain name of a folder"):
+        with pytest.raises(ValueError, match="not a plain folder in an object store"):
             parse_place(text)
 
 

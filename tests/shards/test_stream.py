@@ -288,7 +288,7 @@ def other_index(folder: Path) -> None:
         (lambda folder: (folder / "jpg-000001.tar").unlink(), r"lacks its shard jpg-000001\.tar: copy it again"),
         (lambda folder: os.truncate(folder / "jpg-000001.tar", 3000), r"1\.tar has 3000 bytes and should have \d+"),
         (lambda folder: os.truncate(folder / "jpg-000001.tar", 0), r"1\.tar has 0 bytes and should have \d+"),
-        (other_index, r"index\.parquet is not the index that dataset\.json speaks of"),
+        (other_index, r"index\.parquet is not the index listed in dataset\.json"),
         (lambda folder: (folder / "index.parquet").unlink(), r"has no index\.parquet"),
     ],
 )

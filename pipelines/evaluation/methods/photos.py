@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from instructrestore.model.restoring.photos import resize, to_uint8
+from instructrestore.model.restoring.output import to_uint8
+from instructrestore.model.restoring.sizes import resize
 
 PhotoArray = NDArray[np.uint8]  # (H, W, 3)
 

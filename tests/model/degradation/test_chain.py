@@ -18,7 +18,7 @@ from instructrestore.model.degradation import noise
 from instructrestore.model.degradation.chain import Degradation, degrade, drawn_noise, enlarged
 from instructrestore.model.degradation.filtering import sharpen
 from instructrestore.model.degradation.kernels import Kernel
-from instructrestore.model.degradation.recipe import Noise, Recipe, Resize, Stage, draw_recipe
+from instructrestore.model.degradation.recipe import DegradationStage, Noise, Recipe, Resize, draw_recipe
 from instructrestore.model.degradation.settings import REAL_ESRGAN, RELEASE
 from tests.model.degradation.test_operations import JPEG_TOLERANCE, TOLERANCE, arrays, kernel_of
 
@@ -58,12 +58,12 @@ def recorded_recipes(record: dict[str, Any], number: int) -> list[Recipe]:
         factor = scales[0] if scales else 1.0
         return Resize("keep" if factor == 1 else "up" if factor > 1 else "down", factor, event["mode"])
 
-    def stage(index: int, photo: int) -> Stage:
+    def stage(index: int, photo: int) -> DegradationStage:
         blurred = next((kernel(name, photo) for _, name in blurs if name == f"kernel{index + 1}_{number}"), None)
         event = noises[index]
         kind = "gaussian" if event["op"].startswith("gaussian") else "poisson"
         strength = event["sigma" if kind == "gaussian" else "scale"][photo]
-        return Stage(
+        return DegradationStage(
             blurred,
             resize(*resizes[index]),
             Noise(kind, strength, bool(event["gray"][photo])),
@@ -219,7 +219,7 @@ def test_a_recipe_that_does_nothing_is_a_bicubic_reduction() -> None:
     """With the choices turned off one after the other, what is left is the resize alone."""
     batch = photos(1, 64, 64)
     keep, quiet = Resize("keep", 1.0, "area"), Noise("gaussian", 0.0, False)
-    stage = Stage(None, keep, quiet, 100)
+    stage = DegradationStage(None, keep, quiet, 100)
     recipe = Recipe(stage, stage, "area", None, True, 0)
     lq = degrade(batch.mean(1, keepdim=True).expand(-1, 3, -1, -1), [recipe], drawn_noise([recipe], batch.device))
     expected = torch.nn.functional.avg_pool2d(batch.mean(1, keepdim=True), 4)

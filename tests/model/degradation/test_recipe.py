@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from instructrestore.model.degradation.kernels import FAMILIES, Kernel
-from instructrestore.model.degradation.recipe import KERNEL_SIZES, Recipe, Stage, draw_recipe
+from instructrestore.model.degradation.recipe import KERNEL_SIZES, DegradationStage, Recipe, draw_recipe
 from instructrestore.model.degradation.settings import REAL_ESRGAN, RELEASE, DegradationSettings, StageSettings
 
 DRAWS = 6000
@@ -45,7 +45,7 @@ def assert_uniform(values: list[float], low: float, high: float) -> None:
 
 
 Pair = tuple[DegradationSettings, list[Recipe]]
-STAGES: list[Callable[[Recipe], Stage]] = [lambda r: r.first, lambda r: r.second]
+STAGES: list[Callable[[Recipe], DegradationStage]] = [lambda r: r.first, lambda r: r.second]
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from instructrestore.model.networks.autoencoder import decode, encode
-from instructrestore.model.networks.tiling import Blend, plan_tiles, seam_strength
+from instructrestore.model.networks.tiling import Blend, plan_tiles
+from tests.model.seams import seam_strength
 
 TILE, OVERLAP = 192, 48
 

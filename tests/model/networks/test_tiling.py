@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from instructrestore.model.networks.tiling import Blend, Tile, feather, plan_tiles, seam_strength
+from instructrestore.model.networks.tiling import Blend, Tile, feather, plan_tiles
+from tests.model.seams import seam_strength
 
 
 @st.composite

@@ -209,7 +209,7 @@ FAULTS: dict[str, tuple[Damage, str]] = {
         configured("scheduler/scheduler_config.json", _class_name="Magic"),
         "unknown scheduler, Magic",
     ),
-    "impossible scheduler": (configured("scheduler/scheduler_config.json", beta_schedule="odd"), "not of one piece"),
+    "impossible scheduler": (configured("scheduler/scheduler_config.json", beta_schedule="odd"), "do not fit together"),
     "broken json": (written("vae/config.json", b"{"), "is not valid JSON"),
     "binary json": (written("vae/config.json", b"\xff\xfe\x00"), "is not valid JSON"),
     "no weights": (without(f"vae/{WEIGHTS_NAME}"), "there are no weights in"),
@@ -228,9 +228,9 @@ FAULTS: dict[str, tuple[Damage, str]] = {
     "surplus text key": (rekeyed("text_encoder/model.safetensors", gain="extra"), "does not know: extra"),
     "missing mask key": (rekeyed(f"controlnet/{WEIGHTS_NAME}", lose="mask_decoder.final_conv.bias"), "lack mask_dec"),
     "other text layers": (configured("text_encoder/config.json", num_hidden_layers=3), "and 13 more"),
-    "other shapes": (configured("vae/config.json", block_out_channels=[32, 32, 32, 32]), "not of one piece"),
-    "other text shapes": (configured("text_encoder/config.json", intermediate_size=32), "not of one piece"),
-    "nonsense value": (configured("text_encoder/config.json", hidden_act=3), "not of one piece"),
+    "other shapes": (configured("vae/config.json", block_out_channels=[32, 32, 32, 32]), "do not fit together"),
+    "other text shapes": (configured("text_encoder/config.json", intermediate_size=32), "do not fit together"),
+    "nonsense value": (configured("text_encoder/config.json", hidden_act=3), "do not fit together"),
     "sdxl": (configured("unet/config.json", addition_embed_type="text_time"), "unet .* of another architecture"),
     "inpainting": (configured("unet/config.json", in_channels=9), "unet .* of another architecture"),
     "sd 3": (configured("text_encoder/config.json", architectures=["CLIPTextModelWithProjection"]), "of another archi"),
@@ -259,7 +259,9 @@ def test_old_clip_files_with_token_positions_load(base: Path) -> None:
 
 def test_names_that_lead_nowhere(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="someone/no-such-base is no folder here and cannot be fetched from the hub"):
+    with pytest.raises(
+        ValueError, match="someone/no-such-base is not a folder here and cannot be fetched from the hub"
+    ):
         load_pipeline("someone/no-such-base")
     with pytest.raises(ValueError, match=r"the checkpoint someone/none is no folder .* at revision v2"):
         load_pipeline(str(tiny_base), "someone/none", checkpoint_revision="v2")

@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from instructrestore.model.training.crops import Crop, Cropper, CropSettings, choose_window, scaled_size, stack
-from instructrestore.model.training.flips import flipped_caption
+from instructrestore.model.training.crops import (
+    Crop,
+    Cropper,
+    CropSettings,
+    choose_window,
+    flipped_caption,
+    scaled_size,
+    stack,
+)
 from instructrestore.shards.reading.reader import Fault, Triplet
 from instructrestore.shards.reading.triplets import TripletPlace
 from instructrestore.shards.rle import Mask, Runs

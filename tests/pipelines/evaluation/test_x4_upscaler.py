@@ -154,8 +154,8 @@ def broken(folder: Path, source: Path, part: str, change: dict[str, Any] | None,
         ("unet", None, "", "there are no weights in .*unet"),
         (".", {"_class_name": "StableDiffusionPipeline"}, "model_index.json", "is a StableDiffusionPipeline, not a"),
         ("scheduler", {"_class_name": "os"}, "scheduler_config.json", "wants the scheduler os"),
-        ("unet", {"block_out_channels": [16, 64]}, "config.json", "not of one piece|belong to another"),
-        ("text_encoder", {"vocab_size": 9}, "config.json", "not of one piece|belong to another"),
+        ("unet", {"block_out_channels": [16, 64]}, "config.json", "do not fit together|belong to another"),
+        ("text_encoder", {"vocab_size": 9}, "config.json", "do not fit together|belong to another"),
     ],
 )
 def test_pipelines_that_are_not_whole_are_one_sentence(

@@ -384,7 +384,7 @@ MISTAKES = {
     "nothing at all": ([], "name one or more photos, last and in quotes what to do, and the model, as in photo.jpg"),
     "no base": (["a.png", DOG], "which model? Name a base with --base or in INSTRUCTRESTORE_BASE; `instructrestore "
                 "tiny-base FOLDER` makes one to try"),
-    "no such base": (["a.png", DOG, "--base", "./nowhere"], "the base ./nowhere is no folder here and cannot be"),
+    "no such base": (["a.png", DOG, "--base", "./nowhere"], "the base ./nowhere is not a folder here and cannot be"),
     "base is no model": (["a.png", DOG, "--base", "."], ". is not a saved pipeline: there is no model_index.json"),
     "base is empty": (["a.png", DOG, "--base", "empty"], "empty is not a saved pipeline: there is no empty/model"),
     "no instruction": (["a.png", "--base", "b"], "the instruction is missing after a.png"),
