@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.weights.needs import Need, Package, Weights
 
 REVISION = "1"  # raised when the same weights give other scores (musiq.py)
@@ -26,7 +29,7 @@ class MusiqSettings(BaseModel):
         description="of the hub's weights: a commit where a run must be repeatable; of a folder: any name for what is "
         "in it, changed whenever that changes",
     )
-    device: str = Field(
+    device: Annotated[str, NO_RESULT] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto: the GPU where there is one, else the CPU",

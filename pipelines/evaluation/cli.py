@@ -95,10 +95,9 @@ def evaluate(
         # torch takes seconds to import: what is wrong with the command line has been said by now
         from instructrestore.model.training.checkpoints import last_of_run
         from instructrestore.pipelines.evaluation.restorers import compared_making, model_making
-        from instructrestore.pipelines.evaluation.run import run_evaluation
-        from instructrestore.pipelines.evaluation.where import LOCAL
+        from instructrestore.pipelines.evaluation.run import LOCAL, Evaluation, run_evaluation
         from instructrestore.pipelines.inference.loading import Loading
-        from instructrestore.pipelines.restoration.dataset import check_means
+        from instructrestore.pipelines.inference.workers import check_device
 
         makings = [compared_making(run, device) for run in asked if run.name != "lq"]  # which is always there
         if base:
@@ -110,24 +109,15 @@ def evaluate(
                 base_revision=base_revision,
                 checkpoint_revision=checkpoint_revision,
             )
-            check_means(loading, None if address == LOCAL else address)
+            check_device(loading, None if address == LOCAL else address)
             makings.insert(0, model_making(loading, settings, scales_of(wanted), given_masks))
-        evaluated = run_evaluation(
-            testset=testset,
-            out=out,
-            makings=makings,
-            found=found,
-            metrics=measured,
-            console=console,
-            seed=seed,
-            batch=batch,
-            limit=limit,
-            address=address,
-            retry_failed=retry_failed,
+        evaluation = Evaluation(
+            testset, out, measured, makings, found, seed, batch, limit, address, retry_failed,
             tables=wanted if tables else (),
             quoted=quoted,
             baseline=(str(baseline), earlier) if earlier is not None else None,
-        )
+        )  # fmt: skip
+        evaluated = run_evaluation(evaluation, console)
     except KeyboardInterrupt:
         end("interrupted; run the same command again to go on", INTERRUPTED)
     falls = False

@@ -2,19 +2,16 @@
 
 A result says of itself what it follows from, and is not made again while that is the same: whichever photos are asked
 for, and however many.
-
-A row has its batch and its slot in it from the plan and is restored in that slot of a batch of that size, whatever
-becomes of the others (as pipelines/restoration/dataset_stage.py says): interrupted or not, the bytes are the same.
+Rows have their places in batches from the plan on (inference/batches.py): interrupted or not, the bytes are the same.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from instructrestore.dataengine.running.part_files import Outcome, digest
 from instructrestore.dataengine.running.stage import Failed, PartSink, StopStage
 from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making, Restorer
 from instructrestore.pipelines.evaluation.row import Row, photo_seed
+from instructrestore.pipelines.inference.batches import restore_in_batches
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
 from instructrestore.shards.files import commit
 from instructrestore.shards.pairs import Pair, TestSet
@@ -48,8 +46,9 @@ class Restored:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """follows_from: hash of all that the result follows from."""
+    """What is asked of the restorer. follows_from: hash of all that the result follows from."""
 
+    row: Row
     asked: Asked
     follows_from: str
 
@@ -77,12 +76,7 @@ class Restore:
 
     def __call__(self, rows: Sequence[Row]) -> list[Restored | Failed]:
         prepared = [self._prepare(row) for row in rows]
-        results: list[Restored | Failed] = []
-        for _, group in groupby(zip(rows, prepared, strict=True), lambda each: (each[0].height, each[0].width)):
-            pairs = list(group)
-            made = self._restore([(row, ready) for row, ready in pairs if isinstance(ready, _Prepared)])
-            results += [next(made) if isinstance(ready, _Prepared) else ready for _, ready in pairs]
-        return results
+        return restore_in_batches(rows, prepared, _Prepared, self._restore)
 
     def _prepare(self, row: Row) -> _Prepared | Restored | Failed:
         """What is asked of the restorer, or the result that is there. Faults of the data are said here and not raised:
@@ -98,7 +92,7 @@ class Restore:
         lq = hashlib.sha256(pair.lq).hexdigest()
         known = (row.caption, row.s1, row.s2, bokeh, seed, lq, given and given.counts)
         follows_from = digest(REVISION, photo_file.REVISION, self._making.follows_from, *known)
-        return self._kept(row, follows_from) or _Prepared(asked, follows_from)
+        return self._kept(row, follows_from) or _Prepared(row, asked, follows_from)
 
     def _kept(self, row: Row, follows_from: str) -> Restored | None:
         """The result that is there, if it and its mask are whole and those that would be made."""
@@ -113,20 +107,14 @@ class Restore:
             return None
         return Restored(_with_result(row, data, mask or None, record["reports"]))
 
-    def _restore(self, group: Sequence[tuple[Row, _Prepared]]) -> Iterator[Restored]:
-        """Photos of one size, each in its slot; one of them fills the slots of rows that are not here."""
-        if not group:
-            return
-        slots = [group[0][1].asked] * group[0][0].together
-        for row, ready in group:
-            slots[row.slot] = ready.asked
-        answers = self._restorer(slots)
+    def _restore(self, slots: list[_Prepared]) -> list[Restored]:
+        """Photos of one size."""
+        answers = self._restorer([each.asked for each in slots])
         assert len(answers) == len(slots), (len(answers), len(slots))
-        for row, ready in group:
-            yield self._restored(row, ready, answers[row.slot])
+        return [self._restored(each, answer) for each, answer in zip(slots, answers, strict=True)]
 
-    def _restored(self, row: Row, ready: _Prepared, answer: Answer) -> Restored:
-        asked = ready.asked
+    def _restored(self, ready: _Prepared, answer: Answer) -> Restored:
+        row, asked = ready.row, ready.asked
         if answer.rgb.shape != asked.rgb.shape or answer.rgb.dtype != np.uint8:
             raise ValueError(
                 f"the method gave {answer.rgb.shape} {answer.rgb.dtype} for a photo of {asked.rgb.shape} uint8"

@@ -1,15 +1,10 @@
-"""What a worker does of a data set's restoration: reads photos, restores them in batches, puts results into the folder.
-
-A photo's last bits depend on how many photos go through the networks with it, never on which. So every row has its
-batch and its slot in it from the plan, and is restored in that slot of a batch of that size whatever becomes of the
-others: a killed worker's rows, done again one by one, come out with the same bytes.
-"""
+"""What a worker does of a data set's restoration: reads photos, restores them in batches (inference/batches.py), puts
+results into the folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +23,7 @@ from instructrestore.dataengine.running.part_files import Outcome, PartFile, Par
 from instructrestore.dataengine.running.stage import Failed, PartSink
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.batches import restore_in_batches
 from instructrestore.pipelines.inference.loading import Loading
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.shards.files import commit
@@ -93,7 +89,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredRow:
     """A restored photo on its way to the folder."""
 
     result: Result
@@ -116,21 +112,13 @@ def row_seed(seed: int, row: Triplet) -> int:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedRow:
     """A row with what goes into the networks. rgb: (H, W, 3) uint8."""
 
     row: Triplet
     sample: AnnotatedPhoto
     rgb: NDArray[np.uint8]
     instruction: Instruction
-
-
-@dataclass(frozen=True)
-class _Unusable:
-    """A row whose data cannot be used."""
-
-    row: Triplet
-    why: Failed
 
 
 class Restore:
@@ -152,44 +140,34 @@ class Restore:
         self._pipeline = loading.load()
         self._record = loading.record()
 
-    def __call__(self, rows: Sequence[Triplet]) -> list[Restored | Failed]:
+    def __call__(self, rows: Sequence[Triplet]) -> list[RestoredRow | Failed]:
         prepared = [self._prepare(row) for row in rows]
-        results: list[Restored | Failed] = []
-        for _, group in groupby(prepared, lambda each: (each.row.height, each.row.width)):
-            together = list(group)
-            restored = iter(self._restore([each for each in together if isinstance(each, _Prepared)]))
-            results += [next(restored) if isinstance(each, _Prepared) else each.why for each in together]
-        return results
+        return restore_in_batches(rows, prepared, _PreparedRow, self._restore)
 
-    def _prepare(self, row: Triplet) -> _Prepared | _Unusable:
+    def _prepare(self, row: Triplet) -> _PreparedRow | Failed:
         """What goes into the networks. Faults of the data are said here and not raised: they must not cost the other
         rows of a batch their common pass."""
         try:
             sample, data = self._dataset.read(row.place)
             rgb = photo_file.decode(data, min(photo_file.MAX_PIXELS, row.width * row.height)).rgb
         except photo_file.UnusablePhoto as fault:
-            return _Unusable(row, Failed(fault.reason))
+            return Failed(fault.reason)
         except OSError as error:
-            return _Unusable(row, Failed(describe_error(error)[0]))
+            return Failed(describe_error(error)[0])
         except ValueError:
-            return _Unusable(row, Failed("damaged record"))
+            return Failed("damaged record")
         captions = [region.caption for region in sample.regions]
         if sample.photo.key != row.key or captions[row.region : row.region + 1] != [row.caption]:
-            return _Unusable(row, Failed("record and index differ"))
+            return Failed("record and index differ")
         if rgb.shape[:2] != (row.height, row.width):
-            return _Unusable(row, Failed("photo and index differ in size"))
+            return Failed("photo and index differ in size")
         try:
-            return _Prepared(row, sample, rgb, with_caption(self._template, row.caption))
+            return _PreparedRow(row, sample, rgb, with_caption(self._template, row.caption))
         except ValueError:
-            return _Unusable(row, Failed("caption no instruction can hold"))
+            return Failed("caption no instruction can hold")
 
-    def _restore(self, group: list[_Prepared]) -> Iterator[Restored]:
-        """Photos of one size through the networks, each in its slot; one of them fills the slots of rows not here."""
-        if not group:
-            return
-        slots = [group[0]] * group[0].row.together
-        for each in group:
-            slots[each.row.slot] = each
+    def _restore(self, slots: list[_PreparedRow]) -> list[RestoredRow]:
+        """Photos of one size through the networks."""
         output = self._pipeline(
             [each.rgb for each in slots],
             [each.instruction for each in slots],
@@ -197,10 +175,9 @@ class Restore:
             generator=[torch.Generator("cpu").manual_seed(row_seed(self._seed, each.row)) for each in slots],
         )
         assert isinstance(output.images, list)
-        for each in group:
-            yield self._restored(each, output.images[each.row.slot], output.reports[each.row.slot])
+        return [self._restored(*each) for each in zip(slots, output.images, output.reports, strict=True)]
 
-    def _restored(self, prepared: _Prepared, image: Image.Image, reports: list[str]) -> Restored:
+    def _restored(self, prepared: _PreparedRow, image: Image.Image, reports: list[str]) -> RestoredRow:
         row, instruction = prepared.row, prepared.instruction
         seed = row_seed(self._seed, row)
         record = {
@@ -215,7 +192,7 @@ class Restore:
         result = Result(
             row.key, row.region, row.caption, str(instruction), scales, seed, reports, photo=prepared.sample.photo.name
         )
-        return Restored(result, _restored_sample(prepared.sample, row, np.asarray(image), png), png)
+        return RestoredRow(result, _restored_sample(prepared.sample, row, np.asarray(image), png), png)
 
 
 def _restored_sample(source: AnnotatedPhoto, row: Triplet, rgb: NDArray[np.uint8], png: bytes) -> AnnotatedPhoto:
@@ -257,7 +234,7 @@ class FileSink(PartSink):
 
     def add(self, outcome: Outcome[Any]) -> None:
         restored = outcome.row
-        if isinstance(restored, Restored):
+        if isinstance(restored, RestoredRow):
             assert self._task.target
             name = f"{outcome.name}.png"
             commit(self._task.target / name, restored.png)
@@ -270,7 +247,7 @@ class RestoredShardSink(ShardSink):
 
     def add(self, outcome: Outcome[Any]) -> None:
         restored = outcome.row
-        if isinstance(restored, Restored):
+        if isinstance(restored, RestoredRow):
             self._writer.add(restored.sample, restored.png)
             file = f"{self._writer.name}#{restored.sample.photo.key}"
             kept = replace(restored.result, file=file, bytes=len(restored.png), index=self._writer.rows[-1])

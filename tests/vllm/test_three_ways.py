@@ -205,9 +205,9 @@ def test_a_model_that_cannot_run_is_one_sentence(
 _DRIVER = """
 import sys
 from pathlib import Path
-from dataengine.noun_phrases.answers import AnswerCache
-from dataengine.noun_phrases.parser import ParserSettings
-from dataengine.running.on_ray.runner import cluster
+from instructrestore.dataengine.noun_phrases.answers import AnswerCache
+from instructrestore.dataengine.noun_phrases.parser import ParserSettings
+from instructrestore.dataengine.running.on_ray.runner import cluster
 settings = ParserSettings.model_validate_json(sys.argv[1])
 with cluster(None, 2) as held:
     cache = AnswerCache(Path(sys.argv[2]), lambda spec, tasks: held.run_stage(spec, tasks, 100, print), False, {})

@@ -131,7 +131,7 @@ def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     with run.lock():
         (tmp_path / ".partial-other").touch()
-        with pytest.raises(ValueError, match="another build is at work"), RunFolder(tmp_path).lock():
+        with pytest.raises(ValueError, match="another run is at work"), RunFolder(tmp_path).lock():
             pass
     with run.lock():
         assert not (tmp_path / ".partial-other").exists(), "what a killed build left is swept away"
