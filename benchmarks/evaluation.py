@@ -31,18 +31,18 @@ from rich.console import Console
 
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.intake import describe
-from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.photo_file import DecodedPhoto
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.running.part_files import Outcome, write_part
 from instructrestore.model.metrics.fidelity import luma, psnr, ssim
 from instructrestore.model.metrics.scorer import Scorer
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS
-from instructrestore.pipelines.evaluation.method import Method
-from instructrestore.pipelines.evaluation.results_folder import Found
-from instructrestore.pipelines.evaluation.row import Row, rows_of
-from instructrestore.pipelines.evaluation.run import run_evaluation
-from instructrestore.pipelines.evaluation.score_stage import Score
+from instructrestore.pipelines.evaluation.methods.method import Method
+from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults
+from instructrestore.pipelines.evaluation.row import EvaluationRow, rows_of
+from instructrestore.pipelines.evaluation.run import EvaluationRequest, run_evaluation
+from instructrestore.pipelines.evaluation.score_stage import ScoreStage
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA
 from instructrestore.shards.pairs import LQ_EXTENSION, TestSet, finish_test_set
@@ -94,7 +94,7 @@ def write_testset(folder: Path, results: Path, photos: list[NDArray[np.uint8]]) 
         for number, hq in enumerate(photos):
             data = encoded(hq)
             origin = SourcePhoto("", f"{number}.png", "benchmark")
-            photo = describe(origin, data, Decoded(hq, "png", as_is=True))
+            photo = describe(origin, data, DecodedPhoto(hq, "png", as_is=True))
             inside = ((rows - 256) / (90 + number)) ** 2 + ((columns - 256) / (190 - number)) ** 2 < 1
             mask = Mask.from_array(inside)
             region = Region("the thing", "thing", mask, True, (Piece(mask, "made", "thing", "made", "thing", "thing"),))
@@ -113,14 +113,13 @@ def write_testset(folder: Path, results: Path, photos: list[NDArray[np.uint8]]) 
 
 def whole_run(testset: TestSet, results: Path, out: Path) -> float:
     begin = time.perf_counter()
-    evaluated = run_evaluation(
+    request = EvaluationRequest(
         testset=testset.path,
         out=out,
-        makings=(),
-        found=[Found(Method("blurred", "results"), results)],
+        found=[GivenResults(Method("blurred", "results"), results)],
         metrics=MetricSettings(device="cpu"),
-        console=Console(file=io.StringIO()),
     )
+    evaluated = run_evaluation(request, Console(file=io.StringIO()))
     assert not evaluated.failed and evaluated.scores["method"].nunique() == 2, evaluated.failed
     return time.perf_counter() - begin
 
@@ -134,7 +133,7 @@ def parts(testset: TestSet, results: Path, out: Path) -> None:
     fidelity, bokeh = (
         Scorer(MetricSettings(metrics=names, device="cpu")) for names in (("psnr", "ssim"), ("bokeh_iou",))
     )
-    stage = Score(testset.path, out, settings, threads=1)
+    stage = ScoreStage(testset.path, out, settings, threads=1)
     times: dict[str, list[float]] = {}
 
     def timed(name: str, do: Callable[..., object], *given: Any) -> None:
@@ -160,7 +159,9 @@ def parts(testset: TestSet, results: Path, out: Path) -> None:
         timed("all of a photo", stage, [row])
     outcomes = [Outcome(row.key, "ok", row) for row in rows[:PART_ROWS]]
     for number in range(SAMPLED):
-        timed(f"commit a part of {PART_ROWS}", write_part, out, number, "0" * 16, 0, outcomes, TypeAdapter(Row))
+        timed(
+            f"commit a part of {PART_ROWS}", write_part, out, number, "0" * 16, 0, outcomes, TypeAdapter(EvaluationRow)
+        )
     for name, seen in times.items():
         print(f"  {name:28}{statistics.median(seen):8.1f} ms")
 

@@ -19,7 +19,7 @@ from instructrestore.dataengine.descriptions import describe
 from instructrestore.dataengine.masks import segment
 from instructrestore.dataengine.merging import agreement_settings, merge
 from instructrestore.dataengine.merging.agreement_settings import AgreementSettings
-from instructrestore.dataengine.noun_phrases.parser import Phrase
+from instructrestore.dataengine.noun_phrases.parser import PhraseResult
 from instructrestore.dataengine.noun_phrases.phrase_table import PhraseTable
 from instructrestore.dataengine.photos import duplicate_table, encode, intake, near_duplicates, photo_file
 from instructrestore.dataengine.photos.row import Row
@@ -74,7 +74,7 @@ def build_stages(settings: BuildSettings, folder: RunLayout) -> list[Stage]:
             own_workers=s.descriptions.describer == "osprey",
         ),
         PhraseTable(s.noun_phrases, folder.answers, folder.tables, resources(s, "noun phrases")),
-        part(6, "merge", merge.Merge, merge.REVISION, side_type=Phrase, table="noun phrases"),
+        part(6, "merge", merge.Merge, merge.REVISION, side_type=PhraseResult, table="noun phrases"),
     ]
     if s.agreement:
         scored = partial(_agreement, s.agreement)
@@ -91,7 +91,7 @@ def _shards(settings: BuildSettings, folder: RunLayout, photo_format: str) -> Sh
         encode.Encode,
         *(encode.REVISION, photo_format),
         name=f"{photo_format} {SHARDS}",
-        result_type=encode.Written,
+        result_type=encode.StoredPhoto,
         sink=encode.ShardSink,
         batch=8,  # encoded photos are held in memory until they are written
     )

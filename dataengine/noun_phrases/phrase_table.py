@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from instructrestore.dataengine.noun_phrases import rounds
 from instructrestore.dataengine.noun_phrases.answers import AnswerCache
-from instructrestore.dataengine.noun_phrases.parser import Phrase, cache_identity
+from instructrestore.dataengine.noun_phrases.parser import PhraseResult, cache_identity
 from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings, Rounds
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.checkpoints import Execute
@@ -37,7 +37,7 @@ class PhraseTable(TableStage):
 
     name = rounds.NAME
     file = "phrases"
-    values = Phrase
+    values = PhraseResult
 
     def __init__(self, settings: NounPhraseSettings, answers: Place, tables: Place, resources: dict[str, Any]) -> None:
         self._settings, self._answers, self._tables, self._resources = settings, answers, tables, resources

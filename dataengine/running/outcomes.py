@@ -109,7 +109,7 @@ class FailureWatch:
             if self._in_a_row >= self._most:
                 cause = [why_failed(outcome) for outcome in outcomes() if outcome.kind == "failed"][-1]
                 raise StopStage(
-                    f"{self._in_a_row} rows in a row failed in the {self._stage} stage, the last with {cause!r}; put "
+                    f"{self._in_a_row} rows in a row failed in the {self._stage} stage, the latest with {cause!r}; put "
                     "that right and run again with --retry-failed"
                 )
         self._defects.update(defects(summary.failed))

@@ -31,8 +31,8 @@ from instructrestore.dataengine.running.part_files import (
 )
 from instructrestore.dataengine.running.stage import Task
 from instructrestore.dataengine.running.work_folder import WorkFolder
-from instructrestore.pipelines.evaluation.method import SCORE_COLUMNS, Method
-from instructrestore.pipelines.evaluation.row import Row
+from instructrestore.pipelines.evaluation.methods.method import SCORE_COLUMNS, Method
+from instructrestore.pipelines.evaluation.row import EvaluationRow
 from instructrestore.pipelines.inference.batches import in_batches
 from instructrestore.shards.files import file_sha256, replacing
 from instructrestore.shards.paths import remove
@@ -43,7 +43,7 @@ _NUMBERS = ("s1", "s2", "value")
 _SCHEMA = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in SCORE_COLUMNS])
 MOST_NAME = 60
 _PLAIN = re.compile(r"[A-Za-z0-9_=.]+( [A-Za-z0-9_=.]+)*")
-_rows = TypeAdapter(Row)
+_rows = TypeAdapter(EvaluationRow)
 
 Step = Literal["restored", "scored"]
 
@@ -76,7 +76,7 @@ class EvaluationFolder:
     def parts(self, method: Method, step: Step | Literal["planned"]) -> Path:
         return self.path / "parts" / folder_name(method.title) / step
 
-    def plan(self, method: Method, rows: Sequence[Row], identity: str, batch: int) -> list[Task]:
+    def plan(self, method: Method, rows: Sequence[EvaluationRow], identity: str, batch: int) -> list[Task]:
         """The rows as parts to be restored, these in batches of one photo size.
 
         identity: hash of all that results follow from besides the rows. A part is known again by what it follows from,
@@ -101,7 +101,7 @@ class EvaluationFolder:
             for number, part in enumerate(parts)
         ]
 
-    def note_found(self, method: Method, found: Sequence[Outcome[Row]]) -> list[PartFile]:
+    def note_found(self, method: Method, found: Sequence[Outcome[EvaluationRow]]) -> list[PartFile]:
         """Commits the parts of results that need not be made."""
         files = []
         for start in range(0, len(found), PART_ROWS):
@@ -136,7 +136,9 @@ class EvaluationFolder:
         with replacing(self.scores) as file:
             pq.write_table(table, file, compression="zstd")
 
-    def _write(self, method: Method, step: Literal["planned"], part: int, known: str, rows: Sequence[Row]) -> PartFile:
+    def _write(
+        self, method: Method, step: Literal["planned"], part: int, known: str, rows: Sequence[EvaluationRow]
+    ) -> PartFile:
         folder = self.parts(method, step)
         folder.mkdir(parents=True, exist_ok=True)
         return write_part(folder, part, known, 0, [Outcome(row.key, "ok", row) for row in rows], _rows)[0]
@@ -159,7 +161,7 @@ class EvaluationFolder:
             return False
 
 
-def outcomes_of(file: PartFile) -> list[Outcome[Row]]:
+def outcomes_of(file: PartFile) -> list[Outcome[EvaluationRow]]:
     """The outcomes of a committed part, in its rows' order."""
     return read_outcomes(file.path, _rows)
 

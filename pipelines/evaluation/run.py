@@ -30,28 +30,27 @@ from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
 from instructrestore.pipelines.evaluation.gathering import gather, print_summary, scores_of
 from instructrestore.pipelines.evaluation.measured_with import measured_with
-from instructrestore.pipelines.evaluation.method import LQ, Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, Method
+from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup
+from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults, find_results
 from instructrestore.pipelines.evaluation.outputs import write_outputs
 from instructrestore.pipelines.evaluation.restore_stage import REVISION as RESTORING_REVISION
-from instructrestore.pipelines.evaluation.restore_stage import Restore, RestoreSink
-from instructrestore.pipelines.evaluation.restorers import Making
-from instructrestore.pipelines.evaluation.results_folder import Found, find_results
-from instructrestore.pipelines.evaluation.row import Row, rows_of
-from instructrestore.pipelines.evaluation.score_stage import Score, has_networks
+from instructrestore.pipelines.evaluation.restore_stage import MethodSink, MethodStage
+from instructrestore.pipelines.evaluation.row import EvaluationRow, rows_of
+from instructrestore.pipelines.evaluation.score_stage import ScoreStage, has_networks
 from instructrestore.pipelines.evaluation.tables.baseline import check_baseline
-from instructrestore.pipelines.inference.options import check_local
-from instructrestore.pipelines.inference.workers import START_S, worker_resources
+from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW, START_S, share_of
+from instructrestore.pipelines.terminal.arguments import check_local
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.pairs import TestSet
 
 UNRESTORED = Method(LQ, "runner")
 LOCAL = "local"  # the address that is Ray on this machine alone
-FAILURES_IN_A_ROW = 100
 SCORE_ROW_S = 600.0  # when a worker that measures counts as stalled
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationRequest:
     """What is evaluated, and how.
 
     testset: the folder of a test set, or its address in a store. out: the folder for all that is made.
@@ -65,8 +64,8 @@ class Evaluation:
     testset: str
     out: Path
     metrics: MetricSettings
-    makings: Sequence[Making] = ()
-    found: Sequence[Found] = ()
+    makings: Sequence[MethodGroup] = ()
+    found: Sequence[GivenResults] = ()
     seed: int = 0
     batch: int = 1
     limit: int | None = None
@@ -82,7 +81,7 @@ class _Run:
     """An evaluation at work. source, measured_with: the test set by its content, and what figures follow from
     besides, as plain JSON."""
 
-    asked: Evaluation
+    asked: EvaluationRequest
     testset: TestSet
     source: dict[str, str]
     measured_with: dict[str, Any]
@@ -91,7 +90,7 @@ class _Run:
     console: Console
 
 
-def run_evaluation(asked: Evaluation, console: Console) -> Evaluated:
+def run_evaluation(asked: EvaluationRequest, console: Console) -> Evaluation:
     """Evaluates, or goes on evaluating, methods over a test set.
 
     Raises ValueError for a user's mistake and StopStage where going on is pointless, each with one sentence; what was
@@ -123,7 +122,7 @@ def run_evaluation(asked: Evaluation, console: Console) -> Evaluated:
             restored |= _restore(making, rows, run)
         scored = _score({method: restored[method] for method in methods}, run)
         figures, failed = gather(restored, scored, len(rows))
-        evaluated = Evaluated(
+        evaluated = Evaluation(
             testset.card.name, len(rows), testset.bokeh, methods, scores_of(figures), failed, configuration
         )
         folder.write_scores(evaluated.scores)
@@ -145,7 +144,7 @@ def _check_titles(methods: Sequence[Method]) -> None:
             raise ValueError(f"two methods are called {method.title}: every method needs a name of its own")
 
 
-def _restore(making: Making, rows: Sequence[Row], run: _Run) -> dict[Method, list[PartFile]]:
+def _restore(making: MethodGroup, rows: Sequence[EvaluationRow], run: _Run) -> dict[Method, list[PartFile]]:
     """The results of its methods, as committed parts; what is not there is made."""
     asked = run.asked
     known = digest(RESTORING_REVISION, photo_file.REVISION, making.follows_from, asked.seed, run.source)
@@ -157,8 +156,8 @@ def _restore(making: Making, rows: Sequence[Row], run: _Run) -> dict[Method, lis
     def execute(spec: StageSpec, todo: Sequence[Task]) -> None:
         if has_networks(asked.metrics):  # what they lack is said now, not after hours of restoring
             Scorer(asked.metrics.model_copy(update={"device": "cpu"}))
-        given = worker_resources(making.device, making.weights_bytes, run.executor.cluster())
-        build = partial(Restore, run.testset.path, run.folder.path, making, given.device, asked.seed, given.threads)
+        given = share_of(making.device, making.weights_bytes, run.executor.cluster())
+        build = partial(MethodStage, run.testset.path, run.folder.path, making, given.device, asked.seed, given.threads)
         megapixels = [row.width * row.height / 1e6 for row in rows]
         run.executor(
             replace(spec, build=build, **given.stage_fields(megapixels, making.steps, PART_ROWS, asked.batch)), todo
@@ -166,11 +165,11 @@ def _restore(making: Making, rows: Sequence[Row], run: _Run) -> dict[Method, lis
 
     spec = StageSpec(
         name=making.name,
-        build=Restore,  # `execute` knows its arguments
+        build=MethodStage,  # `execute` knows its arguments
         identity=known,
-        row_type=Row,
-        result_type=Row,
-        sink=RestoreSink,
+        row_type=EvaluationRow,
+        result_type=EvaluationRow,
+        sink=MethodSink,
         batch=asked.batch,
     )
     return _complete(spec, tasks, execute, run)
@@ -187,15 +186,15 @@ def _score(restored: dict[Method, list[PartFile]], run: _Run) -> dict[Method, li
         if cluster and has_networks(metrics) and metrics.device != "cpu" and cluster.resources()[1]:
             gpus, metrics = 1, metrics.model_copy(update={"device": "cuda"})  # Ray shows each worker its own GPU alone
         at_once = 1 if cluster or has_networks(metrics) else torch.get_num_threads()
-        build = partial(Score, run.testset.path, run.folder.path, metrics, at_once)
+        build = partial(ScoreStage, run.testset.path, run.folder.path, metrics, at_once)
         run.executor(replace(spec, build=build, gpus=gpus), todo)
 
     spec = StageSpec(
         name="measure",
-        build=Score,  # `execute` knows its arguments
+        build=ScoreStage,  # `execute` knows its arguments
         identity=known,
-        row_type=Row,
-        result_type=Row,
+        row_type=EvaluationRow,
+        result_type=EvaluationRow,
         batch=PART_ROWS,
         part_limit_s=START_S + PART_ROWS * SCORE_ROW_S,
         row_limit_s=START_S + SCORE_ROW_S,
@@ -218,13 +217,13 @@ def _complete(
     return {method: [next(files) for _ in own] for method, own in tasks.items()}
 
 
-def _configuration(asked: Evaluation, source: dict[str, str], measured: dict[str, Any]) -> dict[str, Any]:
+def _configuration(asked: EvaluationRequest, source: dict[str, str], measured: dict[str, Any]) -> dict[str, Any]:
     """What the figures follow from, for people and programs: no path of this machine is in it."""
     made = [{"methods": [method.title for method in making.methods], **making.record} for making in asked.makings]
     return {"testset": source, "seed": asked.seed, "metrics": measured, "made": made}
 
 
-def _check_applicable(metrics: MetricSettings, bokeh: bool, makings: Sequence[Making]) -> None:
+def _check_applicable(metrics: MetricSettings, bokeh: bool, makings: Sequence[MethodGroup]) -> None:
     """Raises ValueError where none of the metrics has a figure for what is evaluated."""
     finds = any(method.kind == "model" for making in makings for method in making.methods if not making.given_masks)
     needs = {MASK_IOU.name: (finds, "masks that the model predicts"), BOKEH_IOU.name: (bokeh, "a bokeh set")}

@@ -44,9 +44,7 @@ def restore_in_batches(
     return results
 
 
-def _in_slots(
-    present: Sequence[tuple[Placed, Ready]], restore: Callable[[list[Ready]], Sequence[Any]]
-) -> list[Any]:
+def _in_slots(present: Sequence[tuple[Placed, Ready]], restore: Callable[[list[Ready]], Sequence[Any]]) -> list[Any]:
     slots = [present[0][1]] * present[0][0].together
     for row, each in present:
         slots[row.slot] = each

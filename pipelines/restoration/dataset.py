@@ -22,12 +22,18 @@ from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.instruction.parser import parse
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.loading import Loading
-from instructrestore.pipelines.inference.options import anchored_place, check_local
-from instructrestore.pipelines.inference.weights import weights_of
-from instructrestore.pipelines.inference.workers import check_device, worker_resources
+from instructrestore.pipelines.inference.model_source import ModelSource
+from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW, share_of
 from instructrestore.pipelines.restoration.dataset_folder import Output, RestoreFolder
-from instructrestore.pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
+from instructrestore.pipelines.restoration.dataset_stage import (
+    CAPTION,
+    Regions,
+    RestoreResult,
+    RestoreRow,
+    RestoreStage,
+    results_of,
+)
+from instructrestore.pipelines.terminal.arguments import check_local
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.index import Dataset
 
@@ -36,7 +42,6 @@ DEFAULT_INSTRUCTION = f"make {CAPTION} clear"
 # Rows of a part, and so of a shard: in a small data set fewer, so that there is work for several workers.
 ROWS_PER_PART = range(8, 65)
 PARTS = 64
-FAILURES_IN_A_ROW = 100
 NAMES_SHOWN = 20
 
 
@@ -54,7 +59,7 @@ class DatasetRestoration:
 
     dataset: str
     out: Path
-    loading: Loading
+    loading: ModelSource
     settings: SamplingSettings = field(default_factory=SamplingSettings)
     instruction: str | None = None
     seed: int = 0
@@ -70,7 +75,7 @@ class DatasetRestoration:
         if self.batch < 1:
             raise ValueError(f"--batch is how many photos are restored together, at least 1, not {self.batch}")
         check_local(self.out)
-        check_device(self.loading, self.address)
+        self.loading.check_runnable(self.address)
 
 
 def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary:
@@ -86,8 +91,8 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
     template = read_template(asked.instruction, asked.regions)
     rows = triplets_of(source, asked.regions)
     rows_per_part = asked.rows_per_part or max(ROWS_PER_PART[0], min(ROWS_PER_PART[-1], len(rows) // PARTS))
-    loading, settings = anchored(asked.loading), asked.settings
-    weights = weights_of(loading.base, loading.checkpoint, loading.base_revision, loading.checkpoint_revision)
+    loading, settings = asked.loading.anchored(), asked.settings
+    weights = loading.fingerprint()
     made_by: dict[str, Any] = {
         "revision": [REVISION, photo_file.REVISION],
         "instruction": asdict(template),
@@ -109,20 +114,20 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
         def execute(spec: StageSpec, todo: Sequence[Task]) -> None:
             said = f"{_rows_in(todo, len(rows)):,} of {len(rows):,} rows to restore"
             console.print(f"{said}, {len(todo):,} of {len(tasks):,} parts", highlight=False)
-            given = worker_resources(loading.device, weights.bytes, executor.cluster())
+            given = share_of(loading.device, weights.bytes, executor.cluster())
             on_device = replace(loading, device=given.device)
             megapixels = [row.width * row.height / 1e6 * settings.upscale**2 for row in rows]
-            build = partial(Restore, source.path, template, on_device, settings, asked.seed, given.threads)
+            build = partial(RestoreStage, source.path, template, on_device, settings, asked.seed, given.threads)
             fields = given.stage_fields(megapixels, settings.num_inference_steps, rows_per_part, asked.batch)
             executor(replace(spec, build=build, **fields), todo)
 
         tasks = folder.plan(rows, rows_per_part, asked.batch, digest(made_by))
         spec = StageSpec(
             name="restore",
-            build=Restore,  # `execute` knows its arguments
+            build=RestoreStage,  # `execute` knows its arguments
             identity=digest(made_by),
-            row_type=Triplet,
-            result_type=Result,
+            row_type=RestoreRow,
+            result_type=RestoreResult,
             sink=folder.sink,
             batch=asked.batch,
         )
@@ -155,18 +160,18 @@ def read_template(instruction: str | None, regions: Regions) -> Instruction:
     return template
 
 
-def triplets_of(dataset: Dataset, regions: Regions) -> list[Triplet]:
+def triplets_of(dataset: Dataset, regions: Regions) -> list[RestoreRow]:
     """The rows of a data set, those of one photo size together so that batches are full.
 
     Raises ValueError where its index cannot be used.
     """
     columns = (dataset.index[name].to_pylist() for name in ("key", "captions", "areas", "width", "height"))
-    rows: list[Triplet] = []
+    rows: list[RestoreRow] = []
     for place, (key, captions, areas, width, height) in enumerate(zip(*columns, strict=True)):
         if not captions or len(captions) != len(areas or ()):
             raise ValueError(f"{dataset.path}/index.parquet has no regions for {key}: `verify` tells more")
         chosen = range(len(captions)) if regions == "all" else [areas.index(max(areas))]
-        rows += [Triplet(place, key, region, captions[region], width, height) for region in chosen]
+        rows += [RestoreRow(place, key, region, captions[region], width, height) for region in chosen]
     if not rows:
         raise ValueError(f"{dataset.path} holds no photos")
     if len({row.name for row in rows}) < len(rows):
@@ -186,12 +191,6 @@ def _original_name(source: Dataset, place: int) -> str:
         return source.read(place)[0].photo.name
     except (OSError, ValueError):
         return ""
-
-
-def anchored(loading: Loading) -> Loading:
-    """Folders by their absolute paths: workers have other current folders."""
-    checkpoint = loading.checkpoint and anchored_place(loading.checkpoint)
-    return replace(loading, base=anchored_place(loading.base), checkpoint=checkpoint)
 
 
 def _print_summary(summary: StageSummary, files: Sequence[PartFile], folder: RestoreFolder, console: Console) -> None:

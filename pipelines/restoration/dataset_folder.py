@@ -25,7 +25,13 @@ from instructrestore.dataengine.running.part_files import GROUP_ROWS, PART_SCHEM
 from instructrestore.dataengine.running.stage import Task
 from instructrestore.dataengine.running.work_folder import WorkFolder
 from instructrestore.pipelines.inference.batches import in_batches
-from instructrestore.pipelines.restoration.dataset_stage import FileSink, RestoredShardSink, Result, Triplet, results_of
+from instructrestore.pipelines.restoration.dataset_stage import (
+    FileSink,
+    RestoredShardSink,
+    RestoreResult,
+    RestoreRow,
+    results_of,
+)
 from instructrestore.shards.files import replacing, sweep
 from instructrestore.shards.index import INDEX_SCHEMA, ShardEntry
 from instructrestore.shards.paths import remove
@@ -49,7 +55,7 @@ RESULT_SCHEMA = pa.schema(
     ]
 )
 _PHOTO = re.compile(r"[0-9a-f]{20}-\d+\.png")
-_triplets = TypeAdapter(Triplet)
+_triplets = TypeAdapter(RestoreRow)
 
 Output = Literal["files", "shards"]
 
@@ -75,7 +81,7 @@ class RestoreFolder:
         with self._folder.lock((self.parts, self.target)) as check:
             yield check
 
-    def plan(self, rows: Sequence[Triplet], rows_per_part: int, batch: int, identity: str) -> list[Task]:
+    def plan(self, rows: Sequence[RestoreRow], rows_per_part: int, batch: int, identity: str) -> list[Task]:
         """The rows, written to the folder, cut into parts, and these into batches of one photo size.
 
         identity: hash of all that results follow from besides the rows. The batches are no part of it: with others
@@ -96,7 +102,7 @@ class RestoreFolder:
             for number, (start, part) in enumerate(zip(starts, parts, strict=True))
         ]
 
-    def _write_rows(self, rows: Sequence[Triplet]) -> None:
+    def _write_rows(self, rows: Sequence[RestoreRow]) -> None:
         columns: dict[str, list[Any]] = {
             "name": [row.name for row in rows],
             "outcome": ["ok"] * len(rows),
@@ -146,7 +152,7 @@ class RestoreFolder:
         if self._output == "shards":
             finish_dataset(self.target, name, entries, tables, configuration)
 
-    def _result(self, outcome: Outcome[Result], original: Callable[[str], str]) -> dict[str, Any]:
+    def _result(self, outcome: Outcome[RestoreResult], original: Callable[[str], str]) -> dict[str, Any]:
         result = outcome.row
         assert result
         known = {name: getattr(result, name) for name in ("key", "region", "caption", "instruction", "scales")}

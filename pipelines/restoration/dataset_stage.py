@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.encode import ShardSink
 from instructrestore.dataengine.photos.intake import describe
-from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.photo_file import DecodedPhoto
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.running.outcomes import describe_error
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, digest, read_outcomes
@@ -24,7 +24,7 @@ from instructrestore.dataengine.running.stage import Failed, PartSink
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference.batches import restore_in_batches
-from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset, ShardEntry
@@ -37,7 +37,7 @@ Regions = Literal["largest", "all"]
 
 
 @dataclass(frozen=True)
-class Triplet:
+class RestoreRow:
     """A row of the work: a photo to be restored, and the region that the instruction is to name.
 
     place: the photo's row in the data set's index. key: the photo's. region: its number in the photo's record, from 0.
@@ -65,11 +65,11 @@ class Triplet:
 
 
 @dataclass(frozen=True)
-class Result:
+class RestoreResult:
     """What a part keeps of a row; of a failed one the first three fields alone.
 
-    key, region, caption: as in Triplet. instruction: as it was understood, in words. scales: of the region, and of the
-    rest of the photo. seed: of this row's generator. reports: what the pipeline had to say.
+    key, region, caption: as in RestoreRow. instruction: as it was understood, in words. scales: of the region, and of
+    the rest of the photo. seed: of this row's generator. reports: what the pipeline had to say.
     file: the restored photo's name in its folder, or its shard's and, after "#", its key there. bytes: its size.
     photo: its original name. index: its row of the shards' index. entry: with the first photo of a shard, the shard.
     """
@@ -89,15 +89,15 @@ class Result:
 
 
 @dataclass(frozen=True)
-class RestoredRow:
+class RestoreOutput:
     """A restored photo on its way to the folder."""
 
-    result: Result
+    result: RestoreResult
     sample: AnnotatedPhoto
     png: bytes
 
 
-_results = TypeAdapter(Result)
+_results = TypeAdapter(RestoreResult)
 
 
 def with_caption(template: Instruction, caption: str) -> Instruction:
@@ -106,7 +106,7 @@ def with_caption(template: Instruction, caption: str) -> Instruction:
     return replace(template, regions=tuple(regions))
 
 
-def row_seed(seed: int, row: Triplet) -> int:
+def row_seed(seed: int, row: RestoreRow) -> int:
     """The seed of a row's own generator, 63 bits: results do not depend on which rows it is restored with."""
     return int(digest("restore", seed, row.key, row.region), 16) >> 1
 
@@ -115,20 +115,20 @@ def row_seed(seed: int, row: Triplet) -> int:
 class _PreparedRow:
     """A row with what goes into the networks. rgb: (H, W, 3) uint8."""
 
-    row: Triplet
+    row: RestoreRow
     sample: AnnotatedPhoto
     rgb: NDArray[np.uint8]
     instruction: Instruction
 
 
-class Restore:
+class RestoreStage:
     """The stage: rows in, restored photos out. threads: torch's on the CPU; None: as they are."""
 
     def __init__(
         self,
         dataset: str,
         template: Instruction,
-        loading: Loading,
+        loading: ModelSource,
         settings: SamplingSettings,
         seed: int,
         threads: int | None,
@@ -140,11 +140,11 @@ class Restore:
         self._pipeline = loading.load()
         self._record = loading.record()
 
-    def __call__(self, rows: Sequence[Triplet]) -> list[RestoredRow | Failed]:
+    def __call__(self, rows: Sequence[RestoreRow]) -> list[RestoreOutput | Failed]:
         prepared = [self._prepare(row) for row in rows]
         return restore_in_batches(rows, prepared, _PreparedRow, self._restore)
 
-    def _prepare(self, row: Triplet) -> _PreparedRow | Failed:
+    def _prepare(self, row: RestoreRow) -> _PreparedRow | Failed:
         """What goes into the networks. Faults of the data are said here and not raised: they must not cost the other
         rows of a batch their common pass."""
         try:
@@ -166,7 +166,7 @@ class Restore:
         except ValueError:
             return Failed("caption no instruction can hold")
 
-    def _restore(self, slots: list[_PreparedRow]) -> list[RestoredRow]:
+    def _restore(self, slots: list[_PreparedRow]) -> list[RestoreOutput]:
         """Photos of one size through the networks."""
         output = self._pipeline(
             [each.rgb for each in slots],
@@ -177,7 +177,7 @@ class Restore:
         assert isinstance(output.images, list)
         return [self._restored(*each) for each in zip(slots, output.images, output.reports, strict=True)]
 
-    def _restored(self, prepared: _PreparedRow, image: Image.Image, reports: list[str]) -> RestoredRow:
+    def _restored(self, prepared: _PreparedRow, image: Image.Image, reports: list[str]) -> RestoreOutput:
         row, instruction = prepared.row, prepared.instruction
         seed = row_seed(self._seed, row)
         record = {
@@ -189,20 +189,20 @@ class Restore:
         }
         png = to_png(image, record)
         scales = [*(region.scale for region in instruction.regions), instruction.others]
-        result = Result(
+        result = RestoreResult(
             row.key, row.region, row.caption, str(instruction), scales, seed, reports, photo=prepared.sample.photo.name
         )
-        return RestoredRow(result, _restored_sample(prepared.sample, row, np.asarray(image), png), png)
+        return RestoreOutput(result, _restored_sample(prepared.sample, row, np.asarray(image), png), png)
 
 
-def _restored_sample(source: AnnotatedPhoto, row: Triplet, rgb: NDArray[np.uint8], png: bytes) -> AnnotatedPhoto:
+def _restored_sample(source: AnnotatedPhoto, row: RestoreRow, rgb: NDArray[np.uint8], png: bytes) -> AnnotatedPhoto:
     """The restored photo as a record: a photo of its own that says where it comes from, with the row's region.
 
     It stays in its source's group: a split by group never has one in training and the other in validation.
     """
     known = source.photo
     origin = SourcePhoto("", row.name, known.source, known.licence, known.url)
-    photo = describe(origin, png, Decoded(rgb, "png", as_is=True))
+    photo = describe(origin, png, DecodedPhoto(rgb, "png", as_is=True))
     return AnnotatedPhoto(
         replace(photo, group=known.group or known.key),
         (_resized(source.regions[row.region], photo.width, photo.height),),
@@ -226,7 +226,11 @@ def _resized_mask(mask: Mask, width: int, height: int) -> Mask:
 def _without_row(outcome: Outcome[Any]) -> Outcome[Any]:
     """A failed row's outcome with what is known of its result, in place of the row."""
     row = outcome.row
-    return replace(outcome, row=Result(row.key, row.region, row.caption)) if isinstance(row, Triplet) else outcome
+    return (
+        replace(outcome, row=RestoreResult(row.key, row.region, row.caption))
+        if isinstance(row, RestoreRow)
+        else outcome
+    )
 
 
 class FileSink(PartSink):
@@ -234,7 +238,7 @@ class FileSink(PartSink):
 
     def add(self, outcome: Outcome[Any]) -> None:
         restored = outcome.row
-        if isinstance(restored, RestoredRow):
+        if isinstance(restored, RestoreOutput):
             assert self._task.target
             name = f"{outcome.name}.png"
             commit(self._task.target / name, restored.png)
@@ -247,7 +251,7 @@ class RestoredShardSink(ShardSink):
 
     def add(self, outcome: Outcome[Any]) -> None:
         restored = outcome.row
-        if isinstance(restored, RestoredRow):
+        if isinstance(restored, RestoreOutput):
             self._writer.add(restored.sample, restored.png)
             file = f"{self._writer.name}#{restored.sample.photo.key}"
             kept = replace(restored.result, file=file, bytes=len(restored.png), index=self._writer.rows[-1])
@@ -267,6 +271,6 @@ class RestoredShardSink(ShardSink):
         return sink.commit()
 
 
-def results_of(file: PartFile) -> list[Outcome[Result]]:
+def results_of(file: PartFile) -> list[Outcome[RestoreResult]]:
     """The outcomes of a committed part, in its rows' order."""
     return read_outcomes(file.path, _results)

@@ -116,7 +116,7 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file; --out names a folder"):
         RunFolder(tmp_path / "file")
-    with pytest.raises(ValueError, match="is not empty and no run of this program"):
+    with pytest.raises(ValueError, match="is not empty and was not made by a build"):
         RunFolder(tmp_path)
     RunFolder(tmp_path / "run").create()
     (tmp_path / "run/run.json").write_text(json.dumps({"schema": 99}))
