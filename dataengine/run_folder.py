@@ -62,6 +62,10 @@ class RunFolder(RunLayout):
         super().__init__(path)
         self._folder = WorkFolder(self.path, "run.json", RUN_SCHEMA, "a build")
 
+    def create(self) -> None:
+        """Makes the folders that are not there yet."""
+        self._folder.create(self.manifest, self.stages, self.tables, self.answers, self.dataset)
+
     @contextmanager
     def lock(self) -> Iterator[Callable[[], None]]:
         """Held by the one build that works here; makes the folders, and sweeps away what killed builds left.
@@ -100,7 +104,7 @@ class RunFolder(RunLayout):
         An append that is interrupted leaves the manifest as it was. Raises ValueError where a source says other
         things of a photo than it did when the photo came in: a run's photos are fixed.
         """
-        self._folder.create(self.manifest)
+        self.create()
         counts = Counter[str]()
         known = self.known()
         number = len(self._manifest_files())

@@ -44,7 +44,7 @@ MISTAKES = {
     "missing config": (["build", "{}/photos", "--config", "{}/none.toml"], "there is no settings file"),
     "bad config": (["build", "{}/photos", "--config", "{}/photos/photo 000.jpg"], "cannot be read as TOML"),
     "folder in use": (["build", "{}/photos", "--out", "{}/photos"], "is not empty and was not made by a build"),
-    "other schema": (["build", "{}/photos", "--out", "{}/old"], "made with schema 0"),
+    "other schema": (["build", "{}/photos", "--out", "{}/old"], "made by another version of this program (schema 0"),
     "out is a file": (["build", "{}/photos", "--out", "{}/photos/photo 000.jpg"], "is a file"),
     "no cluster": (["build", "{}/photos", "--out", "{}/run", "--address", "127.0.0.1:1"], "no Ray cluster answers"),
     "verify nothing": (["verify", "{}/photos"], "is not a data set: it has no dataset.json"),

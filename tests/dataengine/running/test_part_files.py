@@ -118,9 +118,10 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path: Path) -> None:
         RunFolder(tmp_path / "file")
     with pytest.raises(ValueError, match="is not empty and was not made by a build"):
         RunFolder(tmp_path)
-    RunFolder(tmp_path / "run").create()
+    with RunFolder(tmp_path / "run").lock():
+        pass
     (tmp_path / "run/run.json").write_text(json.dumps({"schema": 99}))
-    with pytest.raises(ValueError, match="made with schema 99 of the run folder and this program writes 1"):
+    with pytest.raises(ValueError, match=r"made by another version of this program \(schema 99 of a build; this one has schema 1\)"):
         RunFolder(tmp_path / "run")
     (tmp_path / "run/run.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
