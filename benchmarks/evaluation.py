@@ -31,7 +31,7 @@ from rich.console import Console
 
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.intake import describe
-from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.photo_file import DecodedPhoto
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.running.part_files import Outcome, write_part
 from instructrestore.model.metrics.fidelity import luma, psnr, ssim
@@ -94,7 +94,7 @@ def write_testset(folder: Path, results: Path, photos: list[NDArray[np.uint8]]) 
         for number, hq in enumerate(photos):
             data = encoded(hq)
             origin = SourcePhoto("", f"{number}.png", "benchmark")
-            photo = describe(origin, data, Decoded(hq, "png", as_is=True))
+            photo = describe(origin, data, DecodedPhoto(hq, "png", as_is=True))
             inside = ((rows - 256) / (90 + number)) ** 2 + ((columns - 256) / (190 - number)) ** 2 < 1
             mask = Mask.from_array(inside)
             region = Region("the thing", "thing", mask, True, (Piece(mask, "made", "thing", "made", "thing", "thing"),))

@@ -27,8 +27,8 @@ from instructrestore.dataengine.photos.intake import Intake, IntakeSettings
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.quality.quality_gate import QualityGate, QualityGateSettings
 from instructrestore.dataengine.run_folder import ManifestPart, RunFolder
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 from instructrestore.dataengine.running.part_files import PartSummary, Slice, digest, list_parts
-from instructrestore.dataengine.running.runner import Cluster, cluster
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.shards.paths import ObjectPath, Place, make_folder, parse_place
 

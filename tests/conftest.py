@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from instructrestore.dataengine.running.runner import Cluster, cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -94,7 +94,7 @@ def test_ray_is_imported_where_workers_are_run() -> None:
     importing = {
         name for name, path in source_files().items() if any(each.split(".")[0] == "ray" for each in imports(path))
     }
-    elsewhere = {name for name in importing if not name.startswith("instructrestore.dataengine.running.")}
+    elsewhere = {name for name in importing if not name.startswith("instructrestore.dataengine.running.on_ray.")}
     assert elsewhere == {"instructrestore.pipelines.training.on_ray"}
 
 

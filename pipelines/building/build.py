@@ -18,9 +18,9 @@ from instructrestore.dataengine.photos.encode import entry_of, written
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.reporting import card, report, statistics
 from instructrestore.dataengine.run_folder import Appended, RunFolder
-from instructrestore.dataengine.running import environments
+from instructrestore.dataengine.running.on_ray import environments
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 from instructrestore.dataengine.running.part_files import PartFile, PartSummary, StageSummary
-from instructrestore.dataengine.running.runner import Cluster, cluster
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.sources import list_photos

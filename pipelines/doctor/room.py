@@ -8,7 +8,7 @@ from functools import partial
 from typing import get_args
 
 from instructrestore.dataengine.photos.row import Row
-from instructrestore.dataengine.running.cluster import connected, lacking, room
+from instructrestore.dataengine.running.on_ray.cluster import connected, lacking, room
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.running.stage import StageSpec
 from instructrestore.dataengine.settings import BuildSettings, RunSettings, StageName

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 from instructrestore.dataengine.running.outcomes import too_many_failed
 from instructrestore.dataengine.running.part_files import PartSummary
-from instructrestore.dataengine.running.runner import Cluster, cluster
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.dataengine.running.worker import Stopped, Worker
 from instructrestore.pipelines.evaluation.folder import outcomes_of

@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 
 from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.running.on_ray.runner import cluster
 from instructrestore.dataengine.running.part_files import PartFile, StageSummary, add_up, digest
-from instructrestore.dataengine.running.runner import cluster
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.instruction.parser import parse

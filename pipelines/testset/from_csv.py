@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from instructrestore.dataengine.noun_phrases.english.parsed import fold
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.noun_phrases.grammar import Grammar
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import SourcePhoto

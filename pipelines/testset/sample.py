@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from instructrestore.dataengine.photos.intake import describe
-from instructrestore.dataengine.photos.photo_file import Decoded, encode
+from instructrestore.dataengine.photos.photo_file import DecodedPhoto, encode
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.model.degradation.chain import Degradation
 from instructrestore.model.degradation.settings import PRESETS
@@ -56,7 +56,7 @@ def make_sample(material: Material, settings: TestSetSettings) -> Sample:
     hq = crop.cut(material.hq, Image.Resampling.LANCZOS)
     png = encode(hq)
     origin = material.origin
-    photo = describe(origin, png, Decoded(hq, "png", as_is=True))
+    photo = describe(origin, png, DecodedPhoto(hq, "png", as_is=True))
     photo = replace(photo, group=material.group)
     seed = None
     if material.lq is None:

@@ -24,7 +24,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from instructrestore.dataengine.running.runner import MALLOC, cluster
+from instructrestore.dataengine.running.on_ray.runner import MALLOC, cluster
 from instructrestore.model.training.workers import Worker
 from instructrestore.pipelines.training.job import Job, train
 from instructrestore.pipelines.training.log import RunLog

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from instructrestore.dataengine.running.runner import Cluster, cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from tests.vllm.tiny_qwen import save_tiny_qwen
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster as Nodes
 
-from instructrestore.dataengine.running.runner import Cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster
 from tests.dataengine.running.test_runner import spec, tasks
 from tests.pipelines.processes import workers_below
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from instructrestore.dataengine.running import environments
-from instructrestore.dataengine.running.cluster import MALLOC, room
+from instructrestore.dataengine.running.on_ray import environments
+from instructrestore.dataengine.running.on_ray.cluster import MALLOC, room
+from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.dataengine.running.part_files import read_outcomes
-from instructrestore.dataengine.running.runner import Cluster
 from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.dataengine.settings import StageResources
 from tests.dataengine.running.test_runner import items, run, spec, tasks

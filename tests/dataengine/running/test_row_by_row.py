@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from instructrestore.dataengine.running.on_ray.row_by_row import Careful
 from instructrestore.dataengine.running.part_files import read_outcomes
-from instructrestore.dataengine.running.row_by_row import Careful
 from instructrestore.dataengine.running.worker import Worker
 from tests.dataengine.running.test_runner import items, spec, tasks
 

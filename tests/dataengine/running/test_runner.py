@@ -10,6 +10,7 @@ import pytest
 import ray
 from pydantic import TypeAdapter
 
+from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.dataengine.running.part_files import (
     Outcome,
     PartFile,
@@ -19,7 +20,6 @@ from instructrestore.dataengine.running.part_files import (
     read_outcomes,
     write_part,
 )
-from instructrestore.dataengine.running.runner import Cluster
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from tests.dataengine.running.trial_stages import Item, NeedsWeights, Trial
 

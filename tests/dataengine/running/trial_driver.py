@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+from instructrestore.dataengine.running.on_ray.runner import cluster
 from instructrestore.dataengine.running.part_files import read_outcomes
-from instructrestore.dataengine.running.runner import cluster
 from instructrestore.dataengine.running.stage import StopStage
 from tests.dataengine.running.test_runner import items, spec, tasks
 

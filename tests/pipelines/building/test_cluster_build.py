@@ -16,8 +16,8 @@ import pytest
 from ray.cluster_utils import Cluster as Nodes
 from rich.console import Console
 
+from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.dataengine.running.part_files import PartFile, PartSummary
-from instructrestore.dataengine.running.runner import Cluster
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.dataengine.sources import parse_source
 from instructrestore.pipelines.building.build import BuildResult, build, print_summary

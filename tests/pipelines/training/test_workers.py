@@ -13,7 +13,7 @@ import torch.distributed as dist
 from rich.console import Console
 from torch import multiprocessing
 
-from instructrestore.dataengine.running.runner import Cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.workers import Worker
 from instructrestore.pipelines.training.job import Job, open_data, open_networks, train

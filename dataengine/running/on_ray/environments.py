@@ -12,12 +12,12 @@ import ray
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 from ray.runtime_env import RuntimeEnv
 
-from instructrestore.dataengine.running.cluster import options
+from instructrestore.dataengine.running.on_ray.cluster import options
 from instructrestore.dataengine.running.stage import StageSpec, StopStage
 
 EXECUTABLE_S = 120
 # What a worker needs of its Python: this program, and the same Ray.
-TRY_PYTHON = "import ray, dataengine.running.worker; print(ray.__version__)"
+TRY_PYTHON = "import ray, instructrestore.dataengine.running.worker; print(ray.__version__)"
 
 
 def check(name: str, environment: dict[str, Any]) -> None:

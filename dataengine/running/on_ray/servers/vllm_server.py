@@ -20,8 +20,8 @@ from pathlib import Path
 
 import httpx
 
+from instructrestore.dataengine.running.on_ray.servers import keeper
 from instructrestore.dataengine.running.server_settings import ServerSettings
-from instructrestore.dataengine.running.servers import keeper
 
 _KEEPER = Path(keeper.__file__)
 _POLL_S = 0.5

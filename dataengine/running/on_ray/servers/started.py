@@ -15,10 +15,10 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from instructrestore.dataengine.running.on_ray.servers import keeper
+from instructrestore.dataengine.running.on_ray.servers.replicas import count_replicas
+from instructrestore.dataengine.running.on_ray.servers.vllm_server import ServerFault, VllmServer
 from instructrestore.dataengine.running.server_settings import ServerSettings, VllmSettings
-from instructrestore.dataengine.running.servers import keeper
-from instructrestore.dataengine.running.servers.replicas import count_replicas
-from instructrestore.dataengine.running.servers.vllm_server import ServerFault, VllmServer
 from instructrestore.dataengine.running.stage import StageSpec, StopStage
 from instructrestore.dataengine.running.worker import Stopped
 

@@ -13,11 +13,11 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from instructrestore.dataengine.running.cluster import MALLOC, OBJECT_STORE_MIB, connected, options
+from instructrestore.dataengine.running.on_ray.cluster import MALLOC, OBJECT_STORE_MIB, connected, options
+from instructrestore.dataengine.running.on_ray.servers.started import Servers
+from instructrestore.dataengine.running.on_ray.stage_run import StageRun
 from instructrestore.dataengine.running.part_files import PartFile, PartSummary
-from instructrestore.dataengine.running.servers.started import Servers
 from instructrestore.dataengine.running.stage import StageSpec, Task
-from instructrestore.dataengine.running.stage_run import StageRun
 
 __all__ = ["MALLOC", "Cluster", "cluster"]
 
@@ -96,6 +96,6 @@ class Cluster:
 
 
 def _run_in_process(spec: StageSpec, tasks: Sequence[Task], on_part: Callable[[PartSummary], None]) -> list[PartFile]:
-    from instructrestore.dataengine.running.servers.in_process import run_in_process  # noqa: PLC0415  (imports transformers and ray.data)
+    from instructrestore.dataengine.running.on_ray.servers.in_process import run_in_process  # noqa: PLC0415  (imports transformers and ray.data)
 
     return run_in_process(spec, tasks, on_part)

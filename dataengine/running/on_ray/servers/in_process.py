@@ -24,11 +24,11 @@ from pydantic import TypeAdapter
 from ray.exceptions import RayError
 from transformers import AutoTokenizer
 
+from instructrestore.dataengine.running.on_ray.servers.replicas import count_replicas
+from instructrestore.dataengine.running.on_ray.servers.vllm_server import telling
 from instructrestore.dataengine.running.outcomes import apply
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
-from instructrestore.dataengine.running.servers.replicas import count_replicas
-from instructrestore.dataengine.running.servers.vllm_server import telling
 from instructrestore.dataengine.running.stage import Failed, StageSpec, StopStage, Task
 from instructrestore.dataengine.running.worker import Todo, disk_sentence, inputs
 

@@ -30,10 +30,10 @@ from pydantic import TypeAdapter
 from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, RuntimeEnvSetupError
 
-from instructrestore.dataengine.running import cluster, environments
+from instructrestore.dataengine.running.on_ray import cluster, environments
+from instructrestore.dataengine.running.on_ray.row_by_row import Careful
 from instructrestore.dataengine.running.outcomes import too_many_failed
 from instructrestore.dataengine.running.part_files import PartFile, PartSummary, read_outcomes
-from instructrestore.dataengine.running.row_by_row import Careful
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.dataengine.running.worker import Done, Stopped, Worker
 
