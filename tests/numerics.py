@@ -14,6 +14,9 @@ The largest change of an output is its sensitivity, and
 with `terms` the number of products in the longest sum, say 9 * channels of a 3x3 convolution, and the last term for
 the rounding of the result. SAFETY is for what a few random draws do not find. Nothing in it depends on the processor:
 a well-conditioned computation gets a tight bound, and one that cancels gets the bound that it needs.
+
+What rounds or compares (JPEG's coefficients, a threshold) jumps where a value lies at an edge, and there two
+processors may take different sides. `spread` shows where, and by how much: each element has its own bound.
 """
 
 from __future__ import annotations
@@ -76,6 +79,17 @@ def check(
     return result
 
 
+def spread(function: Callable[..., Tensor], *inputs: Any, terms: int = TERMS, draws: int = 8) -> Tensor:
+    """The bound of every element, for functions that jump: inputs are off by as much as rounding puts sums off."""
+    reach = SAFETY * math.sqrt(terms) * UNIT_ROUNDOFF
+    values = function(*inputs)
+    widest = torch.zeros_like(values)
+    for seed in range(draws):
+        generator = torch.Generator().manual_seed(seed)
+        widest = torch.maximum(widest, (function(*_nudged(inputs, generator, reach)) - values).abs())
+    return widest + reach * values.abs().max()
+
+
 def between(one: Tensor, other: Tensor, terms: int = TERMS) -> float:
     """The bound for a float32 computation of which `other` is `one` with its networks `nudged`."""
     return _bound(float((one - other).abs().max()), float(one.abs().max()), terms)
@@ -108,9 +122,17 @@ def _bound(change: float, magnitude: float, terms: int) -> float:
     return SAFETY * math.sqrt(terms) * change + UNIT_ROUNDOFF * magnitude
 
 
-def _nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:
+def _nudge(tensor: Tensor, generator: torch.Generator, by: float = UNIT_ROUNDOFF) -> Tensor:
+    """In float64."""
     signs = torch.randint(0, 2, tensor.shape, generator=generator, dtype=torch.int8)
-    return tensor * (1 + UNIT_ROUNDOFF * (2.0 * signs - 1))
+    return tensor.double() * (1 + by * (2 * signs.double() - 1))
+
+
+def _nudged(value: Any, generator: torch.Generator, by: float) -> Any:
+    """Tensors, in lists or not, in the precision they have."""
+    if isinstance(value, Tensor):
+        return _nudge(value, generator, by).to(value.dtype) if value.is_floating_point() else value
+    return type(value)(_nudged(each, generator, by) for each in value) if isinstance(value, (list, tuple)) else value
 
 
 def _wide(value: Any, generator: torch.Generator | None = None) -> Any:
@@ -118,7 +140,7 @@ def _wide(value: Any, generator: torch.Generator | None = None) -> Any:
     if isinstance(value, Tensor):
         if not value.is_floating_point():
             return value
-        return value.double() if generator is None else _nudge(value.double(), generator)
+        return value.double() if generator is None else _nudge(value, generator)
     if isinstance(value, nn.Module):
         network = copy.deepcopy(value).double()
         if generator is not None:
