@@ -9,10 +9,10 @@ the worst case, n u, does not happen: rounding errors are as often up as down).
 So the exact computation, in float64, is repeated with every weight and every input off by u, up or down at random.
 The largest change of an output is its sensitivity, and
 
-    bound = SAFETY * sqrt(terms) * sensitivity + u * largest magnitude
+    bound = sqrt(terms) * (SAFETY * sensitivity + u * largest magnitude)
 
-with `terms` the number of products in the longest sum, say 9 * channels of a 3x3 convolution, and the last term for
-the rounding of the result. SAFETY is for what a few random draws do not find. Nothing in it depends on the processor:
+with `terms` the number of products in the longest sum, say 9 * channels of a 3x3 convolution. The second part is what
+the last sum may lose by itself; it matters for single numbers, which a random draw may happen not to move. SAFETY is for what a few random draws do not find. Nothing in it depends on the processor:
 a well-conditioned computation gets a tight bound, and one that cancels gets the bound that it needs.
 
 What rounds or compares (JPEG's coefficients, a threshold) jumps where a value lies at an edge, and there two
@@ -119,7 +119,7 @@ def nudged(*networks: nn.Module, seed: int = 0) -> Iterator[None]:
 
 
 def _bound(change: float, magnitude: float, terms: int) -> float:
-    return SAFETY * math.sqrt(terms) * change + UNIT_ROUNDOFF * magnitude
+    return math.sqrt(terms) * (SAFETY * change + UNIT_ROUNDOFF * magnitude)
 
 
 def _nudge(tensor: Tensor, generator: torch.Generator, by: float = UNIT_ROUNDOFF) -> Tensor:
