@@ -12,8 +12,9 @@ The largest change of an output is its sensitivity, and
     bound = sqrt(terms) * (SAFETY * sensitivity + u * largest magnitude)
 
 with `terms` the number of products in the longest sum, say 9 * channels of a 3x3 convolution. The second part is what
-the last sum may lose by itself; it matters for single numbers, which a random draw may happen not to move. SAFETY is for what a few random draws do not find. Nothing in it depends on the processor:
-a well-conditioned computation gets a tight bound, and one that cancels gets the bound that it needs.
+the last sum may lose by itself; it matters for single numbers, which a random draw may happen not to move. SAFETY is
+for what a few random draws do not find. Nothing in it depends on the processor: a well-conditioned computation gets a
+tight bound, and one that cancels gets the bound that it needs.
 
 What rounds or compares (JPEG's coefficients, a threshold) jumps where a value lies at an edge, and there two
 processors may take different sides. `spread` shows where, and by how much: each element has its own bound.
