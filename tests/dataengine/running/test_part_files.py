@@ -121,7 +121,9 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run").lock():
         pass
     (tmp_path / "run/run.json").write_text(json.dumps({"schema": 99}))
-    with pytest.raises(ValueError, match=r"made by another version of this program \(schema 99 of a build; this one has schema 1\)"):
+    with pytest.raises(
+        ValueError, match=r"made by another version of this program \(schema 99 of a build; this one has schema 1\)"
+    ):
         RunFolder(tmp_path / "run")
     (tmp_path / "run/run.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):

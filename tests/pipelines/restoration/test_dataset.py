@@ -375,11 +375,11 @@ def test_weights_trained_further_are_other_weights(tiny_base: Path, tmp_path: Pa
 
 
 def test_a_store_is_no_place_for_restored_photos(dataset: Path, tiny_base: Path) -> None:
+    restoration = DatasetRestoration(
+        dataset=str(dataset), out=Path("s3://bucket/there"), settings=QUICK,
+        loading=ModelSource(base=str(tiny_base), device="cpu"),
+    )  # fmt: skip
     with pytest.raises(
         ValueError, match=r"^--out s3://bucket/there is in an object store: name a local folder instead$"
     ):
-        restore_dataset(
-            dataset=str(dataset), instruction=None, out=Path("s3://bucket/there"), seed=0, regions="largest",
-            output="files", address=None, batch=1, settings=QUICK,
-            loading=ModelSource(base=str(tiny_base), device="cpu"), console=Console(file=io.StringIO()),
-        )  # fmt: skip
+        restore_dataset(restoration, Console(file=io.StringIO()))
