@@ -130,7 +130,7 @@ class Dataset:
         return table, hashlib.sha256(data).hexdigest()
 
     def check_files(self) -> None:
-        """Whether the index is the one that `dataset.json` speaks of and every shard is there in full size.
+        """Checks that the index is the one listed in `dataset.json` and that every shard is there in full size.
 
         Reads no shard. Raises ValueError, in one sentence, for the first thing that is wrong.
         """

@@ -142,10 +142,10 @@ class Servers:
                 try:
                     address = ray.get(ref)
                 except RayError as error:
-                    why = first_line(error)
-                    raise StopStage(f'the process that was to serve "{server.model}" died: {why}') from None
+                    died = f'the process that was to serve "{server.model}" died'
+                    raise StopStage(f"{died}: {first_line(error)}") from None
                 if isinstance(address, Stopped):
-                    raise StopStage(address.sentence)
+                    raise address.error()
         return ray.get(starting)
 
     def _lost(self) -> list[str]:
