@@ -253,7 +253,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         generator: Generators,
         encode_texts: TextStates,
     ) -> list[RegionMaps | None]:
-        """Per photo its region maps, where masks are given or, for a photo in tiles, predicted in advance; else None."""
+        """Per photo its region maps, where masks are given or, for a photo in tiles, predicted ahead; else None."""
         if request.scale_maps is not None:
             maps = self._at_latents(request.scale_maps, request, padded, settings)
             return [maps_of_scales(own, each.instruction) for own, each in zip(maps, texts, strict=True)]
