@@ -8,7 +8,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from instructrestore.dataengine.running.part_files import digest
-from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, WeightsNeed
+from instructrestore.dataengine.weights.needs import (
+    CheckoutNeed,
+    DeviceName,
+    Need,
+    PackageNeed,
+    WeightsNeed,
+    WeightsRevision,
+)
 
 REVISION = "1"  # raised when the same weights, settings and prompt give other descriptions (osprey.py)
 
@@ -31,12 +38,7 @@ class OspreySettings(BaseModel):
     model: str = Field(
         default="sunshine-lwt/Osprey-7b", min_length=1, description="a hub id, or a folder as transformers saves it"
     )
-    revision: str = Field(
-        default="main",
-        min_length=1,
-        description="of the hub's weights: a commit where a run must be repeatable; of a folder: any name for what is "
-        "in it, changed whenever that changes",
-    )
+    revision: WeightsRevision = "main"
     vision_tower: str = Field(
         default="laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup",
         min_length=1,
@@ -51,11 +53,7 @@ class OspreySettings(BaseModel):
     )
     batch: int = Field(default=8, ge=1, description="regions of a photo described at once; bounds the memory")
     max_new_tokens: int = Field(default=128, ge=8, le=1024, description="longest description, in tokens")
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto: the GPU where there is one, else the CPU",
-    )
+    device: DeviceName = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="what the model computes in; auto: bfloat16 on a GPU, float32 on a CPU"
     )

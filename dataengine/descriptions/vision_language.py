@@ -217,13 +217,19 @@ class VisionLanguageDescriber:
         content = read_if_there(path) if path else None
         if content is None:
             return {}
+        try:
+            kept = [(place, answer["round"], answer["reply"]) for place, answer in json.loads(content).items()]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            kept = [("", None, None)]
+        if not all(isinstance(number, int) and isinstance(reply, str) for _, number, reply in kept):
+            raise ValueError(f"the answers kept in {path} are damaged: delete the file, and they are asked for again")
         told: dict[str, _KeptAnswer] = {}
-        for place, kept in json.loads(content).items():
-            seen = read_reply(kept["reply"], self._settings)
+        for place, number, reply in kept:
+            seen = read_reply(reply, self._settings)
             if isinstance(seen, RegionDescription):  # judged anew: the rules may have become stricter since
-                told[place] = _KeptAnswer(kept["round"], kept["reply"], seen)
-            elif kept["round"] == _ANSWERS:
-                told[place] = _KeptAnswer(_ANSWERS, kept["reply"], None)
+                told[place] = _KeptAnswer(number, reply, seen)
+            elif number == _ANSWERS:
+                told[place] = _KeptAnswer(_ANSWERS, reply, None)
         return told
 
     def _keep(self, looked: _PhotoState) -> None:

@@ -74,6 +74,7 @@ _SEVERAL = re.compile(r"[\n\r]|[.!?;:](?=\s)|[!?;]")
 # Unicode categories: control, format, private use, surrogate.
 _CONTROL = frozenset(("Cc", "Cf", "Co", "Cs"))
 _LETTER = re.compile(r"[^\W\d_]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_answer(text: str) -> NounPhrase | str:
@@ -95,6 +96,8 @@ def read_answer(text: str) -> NounPhrase | str:
     values = dict(answer)
     if not all(isinstance(value, str) for value in values.values()):
         return "schema"
+    if any(map(_SURROGATE.search, values.values())):  # half of an escaped character: no file could hold it
+        return "not_json"
     return NounPhrase(values["noun_phrase"].strip(), values["subject"].strip())
 
 

@@ -81,7 +81,7 @@ def clip_tokens(text: str) -> int:
 @lru_cache(maxsize=65536)
 def _piece_tokens(piece: str) -> int:
     if not piece.isascii():
-        return len(piece.encode())
+        return len(piece.encode("utf-8", "surrogatepass"))
     if len(piece) < 3 or piece.startswith("'"):
         return 1
     if piece not in _SPLIT and (piece in _ONE_TOKEN_WORDS or _everyday_plural(piece)):
