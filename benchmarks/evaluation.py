@@ -38,8 +38,8 @@ from instructrestore.model.metrics.fidelity import luma, psnr, ssim
 from instructrestore.model.metrics.scorer import Scorer
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS
-from instructrestore.pipelines.evaluation.method import Method
-from instructrestore.pipelines.evaluation.results_folder import Found
+from instructrestore.pipelines.evaluation.methods.method import Method
+from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults
 from instructrestore.pipelines.evaluation.row import Row, rows_of
 from instructrestore.pipelines.evaluation.run import run_evaluation
 from instructrestore.pipelines.evaluation.score_stage import Score
@@ -117,7 +117,7 @@ def whole_run(testset: TestSet, results: Path, out: Path) -> float:
         testset=testset.path,
         out=out,
         makings=(),
-        found=[Found(Method("blurred", "results"), results)],
+        found=[GivenResults(Method("blurred", "results"), results)],
         metrics=MetricSettings(device="cpu"),
         console=Console(file=io.StringIO()),
     )

@@ -28,7 +28,7 @@ from instructrestore.dataengine.running.part_files import Outcome, PartFile, Par
 from instructrestore.dataengine.running.stage import Failed, PartSink
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset, ShardEntry
@@ -140,7 +140,7 @@ class Restore:
         self,
         dataset: str,
         template: Instruction,
-        loading: Loading,
+        loading: ModelSource,
         settings: SamplingSettings,
         seed: int,
         threads: int | None,
