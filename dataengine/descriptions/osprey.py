@@ -35,8 +35,8 @@ from instructrestore.dataengine.descriptions.osprey_weights import (
     load_tokenizer,
 )
 from instructrestore.dataengine.weights.model_weights import choose_device
+from instructrestore.shards.rle import BoolArray
 
-BoolArray = NDArray[np.bool_]
 Levels = dict[str, Tensor]
 
 SIDE = 512

@@ -20,8 +20,7 @@ from PIL import Image
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Annotation, PolygonMask, RunMask, SegmentMask
 from instructrestore.shards import rle
-
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 FEW_POINTS = "polygon of fewer than three points"

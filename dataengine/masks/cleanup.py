@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
 
 HOLE_FILLED, ISLAND_DROPPED = "hole filled", "island dropped"
 

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import slic
 
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
+
 FloatArray = NDArray[Any]  # float32 or float64: OpenCV's annotations do not say which
 IntArray = NDArray[np.integer]
 

@@ -30,8 +30,7 @@ from transformers import Sam2Model
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.sam2_settings import REVISION, Sam2Settings
 from instructrestore.dataengine.weights.model_weights import choose_device, explaining, find_folder, load, require_whole
-
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
 
 FILES = ["config.json", "model*.safetensors*"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB

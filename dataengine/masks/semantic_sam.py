@@ -46,8 +46,7 @@ from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.semantic_sam_settings import REVISION, SemanticSamSettings
 from instructrestore.dataengine.weights.model_weights import choose_device, first_line
 from instructrestore.shards import rle
-
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
 
 LONGEST_ASPECT = 4  # a photo longer than this is scaled down further: its masks would not fit in memory
 CONFIGS = {"T": "configs/semantic_sam_only_sa-1b_swinT.yaml", "L": "configs/semantic_sam_only_sa-1b_swinL.yaml"}

@@ -35,6 +35,7 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.dataengine.weights.model_weights import choose_device, explaining, find_folder, load, require_whole
+from instructrestore.shards.rle import BoolArray
 from instructrestore.shards.sample import Agreement, Region
 
 FILES = ("config.json", "model*.safetensors*")
@@ -48,7 +49,6 @@ MARGIN = 0.15  # around the region's box, as a share of its longer side
 BLUR = 1 / 16  # sigma of the blur outside the region, as a share of the side: shapes and colours stay visible
 
 RGB = NDArray[np.uint8]
-BoolArray = NDArray[np.bool_]
 
 
 class CaptionAgreement:
