@@ -142,7 +142,7 @@ def test_checkouts_and_weights_that_are_not_there_are_one_sentence(tmp_path: Pat
         ("import package_that_nobody_has.part", "needs the package package_that_nobody_has, which is not installed"),
         ("from torch import thing_of_another_version", "cannot be imported with the packages installed here"),
         ("raise RuntimeError('operator torchvision::nms does not exist')", "torchvision as it belongs to torch"),
-        ("", "of another version than this was written for: git checkout e11f8b5"),
+        ("", "not the version that this program was written for: git checkout e11f8b5"),
     ],
 )
 def test_code_that_does_not_run_is_one_sentence(tmp_path: Path, weights: Path, code: str, expected: str) -> None:
