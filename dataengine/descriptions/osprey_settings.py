@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT, marked
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.dataengine.weights.needs import (
     CheckoutNeed,
@@ -48,10 +49,12 @@ class OspreySettings(BaseModel):
         default="open_clip_pytorch_model.bin", min_length=1, description="which file of that hub id"
     )
     vision_tower_revision: str = Field(default="main", min_length=1, description="like revision, for the vision tower")
-    checkout: str | None = Field(
+    checkout: Annotated[str | None, NO_RESULT] = Field(
         default=None, min_length=1, description="a folder with Osprey's code; unset: the installed package"
     )
-    batch: int = Field(default=8, ge=1, description="regions of a photo described at once; bounds the memory")
+    batch: Annotated[int, NO_RESULT] = Field(
+        default=8, ge=1, description="regions of a photo described at once; bounds the memory"
+    )
     max_new_tokens: int = Field(default=128, ge=8, le=1024, description="longest description, in tokens")
     device: DeviceName = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -62,7 +65,7 @@ class OspreySettings(BaseModel):
 def identity(settings: OspreySettings) -> str:
     """16 hex digits of everything besides photo and mask that a description depends on. Where the code is, the device
     and the batch size are not part of it."""
-    return digest(REVISION, PROMPT, settings.model_dump(exclude={"checkout", "batch", "device"}))
+    return digest(REVISION, PROMPT, settings.model_dump(exclude=marked(OspreySettings)))
 
 
 def needs(settings: OspreySettings) -> list[Need]:

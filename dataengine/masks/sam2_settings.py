@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.weights.needs import DeviceName, Need, WeightsNeed, WeightsRevision
 
 REVISION = "1"  # raised when the same weights and settings give other masks (sam2.py)
@@ -29,7 +30,7 @@ class Sam2Settings(BaseModel):
     points_per_side: int = Field(
         default=32, ge=1, le=64, description="masks are asked for at a grid of this many points across and down"
     )
-    points_per_batch: int = Field(
+    points_per_batch: Annotated[int, NO_RESULT] = Field(
         default=64, ge=1, description="points per call of the mask decoder; bounds its memory"
     )
     predicted_iou: float = Field(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT, Counts
 from instructrestore.dataengine.weights.needs import CheckoutNeed, DeviceName, Need, PackageNeed, WeightsNeed
 
 REVISION = "1"  # raised when the same weights and settings give other masks (semantic_sam.py)
@@ -20,12 +22,16 @@ class SemanticSamSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    checkout: str = Field(default="", description="the folder of a git clone of UX-Decoder/Semantic-SAM; its code runs")
-    detectron2: str = Field(
+    checkout: Annotated[str, NO_RESULT] = Field(
+        default="", description="the folder of a git clone of UX-Decoder/Semantic-SAM; its code runs"
+    )
+    detectron2: Annotated[str, NO_RESULT] = Field(
         default="",
         description="the folder of a git clone of facebookresearch/detectron2, uncompiled; unset: the installed one",
     )
-    checkpoint: str = Field(default="", description="the file of the released weights: swinl_only_sam_many2many.pth")
+    checkpoint: Annotated[str, Counts(lambda path: Path(path).name)] = Field(
+        default="", description="the file of the released weights: swinl_only_sam_many2many.pth"
+    )
     model_type: Literal["T", "L"] = Field(default="L", description="Swin-T or Swin-L, as the checkpoint is")
     revision: str = Field(
         default="main",

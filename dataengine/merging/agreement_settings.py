@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.weights.needs import DeviceName, Need, WeightsNeed, WeightsRevision
 
 REVISION = "1"  # raised when the same weights and settings give other scores (agreement.py)
@@ -29,7 +30,9 @@ class AgreementSettings(BaseModel):
         description="regions that score lower are dropped; 0 drops none. Scores depend on the model: look at the "
         "scores of a few hundred photos first",
     )
-    regions_per_batch: int = Field(default=32, ge=1, description="regions per call of the model; bounds its memory")
+    regions_per_batch: Annotated[int, NO_RESULT] = Field(
+        default=32, ge=1, description="regions per call of the model; bounds its memory"
+    )
     device: DeviceName = "auto"
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="what both encoders compute in")
 

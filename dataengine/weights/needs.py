@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.running.server_settings import ServerSettings
 
 WeightsRevision = Annotated[
@@ -24,6 +25,7 @@ WeightsRevision = Annotated[
 DeviceName = Annotated[
     str,
     Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: the GPU if there is one, otherwise the CPU"),
+    NO_RESULT,
 ]
 
 

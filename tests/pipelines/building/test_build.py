@@ -226,7 +226,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     print_plan(settings, tmp_path / "out", Console(file=text, width=200))
     assert not (tmp_path / "out").exists()
     assert "3  photos of photos" in text.getvalue()
-    assert "intake -> deduplicate -> quality gate -> masks" in text.getvalue()
+    assert "intake -> near-duplicates -> deduplicate -> quality gate -> masks" in text.getvalue()
+    assert "descriptions -> noun phrases -> merge -> bokeh" in text.getvalue()
 
 
 @pytest.mark.slow
