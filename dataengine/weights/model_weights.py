@@ -1,7 +1,7 @@
-"""Published weights for the models that annotate: where they lie, what they are called, and whether they are whole.
+"""Published weights for the models that annotate: where they are, what they are called, and whether they are complete.
 
-Weights are a folder or file of this machine, or a repository on the hub. Whatever is not as it must be is a ValueError
-of one sentence, for whoever set it to read.
+Weights are a folder or file on this machine, or a repository on the hub. Anything wrong with them is a ValueError with
+one sentence for the person who chose them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _UNUSABLE = (*DAMAGED, SafetensorError, StrictDataclassError, pickle.UnpicklingE
 
 
 def choose_device(name: str, model: str, setting: str) -> torch.device:
-    """The device of that name; for "auto" the GPU where there is one, and else the CPU.
+    """The device of that name; for "auto" the GPU if there is one, otherwise the CPU.
 
-    model, setting: what needs the device and where it is set, for the sentence that says that it is missing.
+    model, setting: what needs the device and where it is set, for the message if there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -36,29 +36,29 @@ def choose_device(name: str, model: str, setting: str) -> torch.device:
 
 
 def find_folder(model: str, revision: str, patterns: list[str], what: str) -> tuple[Path, str]:
-    """The folder of the weights, fetched where need be, and what they are called: of a folder what `folder_name` says,
-    of the hub's the commit that the revision stands for.
+    """The folder of the weights, fetched if necessary, and their name: `folder_name` for a folder, the resolved commit
+    for a hub repository.
 
-    model: a folder, or a repository on the hub, of which the files that match `patterns` are fetched.
-    what: what the sentence calls them, such as "the CLIP weights openai/clip-vit-base-patch32".
+    model: a folder, or a repository on the hub, from which the files that match `patterns` are fetched.
+    what: what the error message calls them, such as "the CLIP weights openai/clip-vit-base-patch32".
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder, folder_name(folder, revision)
-    folder = fetch_folder(model, revision, patterns, f"{what} are no folder here")
+    folder = fetch_folder(model, revision, patterns, f"{what} are not a local folder")
     return folder, f"{model}@{folder.name}"
 
 
 def folder_name(folder: Path, revision: str) -> str:
-    """What the weights in a folder are called: no more than its own name, for paths of this machine do not belong in a
-    data set, and the revision that the settings give them."""
+    """The name of the weights in a folder: only the folder's own name, since paths of this machine do not belong in a
+    data set, and the revision from the settings."""
     return f"{folder.resolve().name}@{revision}"
 
 
 @contextmanager
 def explaining(sentence: str) -> Iterator[None]:
-    """Within this, what torch and transformers raise over damaged or foreign files becomes a ValueError: the sentence,
-    and their first line in brackets."""
+    """Turns what torch and transformers raise on damaged or unrelated files into a ValueError: the sentence, and the
+    first line of their message in brackets."""
     try:
         yield
     except _UNUSABLE as error:
@@ -67,7 +67,7 @@ def explaining(sentence: str) -> Iterator[None]:
 
 def load(kind: Any, folder: Path) -> tuple[Any, list[str]]:
     """A transformers model of that class on the CPU, float32, from the folder's safetensors, and the names of the
-    weights that are not in there: transformers goes on with random ones. Raises what `explaining` is for."""
+    weights missing from them, which transformers fills in at random. To be called within `explaining`."""
     model, info = kind.from_pretrained(
         str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
     )
@@ -77,6 +77,4 @@ def load(kind: Any, folder: Path) -> tuple[Any, list[str]]:
 def require_whole(missing: list[str], folder: Path, model: str) -> None:
     """Raises ValueError where weights of the model are missing from the folder."""
     if missing:
-        raise ValueError(
-            f"the weights in {folder} lack {first_three(missing)}: they are not those of a whole {model} model"
-        )
+        raise ValueError(f"the weights in {folder} lack {first_three(missing)}: they are not a complete {model} model")
