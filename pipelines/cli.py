@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from instructrestore import __version__
-from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.dataengine.running.stage import Defect, StopStage
 from instructrestore.pipelines.evaluation import cli as evaluation
 from instructrestore.pipelines.restoration import cli as restoration
-from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end
+from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end, end_with_defect
 from instructrestore.pipelines.testset import cli as testset
 from instructrestore.pipelines.training import cli as training
 
@@ -110,6 +110,8 @@ def build(
         end("interrupted; run the same command again to go on", INTERRUPTED)
     print_summary(result, console)
     console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
+    if result.defects:
+        raise typer.Exit(FAULTS_FOUND)
 
 
 @app.command()
@@ -232,6 +234,8 @@ def main() -> None:
         app(prog_name="instructrestore")  # also for `python -m instructrestore`
     except (ValueError, StopStage) as error:
         end(str(error), USER_ERROR)
+    except Defect as error:
+        end_with_defect(error)
     except OSError as error:
         end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), USER_ERROR)
 

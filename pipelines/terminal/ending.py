@@ -6,6 +6,7 @@ import sys
 import unicodedata
 from typing import NoReturn
 
+from instructrestore.dataengine.running.stage import Defect
 from instructrestore.dataengine.sources.places import readable
 
 USER_ERROR = 2
@@ -17,6 +18,14 @@ def end(sentence: str, status: int) -> NoReturn:
     """Says the sentence where errors go, and ends the program."""
     print(f"instructrestore: {escaped(sentence)}", file=sys.stderr)
     sys.exit(status)
+
+
+def end_with_defect(defect: Defect) -> NoReturn:
+    """Shows the traceback of a fault of this program, then its sentence, and ends the program."""
+    sentence, _, trace = str(defect).partition(": Traceback (most recent call last):")
+    if trace:
+        print(f"Traceback (most recent call last):{trace}", file=sys.stderr)
+    end(sentence, FAULTS_FOUND)
 
 
 def escaped(text: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from types import FrameType
 import torch
 from rich.console import Console
 
+from instructrestore.dataengine.running.lock import locked
 from instructrestore.model.restoring.checkpoint import find_device
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.checkpoints import last_of_run
@@ -102,7 +101,7 @@ def run(
     for path, _ in job.datasets:  # before anything is written
         Dataset(path)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with locked(out, forks=True):
         if base == str(out.absolute() / "tiny-base") and not Path(base, "model_index.json").exists():
             build_tiny_base(Path(base))
         if workers > 1 or address:
@@ -141,21 +140,6 @@ def _say_where(job: TrainingRun, console: Console) -> None:
     if best and best.step != latest.step:
         line += f"; the lowest held-out loss is that of {best.folder}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Held by the one run that works in the folder. Raises ValueError where another does."""
-    descriptor = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        try:
-            # Of this process alone: loaders are forked, and live on for seconds after a kill.
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise ValueError(f"another run is at work in {out}") from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
