@@ -6,7 +6,6 @@ import sys
 import unicodedata
 from typing import NoReturn
 
-from instructrestore.dataengine.running.stage import Defect
 from instructrestore.dataengine.sources.places import readable
 
 USER_ERROR = 2
@@ -20,9 +19,9 @@ def end(sentence: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def end_with_defect(defect: Defect) -> NoReturn:
-    """Shows the traceback of a fault of this program, then its sentence, and ends the program."""
-    sentence, _, trace = str(defect).partition(": Traceback (most recent call last):")
+def end_with_traceback(defect: str) -> NoReturn:
+    """Shows the traceback within the text of a `Defect`, then the sentence before it, and ends the program."""
+    sentence, _, trace = defect.partition(": Traceback (most recent call last):")
     if trace:
         print(f"Traceback (most recent call last):{trace}", file=sys.stderr)
     end(sentence, FAULTS_FOUND)
