@@ -11,7 +11,7 @@ from rich.console import Console
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation import flags
 from instructrestore.pipelines.evaluation.methods.method import OURS
-from instructrestore.pipelines.restoration import flags as restoration
+from instructrestore.pipelines.inference import flags as model_flags
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
 DEFAULTS = SamplingSettings.model_validate({})
@@ -19,10 +19,10 @@ DEFAULTS = SamplingSettings.model_validate({})
 
 def evaluate(
     testset: flags.TestSetPath,
-    base: restoration.Base = None,
-    checkpoint: restoration.Checkpoint = None,
-    base_revision: restoration.BaseRevision = None,
-    checkpoint_revision: restoration.CheckpointRevision = None,
+    base: model_flags.Base = None,
+    checkpoint: model_flags.Checkpoint = None,
+    base_revision: model_flags.BaseRevision = None,
+    checkpoint_revision: model_flags.CheckpointRevision = None,
     results: flags.Results = None,
     runs: flags.Runs = None,
     tables: flags.Tables = None,
@@ -39,9 +39,9 @@ def evaluate(
     baseline: flags.Baseline = None,
     given_masks: flags.GivenMasks = False,
     seed: flags.Seed = 0,
-    steps: restoration.Steps = DEFAULTS.num_inference_steps,
-    guidance: restoration.Guidance = DEFAULTS.guidance_scale,
-    official: restoration.Official = False,
+    steps: model_flags.Steps = DEFAULTS.num_inference_steps,
+    guidance: model_flags.Guidance = DEFAULTS.guidance_scale,
+    official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
     dtype: flags.Dtype = "float32",

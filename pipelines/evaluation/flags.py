@@ -9,8 +9,9 @@ import typer
 
 from instructrestore.model.metrics.metric import BY_NAME
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.flags import SAMPLING
 
-_METHODS, _METRICS, _SAMPLING = "What is compared", "What is measured", "How it is restored"
+_METHODS, _METRICS = "What is compared", "What is measured"
 _RUNNING = "Where it runs"
 # Sampling settings that have an option of their own: fewer than of `restore`, so that all else is as in the paper.
 SAMPLING_OPTIONS = {
@@ -122,7 +123,7 @@ Baseline = Annotated[
 GivenMasks = Annotated[
     bool,
     typer.Option(
-        "--given-masks", help="Restore with the regions' own masks, not predicted ones.", rich_help_panel=_SAMPLING
+        "--given-masks", help="Restore with the regions' own masks, not predicted ones.", rich_help_panel=SAMPLING
     ),
 ]
 Settings = Annotated[
@@ -131,18 +132,16 @@ Settings = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help=f"Any other setting, as in mask=hard; docs/restoring.md says what each does. There are {_FURTHER}.",
-        rich_help_panel=_SAMPLING,
+        rich_help_panel=SAMPLING,
     ),
 ]
-Tile = Annotated[
-    int, typer.Option(help="Larger photos are done in tiles of so many pixels.", rich_help_panel=_SAMPLING)
-]
+Tile = Annotated[int, typer.Option(help="Larger photos are done in tiles of so many pixels.", rich_help_panel=SAMPLING)]
 Seed = Annotated[
     int,
     typer.Option(
         metavar="NUMBER",
         help="A photo's noise follows from it and the photo, not from scales.",
-        rich_help_panel=_SAMPLING,
+        rich_help_panel=SAMPLING,
     ),
 ]
 Batch = Annotated[

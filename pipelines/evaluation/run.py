@@ -27,7 +27,7 @@ from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
 from instructrestore.pipelines.evaluation.gathering import gather, print_summary, scores_of
 from instructrestore.pipelines.evaluation.measured_with import measured_with
-from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, Method
+from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, EvaluationPlan, Method
 from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup
 from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults, find_results
 from instructrestore.pipelines.evaluation.outputs import write_outputs
@@ -107,10 +107,7 @@ def run_evaluation(
     configuration = _configuration(common, makings)
     if baseline:
         name, earlier = baseline
-        check_baseline(
-            earlier, name, testset=card.name, photos=len(rows), bokeh=opened.bokeh, methods=methods,
-            configuration=configuration,
-        )  # fmt: skip
+        check_baseline(earlier, name, EvaluationPlan(card.name, len(rows), opened.bokeh, methods, configuration))
     check_local(out)
     folder = EvaluationFolder(out, source)
     results = {each.method: find_results(each.folder, opened, rows) for each in found}

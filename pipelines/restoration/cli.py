@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference import flags as model_flags
 from instructrestore.pipelines.restoration import flags
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
@@ -32,10 +33,10 @@ instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --b
 def restore(
     words: flags.Words = None,
     out: flags.Out = Path("restored"),
-    base: flags.Base = None,
-    checkpoint: flags.Checkpoint = None,
-    base_revision: flags.BaseRevision = None,
-    checkpoint_revision: flags.CheckpointRevision = None,
+    base: model_flags.Base = None,
+    checkpoint: model_flags.Checkpoint = None,
+    base_revision: model_flags.BaseRevision = None,
+    checkpoint_revision: model_flags.CheckpointRevision = None,
     mask: flags.Mask = None,
     scale_map: flags.ScaleMap = None,
     mask_only: flags.MaskOnly = False,
@@ -44,12 +45,12 @@ def restore(
     sweep: flags.Sweep = None,
     skip_existing: flags.SkipExisting = False,
     seed: flags.Seed = 0,
-    steps: flags.Steps = DEFAULTS.num_inference_steps,
-    guidance: flags.Guidance = DEFAULTS.guidance_scale,
+    steps: model_flags.Steps = DEFAULTS.num_inference_steps,
+    guidance: model_flags.Guidance = DEFAULTS.guidance_scale,
     start: flags.Start = DEFAULTS.start,
     upscale: flags.Upscale = DEFAULTS.upscale,
     colour_fix: flags.ColourFix = DEFAULTS.colour_fix,
-    official: flags.Official = False,
+    official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
     dtype: flags.Dtype = "float32",
@@ -134,14 +135,13 @@ def restore(
             failed = any(summary.failed.values())
         else:
             from instructrestore.pipelines.inference.restorer import OutputSettings
+            from instructrestore.pipelines.restoration.files import RestoreOptions
             from instructrestore.pipelines.restoration.files import restore as run_restore
 
-            wanted = OutputSettings(
+            outputs = OutputSettings(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing
             )
-            outcome = run_restore(
-                jobs=jobs, out=out, loading=loading, settings=settings, wanted=wanted, batch=batch, console=console
-            )
+            outcome = run_restore(jobs, out, RestoreOptions(loading, settings, outputs, batch), console)
             failed = bool(outcome.failed)
     except KeyboardInterrupt:
         again = "run the same command again to go on" if shards else "what is finished stays; --skip-existing goes on"

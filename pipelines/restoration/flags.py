@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.flags import SAMPLING
 from instructrestore.pipelines.inference.options import OPTIONS
 
-_MODEL, _REGIONS, _SAMPLING = "The model", "Regions", "How it is restored"
-_RESULTS, _MEANS, _DATASET = "What is written", "Speed and memory", "A whole data set, with Ray"
+_REGIONS, _RESULTS = "Regions", "What is written"
+_SPEED, _DATASET = "Speed and memory", "A whole data set, with Ray"
 _FURTHER = ", ".join(name for name in SamplingSettings.model_fields if name not in OPTIONS)
 
 Words = Annotated[
@@ -24,28 +25,6 @@ Words = Annotated[
 Out = Annotated[
     Path,
     typer.Option(help="The folder for the results: NAME.png for a photo NAME.jpg.", rich_help_panel=_RESULTS),
-]
-Base = Annotated[
-    str | None,
-    typer.Option(
-        envvar="INSTRUCTRESTORE_BASE",
-        help="Stable Diffusion 2.1-base, or a saved InstructRestorePipeline: a folder or a hub id.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Checkpoint = Annotated[
-    str | None,
-    typer.Option(
-        help="The trained ControlNet with its mask decoder: a folder, a training run's folder (its last checkpoint is "
-        "taken) or a hub id; unset: the base's own.",
-        rich_help_panel=_MODEL,
-    ),
-]
-BaseRevision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit of a base on the hub.", rich_help_panel=_MODEL)
-]
-CheckpointRevision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit of a checkpoint on the hub.", rich_help_panel=_MODEL)
 ]
 Mask = Annotated[
     list[Path] | None,
@@ -94,27 +73,20 @@ SkipExisting = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option(metavar="NUMBER", help="Of the noise, the same for all photos.", rich_help_panel=_SAMPLING),
-]
-Steps = Annotated[int, typer.Option(help="Denoising steps.", rich_help_panel=_SAMPLING)]
-Guidance = Annotated[
-    float, typer.Option(help="Classifier-free guidance; 1 is without, and half the work.", rich_help_panel=_SAMPLING)
+    typer.Option(metavar="NUMBER", help="Of the noise, the same for all photos.", rich_help_panel=SAMPLING),
 ]
 Start = Annotated[
     str,
     typer.Option(
-        metavar="lq|noise", help="Begin from the photo with noise, or from noise alone.", rich_help_panel=_SAMPLING
+        metavar="lq|noise", help="Begin from the photo with noise, or from noise alone.", rich_help_panel=SAMPLING
     ),
 ]
-Upscale = Annotated[float, typer.Option(help="Size of the result over that of the photo.", rich_help_panel=_SAMPLING)]
+Upscale = Annotated[float, typer.Option(help="Size of the result over that of the photo.", rich_help_panel=SAMPLING)]
 ColourFix = Annotated[
     str,
     typer.Option(
-        metavar="wavelet|adain|none", help="How the photo's colours are given back.", rich_help_panel=_SAMPLING
+        metavar="wavelet|adain|none", help="How the photo's colours are given back.", rich_help_panel=SAMPLING
     ),
-]
-Official = Annotated[
-    bool, typer.Option("--official", help="As the release does, not as the paper.", rich_help_panel=_SAMPLING)
 ]
 Settings = Annotated[
     list[str] | None,
@@ -122,27 +94,27 @@ Settings = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help=f"Any other setting, as in mask=hard; docs/restoring.md says what each does. There are {_FURTHER}.",
-        rich_help_panel=_SAMPLING,
+        rich_help_panel=SAMPLING,
     ),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="As torch names it: cuda, cuda:1, cpu; unset: a GPU if any.", rich_help_panel=_MEANS)
+    str | None, typer.Option(help="As torch names it: cuda, cuda:1, cpu; unset: a GPU if any.", rich_help_panel=_SPEED)
 ]
-Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16|float16", help="Precision.", rich_help_panel=_MEANS)]
+Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16|float16", help="Precision.", rich_help_panel=_SPEED)]
 Batch = Annotated[
     int,
-    typer.Option(min=1, help="So many consecutive photos of one size are done together.", rich_help_panel=_MEANS),
+    typer.Option(min=1, help="So many consecutive photos of one size are done together.", rich_help_panel=_SPEED),
 ]
-Tile = Annotated[int, typer.Option(help="Larger photos are done in tiles of so many pixels.", rich_help_panel=_MEANS)]
+Tile = Annotated[int, typer.Option(help="Larger photos are done in tiles of so many pixels.", rich_help_panel=_SPEED)]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="torch.compile: a slow start, then faster steps.", rich_help_panel=_MEANS)
+    bool, typer.Option("--compile", help="torch.compile: a slow start, then faster steps.", rich_help_panel=_SPEED)
 ]
 ChannelsLast = Annotated[
-    bool, typer.Option("--channels-last", help="A memory layout that some GPUs prefer.", rich_help_panel=_MEANS)
+    bool, typer.Option("--channels-last", help="A memory layout that some GPUs prefer.", rich_help_panel=_SPEED)
 ]
 CpuOffload = Annotated[
     bool,
-    typer.Option("--cpu-offload", help="On the GPU only what works just now: slower.", rich_help_panel=_MEANS),
+    typer.Option("--cpu-offload", help="On the GPU only what works just now: slower.", rich_help_panel=_SPEED),
 ]
 Shards = Annotated[
     str | None,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from instructrestore.model.metrics.metric import BY_NAME, FOLLOWING, LOCALITY
-from instructrestore.pipelines.evaluation.methods.method import Method
+from instructrestore.pipelines.evaluation.methods.method import EvaluationPlan
 from instructrestore.pipelines.evaluation.tables.sweep import sweep_of, sweep_title
 from instructrestore.pipelines.evaluation.tables.writing import SCHEMA_VERSION
 from instructrestore.shards.sample import first_error
@@ -110,27 +110,15 @@ def read_baseline(path: Path) -> bytes:
     return content
 
 
-def check_baseline(
-    baseline: bytes,
-    name: str,
-    *,
-    testset: str,
-    photos: int,
-    bokeh: bool,
-    methods: Sequence[Method],
-    configuration: Mapping[str, Any],
-) -> None:
-    """Whether an evaluation compares with a baseline at all, before its work is done: raises ValueError, in the
-    sentence that `compare_with_baseline` would raise after it.
-
-    baseline, name: as there. The rest: what `Evaluation` is going to have, of which `configuration` needs the entries
-    `testset` and `metrics`.
+def check_baseline(baseline: bytes, name: str, plan: EvaluationPlan) -> None:
+    """Raises ValueError if the planned evaluation could not be compared with the baseline, in the sentence that
+    `compare_with_baseline` would raise once the work is done. baseline, name: as there.
     """
-    titles = {method.title for method in methods}
-    if sweep := sweep_of(methods, bokeh):
+    titles = {method.title for method in plan.methods}
+    if sweep := sweep_of(plan.methods, plan.bokeh):
         titles.add(sweep_title([method.s1 or 0.0 for method in sweep]))
-    about = _Testset(name=testset, photos=photos, bokeh=bokeh)
-    _check_comparable(_read(baseline, name), about, configuration, titles, name)
+    about = _Testset(name=plan.testset, photos=plan.photos, bokeh=plan.bokeh)
+    _check_comparable(_read(baseline, name), about, plan.configuration, titles, name)
 
 
 def compare_with_baseline(current: bytes, baseline: bytes, name: str = "the baseline") -> Verdict:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from instructrestore.model.metrics.metric import FOLLOWING, LOCALITY, METRICS
-from instructrestore.pipelines.evaluation.methods.method import Evaluation, Method
+from instructrestore.pipelines.evaluation.methods.method import Evaluation, EvaluationPlan, Method
 from instructrestore.pipelines.evaluation.tables import baseline
 from instructrestore.pipelines.evaluation.tables.baseline import (
     Verdict,
@@ -245,15 +245,8 @@ def test_a_baseline_that_does_not_compare_is_one_sentence(content: bytes, words:
 
 
 def beforehand(before: bytes, report: Evaluation) -> None:
-    check_baseline(
-        before,
-        "old.json",
-        testset=report.testset,
-        photos=report.photos,
-        bokeh=report.bokeh,
-        methods=report.methods,
-        configuration=report.configuration,
-    )
+    plan = EvaluationPlan(report.testset, report.photos, report.bokeh, report.methods, report.configuration)
+    check_baseline(before, "old.json", plan)
 
 
 def of_metrics(**changes: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from instructrestore.pipelines.inference.restorer import OutputSettings, out_of_
 from instructrestore.pipelines.inference.weights import fingerprint_of
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pipelines.pictures.source_photo import read_photo
-from instructrestore.pipelines.restoration.files import restore
+from instructrestore.pipelines.restoration.files import RestoreOptions, restore
 from instructrestore.pipelines.restoration.inputs import find_jobs
 from tests.dataengine.photos.colour_profiles import rgb_profile
 from tests.dataengine.photos.test_photo_file import scene
@@ -181,8 +181,8 @@ def test_a_batch_that_does_not_fit_is_done_one_by_one(
     console = Console(file=open(os.devnull, "w"))  # noqa: SIM115
     settings = SamplingSettings.model_validate({"num_inference_steps": 1, "guidance_scale": 1})
     jobs = find_jobs(["p", DOG], Path("o"))
-    wanted = OutputSettings(sweep=(0.5, 0.7))
-    summary = restore(jobs, Path("o"), Limited(str(tiny_base), device="cpu"), settings, wanted, 3, console)
+    options = RestoreOptions(Limited(str(tiny_base), device="cpu"), settings, OutputSettings(sweep=(0.5, 0.7)), batch=3)
+    summary = restore(jobs, Path("o"), options, console)
     assert summary.restored == 2
     assert files("o") == ["0-sweep.png", "0.png", "2-sweep.png", "2.png"]
     ((name, reason),) = summary.failed
@@ -311,13 +311,13 @@ def test_skip_existing_passes_over_what_is_the_same_and_nothing_else(run: Callab
     photo("p/b.png", seed=2)
     assert run("p", DOG, "--out", "o", "--save-mask").status == 0
     ended = run("p", DOG, "--out", "o", "--skip-existing")
-    assert "0 restored, 2 there already, 0 failed" in ended.out
+    assert "0 restored, 2 already there, 0 failed" in ended.out
     photo("p/a.png", seed=3)
     Path("o/b.png").write_bytes(Path("o/b.png").read_bytes()[:300])
     assert "2 restored, 0 failed" in run("p", DOG, "--out", "o", "--skip-existing").out
     # The new photo's mask is still that of the old one.
-    assert "1 restored, 1 there already" in run("p", DOG, "--out", "o", "--skip-existing", "--save-mask").out
-    assert "2 there already" in run("p", DOG, "--out", "o", "--skip-existing", "--save-mask").out
+    assert "1 restored, 1 already there" in run("p", DOG, "--out", "o", "--skip-existing", "--save-mask").out
+    assert "2 already there" in run("p", DOG, "--out", "o", "--skip-existing", "--save-mask").out
     assert "2 restored, 0 failed" in run("p", DOG, "--out", "o", "--skip-existing", "--seed", "1").out
 
 
@@ -332,7 +332,7 @@ def test_skip_existing_tells_weights_apart_and_not_how_a_path_is_typed(
     assert str(Path.cwd()) not in str(read_record(Path("o/a.png")))
     for words in (["p"], ["p/../p/a.png"], [str(source.absolute())]):
         ended = run(*words, DOG, "--out", "o", "--skip-existing", *QUICK, "--base", str(bases[0]), quick=False)
-        assert "0 restored, 1 there already" in ended.out, words
+        assert "0 restored, 1 already there" in ended.out, words
     ended = run("p", DOG, "--out", "o", "--skip-existing", *QUICK, "--base", str(bases[1]), quick=False)
     assert "1 restored, 0 failed" in ended.out
 
@@ -360,7 +360,7 @@ def test_what_was_made_before_is_not_restored_again(run: Callable[..., Ended]) -
     ended = run("p", DOG, "--out", "p", "--save-mask", "--skip-existing")
     lines = ended.out.splitlines()
     assert lines[0] == "4 pictures that restoring made were passed over in the folders: p/a-mask.png ..."
-    assert lines[-2:] == ["p/b\\nc.jpg is there already", "0 restored, 2 there already, 0 failed"]
+    assert lines[-2:] == ["p/b\\nc.jpg is already there", "0 restored, 2 already there, 0 failed"]
 
 
 def test_a_small_tile_needs_nothing_more(run: Callable[..., Ended]) -> None:
