@@ -134,7 +134,7 @@ def doctor(
 @app.command()
 def verify(dataset: DatasetPath) -> None:
     """Check a data set against itself: hashes, keys, masks, areas, counts. Exit status 1 if anything is wrong."""
-    from instructrestore.pipelines.building.verify import verify as run_verify
+    from instructrestore.pipelines.building.dataset_commands import verify as run_verify
 
     if not run_verify(dataset, Console()):
         raise typer.Exit(FAULTS_FOUND)
@@ -146,7 +146,7 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
 ) -> None:
     """Table 1 of the paper with this data set's row, subject frequencies, histograms, licences, near-duplicates."""
-    from instructrestore.pipelines.building.stats import stats as run_stats
+    from instructrestore.pipelines.building.dataset_commands import stats as run_stats
 
     run_stats(dataset, as_json)
 
@@ -158,7 +158,7 @@ def show(
     out: Annotated[str | None, typer.Option(help="The PNG to write; unset: KEY.png.")] = None,
 ) -> None:
     """A photo with its regions in colour and their captions, as a PNG."""
-    from instructrestore.pipelines.building.show import show as run_show
+    from instructrestore.pipelines.building.dataset_commands import show as run_show
 
     typer.echo(run_show(dataset, key, out))
 

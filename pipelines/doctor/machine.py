@@ -19,7 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from instructrestore.pipelines.doctor.finding import Finding, first_line
+from instructrestore.pipelines.doctor.findings import Finding
+from instructrestore.shards.errors import first_line
 from instructrestore.shards.files import create
 from instructrestore.shards.paths import ObjectPath, Place, remove
 

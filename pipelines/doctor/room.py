@@ -13,8 +13,9 @@ from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.running.stage import StageSpec
 from instructrestore.dataengine.settings import BuildSettings, RunSettings, StageName
 from instructrestore.dataengine.stages import photo_stages, resources
-from instructrestore.pipelines.doctor.finding import Finding, first_line
+from instructrestore.pipelines.doctor.findings import Finding
 from instructrestore.pipelines.doctor.machine import Gpu
+from instructrestore.shards.errors import first_line
 
 
 def takers(settings: BuildSettings, servers: list[ServerSettings]) -> list[StageSpec]:

@@ -12,8 +12,9 @@ import httpx
 
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.weights.needs import ServerNeed, WeightsNeed
-from instructrestore.pipelines.doctor.finding import Finding, first_line
+from instructrestore.pipelines.doctor.findings import Finding
 from instructrestore.pipelines.doctor.weights import check_weights
+from instructrestore.shards.errors import first_line
 
 LIMIT_S = 5.0
 _VLLM = "import importlib.metadata as m; print(m.version('vllm'))"

@@ -15,7 +15,8 @@ from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 from huggingface_hub.utils import validate_repo_id
 
 from instructrestore.dataengine.weights.needs import CheckoutNeed, PackageNeed, WeightsNeed
-from instructrestore.pipelines.doctor.finding import Finding, first_line
+from instructrestore.pipelines.doctor.findings import Finding
+from instructrestore.shards.errors import first_line
 
 LIMIT_S = 5.0
 

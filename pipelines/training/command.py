@@ -25,6 +25,7 @@ from instructrestore.pipelines.terminal.arguments import anchored_place
 from instructrestore.pipelines.training.on_ray import OUT_OF_MEMORY, train_on_ray
 from instructrestore.pipelines.training.run_log import RunLog
 from instructrestore.pipelines.training.training_run import TrainingRun, check_resumable, train
+from instructrestore.shards.errors import first_line
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.order import exact_shares
 
@@ -151,7 +152,7 @@ def _train_here(job: TrainingRun, device: str | None, console: Console) -> int:
         except RuntimeError as error:
             # Torch's own word for a dead loader comes wherever the trainer just is.
             if str(error).startswith("DataLoader "):
-                raise ValueError(f"the loader failed: {str(error).splitlines()[0]}") from None
+                raise ValueError(f"the loader failed: {first_line(error)}") from None
             if not isinstance(error, torch.OutOfMemoryError):
                 raise
             raise ValueError(OUT_OF_MEMORY) from None

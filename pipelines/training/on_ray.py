@@ -28,6 +28,7 @@ from instructrestore.dataengine.running.on_ray.runner import MALLOC, cluster
 from instructrestore.model.training.workers import Worker
 from instructrestore.pipelines.training.run_log import RunLog
 from instructrestore.pipelines.training.training_run import TrainingRun, train
+from instructrestore.shards.errors import first_line
 from instructrestore.shards.stream import ReadingFailed
 
 COLLECTIVE_LIMIT_S = 1800  # a worker that waits so long for the others, in validation too, is lost
@@ -102,7 +103,7 @@ def _fit(job: TrainingRun, workers: int, gpus: bool, needed: dict[str, float], m
                 raise ValueError(sentence) from None
         raise
     except TrainingFailedError as failure:
-        raise ValueError(f"Ray could not run the workers: {_first_line(failure)}") from None
+        raise ValueError(f"Ray could not run the workers: {first_line(failure)}") from None
 
 
 def _work(config: dict[str, Any]) -> int:
@@ -218,8 +219,4 @@ def _final(fault: Exception) -> str | None:
 def _reason(failure: WorkerGroupError) -> str:
     faults = failure.worker_failures
     rank = min(faults, key=lambda each: "HealthCheck" not in type(faults[each]).__name__)  # the lost one, not its peers
-    return f"worker {rank}: {_first_line(faults[rank])}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return f"worker {rank}: {first_line(faults[rank])}"

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from instructrestore.model.networks.weight_files import first_line, read_pickled, readable
+from instructrestore.model.networks.weight_files import read_pickled, readable
 from instructrestore.pipelines.evaluation.methods.photos import PhotoArray, restored, shrunk
 from instructrestore.pipelines.evaluation.methods.spec import COMPARE_EXTRA, MethodSpec
+from instructrestore.shards.errors import first_line
 
 # spandrel's names of RRDBNet and of the smaller network of realesr-general-x4v3.
 REAL_ESRGAN = ("ESRGAN", "Compact")
