@@ -103,7 +103,7 @@ def build(
     try:
         result = run_build(settings, folder, console, retry_failed)
     except KeyboardInterrupt:  # typer would end without a word
-        end("interrupted; run the same command again to go on", INTERRUPTED)
+        end("interrupted; run the same command again to continue", INTERRUPTED)
     print_summary(result, console)
     console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
 

@@ -65,7 +65,7 @@ def evaluate(
 
     if not (base or results or runs):
         raise ValueError(
-            "evaluate what? Name the model with --base (and --checkpoint), another method with --run, or a folder of "
+            "nothing to evaluate: name the model with --base (and --checkpoint), another method with --run, or a folder of "
             "results with --results NAME=FOLDER"
         )
     if checkpoint and not base:
@@ -80,26 +80,26 @@ def evaluate(
     )  # fmt: skip
     found = given_results(results or ())
     if base and any(each.method.name.casefold() == OURS.casefold() for each in found):
-        raise ValueError(f"--results {OURS}: the model's own rows are called that here: name it otherwise")
+        raise ValueError(f"--results {OURS}: this is the name of the model's own rows: choose another")
     asked = [parse_method(text) for text in runs or ()]
     wanted = tables_of(tables or (), TestSet(testset).bokeh)
     if 2 in (tables or ()) and not base:
-        raise ValueError("Table 2 is of the model alone: name it with --base")
+        raise ValueError("Table 2 shows only the model: name it with --base")
     if baseline and os.path.realpath(baseline) == os.path.realpath(out / EVALUATION):
         raise ValueError(
-            f"{baseline} is what this evaluation itself writes: keep a copy elsewhere, or name another --out"
+            f"{baseline} is the file that this evaluation writes: keep a copy elsewhere, or name another --out"
         )
     earlier = read_baseline(baseline) if baseline else None
     console = Console()
     try:
-        # torch takes seconds to import: what is wrong with the command line has been said by now
+        # torch takes seconds to import; mistakes on the command line have been reported by now
         from instructrestore.model.training.checkpoints import last_of_run
         from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
         from instructrestore.pipelines.evaluation.run import run_evaluation
         from instructrestore.pipelines.evaluation.where import LOCAL
         from instructrestore.pipelines.inference.model_source import ModelSource
 
-        makings = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always there
+        makings = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always included
         if base:
             loading = ModelSource(
                 base=base,
@@ -128,7 +128,7 @@ def evaluate(
             baseline=(str(baseline), earlier) if earlier is not None else None,
         )
     except KeyboardInterrupt:
-        end("interrupted; run the same command again to go on", INTERRUPTED)
+        end("interrupted; run the same command again to continue", INTERRUPTED)
     falls = False
     if earlier is not None:
         verdict = compare_with_baseline((out / EVALUATION).read_bytes(), earlier, str(baseline))

@@ -29,7 +29,7 @@ def train(
     resume: flags.Resume = "auto",
 ) -> None:
     if resume not in ("auto", "never"):
-        raise ValueError(f"--resume is auto or never, not {resume!r}")
+        raise ValueError(f"--resume must be auto or never, not {resume!r}")
     try:
         from instructrestore.model.training.settings import PRESETS
         from instructrestore.pipelines.building.presets import read_settings
@@ -53,4 +53,4 @@ def train(
         )
         run(options, Console())
     except KeyboardInterrupt:
-        end("interrupted; run the same command again to go on", INTERRUPTED)
+        end("interrupted; run the same command again to continue", INTERRUPTED)

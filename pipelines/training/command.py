@@ -1,4 +1,4 @@
-"""`instructrestore train`: from what was typed to a run, in this process or on Ray."""
+"""`instructrestore train`: from its options to a run, in this process or on Ray."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ GIB = 1 << 30
 
 
 def parse_datasets(main: str, mixed: Sequence[str]) -> tuple[tuple[str, Fraction], ...]:
-    """The data sets with their shares: `mixed` are DATASET:SHARE each, and the main one gets the rest.
+    """The data sets with their shares: each of `mixed` is DATASET:SHARE, and the main one gets the rest.
 
-    Raises ValueError, in one sentence, for what is not that.
+    Raises ValueError, in one sentence, for anything else.
     """
     named: list[tuple[str, str]] = []
     for text in mixed:
@@ -150,7 +150,7 @@ def _train_here(job: TrainingRun, device: str | None, console: Console) -> int:
         try:
             steps = train(job, Worker(find_device(device)), log, stopped)
         except RuntimeError as error:
-            # Torch's own word for a dead loader comes wherever the trainer just is.
+            # torch reports a dead loader with this error, wherever the trainer is at that moment.
             if str(error).startswith("DataLoader "):
                 raise ValueError(f"the loader failed: {first_line(error)}") from None
             if not isinstance(error, torch.OutOfMemoryError):
@@ -168,17 +168,17 @@ def _say_where(job: TrainingRun, console: Console) -> None:
     assert latest
     line = f"{latest.step} steps taken: restore with --base {job.base} --checkpoint {job.out}"
     if best and best.step != latest.step:
-        line += f"; the lowest held-out loss is that of {best.folder}"
+        line += f"; {best.folder} has the lowest held-out loss"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Held by the one run that works in the folder. Raises ValueError where another does."""
+    """Held by the only run that works in the folder. Raises ValueError if there is another."""
     descriptor = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         try:
-            # Of this process alone: loaders are forked, and live on for seconds after a kill.
+            # A lock of this process alone: loaders are forked, and outlive a killed run by seconds.
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise ValueError(f"another run is at work in {out}") from None
@@ -189,14 +189,14 @@ def _alone(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(say: Callable[[str], object]) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or a polite kill came: the step at hand is finished and saved. A second Ctrl-C ends at once."""
+    """Yields whether Ctrl-C or SIGTERM came: the current step is then finished and saved. A second one stops at once."""
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if came:
             raise KeyboardInterrupt
         came.append(number)
-        say("finishing the step at hand; Ctrl-C again ends at once")
+        say("finishing this step; press Ctrl-C again to stop at once")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

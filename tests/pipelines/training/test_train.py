@@ -146,7 +146,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(dataset: Path, tiny_base: P
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.decode() == "instructrestore: interrupted; run the same command again to go on\n"
+    assert said.decode() == "instructrestore: interrupted; run the same command again to continue\n"
     last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
     assert last and last.step == metrics(tmp_path / "out")[-1]["step"]
 
@@ -248,7 +248,7 @@ def test_unusable_triplets_are_counted_said_and_passed_over(tiny_base: Path, tmp
     assert len(losses(rows)) == 4
     last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
     assert last and last.state["faults"]["corrupt photo"] > 0
-    assert any("unusable triplets passed over so far: corrupt photo" in line for line in said)
+    assert any("unusable triplets skipped so far: corrupt photo" in line for line in said)
 
 
 def test_a_data_set_of_corrupt_photos_ends_in_one_sentence(tiny_base: Path, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_photos_without_a_usable_region_are_not_judged_by(tiny_base: Path, tmp_p
     said: list[str] = []
     settings = small(steps=1, validation={"share": 0.5, "photos": 12})
     run(job_of(tmp_path / "data", tmp_path / "out", tiny_base, settings), said=said)
-    assert any(line.startswith("not judged by: ") for line in said)
+    assert any(line.startswith("left out of validation: ") for line in said)
     run(job_of(tmp_path / "data", tmp_path / "none", tiny_base, small(steps=1, validation={"share": 0})), said=said)
     assert any("nothing is held out" in line for line in said)
 
@@ -361,7 +361,7 @@ def test_mixed_data_sets_and_their_shares() -> None:
         (["nowhere", "--preset", "huge"], "there is no preset 'huge'; there are stage1, stage2, tiny"),
         (["nowhere", "--preset", "tiny", "--set", "batchh=3"], "batchh"),
         (["nowhere", "--preset", "tiny", "--set", "batch=0"], "batch"),
-        (["nowhere", "--preset", "tiny", "--resume", "maybe"], "--resume is auto or never"),
+        (["nowhere", "--preset", "tiny", "--resume", "maybe"], "--resume must be auto or never"),
         (["nowhere", "--preset", "tiny", "--workers", "3"], "cannot be divided among 3 workers"),
         (["nowhere", "--preset", "tiny", "--device", "abacus"], "unknown device"),
     ],
