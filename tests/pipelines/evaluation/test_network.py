@@ -82,15 +82,6 @@ def random_network(scale: int = 4) -> RRDB:
 
 
 @pytest.fixture(scope="module")
-def spandrel() -> Any:
-    try:
-        import spandrel  # pyright: ignore[reportMissingImports]
-    except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
-        pytest.skip(f"spandrel is not usable here (extra compare): {str(error).splitlines()[0]}")
-    return spandrel
-
-
-@pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file as the published one is: the weights' running mean under a name of its own."""
     file = tmp_path_factory.mktemp("weights") / "RealESRGAN_x4plus.pth"
@@ -98,7 +89,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.usefixtures("spandrel")
+@pytest.mark.vision
 @pytest.mark.parametrize("scale", [4, 2, 1])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_results_are_what_the_network_gives(tmp_path: Path, scale: int, suffix: str) -> None:
@@ -117,7 +108,7 @@ def test_results_are_what_the_network_gives(tmp_path: Path, scale: int, suffix: 
     assert (result != expected).mean() < 1e-3
 
 
-@pytest.mark.usefixtures("spandrel")
+@pytest.mark.vision
 def test_a_result_depends_on_its_photo_alone(weights: Path) -> None:
     runner = load_method(MethodSpec("real-esrgan", str(weights)), "cpu")
     photos = [enlarged(small_photo(*size, seed)) for seed, size in enumerate([(16, 16), (16, 24), (16, 16)])]
@@ -129,7 +120,7 @@ def test_a_result_depends_on_its_photo_alone(weights: Path) -> None:
         runner([np.zeros((32, 34, 3), np.uint8)], [0])
 
 
-@pytest.mark.usefixtures("spandrel")
+@pytest.mark.vision
 def test_files_that_hold_no_such_network_are_one_sentence(tmp_path: Path, weights: Path) -> None:
     state = random_network().state_dict()
     lacking = {name: values for name, values in state.items() if name != "conv_hr.bias"}
@@ -160,7 +151,8 @@ def test_files_that_hold_no_such_network_are_one_sentence(tmp_path: Path, weight
         runner([enlarged(small_photo(8, 8))], [0])
 
 
-def test_a_network_for_x8_is_one_sentence(tmp_path: Path, spandrel: Any) -> None:
+@pytest.mark.vision
+def test_a_network_for_x8_is_one_sentence(tmp_path: Path) -> None:
     from spandrel.architectures.Compact import Compact  # pyright: ignore[reportMissingImports]
 
     file = tmp_path / "x8.safetensors"
@@ -169,7 +161,8 @@ def test_a_network_for_x8_is_one_sentence(tmp_path: Path, spandrel: Any) -> None
         load_method(MethodSpec("real-esrgan", str(file)))
 
 
-def test_another_network_is_not_called_real_esrgan(tmp_path: Path, spandrel: Any) -> None:
+@pytest.mark.vision
+def test_another_network_is_not_called_real_esrgan(tmp_path: Path) -> None:
     from spandrel.architectures.DnCNN import DnCNN  # pyright: ignore[reportMissingImports]
 
     network = DnCNN(in_nc=3, out_nc=3, nc=8, nb=17, act_mode="R").eval()
