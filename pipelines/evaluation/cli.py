@@ -65,8 +65,8 @@ def evaluate(
 
     if not (base or results or runs):
         raise ValueError(
-            "nothing to evaluate: name the model with --base (and --checkpoint), another method with --run, or a folder of "
-            "results with --results NAME=FOLDER"
+            "nothing to evaluate: name the model with --base (and --checkpoint), another method with --run, or a "
+            "folder of results with --results NAME=FOLDER"
         )
     if checkpoint and not base:
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
@@ -86,9 +86,7 @@ def evaluate(
     if 2 in (tables or ()) and not base:
         raise ValueError("Table 2 shows only the model: name it with --base")
     if baseline and os.path.realpath(baseline) == os.path.realpath(out / EVALUATION):
-        raise ValueError(
-            f"{baseline} is the file that this evaluation writes: keep a copy elsewhere, or name another --out"
-        )
+        raise ValueError(f"{baseline} is the file that this evaluation writes: copy it, or name another --out")
     earlier = read_baseline(baseline) if baseline else None
     console = Console()
     try:

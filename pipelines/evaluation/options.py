@@ -62,7 +62,7 @@ def given_results(texts: Sequence[str]) -> list[GivenResults]:
             raise ValueError(f"--results takes NAME=FOLDER as in SeeSR=results/seesr, not {text!r}")
         if " ".join(name.split()).casefold() == LQ.casefold():
             raise ValueError(
-                f"--results {name}: {LQ} is the name of the unrestored photos, which are always measured: choose another"
+                f"--results {name}: {LQ} is the name of the unrestored photos, which are always measured: rename it"
             )
         found.append(GivenResults(Method(" ".join(name.split()), "results"), Path(folder).expanduser()))
     return found

@@ -132,7 +132,7 @@ Shards = Annotated[
     str | None,
     typer.Option(
         metavar="DATASET",
-        help="Restore a data set's photos instead of files; resumable. The instruction may hold {caption}; the default is: "
+        help="Restore a data set's photos instead of files; resumable. The instruction may hold {caption}. Default: "
         "make {caption} clear.",
         rich_help_panel=_DATASET,
     ),

@@ -10,7 +10,8 @@ import typer
 HELP = """Make a test set for `evaluate`: HQ and LQ photos with one region each.
 
 The source is a data set, or a CSV with the columns hq, mask, caption and, optionally, lq, bokeh, subject, name, \
-licence and url. Each photo gives one crop, around its largest region that fits. A photo without an LQ photo is degraded.
+licence and url. Each photo gives one crop, around its largest region that fits. A photo without an LQ photo is \
+degraded.
 
 instructrestore testset run/dataset --limit 100 --out testset
 

@@ -189,7 +189,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(say: Callable[[str], object]) -> Iterator[Callable[[], bool]]:
-    """Yields whether Ctrl-C or SIGTERM came: the current step is then finished and saved. A second one stops at once."""
+    """Tells whether Ctrl-C or SIGTERM came: the current step is then finished and saved. A second one stops at once."""
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -57,7 +57,7 @@ InitFrom = Annotated[
     typer.Option(
         metavar="CHECKPOINT",
         rich_help_panel=_MODEL,
-        help="A trained ControlNet with its mask decoder to start from, or a run's folder, whose last checkpoint is used. "
+        help="A trained ControlNet with its mask decoder to start from, or a run's folder (its last checkpoint). "
         "Default: the base's UNet and a new mask decoder.",
     ),
 ]

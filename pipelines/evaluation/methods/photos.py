@@ -29,8 +29,8 @@ def checked(photo: PhotoArray) -> PhotoArray:
     height, width = photo.shape[:2]
     if height * width > MAX_PIXELS:
         raise ValueError(
-            f"a photo of {width}x{height} is over the {MAX_PIXELS} pixels that compared methods can take: make a test set "
-            "of smaller crops"
+            f"a photo of {width}x{height} is over the {MAX_PIXELS} pixels that compared methods can take: make a "
+            "test set of smaller crops"
         )
     return photo
 
@@ -44,8 +44,8 @@ def shrunk(photo: PhotoArray, factor: int, multiple: int = 1) -> Tensor:
     height, width = checked(photo).shape[:2]
     if height % factor or width % factor:
         raise ValueError(
-            f"a photo of {width}x{height} cannot be shrunk by {factor} to whole pixels, which this method needs: make a "
-            f"test set whose size is a multiple of {factor}"
+            f"a photo of {width}x{height} cannot be shrunk by {factor} to whole pixels, which this method needs: "
+            f"make a test set whose size is a multiple of {factor}"
         )
     small = small_again(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 255, factor)
     below, right = (ceil(side / multiple) * multiple - side for side in small.shape[-2:])
@@ -56,9 +56,9 @@ def small_again(enlarged: Tensor, factor: int) -> Tensor:
     """A photo (1, 3, H, W) in [0, 1] at 1 / factor of its size, made in the one of two ways that comes closer to the
     photo when enlarged bicubically again.
 
-    If the photo was enlarged, bicubic interpolation where the small photo's pixels were gives these back almost exactly,
-    and antialiasing would blur them. If it was taken at full size, plain interpolation would alias its fine detail, and
-    it is antialiased.
+    If the photo was enlarged, bicubic interpolation at the positions of the small photo's pixels recovers them almost
+    exactly, and antialiasing would blur them. If it was taken at full size, plain interpolation would alias its fine
+    detail, and it is antialiased.
     """
     if factor == 1:
         return enlarged

@@ -47,8 +47,8 @@ class MethodInput:
 class MethodOutput:
     """A restored photo.
 
-    rgb: (H, W, 3) uint8, of the LQ photo's size. mask: (H, W) float32 in [0, 1], the region as the method found it; None
-    if it did not look for it. instruction: as it was understood. reports: what the user should know.
+    rgb: (H, W, 3) uint8, of the LQ photo's size. mask: (H, W) float32 in [0, 1], the region as the method found it;
+    None if it did not look for it. instruction: as it was understood. reports: what the user should know.
     """
 
     rgb: NDArray[np.uint8]

@@ -29,8 +29,8 @@ class GivenResults:
 def find_results(folder: Path, testset: TestSet, rows: Sequence[Row]) -> list[Outcome[Row]]:
     """Each row with its result in `folder`, or why it has none.
 
-    A result is KEY.png (or .jpg, .webp), or has the stem of the photo's original name if that is unique in the test set.
-    Names are only compared, never made into paths.
+    A result is KEY.png (or .jpg, .webp), or has the stem of the photo's original name if that is unique in the test
+    set. Names are only compared, never made into paths.
     Raises ValueError if there is no such folder, or nothing of the test set in it.
     """
     try:

@@ -119,8 +119,8 @@ class MethodSpec:
 def parse_method(text: str) -> MethodSpec:
     """A method from what was typed: lq, real-esrgan=RealESRGAN_x4plus.pth, x4-upscaler=owner/name@revision.
 
-    owner/name@revision is a hub id; write ./ before a folder that looks like one. Raises ValueError, in one sentence, for
-    an unknown name and for a place that is missing or not allowed.
+    owner/name@revision is a hub id; write ./ before a folder that looks like one. Raises ValueError, in one sentence,
+    for an unknown name and for a place that is missing or not allowed.
     """
     name, equals, place = (part.strip() for part in text.partition("="))
     kind = BY_NAME.get(name)
