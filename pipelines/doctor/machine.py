@@ -136,7 +136,7 @@ def limits(object_store_mib: int) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "shared memory",
-                f"{free:,} MiB free in {SHARED_MEMORY}, and Ray's object store takes {object_store_mib}: it uses the disk",
+                f"{free:,} MiB free in {SHARED_MEMORY}, Ray's object store takes {object_store_mib}: it uses the disk",
                 "enlarge it (docker run --shm-size=1g), or lower run.object_store_mib",
             )
     temporary = Path(tempfile.gettempdir())
