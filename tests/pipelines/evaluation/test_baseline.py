@@ -322,8 +322,8 @@ def test_a_file_that_is_absent_a_folder_or_huge(tmp_path: Path, monkeypatch: pyt
     file.write_bytes(measured())
     assert read_baseline(file) == measured()
     (tmp_path / "table-3.csv").write_text("label,origin")
-    with pytest.raises(ValueError, match=r"table-3\.csv is no evaluation\.json"):
+    with pytest.raises(ValueError, match=r"table-3\.csv is not an evaluation\.json"):
         read_baseline(tmp_path / "table-3.csv")
     monkeypatch.setattr(baseline, "MOST_BYTES", 100)
-    with pytest.raises(ValueError, match="so it is no evaluation"):
+    with pytest.raises(ValueError, match="so it is not an evaluation"):
         read_baseline(file)

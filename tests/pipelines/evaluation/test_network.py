@@ -136,7 +136,7 @@ def test_files_that_hold_no_such_network_are_one_sentence(tmp_path: Path, weight
     for name, expected in {
         "lacking.safetensors": "are incomplete: fetch them again",
         "grey.safetensors": "for photos that are not RGB",
-        "other.safetensors": "of no network that spandrel",
+        "other.safetensors": "does not hold the weights of a network that spandrel",
         "cut.pth": "is damaged, .*: fetch it again",
         "empty.pth": "holds no weights as torch saves them: fetch it again",
         "list.pth": "there are no named tensors in",

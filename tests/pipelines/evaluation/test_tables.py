@@ -125,7 +125,7 @@ def test_notes_say_what_keeps_figures_from_comparing() -> None:
     assert "sharpness detector" in noted and "--regions zeroed is closer to it, but not the same" in noted
     assert "counts as 100 dB" in noted
     assert "sharpness" not in quiet and "--regions" not in quiet and "no result" not in quiet
-    assert "with all else black" in quiet and "do not compare exactly" in quiet
+    assert "with everything else black" in quiet and "still do not match" in quiet
     assert "0.6999" not in "".join(build_table(evaluated(scores, bokeh=True, configuration=PIXELS), 4, False).notes)
 
 

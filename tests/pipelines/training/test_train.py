@@ -283,13 +283,13 @@ def test_other_data_or_settings_are_refused_when_it_goes_on(dataset: Path, tiny_
     assert run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2))) == before  # there is nothing left to do
     longer: dict[str, Any] = {"steps": 4, "optimizer": {"schedule": "constant"}}
     run(job_of(dataset, tmp_path / "longer", tiny_base, small(**{**longer, "steps": 2})))
-    with pytest.raises(ValueError, match="begun with another mask_weight and seed"):
+    with pytest.raises(ValueError, match="started with another mask_weight and seed"):
         run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer, seed=3, mask_weight=2)))
     write_dataset(tmp_path / "other", shards=1, photos=8, name="b")
     with pytest.raises(ValueError, match="other data sets"):
         run(job_of(tmp_path / "other", tmp_path / "longer", tiny_base, small(**longer)))
     build_tiny_base(tmp_path / "base", seed=7)
-    with pytest.raises(ValueError, match="begun with another base"):
+    with pytest.raises(ValueError, match="started with another base"):
         run(job_of(dataset, tmp_path / "longer", tmp_path / "base", small(**longer)))
     assert len(losses(run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer))))) == 4
 
