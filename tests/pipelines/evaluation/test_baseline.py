@@ -265,7 +265,7 @@ def test_every_rule_of_measuring_has_to_be_the_same(rule: str) -> None:
     before = measured(configuration=of_metrics(**{rule: "another"}))
     after = measured(configuration=of_metrics())
 
-    with pytest.raises(ValueError, match=rf"old\.json was measured with (other )?{rule}\b.*: use the same$"):
+    with pytest.raises(ValueError, match=rf"old\.json was measured with (a different )?{rule}\b.*: use the same"):
         compare_with_baseline(after, before, "old.json")
     assert not compare_with_baseline(before, before).falls
     without = measured(configuration=of_metrics(**{rule: None}))  # nothing there was measured by it

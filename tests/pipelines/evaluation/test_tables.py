@@ -108,7 +108,7 @@ def test_several_rows_of_the_model_keep_their_scales_the_papers_first() -> None:
 def test_a_table_that_cannot_be_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="hand100 gives no Table 2, only 3"):
         build_table(evaluated({(LQ, "full", "psnr"): [20.0]}), 2)
-    with pytest.raises(ValueError, match="no Table 3, but 4"):
+    with pytest.raises(ValueError, match="no Table 3, only 4"):
         build_table(evaluated({(LQ, "full", "psnr"): [20.0]}, bokeh=True), 3)
     assert table_numbers(evaluated({key: v for key, v in SWEEP.items() if key[0].s1 != 0.8})) == (2,)
 
