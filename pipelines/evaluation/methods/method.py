@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
+if TYPE_CHECKING:  # pandas takes a while to import, and the command line needs but the names
+    import pandas as pd
 
 OURS = "InstructRestore"
 LQ = "LQ"  # the unrestored photos, which every method has to beat

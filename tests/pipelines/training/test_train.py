@@ -27,9 +27,17 @@ from tests.conftest import ROOT
 from tests.pipelines.training.runs import command, job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
 
-# Steps 1, 6, 11 and 16 of the small settings.
-GOLDEN_NOISE = [0.26989, 0.29177, 0.4043, 0.17766]
-GOLDEN_MASK = [1.33068, 0.61783, 0.34607, 0.32763]
+# JPEG's roundings and Poisson's draws jump: on another processor, at one photo in some steps. Without them the losses
+# are smooth functions of the weights, and 20 steps on different processors stay within 2e-6 of each other.
+SMOOTH = {stage: {"gaussian_probability": 1.0, "jpeg_quality": (100.0, 100.0)} for stage in ("first", "second")}
+# Steps 1, 6, 11 and 16 of the small settings with this degradation.
+GOLDEN_NOISE = [0.263336, 0.266571, 0.392631, 0.178086]
+GOLDEN_MASK = [1.33703, 0.602648, 0.35676, 0.350995]
+# Twice or more what they move by where every weight of the base is off by the unit round-off, the larger of two draws:
+# 1e-7, 2.4e-5, 1.1e-3, 3.9e-4 and 9e-8, 1.5e-4, 9.8e-3, 1.4e-2. AdamW moves a weight whose gradient is nothing but
+# rounding by a whole step, and from there the runs part.
+NOISE_WITHIN = [1e-5, 5e-4, 3e-3, 3e-3]
+MASK_WITHIN = [1e-5, 2e-3, 3e-2, 3e-2]
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +161,12 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(dataset: Path, tiny_base: P
 
 def test_twenty_steps_have_these_losses(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     """A change of these numbers is a change of what a run learns: it must be meant."""
-    rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=20, validation={"every": 100}, log_every=20)))
+    settings = small(steps=20, validation={"every": 100}, log_every=20, degradation=SMOOTH)
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings))
     noise = [row["noise"] for row in rows if "noise" in row]
     mask = [row["mask"] for row in rows if "mask" in row]
-    assert noise[::5] == pytest.approx(GOLDEN_NOISE, rel=2e-3)
-    assert mask[::5] == pytest.approx(GOLDEN_MASK, rel=2e-3)
+    assert (np.abs(np.divide(noise[::5], GOLDEN_NOISE) - 1) <= NOISE_WITHIN).all(), noise[::5]
+    assert (np.abs(np.divide(mask[::5], GOLDEN_MASK) - 1) <= MASK_WITHIN).all(), mask[::5]
     assert mask[-1] < mask[0]
 
 
