@@ -24,10 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With --dist loadgroup one process has all tests on Ray and starts it once; the others share the rest, by file."""
+    """With --dist loadgroup one process has all tests of a package that run on Ray, and starts it once; the others share
+    the rest, file by file."""
     for item in items:
+        file = item.nodeid.split("::")[0]
         on_ray = "_ray" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.nodeid.split("::")[0]))
+        item.add_marker(pytest.mark.xdist_group(f"ray {file.split('/')[1]}" if on_ray else file))
 
 
 @pytest.hookimpl(hookwrapper=True)
