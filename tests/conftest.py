@@ -24,8 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With --dist loadgroup one process has all tests of a package that run on Ray, and starts it once; the others share
-    the rest, file by file."""
+    """With --dist loadgroup one process has all tests of a package that run on Ray, and starts it once; the rest goes
+    file by file to whoever is free."""
     for item in items:
         file = item.nodeid.split("::")[0]
         on_ray = "_ray" in getattr(item, "fixturenames", ())
