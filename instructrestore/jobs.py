@@ -254,7 +254,7 @@ def evaluate(
         scales_of,
         tables_of,
     )
-    from instructrestore.pipelines.evaluation.run import run_evaluation
+    from instructrestore.pipelines.evaluation.run import EvaluationRequest, run_evaluation
     from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.shards.pairs import TestSet
 
@@ -266,18 +266,18 @@ def evaluate(
         scales = scales_of(tables_of((), TestSet(fspath(testset)).bokeh))
         makings.insert(0, model_group(source, evaluation_settings(dict(settings or {}), ()), scales, given_masks))
     with _stops():
-        evaluated = run_evaluation(
+        request = EvaluationRequest(
             testset=fspath(testset),
             out=Path(out),
+            metrics=metric_settings(metrics, device),
             makings=makings,
             found=given_results([f"{name}={fspath(folder)}" for name, folder in (results or {}).items()]),
-            metrics=metric_settings(metrics, device),
-            console=Console(quiet=quiet),
             seed=seed,
             batch=batch,
             limit=limit,
             address=address,
         )
+        evaluated = run_evaluation(request, Console(quiet=quiet))
     return evaluated.scores
 
 

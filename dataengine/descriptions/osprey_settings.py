@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT, marked
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, WeightsNeed
 
@@ -46,12 +47,14 @@ class OspreySettings(BaseModel):
         default="open_clip_pytorch_model.bin", min_length=1, description="which file of that hub id"
     )
     vision_tower_revision: str = Field(default="main", min_length=1, description="as revision, for the vision tower")
-    checkout: str | None = Field(
+    checkout: Annotated[str | None, NO_RESULT] = Field(
         default=None, min_length=1, description="a folder with Osprey's code; unset: its package is installed"
     )
-    batch: int = Field(default=8, ge=1, description="regions of a photo described at once; bounds the memory")
+    batch: Annotated[int, NO_RESULT] = Field(
+        default=8, ge=1, description="regions of a photo described at once; bounds the memory"
+    )
     max_new_tokens: int = Field(default=128, ge=8, le=1024, description="longest description, in tokens")
-    device: str = Field(
+    device: Annotated[str, NO_RESULT] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto: the GPU where there is one, else the CPU",
@@ -64,7 +67,7 @@ class OspreySettings(BaseModel):
 def identity(settings: OspreySettings) -> str:
     """16 hex digits of all that a description follows from but photo and mask; where the code lies, on what device it
     runs and how many regions at once is no part of it."""
-    return digest(REVISION, PROMPT, settings.model_dump(exclude={"checkout", "batch", "device"}))
+    return digest(REVISION, PROMPT, settings.model_dump(exclude=marked(OspreySettings)))
 
 
 def needs(settings: OspreySettings) -> list[Need]:

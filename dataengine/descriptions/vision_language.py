@@ -25,7 +25,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from instructrestore.dataengine.descriptions import region_pictures
 from instructrestore.dataengine.descriptions.region_pictures import Pictures, RegionPictures
 from instructrestore.dataengine.noun_phrases import validation
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
+from instructrestore.dataengine.running.identity import NO_RESULT, marked
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
@@ -75,8 +76,12 @@ UNUSABLE_FAULTS = frozenset({"empty", "not_text", "leaked_prompt", "repetition"}
 class VisionServerSettings(ServerSettings):
     """How to reach a vision-language model, and how to sample from it."""
 
-    requests_in_flight: int = Field(default=16, ge=1, le=4096, description="requests under way at once, of each worker")
-    timeout_s: float = Field(default=120, gt=0, description="seconds for a request, connecting included")
+    requests_in_flight: Annotated[int, NO_RESULT] = Field(
+        default=16, ge=1, le=4096, description="requests under way at once, of each worker"
+    )
+    timeout_s: Annotated[float, NO_RESULT] = Field(
+        default=120, gt=0, description="seconds for a request, connecting included"
+    )
     max_tokens: int = Field(default=256, ge=16, description="longest reply, in tokens")
     sampled_from_round: int = Field(
         default=2, ge=1, description="which answer for a region, after unusable ones, is sampled at retry_temperature"
@@ -244,9 +249,7 @@ class VisionLanguageDescriber:
 def identity(settings: VisionLanguageSettings) -> str:
     """16 hex digits of all that a description follows from but photo and mask: the cache's name, and part of the
     stage's. Where the server is, and how patiently it is asked, is no part of it."""
-    server = settings.server.model_dump(
-        include={"model", "revision", "max_tokens", "temperature", "sampled_from_round", "retry_temperature"}
-    )
+    server = settings.server.model_dump(exclude=marked(VisionServerSettings))
     pictures = [region_pictures.REVISION, settings.longest_side, settings.jpeg_quality]
     return digest(REVISION, prompt_revision(settings.noun_phrases), pictures, server)
 

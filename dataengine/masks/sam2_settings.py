@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.weights.needs import Need, WeightsNeed
 
 REVISION = "1"  # raised when the same weights and settings give other masks (sam2.py)
@@ -34,7 +35,9 @@ class Sam2Settings(BaseModel):
     points_per_side: int = Field(
         default=32, ge=1, le=64, description="a grid of so many points across and down asks for masks"
     )
-    points_per_batch: int = Field(default=64, ge=1, description="points a call of the mask decoder; bounds its memory")
+    points_per_batch: Annotated[int, NO_RESULT] = Field(
+        default=64, ge=1, description="points a call of the mask decoder; bounds its memory"
+    )
     predicted_iou: float = Field(
         default=0.8, ge=0, le=1, description="masks whose quality the model puts higher than this are kept"
     )
@@ -47,7 +50,7 @@ class Sam2Settings(BaseModel):
     duplicate_iou: float = Field(
         default=0.7, gt=0, le=1, description="of two masks with an IoU above this the one of lower predicted IoU goes"
     )
-    device: str = Field(
+    device: Annotated[str, NO_RESULT] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto: the GPU where there is one, else the CPU",

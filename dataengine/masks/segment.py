@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.dataengine.masks.semantic_sam_settings import SemanticSamSettings
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Annotation, Row
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.running.stage import Drop, StopStage
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Piece
@@ -69,7 +69,7 @@ class MaskSettings(BaseModel):
     semantic_sam: SemanticSamSettings = Field(
         default=SemanticSamSettings(), description='for the segmenter "semantic_sam"'
     )
-    alarm: AlarmSettings = Field(
+    alarm: Annotated[AlarmSettings, NO_RESULT] = Field(
         default=AlarmSettings(), description='for the segmenters "sam2" and "semantic_sam": when they seem broken'
     )
 
@@ -91,13 +91,10 @@ class MaskSettings(BaseModel):
         revisions = {"sam2": sam2_settings.REVISION, "semantic_sam": semantic_sam_settings.REVISION}
         return revisions.get(self.segmenter, embedded.REVISION)
 
-    @property
-    def of_results(self) -> MaskSettings:
-        """These settings as far as results follow from them: what the stage is told apart by."""
-        sam = self.semantic_sam
-        # Where its files lie and on what device it runs; its revision stands for what is in them.
-        here = {"checkout": "", "detectron2": "", "checkpoint": Path(sam.checkpoint).name, "device": "auto"}
-        return self.model_copy(update={"alarm": AlarmSettings(), "semantic_sam": sam.model_copy(update=here)})
+
+def identity(settings: MaskSettings) -> tuple[Any, ...]:
+    """What the masks follow from besides the rows, to be hashed: revisions and settings."""
+    return REVISION, settings.segmenter_revision, settings
 
 
 class Segment:

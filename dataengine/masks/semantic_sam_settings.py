@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT, Counts
 from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, WeightsNeed
 
 REVISION = "1"  # raised when the same weights and settings give other masks (semantic_sam.py)
@@ -20,12 +22,16 @@ class SemanticSamSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    checkout: str = Field(default="", description="the folder of a git clone of UX-Decoder/Semantic-SAM; its code runs")
-    detectron2: str = Field(
+    checkout: Annotated[str, NO_RESULT] = Field(
+        default="", description="the folder of a git clone of UX-Decoder/Semantic-SAM; its code runs"
+    )
+    detectron2: Annotated[str, NO_RESULT] = Field(
         default="",
         description="the folder of a git clone of facebookresearch/detectron2, not compiled; unset: the installed one",
     )
-    checkpoint: str = Field(default="", description="the file of the released weights: swinl_only_sam_many2many.pth")
+    checkpoint: Annotated[str, Counts(lambda path: Path(path).name)] = Field(
+        default="", description="the file of the released weights: swinl_only_sam_many2many.pth"
+    )
     model_type: Literal["T", "L"] = Field(default="L", description="Swin-T or Swin-L, as the checkpoint is")
     revision: str = Field(
         default="main",
@@ -67,7 +73,7 @@ class SemanticSamSettings(BaseModel):
     short_side: int = Field(
         default=640, ge=64, le=2048, description="pixels to which the photo's shorter side is scaled for the model"
     )
-    device: str = Field(
+    device: Annotated[str, NO_RESULT] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto: the GPU where there is one, else the CPU",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.weights.needs import Need, WeightsNeed
 
 REVISION = "1"  # raised when the same weights and settings give other scores (agreement.py)
@@ -34,8 +35,10 @@ class AgreementSettings(BaseModel):
         description="regions that score lower are dropped; 0 drops none. Scores depend on the model: look at those of "
         "a few hundred photos first",
     )
-    regions_per_batch: int = Field(default=32, ge=1, description="regions a call of the model; bounds its memory")
-    device: str = Field(
+    regions_per_batch: Annotated[int, NO_RESULT] = Field(
+        default=32, ge=1, description="regions a call of the model; bounds its memory"
+    )
+    device: Annotated[str, NO_RESULT] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto: the GPU where there is one, else the CPU",

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instructrestore.dataengine.noun_phrases import grammar, prompt, validation
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
+from instructrestore.dataengine.running.identity import marked
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Drop, Failed
 from instructrestore.dataengine.serving.language_model import LanguageModel
@@ -159,9 +160,7 @@ def cache_identity(settings: ParserSettings) -> str:
     if settings.server is None:
         parts = {"model": "grammar", "revision": grammar.REVISION, "strict": settings.strict}
     else:
-        parts = settings.server.model_dump(
-            include={"model", "revision", "max_tokens", "temperature", "sampled_from_round", "retry_temperature"}
-        )
+        parts = settings.server.model_dump(exclude=marked(ServerSettings))
         parts["prompt"] = prompt.PROMPT_REVISION
     parts["validation"] = validation.REVISION
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,10 +15,12 @@ from instructrestore.dataengine.running.part_files import Outcome, PartFile, Par
 from instructrestore.dataengine.running.stage import Task
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import ShardEntry
+from instructrestore.shards.paths import Place, remove, sizes
 from instructrestore.shards.sample import AnnotatedPhoto
 from instructrestore.shards.write import ShardWriter, shard_name
 
 REVISION = "1"
+PUBLISHED = ("dataset.json", "index.parquet", "README.md", "croissant.json")  # what declares a data set complete
 
 
 class ShardSettings(BaseModel):
@@ -100,6 +102,25 @@ class ShardSink:
         self._writer.abandon()
         with suppress(OSError):  # on a full disk closing the file fails like the write before it
             self._stack.__exit__(InterruptedError, InterruptedError(), None)
+
+
+class ShardFiles:
+    """The shards in a data set's folder, as what a stage writes beside its parts (`checkpoints.Outputs`)."""
+
+    def __init__(self, dataset: Place) -> None:
+        self._dataset = dataset
+
+    def lost(self, files: Sequence[PartFile]) -> list[PartFile]:
+        """Of shards that are no longer there, or not whole."""
+        there = sizes(self._dataset)
+        entries = map(entry_of, written(files))
+        return [
+            file for file, entry in zip(files, entries, strict=True) if entry and there.get(entry.name) != entry.bytes
+        ]
+
+    def withdraw(self) -> None:
+        """Takes the data set's card away: until all shards are written it is no data set."""
+        remove([self._dataset / name for name in PUBLISHED])
 
 
 def entry_of(photos: Sequence[StoredPhoto]) -> ShardEntry | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.weights.needs import Need, PackageNeed, WeightsNeed
 
 REVISION = "1"  # raised when the same weights give other scores (musiq.py)
@@ -16,7 +19,7 @@ class MusiqSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: str = Field(
-        default="chaofengc/IQA-PyTorch-Weights",
+        default="chaofengc/IQA-PyTorch-WeightsNeed",
         min_length=1,
         description=f"a hub id, or a folder, that holds pyiqa's {WEIGHTS}",
     )
@@ -26,7 +29,7 @@ class MusiqSettings(BaseModel):
         description="of the hub's weights: a commit where a run must be repeatable; of a folder: any name for what is "
         "in it, changed whenever that changes",
     )
-    device: str = Field(
+    device: Annotated[str, NO_RESULT] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto: the GPU where there is one, else the CPU",

@@ -95,8 +95,7 @@ def evaluate(
         # torch takes seconds to import: what is wrong with the command line has been said by now
         from instructrestore.model.training.checkpoints import last_of_run
         from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
-        from instructrestore.pipelines.evaluation.run import run_evaluation
-        from instructrestore.pipelines.evaluation.where import LOCAL
+        from instructrestore.pipelines.evaluation.run import LOCAL, EvaluationRequest, run_evaluation
         from instructrestore.pipelines.inference.model_source import ModelSource
 
         makings = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always there
@@ -111,22 +110,13 @@ def evaluate(
             )
             loading.check_runnable(None if address == LOCAL else address)
             makings.insert(0, model_group(loading, settings, scales_of(wanted), given_masks))
-        evaluated = run_evaluation(
-            testset=testset,
-            out=out,
-            makings=makings,
-            found=found,
-            metrics=measured,
-            console=console,
-            seed=seed,
-            batch=batch,
-            limit=limit,
-            address=address,
-            retry_failed=retry_failed,
+        request = EvaluationRequest(
+            testset, out, measured, makings, found, seed, batch, limit, address, retry_failed,
             tables=wanted if tables else (),
             quoted=quoted,
             baseline=(str(baseline), earlier) if earlier is not None else None,
-        )
+        )  # fmt: skip
+        evaluated = run_evaluation(request, console)
     except KeyboardInterrupt:
         end("interrupted; run the same command again to go on", INTERRUPTED)
     falls = False

@@ -115,22 +115,13 @@ def restore(
             cpu_offload=cpu_offload,
         )
         if shards:
-            from instructrestore.pipelines.restoration.dataset import restore_dataset
+            from instructrestore.pipelines.restoration.dataset import DatasetRestoration, restore_dataset
 
-            summary = restore_dataset(
-                dataset=shards,
-                instruction=instruction,
-                out=out,
-                loading=loading,
-                settings=settings,
-                seed=seed,
-                regions=chosen,
-                output=written,
-                address=address,
-                batch=batch,
-                console=console,
+            asked = DatasetRestoration(
+                shards, out, loading, settings, instruction, seed, chosen, written, address, batch,
                 retry_failed=retry_failed,
-            )
+            )  # fmt: skip
+            summary = restore_dataset(asked, console)
             failed = any(summary.failed.values())
         else:
             from instructrestore.pipelines.inference.restorer import OutputSettings

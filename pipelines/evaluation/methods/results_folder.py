@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from instructrestore.dataengine.running.outcomes import describe_error
 from instructrestore.dataengine.running.part_files import Outcome
 from instructrestore.pipelines.evaluation.methods.method import Method
-from instructrestore.pipelines.evaluation.row import Row
+from instructrestore.pipelines.evaluation.row import EvaluationRow
 from instructrestore.shards.pairs import TestSet
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
@@ -26,7 +26,7 @@ class GivenResults:
     folder: Path
 
 
-def find_results(folder: Path, testset: TestSet, rows: Sequence[Row]) -> list[Outcome[Row]]:
+def find_results(folder: Path, testset: TestSet, rows: Sequence[EvaluationRow]) -> list[Outcome[EvaluationRow]]:
     """Each row with its result in `folder`, or why it has none.
 
     A result is KEY.png (or .jpg, .webp), or has the stem of the photo's original name where no other photo of the test
@@ -56,7 +56,7 @@ def find_results(folder: Path, testset: TestSet, rows: Sequence[Row]) -> list[Ou
     return outcomes
 
 
-def _stems(testset: TestSet, rows: Sequence[Row]) -> dict[str, str]:
+def _stems(testset: TestSet, rows: Sequence[EvaluationRow]) -> dict[str, str]:
     """Key -> stem of the photo's original name, of the photos whose records can be read."""
     stems: dict[str, str] = {}
     for row in rows:
@@ -67,7 +67,7 @@ def _stems(testset: TestSet, rows: Sequence[Row]) -> dict[str, str]:
     return stems
 
 
-def _outcome(row: Row, matching: Sequence[Path]) -> Outcome[Row]:
+def _outcome(row: EvaluationRow, matching: Sequence[Path]) -> Outcome[EvaluationRow]:
     if len(matching) != 1:
         reason = "several results" if matching else NO_RESULT
         return Outcome(row.key, "failed", row, reason, ", ".join(path.name for path in matching), 1)

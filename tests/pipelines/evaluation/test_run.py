@@ -155,7 +155,7 @@ def test_two_runs_never_work_in_one_folder(testset: TestSet, tmp_path: Path) -> 
 
 def test_a_folder_of_something_else_is_left_alone(testset: TestSet, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(ValueError, match="is not empty and no evaluation"):
+    with pytest.raises(ValueError, match="is not empty and was not made by an evaluation"):
         evaluated_by(testset, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 

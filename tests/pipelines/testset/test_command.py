@@ -25,6 +25,7 @@ from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.pairs import TestSet
 from instructrestore.shards.verify import verify
+from tests import real_photos
 from tests.pipelines.testset.photos import inside, pixels, region, row_of, save, texture, write_csv, write_dataset
 
 QUIET = Console(quiet=True)
@@ -376,23 +377,17 @@ def test_the_options_of_the_command_line(tmp_path: Path) -> None:
 
 def test_real_photos_with_mattes(data_folder: Path, tmp_path: Path) -> None:
     """A bokeh set of matting photos, whose masks are soft and whose subjects are larger than the crop."""
-    folder = data_folder / "gfm_am2k_alpha"
-    names = sorted(path.stem for path in folder.glob("*.jpg"))[:3]
+    paths = real_photos.present(data_folder, real_photos.ANIMALS[:3])
     rows = [
-        {
-            "hq": str(folder / f"{name}.jpg"),
-            "mask": str(folder / f"{name}.png"),
-            "caption": "the animal",
-            "bokeh": "true",
-        }
-        for name in names
+        {"hq": str(path), "mask": str(real_photos.matte_of(path)), "caption": "the animal", "bokeh": "true"}
+        for path in paths
     ]
     summary = make(write_csv(tmp_path / "a.csv", rows), tmp_path / "out", TestSetSettings(size=256, bokeh=True))
     assert summary.made == 3
     testset = TestSet(str(tmp_path / "out"))
     assert verify(testset.path) == []
-    for row, name in enumerate(names):
+    for row, path in enumerate(paths):
         pair = testset.read_pair(row)
-        assert pair.sample.photo.name == f"{name}.jpg"  # an absolute path means nothing elsewhere
+        assert pair.sample.photo.name == path.name  # an absolute path means nothing elsewhere
         assert 0.02 <= pair.region.mask.area() / 256**2 <= 0.9
         assert pixels(pair.hq).shape == pixels(pair.lq).shape == (256, 256, 3)
