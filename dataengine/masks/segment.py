@@ -1,4 +1,4 @@
-"""The mask stage: every photo gets its regions' masks, its source's own or a segmenter's, and cleaned."""
+"""The mask stage: every photo gets the masks of its regions, its source's own or a segmenter's, cleaned."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ REVISION = "1"  # raised when the stage gives other results from the same masks 
 ANNOTATED = "annotated"
 
 Segmenter = Callable[[NDArray[np.uint8]], tuple[Iterable[NDArray[np.bool_]], Counter[str]]]
-"""A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what it removed before, by reason."""
+"""A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what the segmenter removed, by reason."""
 
 
 class AlarmSettings(BaseModel):
-    """When a segmenter with weights is taken to be broken: it then runs, but hardly any photo gets a region, and the
-    whole data set would be dropped. Never changes a result. Counted by every worker over the photos it segments."""
+    """When a segmenter with weights is considered broken: it runs, but almost no photo gets a region, and the whole
+    data set would be dropped. Never changes a result. Each worker counts the photos that it segments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     empty: int = Field(
-        default=20, ge=0, description="so many photos without a region among the last 'photos' stop the run; 0: never"
+        default=20, ge=0, description="this many photos without a region among the last 'photos' stop the run; 0: never"
     )
-    photos: int = Field(default=25, ge=1, description="how many photos are looked back at; fewer never stop the run")
+    photos: int = Field(default=25, ge=1, description="how many photos are considered; fewer never stop the run")
 
     @model_validator(mode="after")
     def _possible(self) -> AlarmSettings:
@@ -54,28 +54,29 @@ class MaskSettings(BaseModel):
 
     segmenter: Literal["annotated", "embedded", "sam2", "semantic_sam"] = Field(
         default="embedded",
-        description="annotated: only masks that the source brings; embedded: regions found on the CPU; sam2: SAM 2.1; "
+        description="annotated: only masks from the source; embedded: regions found on the CPU; sam2: SAM 2.1; "
         "semantic_sam: Semantic-SAM, as in the paper",
     )
     reuse_annotations: bool = Field(
         default=True,
-        description="a photo whose source brings masks keeps those and is not segmented (as for EntitySeg)",
+        description="a photo with masks from its source keeps them and is not segmented (as for EntitySeg)",
     )
-    cleanup: CleanupSettings = Field(default_factory=CleanupSettings, description="for masks that a segmenter found")
+    cleanup: CleanupSettings = Field(default_factory=CleanupSettings, description="for masks from a segmenter")
     annotated_cleanup: CleanupSettings = Field(
-        default_factory=CleanupSettings.gentle, description="for masks that a source brings"
+        default_factory=CleanupSettings.gentle, description="for masks from a source"
     )
     sam2: Sam2Settings = Field(default=Sam2Settings(), description='for the segmenter "sam2"')
     semantic_sam: SemanticSamSettings = Field(
         default=SemanticSamSettings(), description='for the segmenter "semantic_sam"'
     )
     alarm: Annotated[AlarmSettings, NO_RESULT] = Field(
-        default=AlarmSettings(), description='for the segmenters "sam2" and "semantic_sam": when they seem broken'
+        default=AlarmSettings(),
+        description='for the segmenters "sam2" and "semantic_sam": when they are considered broken',
     )
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A segmenter's settings, as they are by default, are no part of what a stage without it is."""
+        """Leaves out a segmenter's settings where they are the defaults and it is not used."""
         values = handler(self)
         if self.segmenter != "sam2" and self.sam2 == Sam2Settings():
             values.pop("sam2", None)
@@ -87,18 +88,18 @@ class MaskSettings(BaseModel):
 
     @property
     def segmenter_revision(self) -> str:
-        """Of the segmenter's own code, part of what the stage is; its weights' revision is among its settings."""
+        """The revision of the segmenter's code; that of its weights is among its settings."""
         revisions = {"sam2": sam2_settings.REVISION, "semantic_sam": semantic_sam_settings.REVISION}
         return revisions.get(self.segmenter, embedded.REVISION)
 
 
 def identity(settings: MaskSettings) -> tuple[Any, ...]:
-    """What the masks follow from besides the rows, to be hashed: revisions and settings."""
+    """What the masks depend on besides the rows, to be hashed: revisions and settings."""
     return REVISION, settings.segmenter_revision, settings
 
 
 class Segment:
-    """Fills in `Row.pieces`, the largest first; drops photos without any region."""
+    """The stage: fills in `Row.pieces`, the largest first, and drops photos without any region."""
 
     def __init__(self, settings: MaskSettings) -> None:
         self.settings = settings
@@ -127,8 +128,8 @@ class Segment:
         if annotations and (self.settings.reuse_annotations or self.segmenter is None):
             return self._reuse(row, annotations)
         if self.segmenter is None:
-            return Drop("no annotated mask", f"the source {row.origin.source} brings no mask for this photo")
-        # The photo is only decoded here: masks that a source brings need no more than its size.
+            return Drop("no annotated mask", f"the source {row.origin.source} has no mask for this photo")
+        # The photo is only decoded here: masks from a source need nothing but its size.
         masks, counts = self.segmenter(photo_file.load(row))
         cleaned = clean(masks, self.settings.cleanup)
         pieces = [Piece(Mask.from_array(mask), self.name) for mask in cleaned.each()]
@@ -157,15 +158,15 @@ class Segment:
 
 
 class _Alarm:
-    """Stops the run when too many photos in a worker's hands got no region."""
+    """Stops the run when too many of a worker's photos got no region."""
 
     def __init__(self, settings: AlarmSettings, segmenter: str) -> None:
         self._settings = settings
         self._segmenter = segmenter
-        self._empty: dict[str, bool] = {}  # by photo: one that is done again after another's failure counts once
+        self._empty: dict[str, bool] = {}  # by photo: one that is segmented again after another's failure counts once
 
     def note(self, photo: str, empty: bool) -> None:
-        """Raises StopStage where this photo, `empty` or not, is one too many."""
+        """Takes note of a photo, and raises StopStage if too many have been empty."""
         self._empty.pop(photo, None)
         self._empty[photo] = empty
         if len(self._empty) > self._settings.photos:
@@ -175,8 +176,8 @@ class _Alarm:
             name = self._segmenter
             raise StopStage(
                 f"{found} of the last {self._settings.photos} photos got no region from {name}: its checkpoint or the "
-                f"versions of torch and its packages are likely wrong; correct them and change masks.{name}.revision, "
-                "so that photos dropped before are segmented again, or, where photos are like that, set "
+                f"versions of torch and its packages may well be wrong; correct them and change masks.{name}.revision, "
+                "so that the photos already dropped are segmented again, or, if the photos really have no regions, set "
                 "masks.alarm.empty to 0"
             )
 
@@ -186,8 +187,8 @@ def _embedded(rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[
 
 
 def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:
-    """A category name is left to be made into a phrase; a caption is a description already, and with the source's
-    own subject beside it the noun-phrase rounds have nothing left to do."""
+    """A category name is made into a phrase later; a caption already is a description, and if the source also gives its
+    subject, the noun-phrase rounds have nothing left to do."""
     if not annotation.is_caption:
         return Piece(mask, ANNOTATED, description=annotation.label)
     if not annotation.subject:
@@ -206,6 +207,6 @@ def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:
 def _with_pieces(row: Row, pieces: list[Piece], counts: dict[str, int]) -> Row | Drop:
     if not pieces:
         return Drop("no region", ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())))
-    # The source's annotations are bulky, and used up.
+    # The source's annotations are bulky and no longer needed.
     origin = dataclasses.replace(row.origin, annotations=None)
     return dataclasses.replace(row, origin=origin, pieces=tuple(pieces), counts=dict(sorted(counts.items())))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from instructrestore import __version__
 from instructrestore.pipelines import cli
 from tests.pipelines.photos import make_photos
 from tests.shards.samples import write_dataset
@@ -30,6 +32,27 @@ def test_every_command_has_help(command: str, monkeypatch: pytest.MonkeyPatch, c
     text = capsys.readouterr().out
     assert "Usage" in text
     assert len(text.splitlines()) > 8
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"instructrestore {__version__}\n"
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    def completed(words: str) -> list[str]:
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        ended = subprocess.run(
+            [sys.executable, "-m", "instructrestore"],
+            env={**os.environ, "_INSTRUCTRESTORE_COMPLETE": "complete_bash", **asked},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return ended.stdout.split()
+
+    assert completed("instructrestore ev") == ["evaluate"]
+    assert completed("instructrestore build --pre") == ["--preset"]
 
 
 MISTAKES = {

@@ -382,7 +382,7 @@ def test_folders_that_are_not_of_one_piece_are_one_sentence(weights: Path, tmp_p
     else:
         for path in folder.glob("*token*"):
             path.unlink()
-    message = "are not of one model" if fault == "no tokenizer" else "does not hold a CLIP model"
+    message = "do not belong together" if fault == "no tokenizer" else "does not hold a CLIP model"
     with pytest.raises(ValueError, match=message) as error:
         scorer(folder)
     assert "\n" not in str(error.value)

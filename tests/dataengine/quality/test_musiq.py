@@ -307,7 +307,7 @@ def test_another_version_s_arithmetic_is_noticed(weights: Path, monkeypatch: pyt
             return super().forward(*args) + 0.1
 
     monkeypatch.setattr(musiq, "_pyiqa", lambda: (Other, patches))
-    one_sentence(weights, r"computes MUSIQ in another way than this program .*: install pyiqa 0\.1\.16")
+    one_sentence(weights, r"computes MUSIQ differently from this program .*: install pyiqa 0\.1\.16")
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(weights: Path) -> None:
