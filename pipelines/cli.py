@@ -149,7 +149,7 @@ def doctor(
 @app.command()
 def verify(dataset: DatasetPath) -> None:
     """Check that a data set is consistent: hashes, keys, masks, areas, counts. Exit status 1 if anything is wrong."""
-    from instructrestore.pipelines.building.verify import verify as run_verify
+    from instructrestore.pipelines.building.dataset_commands import verify as run_verify
 
     if not run_verify(dataset, Console()):
         raise typer.Exit(FAULTS_FOUND)
@@ -161,7 +161,7 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
     """Show a data set's statistics: its row of the paper's Table 1, subjects, histograms, licences, near-duplicates."""
-    from instructrestore.pipelines.building.stats import stats as run_stats
+    from instructrestore.pipelines.building.dataset_commands import stats as run_stats
 
     run_stats(dataset, as_json)
 
@@ -173,7 +173,7 @@ def show(
     out: Annotated[str | None, typer.Option(help="The PNG to write; by default KEY.png.")] = None,
 ) -> None:
     """Draw a photo of a data set with its regions in colour and their captions, as a PNG."""
-    from instructrestore.pipelines.building.show import show as run_show
+    from instructrestore.pipelines.building.dataset_commands import show as run_show
 
     typer.echo(run_show(dataset, key, out))
 

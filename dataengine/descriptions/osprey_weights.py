@@ -20,14 +20,8 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from instructrestore.dataengine.descriptions.osprey_settings import OspreySettings
-from instructrestore.dataengine.weights.model_weights import (
-    explaining,
-    fetch_file,
-    find_folder,
-    first_line,
-    named,
-    require_whole,
-)
+from instructrestore.dataengine.weights.model_weights import explaining, fetch_file, find_folder, named, require_whole
+from instructrestore.shards.errors import first_line
 
 _TOWER = "model.vision_tower.vision_tower."  # the prefix of the tower in Osprey's weights
 _CODE = ("osprey.model.language_model.osprey_llama", "osprey.mm_utils", "osprey.constants")

@@ -44,8 +44,9 @@ from torch.overrides import TorchFunctionMode
 
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.semantic_sam_settings import REVISION, SemanticSamSettings
-from instructrestore.dataengine.weights.model_weights import choose_device, first_line
+from instructrestore.dataengine.weights.model_weights import choose_device
 from instructrestore.shards import rle
+from instructrestore.shards.errors import first_line
 from instructrestore.shards.rle import BoolArray
 
 LONGEST_ASPECT = 4  # a photo longer than this is scaled down further: its masks would not fit in memory

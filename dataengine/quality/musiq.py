@@ -24,13 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from instructrestore.dataengine.quality.musiq_settings import WEIGHTS, MusiqSettings
-from instructrestore.dataengine.weights.model_weights import (
-    choose_device,
-    explaining,
-    fetch_file,
-    first_line,
-    folder_name,
-)
+from instructrestore.dataengine.weights.model_weights import choose_device, explaining, fetch_file, folder_name
+from instructrestore.shards.errors import first_line
 
 PATCHES_AT_ONCE = 1024  # about 0.4 GB
 TOLERANCE = 1e-3  # relative, between the two ways of computing a score

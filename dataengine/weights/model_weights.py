@@ -18,6 +18,8 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
 from safetensors import SafetensorError
 
+from instructrestore.shards.errors import first_line
+
 _UNFETCHED = (OSError, HFValidationError, RevisionResolutionError)
 # struct.error, LookupError and AssertionError come from the restricted unpickler on damaged files.
 _OF_FILES = (
@@ -110,9 +112,3 @@ def require_whole(missing: list[str], folder: Path, model: str) -> None:
 def named(names: list[str]) -> str:
     """The first three names and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, at most 200 characters; where it says nothing, its class."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.model.networks.weight_files import first_line, read_pickled
+from instructrestore.model.networks.weight_files import read_pickled
+from instructrestore.shards.errors import first_line
 
 PROJECT = "yuxinjin-whu/D-DFFNet"
 PACKAGE = "model.ours"  # the name under which the checkout's modules import one another

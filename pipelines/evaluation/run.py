@@ -30,7 +30,7 @@ from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
 from instructrestore.pipelines.evaluation.gathering import gather, print_summary, scores_of
 from instructrestore.pipelines.evaluation.measured_with import measured_with
-from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, Method
+from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, EvaluationPlan, Method
 from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup
 from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults, find_results
 from instructrestore.pipelines.evaluation.outputs import write_outputs
@@ -106,10 +106,8 @@ def run_evaluation(asked: EvaluationRequest, console: Console) -> Evaluation:
     configuration = _configuration(asked, source, measured)
     if asked.baseline:
         name, earlier = asked.baseline
-        check_baseline(
-            earlier, name, testset=testset.card.name, photos=len(rows), bokeh=testset.bokeh, methods=methods,
-            configuration=configuration,
-        )  # fmt: skip
+        plan = EvaluationPlan(testset.card.name, len(rows), testset.bokeh, methods, configuration)
+        check_baseline(earlier, name, plan)
     check_local(asked.out)
     folder = EvaluationFolder(asked.out, source)
     results = {each.method: find_results(each.folder, testset, rows) for each in asked.found}

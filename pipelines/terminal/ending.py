@@ -14,13 +14,13 @@ INTERRUPTED = 130
 
 
 def end(sentence: str, status: int) -> NoReturn:
-    """Says the sentence where errors go, and ends the program."""
+    """Prints the sentence to stderr and ends the program."""
     print(f"instructrestore: {escaped(sentence)}", file=sys.stderr)
     sys.exit(status)
 
 
 def escaped(text: str) -> str:
-    """Text as one line for a terminal: what a file's name may hold to break or steer it becomes a visible escape."""
+    """Text as one line that is safe on a terminal: control characters, as in a file's name, become visible escapes."""
     return "".join(
         repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in readable(text)
     )

@@ -29,8 +29,7 @@ from instructrestore.dataengine.running.part_files import StageSummary
 from instructrestore.dataengine.running.stage import Failed
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.building.show import show
-from instructrestore.pipelines.building.verify import verify
+from instructrestore.pipelines.building.dataset_commands import show, verify
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.weights import Fingerprint, fingerprint_of
 from instructrestore.pipelines.pictures.restored_photo import read_record
