@@ -11,7 +11,7 @@ from rich.console import Console
 from instructrestore import __version__
 from instructrestore.pipelines.evaluation import cli as evaluation
 from instructrestore.pipelines.restoration import cli as restoration
-from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end
+from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end, end_with_traceback
 from instructrestore.pipelines.testset import cli as testset
 from instructrestore.pipelines.training import cli as training
 
@@ -115,6 +115,8 @@ def build(
         end("interrupted; run the same command again to continue", INTERRUPTED)
     print_summary(result, console)
     console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
+    if result.defects:
+        raise typer.Exit(FAULTS_FOUND)
 
 
 @app.command()
@@ -252,6 +254,8 @@ def main() -> None:
         raise
     except _explained() as error:
         end(str(error), USER_ERROR)
+    except _defect() as error:
+        end_with_traceback(str(error))
     except OSError as error:
         end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), USER_ERROR)
 
@@ -261,6 +265,13 @@ def _explained() -> tuple[type[Exception], ...]:
     from instructrestore.dataengine.running.stage import StopStage
 
     return ValueError, StopStage
+
+
+def _defect() -> type[Exception]:
+    """A fault of this program that stopped a run."""
+    from instructrestore.dataengine.running.stage import Defect
+
+    return Defect
 
 
 if __name__ == "__main__":

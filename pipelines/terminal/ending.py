@@ -19,6 +19,14 @@ def end(sentence: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def end_with_traceback(defect: str) -> NoReturn:
+    """Shows the traceback within the text of a `Defect`, then the sentence before it, and ends the program."""
+    sentence, _, trace = defect.partition(": Traceback (most recent call last):")
+    if trace:
+        print(f"Traceback (most recent call last):{trace}", file=sys.stderr)
+    end(sentence, FAULTS_FOUND)
+
+
 def escaped(text: str) -> str:
     """Text as one line that is safe on a terminal: control characters, as in a file's name, become visible escapes."""
     return "".join(

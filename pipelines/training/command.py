@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from types import FrameType
 import torch
 from rich.console import Console
 
+from instructrestore.dataengine.running.lock import locked
 from instructrestore.model.restoring.checkpoint import find_device
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.checkpoints import last_of_run
@@ -130,7 +129,7 @@ def run(options: TrainingOptions, console: Console) -> int:
     for path, _ in training_run.datasets:  # before anything is written
         Dataset(path)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with locked(out, forks=True):
         own_base = options.own_base
         if training_run.base == str(own_base) and not (own_base / "model_index.json").exists():
             build_tiny_base(own_base)
@@ -170,21 +169,6 @@ def _say_where(job: TrainingRun, console: Console) -> None:
     if best and best.step != latest.step:
         line += f"; {best.folder} has the lowest held-out loss"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Held by the only run that works in the folder. Raises ValueError if there is another."""
-    descriptor = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        try:
-            # A lock of this process alone: loaders are forked, and outlive a killed run by seconds.
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise ValueError(f"another run is at work in {out}") from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
