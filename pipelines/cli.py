@@ -11,7 +11,7 @@ from rich.console import Console
 from instructrestore import __version__
 from instructrestore.pipelines.evaluation import cli as evaluation
 from instructrestore.pipelines.restoration import cli as restoration
-from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end
+from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end, end_with_traceback
 from instructrestore.pipelines.testset import cli as testset
 from instructrestore.pipelines.training import cli as training
 
@@ -115,6 +115,8 @@ def build(
         end("interrupted; run the same command again to continue", INTERRUPTED)
     print_summary(result, console)
     console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
+    if result.defects:
+        raise typer.Exit(FAULTS_FOUND)
 
 
 @app.command()
@@ -149,7 +151,7 @@ def doctor(
 @app.command()
 def verify(dataset: DatasetPath) -> None:
     """Check that a data set is consistent: hashes, keys, masks, areas, counts. Exit status 1 if anything is wrong."""
-    from instructrestore.pipelines.building.verify import verify as run_verify
+    from instructrestore.pipelines.building.dataset_commands import verify as run_verify
 
     if not run_verify(dataset, Console()):
         raise typer.Exit(FAULTS_FOUND)
@@ -161,7 +163,7 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
     """Show a data set's statistics: its row of the paper's Table 1, subjects, histograms, licences, near-duplicates."""
-    from instructrestore.pipelines.building.stats import stats as run_stats
+    from instructrestore.pipelines.building.dataset_commands import stats as run_stats
 
     run_stats(dataset, as_json)
 
@@ -173,7 +175,7 @@ def show(
     out: Annotated[str | None, typer.Option(help="The PNG to write; by default KEY.png.")] = None,
 ) -> None:
     """Draw a photo of a data set with its regions in colour and their captions, as a PNG."""
-    from instructrestore.pipelines.building.show import show as run_show
+    from instructrestore.pipelines.building.dataset_commands import show as run_show
 
     typer.echo(run_show(dataset, key, out))
 
@@ -252,6 +254,8 @@ def main() -> None:
         raise
     except _explained() as error:
         end(str(error), USER_ERROR)
+    except _defect() as error:
+        end_with_traceback(str(error))
     except OSError as error:
         end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), USER_ERROR)
 
@@ -261,6 +265,13 @@ def _explained() -> tuple[type[Exception], ...]:
     from instructrestore.dataengine.running.stage import StopStage
 
     return ValueError, StopStage
+
+
+def _defect() -> type[Exception]:
+    """A fault of this program that stopped a run."""
+    from instructrestore.dataengine.running.stage import Defect
+
+    return Defect
 
 
 if __name__ == "__main__":

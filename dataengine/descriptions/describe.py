@@ -14,10 +14,12 @@ description is removed and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from instructrestore.dataengine.descriptions import annotated, embedded, osprey_settings, vision_language
@@ -35,11 +37,9 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.running.stage import Drop, Failed
+from instructrestore.dataengine.weights.own_class import PATTERN, own_class
 from instructrestore.shards.paths import Place
 from instructrestore.shards.sample import Answer, Piece
-
-if TYPE_CHECKING:
-    from instructrestore.dataengine.descriptions.osprey import OspreyDescriber
 
 ANNOTATED = "annotated"
 EMBEDDED = f"embedded {embedded.REVISION}"
@@ -56,10 +56,13 @@ class DescribeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    describer: Literal["annotated", "embedded", "osprey", "vision_language"] = Field(
+    describer: (
+        Literal["annotated", "embedded", "osprey", "vision_language"] | Annotated[str, Field(pattern=PATTERN)]
+    ) = Field(
         default="embedded",
         description="what describes a piece without words from its source; annotated: such pieces are removed; "
-        "osprey: Osprey, in the worker; vision_language: a model behind an OpenAI-compatible server",
+        "osprey: Osprey, in the worker; vision_language: a model behind an OpenAI-compatible server; MODULE:CLASS: one "
+        "of your own (see CONTRIBUTING)",
     )
     reuse_annotations: bool = Field(default=True, description="keep the words that a source provides")
     vision_language: VisionLanguageSettings | None = Field(
@@ -102,6 +105,8 @@ def identity(settings: DescribeSettings) -> tuple[Any, ...]:
     """What the descriptions depend on besides the rows, to be hashed: revisions and settings."""
     if settings.describer == "osprey":
         return REVISION, settings.model_dump(exclude={"osprey"}), osprey_settings.identity(settings.osprey)
+    if ":" in settings.describer:
+        return REVISION, settings, own_class(settings.describer, "descriptions.describer").REVISION
     if settings.vision_language is None:
         return REVISION, settings
     return (
@@ -128,11 +133,16 @@ class Describe:
         if asked and server:
             asked = asked.model_copy(update={"server": server})
         self._model = VisionLanguageDescriber(asked, answers) if asked else None
-        self._osprey: OspreyDescriber | None = None
+        self._sentences: Callable[[NDArray[np.uint8], Iterable[NDArray[np.bool_]]], Sequence[str]] | None = None
+        self._name = ""
         if settings.describer == "osprey":
             from instructrestore.dataengine.descriptions import osprey  # noqa: PLC0415  (imports torch, which is slow)
 
-            self._osprey = osprey.OspreyDescriber(settings.osprey)
+            made = osprey.OspreyDescriber(settings.osprey)
+            self._sentences, self._name = made, made.name
+        elif ":" in settings.describer:
+            own = own_class(settings.describer, "descriptions.describer")
+            self._sentences, self._name = own(), f"{settings.describer} {own.REVISION}"
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop | Failed]:
         """Raises StopStage if the vision-language model's server is gone."""
@@ -178,10 +188,10 @@ class Describe:
                     subject=phrase.subject,
                     answers=(Answer("embedded", embedded.REVISION, 0, phrase.text, phrase.subject),),
                 )
-        elif silent and self._osprey:
-            for index, text in zip(silent, self._osprey(photo_file.load(row), masks), strict=True):
-                pieces[index] = _seen(pieces[index], _judged(text), self._osprey.name)
-        return _with_words(row, pieces, UNUSABLE if self._osprey else NO_LABEL)
+        elif silent and self._sentences:
+            for index, text in zip(silent, self._sentences(photo_file.load(row), masks), strict=True):
+                pieces[index] = _seen(pieces[index], _judged(text), self._name)
+        return _with_words(row, pieces, UNUSABLE if self._sentences else NO_LABEL)
 
     def _in_source_words(self, piece: Piece) -> Piece:
         """The piece with its source's words, or without words and describer."""

@@ -19,6 +19,7 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Annotation, Row
 from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.running.stage import Drop, StopStage
+from instructrestore.dataengine.weights.own_class import PATTERN, own_class
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Piece
 
@@ -27,6 +28,9 @@ ANNOTATED = "annotated"
 
 Segmenter = Callable[[NDArray[np.uint8]], tuple[Iterable[NDArray[np.bool_]], Counter[str]]]
 """A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what the segmenter removed, by reason."""
+
+
+SegmenterName = Literal["annotated", "embedded", "sam2", "semantic_sam"] | Annotated[str, Field(pattern=PATTERN)]
 
 
 class AlarmSettings(BaseModel):
@@ -52,10 +56,10 @@ class MaskSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    segmenter: Literal["annotated", "embedded", "sam2", "semantic_sam"] = Field(
+    segmenter: SegmenterName = Field(
         default="embedded",
         description="annotated: only masks from the source; embedded: regions found on the CPU; sam2: SAM 2.1; "
-        "semantic_sam: Semantic-SAM, as in the paper",
+        "semantic_sam: Semantic-SAM, as in the paper; MODULE:CLASS: one of your own (see CONTRIBUTING)",
     )
     reuse_annotations: bool = Field(
         default=True,
@@ -89,6 +93,8 @@ class MaskSettings(BaseModel):
     @property
     def segmenter_revision(self) -> str:
         """The revision of the segmenter's code; that of its weights is among its settings."""
+        if ":" in self.segmenter:
+            return own_class(self.segmenter, "masks.segmenter").REVISION
         revisions = {"sam2": sam2_settings.REVISION, "semantic_sam": semantic_sam_settings.REVISION}
         return revisions.get(self.segmenter, embedded.REVISION)
 
@@ -117,6 +123,9 @@ class Segment:
 
             found = semantic_sam.SemanticSamSegmenter(settings.semantic_sam, settings.cleanup)
             self.segmenter, self.name = found, found.name
+        elif ":" in settings.segmenter:
+            own = own_class(settings.segmenter, "masks.segmenter")
+            self.segmenter, self.name = _OwnSegmenter(own()), f"{settings.segmenter} {own.REVISION}"
         with_weights = settings.segmenter not in ("annotated", "embedded")
         self.alarm = _Alarm(settings.alarm, settings.segmenter) if with_weights else None
 
@@ -155,6 +164,16 @@ class Segment:
             for mask, index in zip(cleaned.each(), cleaned.indices, strict=True)
         ]
         return _with_pieces(row, pieces, dict(unusable + Counter(cleaned.counts)))
+
+
+class _OwnSegmenter:
+    """A user's class: a photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each."""
+
+    def __init__(self, segment: Callable[[NDArray[np.uint8]], Iterable[NDArray[np.bool_]]]) -> None:
+        self._segment = segment
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> tuple[Iterable[NDArray[np.bool_]], Counter[str]]:
+        return self._segment(rgb), Counter()
 
 
 class _Alarm:

@@ -41,11 +41,11 @@ NAME = ".lock"
 
 
 @contextmanager
-def locked(folder: Place, name: str = NAME) -> Iterator[Callable[[], None]]:
+def locked(folder: Place, name: str = NAME, *, forks: bool = False) -> Iterator[Callable[[], None]]:
     """Holds the folder for the block; gives what raises StopStage if the lock is lost on the way.
 
-    name: of the lock's file, in a local folder.
-
+    name: of the lock's file, in a local folder. forks: the process forks children that outlive it for some seconds;
+    the lock is then of the process alone, not of its children (and another lock within the process is not refused).
     Raises ValueError where another run holds it.
     """
     if isinstance(folder, ObjectPath):
@@ -55,8 +55,8 @@ def locked(folder: Place, name: str = NAME) -> Iterator[Callable[[], None]]:
     descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            (fcntl.lockf if forks else fcntl.flock)(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             raise ValueError(f"another run is at work in {folder}") from None
         yield lambda: None
     finally:

@@ -21,6 +21,7 @@ from instructrestore.dataengine.run_folder import Appended, RunFolder
 from instructrestore.dataengine.running.executor import Executor
 from instructrestore.dataengine.running.on_ray import environments
 from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
+from instructrestore.dataengine.running.outcomes import defects
 from instructrestore.dataengine.running.part_files import PartFile, StageSummary
 from instructrestore.dataengine.running.run import Run
 from instructrestore.dataengine.settings import BuildSettings
@@ -49,6 +50,12 @@ class BuildResult:
     dataset: Place
     card: DatasetCard
     summaries: list[StageSummary]
+
+    @property
+    def defects(self) -> dict[str, int]:
+        """Faults of the program that rows met: stage, kind and place -> rows."""
+        met = [(summary.name, defects(summary.failed)) for summary in self.summaries]
+        return {f"{stage}: {place}": count for stage, of_stage in met for place, count in of_stage.items()}
 
 
 def build(settings: BuildSettings, out: Place, console: Console, retry_failed: bool = False) -> BuildResult:
@@ -143,6 +150,9 @@ def print_summary(result: BuildResult, console: Console) -> None:
     console.print("At every stage: input = ok + dropped + failed.", highlight=False)
     if failed:
         console.print(f"{failed} failed; --retry-failed does those alone again.", highlight=False)
+    for place, count in result.defects.items():
+        said = f"a defect of this program, met by {count} rows: {place}; tracebacks are in the stage's parts"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     made = result.card
     if not made.photos:
         console.print("No photo came through: the data set is empty.", highlight=False)

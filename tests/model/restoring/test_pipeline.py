@@ -326,7 +326,8 @@ def test_steps_of_the_mask_and_kept_controls(pipe: InstructRestorePipeline) -> N
     late = {"modulate_from": 1, "controlnet_every": STEPS}  # the kept control is modulated as its step asks
     other = "make the dog clear with 2 and keep other parts with 0.1"
     assert not np.array_equal(restore(pipe, photo(), **late), restore(pipe, photo(), other, **late))
-    assert np.array_equal(restore(pipe, photo(), guidance_until=0), restore(pipe, photo(), guidance_scale=1))
+    never, bound = restored(pipe, photo(), guidance_scale=1)  # the texts are encoded one by one, or with the empty one
+    assert np.abs(restore(pipe, photo(), guidance_until=0) - never).max() <= bound
 
 
 def test_colour_fixes_bring_the_colours_back(pipe: InstructRestorePipeline) -> None:

@@ -131,7 +131,9 @@ def test_a_figure_that_is_no_number_is_a_failure(
     testset: TestSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("instructrestore.model.metrics.scorer.psnr_of_luma", lambda *_: torch.full((1,), torch.nan))
-    with pytest.raises(StopStage, match="not one result could be measured, mostly for: psnr gave no finite number"):
+    with pytest.raises(
+        StopStage, match="no result could be measured; the most frequent reason: psnr gave no finite number"
+    ):
         evaluated_by(testset, tmp_path / "out", metrics=MetricSettings(metrics=("psnr", "ssim")))
 
 

@@ -29,8 +29,7 @@ from instructrestore.dataengine.running.part_files import StageSummary
 from instructrestore.dataengine.running.stage import Failed
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.building.show import show
-from instructrestore.pipelines.building.verify import verify
+from instructrestore.pipelines.building.dataset_commands import show, verify
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.weights import Fingerprint, fingerprint_of
 from instructrestore.pipelines.pictures.restored_photo import read_record
@@ -260,7 +259,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     """One worker, killed in the middle; then its driver killed too; then gone on with by two workers."""
     out = tmp_path / "out"
     code = (
-        "import sys; from pathlib import Path; from dataengine.running.on_ray.runner import cluster\n"
+        "import sys; from pathlib import Path; from instructrestore.dataengine.running.on_ray.runner import cluster\n"
         "from tests.pipelines.restoration.test_dataset import restore\n"
         "with cluster(None, 1): restore(*map(Path, sys.argv[1:]))"
     )

@@ -160,14 +160,14 @@ def test_bad_photos_do_not_end_the_run(tmp_path: Path) -> None:
         "hq/1.png": "corrupt photo",
         "hq/2.png": "photo not found",
         "hq/3.png": "photo smaller than the crop",
-        "hq/4.png": "mask of another size than its photo",
+        "hq/4.png": "mask that differs from its photo in size",
         "hq/5.png": "region under 0.02 of the crop",
         "hq/6.png": "region over 0.9 of the crop",
         "hq/7.png": "empty mask",
         "hq/8.png": "the same crop twice",
         "hq/9.png": "row without caption",
         "hq/10.png": "bokeh is neither true nor false",
-        "hq/11.png": "LQ photo of no fitting size",
+        "hq/11.png": "LQ photo of a size that does not fit",
         "hq/12.png": "caption too long",
     }
     assert [sample.photo.name for sample, _ in map(Dataset(str(tmp_path / "out")).read, (0, 1))] == [
@@ -258,8 +258,8 @@ def test_a_limit_spreads_over_the_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
-        ({"size": 100}, "--size is a multiple of 64"),
-        ({"size": 0}, "--size is a multiple of 64"),
+        ({"size": 100}, "--size must be a multiple of 64"),
+        ({"size": 0}, "--size must be a multiple of 64"),
         ({"size": 8192}, "from 64 to 4096"),
         ({"degradation": "none"}, "release or real-esrgan"),
         ({"least_share": 0.95}, "--least-share"),

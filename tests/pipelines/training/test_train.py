@@ -154,7 +154,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(dataset: Path, tiny_base: P
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.decode() == "instructrestore: interrupted; run the same command again to go on\n"
+    assert said.decode() == "instructrestore: interrupted; run the same command again to continue\n"
     last = CheckpointFolder(tmp_path / "out/checkpoints", 3).latest()
     assert last and last.step == metrics(tmp_path / "out")[-1]["step"]
 
@@ -257,7 +257,7 @@ def test_unusable_triplets_are_counted_said_and_passed_over(tiny_base: Path, tmp
     assert len(losses(rows)) == 4
     last = CheckpointFolder(tmp_path / "out/checkpoints", 3).latest()
     assert last and last.state["faults"]["corrupt photo"] > 0
-    assert any("unusable triplets passed over so far: corrupt photo" in line for line in said)
+    assert any("unusable triplets skipped so far: corrupt photo" in line for line in said)
 
 
 def test_a_data_set_of_corrupt_photos_ends_in_one_sentence(tiny_base: Path, tmp_path: Path) -> None:
@@ -292,13 +292,13 @@ def test_other_data_or_settings_are_refused_when_it_goes_on(dataset: Path, tiny_
     assert run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2))) == before  # there is nothing left to do
     longer: dict[str, Any] = {"steps": 4, "optimizer": {"schedule": "constant"}}
     run(job_of(dataset, tmp_path / "longer", tiny_base, small(**{**longer, "steps": 2})))
-    with pytest.raises(ValueError, match="begun with another mask_weight and seed"):
+    with pytest.raises(ValueError, match="started with another mask_weight and seed"):
         run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer, seed=3, mask_weight=2)))
     write_dataset(tmp_path / "other", shards=1, photos=8, name="b")
     with pytest.raises(ValueError, match="other data sets"):
         run(job_of(tmp_path / "other", tmp_path / "longer", tiny_base, small(**longer)))
     build_tiny_base(tmp_path / "base", seed=7)
-    with pytest.raises(ValueError, match="begun with another base"):
+    with pytest.raises(ValueError, match="started with another base"):
         run(job_of(dataset, tmp_path / "longer", tmp_path / "base", small(**longer)))
     assert len(losses(run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer))))) == 4
 
@@ -325,7 +325,7 @@ def test_photos_without_a_usable_region_are_not_judged_by(tiny_base: Path, tmp_p
     said: list[str] = []
     settings = small(steps=1, validation={"share": 0.5, "photos": 12})
     run(job_of(tmp_path / "data", tmp_path / "out", tiny_base, settings), said=said)
-    assert any(line.startswith("not judged by: ") for line in said)
+    assert any(line.startswith("left out of validation: ") for line in said)
     run(job_of(tmp_path / "data", tmp_path / "none", tiny_base, small(steps=1, validation={"share": 0})), said=said)
     assert any("nothing is held out" in line for line in said)
 
@@ -370,7 +370,7 @@ def test_mixed_data_sets_and_their_shares() -> None:
         (["nowhere", "--preset", "huge"], "there is no preset 'huge'; there are stage1, stage2, tiny"),
         (["nowhere", "--preset", "tiny", "--set", "batchh=3"], "batchh"),
         (["nowhere", "--preset", "tiny", "--set", "batch=0"], "batch"),
-        (["nowhere", "--preset", "tiny", "--resume", "maybe"], "--resume is auto or never"),
+        (["nowhere", "--preset", "tiny", "--resume", "maybe"], "--resume must be auto or never"),
         (["nowhere", "--preset", "tiny", "--workers", "3"], "cannot be divided among 3 workers"),
         (["nowhere", "--preset", "tiny", "--device", "abacus"], "unknown device"),
     ],
