@@ -32,13 +32,13 @@ from instructrestore.dataengine.running.stage_kinds import PartStage, ShardStage
 from instructrestore.dataengine.settings import BuildSettings, StageName
 from instructrestore.shards.sample import PHOTO_FORMATS
 
-Stage = PartStage | TableStage | ShardStage
+ListedStage = PartStage | TableStage | ShardStage
 Build = Callable[..., Callable[..., Sequence[Any]]]
 
 SHARDS: StageName = "shards"
 
 
-def build_stages(settings: BuildSettings, folder: RunLayout) -> list[Stage]:
+def build_stages(settings: BuildSettings, folder: RunLayout) -> list[ListedStage]:
     """The stages of a build, in the order in which they run.
 
     A PartStage's folder within the run begins with its number. Agreement is not always there and shares the number of
@@ -50,7 +50,7 @@ def build_stages(settings: BuildSettings, folder: RunLayout) -> list[Stage]:
         spec = stage_spec(settings, name, build, *identity, **fields)
         return PartStage(spec, f"{number:02d}-{name.replace(' ', '-')}", table)
 
-    listed: list[Stage] = [
+    listed: list[ListedStage] = [
         part(1, "intake", partial(intake.Intake, s.intake), intake.REVISION, s.intake),
         duplicate_table.DuplicateTable(s.near_duplicate_bits),
         part(
@@ -95,7 +95,7 @@ def _shards(settings: BuildSettings, folder: RunLayout, photo_format: str) -> Sh
         sink=encode.ShardSink,
         batch=8,  # encoded photos are held in memory until they are written
     )
-    size, outputs = settings.shards.photos_per_shard, encode.ShardFiles(folder.dataset)
+    size, outputs = settings.shards.photos_per_shard, encode.DatasetShards(folder.dataset)
     return ShardStage(spec, f"08-{photo_format}-{SHARDS}", photo_format, size, folder.dataset, outputs)
 
 

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from instructrestore.dataengine.descriptions import region_pictures
 from instructrestore.dataengine.descriptions.region_pictures import Pictures, RegionPictures
@@ -135,6 +135,17 @@ class _PhraseReply(_Reply):
 
 
 @dataclass(frozen=True)
+class _StoredReply:
+    """A final reply in the photo's file of answers."""
+
+    round: int
+    reply: str
+
+
+_stored = TypeAdapter(dict[str, _StoredReply])
+
+
+@dataclass(frozen=True)
 class _KeptAnswer:
     """A final reply: its round, its text as received, and the description in it; None if there is none."""
 
@@ -227,18 +238,18 @@ class VisionLanguageDescriber:
         if content is None:
             return {}
         try:
-            kept = [(place, answer["round"], answer["reply"]) for place, answer in json.loads(content).items()]
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            kept = [("", None, None)]
-        if not all(isinstance(number, int) and isinstance(reply, str) for _, number, reply in kept):
-            raise ValueError(f"the answers kept in {path} are damaged: delete the file, and they are asked for again")
+            stored = _stored.validate_json(content, strict=True)
+        except ValidationError:
+            raise ValueError(
+                f"the answers kept in {path} are damaged: delete the file, and they are asked for again"
+            ) from None
         told: dict[str, _KeptAnswer] = {}
-        for place, number, reply in kept:
-            seen = read_reply(reply, self._settings)
+        for place, kept in stored.items():
+            seen = read_reply(kept.reply, self._settings)
             if isinstance(seen, RegionDescription):  # judged again: the rules may have become stricter since
-                told[place] = _KeptAnswer(number, reply, seen)
-            elif number == _ANSWERS:
-                told[place] = _KeptAnswer(_ANSWERS, reply, None)
+                told[place] = _KeptAnswer(kept.round, kept.reply, seen)
+            elif kept.round == _ANSWERS:
+                told[place] = _KeptAnswer(_ANSWERS, kept.reply, None)
         return told
 
     def _keep(self, looked: _PhotoState) -> None:

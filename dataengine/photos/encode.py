@@ -104,7 +104,7 @@ class ShardSink:
             self._stack.__exit__(InterruptedError, InterruptedError(), None)
 
 
-class ShardFiles:
+class DatasetShards:
     """The shards in a data set's folder, as what a stage writes beside its parts (`checkpoints.Outputs`)."""
 
     def __init__(self, dataset: Place) -> None:

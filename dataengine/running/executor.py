@@ -12,10 +12,10 @@ from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.dataengine.running.outcomes import FailureWatch
 from instructrestore.dataengine.running.part_files import PartSummary, read_outcomes
 from instructrestore.dataengine.running.stage import StageSpec, Task
-from instructrestore.dataengine.running.worker import Stopped, Worker
+from instructrestore.dataengine.running.worker import StageWorker, Stopped
 
 OnPart = Callable[[PartSummary], None]
-Progress = Callable[[str, int], AbstractContextManager[OnPart]]
+StageDisplay = Callable[[str, int], AbstractContextManager[OnPart]]
 """Shows a stage, by its name and number of parts; is told of every part that is committed."""
 
 
@@ -29,7 +29,7 @@ class Executor:
     def __init__(
         self,
         ray: Callable[[], AbstractContextManager[Cluster]] | None,
-        progress: Progress,
+        progress: StageDisplay,
         failures_in_a_row: int,
         check: Callable[[], None] = lambda: None,
     ) -> None:
@@ -71,7 +71,7 @@ class Executor:
                 self._here(spec, tasks, on_part)
 
     def _here(self, spec: StageSpec, tasks: Sequence[Task], on_part: OnPart) -> None:
-        worker, watch = Worker(), FailureWatch(spec.name, self._failures_in_a_row)
+        worker, watch = StageWorker(), FailureWatch(spec.name, self._failures_in_a_row)
         rows = TypeAdapter(spec.result_type)
         if stopped := worker.start(spec):
             raise stopped.error()

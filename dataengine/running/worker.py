@@ -41,7 +41,7 @@ class Todo:
     attempts: int = 0
 
 
-class Worker:
+class StageWorker:
     """Holds a stage; another one can take its place."""
 
     def start(self, spec: StageSpec) -> Stopped | None:

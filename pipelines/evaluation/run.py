@@ -77,7 +77,7 @@ class EvaluationRequest:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _EvaluationRun:
     """An evaluation at work. source, measured_with: the test set by its content, and what figures follow from
     besides, as plain JSON."""
 
@@ -114,7 +114,7 @@ def run_evaluation(asked: EvaluationRequest, console: Console) -> Evaluation:
     results[UNRESTORED] = [Outcome(row.key, "ok", row) for row in rows]
     ray = partial(cluster, None if asked.address == LOCAL else asked.address, None) if asked.address else None
     with folder.lock() as check, Executor(ray, partial(StageProgress, console), FAILURES_IN_A_ROW, check) as executor:
-        run = _Run(asked, testset, source, measured, folder, executor, console)
+        run = _EvaluationRun(asked, testset, source, measured, folder, executor, console)
         restored = {method: folder.note_found(method, outcomes) for method, outcomes in results.items()}
         for making in asked.makings:
             restored |= _restore(making, rows, run)
@@ -142,7 +142,7 @@ def _check_titles(methods: Sequence[Method]) -> None:
             raise ValueError(f"two methods are called {method.title}: every method needs a name of its own")
 
 
-def _restore(making: MethodGroup, rows: Sequence[EvaluationRow], run: _Run) -> dict[Method, list[PartFile]]:
+def _restore(making: MethodGroup, rows: Sequence[EvaluationRow], run: _EvaluationRun) -> dict[Method, list[PartFile]]:
     """The results of its methods, as committed parts; what is not there is made."""
     asked = run.asked
     known = digest(RESTORING_REVISION, photo_file.REVISION, making.follows_from, asked.seed, run.source)
@@ -173,7 +173,7 @@ def _restore(making: MethodGroup, rows: Sequence[EvaluationRow], run: _Run) -> d
     return _complete(spec, tasks, execute, run)
 
 
-def _score(restored: dict[Method, list[PartFile]], run: _Run) -> dict[Method, list[PartFile]]:
+def _score(restored: dict[Method, list[PartFile]], run: _EvaluationRun) -> dict[Method, list[PartFile]]:
     """The figures of all results, as committed parts; what is not there is measured."""
     known = digest(photo_file.REVISION, run.measured_with, run.source)
     tasks = {method: run.folder.to_score(method, files, known) for method, files in restored.items()}
@@ -201,7 +201,7 @@ def _score(restored: dict[Method, list[PartFile]], run: _Run) -> dict[Method, li
 
 
 def _complete(
-    spec: StageSpec, tasks: dict[Method, list[Task]], execute: Execute, run: _Run
+    spec: StageSpec, tasks: dict[Method, list[Task]], execute: Execute, run: _EvaluationRun
 ) -> dict[Method, list[PartFile]]:
     """The committed part of every task, by method. Parts of other evaluations of the test set stay in the folder."""
     planned = [task for own in tasks.values() for task in own]

@@ -35,7 +35,7 @@ from instructrestore.dataengine.running.on_ray.row_by_row import PartByRow
 from instructrestore.dataengine.running.outcomes import FailureWatch
 from instructrestore.dataengine.running.part_files import PartFile, PartSummary, read_outcomes
 from instructrestore.dataengine.running.stage import Defect, StageSpec, StopStage, Task
-from instructrestore.dataengine.running.worker import Done, Stopped, Worker
+from instructrestore.dataengine.running.worker import Done, StageWorker, Stopped
 from instructrestore.shards.errors import first_line
 
 DEATHS_WITHOUT_PROGRESS = 5
@@ -43,7 +43,7 @@ POLL_S = 0.5
 LOOK_S = 5  # between two questions to the cluster what it has room for
 
 
-class _Actor(Worker):
+class _Actor(StageWorker):
     def begin(self, spec: StageSpec) -> str | Stopped:
         """Starts the stage; returns the node it runs on."""
         return self.start(spec) or ray.get_runtime_context().get_node_id()

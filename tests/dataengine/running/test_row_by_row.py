@@ -6,14 +6,14 @@ from pathlib import Path
 
 from instructrestore.dataengine.running.on_ray.row_by_row import PartByRow
 from instructrestore.dataengine.running.part_files import read_outcomes
-from instructrestore.dataengine.running.worker import Worker
+from instructrestore.dataengine.running.worker import StageWorker
 from tests.dataengine.running.test_runner import items, spec, tasks
 
 
 def test_a_row_fails_after_two_workers_or_two_machines_and_one_of_each_is_no_fault(tmp_path: Path) -> None:
     given = spec(tmp_path)
     (task,) = tasks(tmp_path, [["ok"] * 3])
-    worker = Worker()
+    worker = StageWorker()
     worker.start(given)
     part = PartByRow(given, task)
 

@@ -174,7 +174,7 @@ def test_tiled_scale_map(pipe: InstructRestorePipeline) -> None:
 def test_memory_is_bounded_by_the_tile(tiny_base: Path, tmp_path: Path, height: int, width: int) -> None:
     """In a process of its own: what a large photo takes above a one-tile photo is little more than its own pixels."""
     program = (
-        "import sys, resource, torch; from model.restoring.checkpoint import load_pipeline;"
+        "import sys, resource, torch; from instructrestore.model.restoring.checkpoint import load_pipeline;"
         "pipe = load_pipeline(sys.argv[1], device='cpu'); height, width = int(sys.argv[2]), int(sys.argv[3]);"
         "photo = torch.rand(3, height, width);"
         f"images = pipe(photo, {DOG!r}, num_inference_steps=1, generator=torch.Generator().manual_seed(0)).images;"

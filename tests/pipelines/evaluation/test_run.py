@@ -100,7 +100,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes(testset: TestSet, tmp_path
 CHILD = """
 import sys
 from pathlib import Path
-from shards.pairs import TestSet
+from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import blending, evaluated_by
 testset, out, log = sys.argv[1:]
 evaluated_by(TestSet(testset), Path(out), makings=[blending(Path(log), sleep_s=0.05)])

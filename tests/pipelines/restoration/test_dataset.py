@@ -259,7 +259,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     """One worker, killed in the middle; then its driver killed too; then gone on with by two workers."""
     out = tmp_path / "out"
     code = (
-        "import sys; from pathlib import Path; from dataengine.running.on_ray.runner import cluster\n"
+        "import sys; from pathlib import Path; from instructrestore.dataengine.running.on_ray.runner import cluster\n"
         "from tests.pipelines.restoration.test_dataset import restore\n"
         "with cluster(None, 1): restore(*map(Path, sys.argv[1:]))"
     )
