@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
+from instructrestore.dataengine.running.lock import locked
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.checkpoints import CheckpointFolder
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import learning_rate
 from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.cli import app, main
-from instructrestore.pipelines.training.command import _alone, parse_datasets
+from instructrestore.pipelines.training.command import parse_datasets
 from tests.conftest import ROOT
 from tests.pipelines.training.runs import command, job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
@@ -331,7 +332,7 @@ def test_photos_without_a_usable_region_are_not_judged_by(tiny_base: Path, tmp_p
 
 
 def test_one_run_at_a_time_in_a_folder(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
-    with _alone(tmp_path):
+    with locked(tmp_path, forks=True):
         line = command(dataset, tmp_path, tiny_base, small(), tmp_path / "settings.toml")
         ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
