@@ -125,7 +125,7 @@ def test_code_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pyt
 
 def test_code_of_another_folder_than_the_one_named_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(osprey_weights, "_CODE", ("instructrestore.dataengine.descriptions.osprey_settings",))
-    with pytest.raises(ValueError, match="in use already") as error:
+    with pytest.raises(ValueError, match="has already been loaded from") as error:
         osprey_weights.import_code(str(tmp_path))
     one_sentence(error, str(tmp_path))
 

@@ -103,11 +103,11 @@ def test_a_worker_without_a_place_is_no_reason_to_stop_when_another_dies(tmp_pat
     held = ray.remote(num_cpus=1)(Item).remote(0)  # somebody else's
     ray.get(held.__ray_ready__.remote())
     try:
-        planned = tasks(tmp_path, [["slow"] * 3] * 8 + [["die once", "ok"]])
-        outcomes = run(ray_cluster, spec(tmp_path, start_limit_s=4), planned)
+        planned = tasks(tmp_path, [["slow"] * 3] * 14 + [["die once", "ok"]])  # longer than the limit
+        outcomes = run(ray_cluster, spec(tmp_path, start_limit_s=10), planned)
     finally:
         ray.kill(held)
-    assert [o.kind for o in outcomes] == ["ok"] * 26
+    assert [o.kind for o in outcomes] == ["ok"] * 44
 
 
 def test_the_same_bytes_with_one_worker_or_two_or_dying_ones(tmp_path: Path, ray_cluster: Cluster) -> None:

@@ -18,7 +18,10 @@ from instructrestore.dataengine.running.stage import Failed, Task
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation.folder import folder_name
+from instructrestore.pipelines.evaluation.methods import restorers
+from instructrestore.pipelines.evaluation.methods.photos import PhotoArray
 from instructrestore.pipelines.evaluation.methods.restorers import (
+    LoadedMethod,
     MethodGroup,
     MethodInput,
     MethodOutput,
@@ -153,7 +156,19 @@ def test_a_result_says_how_it_was_made_and_is_taken_again_only_for_the_same(test
     ] == [False] * 3, "another seed"
 
 
-def test_a_compared_method_gets_the_lq_photo_and_its_own_seed(testset: TestSet, tmp_path: Path) -> None:
+def test_a_compared_method_gets_the_lq_photo_and_its_own_seed(
+    testset: TestSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def load(run: MethodSpec, device: str | None) -> LoadedMethod:
+        def unchanged(lq: Sequence[PhotoArray], seeds: Sequence[int]) -> list[PhotoArray]:
+            seen.extend(seeds)
+            return list(lq)
+
+        return unchanged
+
+    monkeypatch.setattr(restorers, "load_method", load)
     making = compared_group(MethodSpec("lq"), "cpu")
     assert [method.title for method in making.methods] == ["LQ"] and making.record == {"run": MethodSpec("lq").record()}
     rows = [replace(row, s1=None, s2=None) for row in asked_for(testset, 1.0)]
@@ -162,6 +177,7 @@ def test_a_compared_method_gets_the_lq_photo_and_its_own_seed(testset: TestSet, 
         lq = testset.read_pair(row.place).lq
         assert (pixels(result.png) == pixels(lq)).all()
         assert result.mask is None
+    assert set(seen) == {photo_seed(0, row.key) for row in rows}
 
 
 def test_figures_do_not_depend_on_the_threads(testset: TestSet, tmp_path: Path) -> None:
