@@ -34,7 +34,7 @@ from instructrestore.model.instruction.plain_wishes import (
     VERBS,
     State,
     Verb,
-    Words,
+    WordSequence,
 )
 from instructrestore.model.instruction.scanner import Token, expected, is_number_like
 
@@ -76,13 +76,13 @@ def split(text: str, tokens: list[Token]) -> list[Clause]:
         verb, strengths, at = opening or (verb, (), following)
 
 
-def phrase_end(tokens: list[Token], start: int, phrases: Container[Words]) -> int:
+def phrase_end(tokens: list[Token], start: int, phrases: Container[WordSequence]) -> int:
     """The end of the longest phrase that begins at `start`; `start` where none does."""
     words = _words(tokens[start : start + LONGEST_PHRASE])
     return start + next((n for n in range(len(words), 0, -1) if words[:n] in phrases), 0)
 
 
-def phrase_start(tokens: list[Token], start: int, end: int, phrases: Container[Words]) -> int:
+def phrase_start(tokens: list[Token], start: int, end: int, phrases: Container[WordSequence]) -> int:
     """The start of the longest phrase that lies in tokens[start:end] and ends at `end`; `end` where none does."""
     for length in range(min(LONGEST_PHRASE, end - start), 0, -1):
         words = _words(tokens[end - length : end])
@@ -104,13 +104,13 @@ def scale_start(tokens: list[Token], start: int, end: int) -> tuple[int, int] | 
     return (with_, number) if tokens[with_].kind == "word" and tokens[with_].text == "with" else None
 
 
-def others_end(tokens: list[Token], start: int, names: Container[Words] = OTHERS) -> int:
+def others_end(tokens: list[Token], start: int, names: Container[WordSequence] = OTHERS) -> int:
     """The end of a name of the other parts at `start`; `start` where none is ("the rest of the cake" is none)."""
     end = phrase_end(tokens, start, names)
     return start if end < len(tokens) and tokens[end].text == "of" else end
 
 
-def _words(tokens: list[Token]) -> Words:
+def _words(tokens: list[Token]) -> WordSequence:
     """The words up to the first token that is none."""
     words: list[str] = []
     for token in tokens:

@@ -12,7 +12,7 @@ NEUTRAL = 1.0  # "make the dog clear", "keep other parts": the template with its
 PLAIN = 0.8  # "sharpen the dog", "make the dog clearer", "blur the background"
 HELD = 1.1  # "keep the dog as it is", "make the sky less sharp"
 
-Words = tuple[str, ...]
+WordSequence = tuple[str, ...]
 LONGEST_PHRASE = 6  # in words
 
 
@@ -39,12 +39,12 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def _phrases(text: str) -> frozenset[Words]:
+def _phrases(text: str) -> frozenset[WordSequence]:
     """Phrases parted by commas."""
     return frozenset(tuple(phrase.split()) for phrase in text.split(","))
 
 
-VERBS: dict[Words, Verb] = {
+VERBS: dict[WordSequence, Verb] = {
     **dict.fromkeys(_phrases("make, making"), Verb.MAKE),
     **dict.fromkeys(
         _phrases("keep, keeping, leave, leaving, hold, holding, preserve, preserving, retain, retaining"), Verb.KEEP
@@ -73,7 +73,7 @@ VERBS: dict[Words, Verb] = {
 # "Blur" does not: it ends "bokeh blur".
 STARTING_WORDS = frozenset(_words("make keep keeping leave leaving sharpen restore"))
 
-STRENGTHS: dict[Words, float] = {
+STRENGTHS: dict[WordSequence, float] = {
     **dict.fromkeys(
         _phrases(
             "a little, a bit, a little bit, a touch, a tad, a little more, a bit more, a little bit more, slightly, "
@@ -100,7 +100,7 @@ STRENGTHS: dict[Words, float] = {
 
 _CLEAR = _words("clear sharp crisp detailed readable legible")
 _SOFT = _words("soft blurred blurry bokeh defocused fuzzy")
-STATES: dict[Words, State] = {
+STATES: dict[WordSequence, State] = {
     **dict.fromkeys(((word,) for word in _CLEAR), State.CLEAR),
     ("in", "focus"): State.CLEAR,
     **dict.fromkeys(_phrases("clearer, sharper, crisper, better, more in focus"), State.CLEARER),
@@ -121,14 +121,14 @@ STATES: dict[Words, State] = {
     ),
 }
 # "as clear as possible"
-STATES_WITH_STRENGTH: dict[Words, tuple[State, float]] = {
+STATES_WITH_STRENGTH: dict[WordSequence, tuple[State, float]] = {
     ("as", word, "as", "possible"): (state, 0.5)
     for words, state in ((_CLEAR, State.CLEAR), (_SOFT, State.SOFT))
     for word in words
 }
 
 _PHOTO = _words("photo image picture scene frame shot")
-OTHERS: frozenset[Words] = _phrases(
+OTHERS: frozenset[WordSequence] = _phrases(
     "other part, other parts, the other part, the other parts, all other parts, all the other parts, "
     "all of the other parts, any other parts, others parts, the others parts, "
     "other things, other areas, the other areas, other regions, the other regions, others, the others, "
@@ -139,18 +139,18 @@ OTHERS: frozenset[Words] = _phrases(
     *(("everything", where, whom) for where in _words("around behind") for whom in _words("it them him her")),
 }
 # The other parts where a region is named as well, and otherwise a region themselves ("sharpen the background").
-BACKGROUND: frozenset[Words] = _phrases(
+BACKGROUND: frozenset[WordSequence] = _phrases(
     "background, the background, the backdrop, its background, the whole background, the entire background, everything"
 ) | {
     *(("the", "background", "of", "the", photo) for photo in _PHOTO),
     *(("the", *whole, photo) for whole in ((), ("whole",), ("entire",)) for photo in _PHOTO),
 }
-ALL_BUT: frozenset[Words] = frozenset(
+ALL_BUT: frozenset[WordSequence] = frozenset(
     (everything, *but)
     for everything in ("everything", "all", "anything")
     for but in _phrases("but, except, except for, apart from, other than, besides")
 )
-BOKEH: frozenset[Words] = frozenset(
+BOKEH: frozenset[WordSequence] = frozenset(
     (*the, *name)
     for the in ((), ("the",), ("its",))
     for name in _phrases(
@@ -163,7 +163,7 @@ BEHIND = frozenset(_words("behind around surrounding"))
 SEPARATORS = frozenset(_words("and but then while yet &"))
 DETERMINERS = frozenset(_words("the a an my our your his her its their this that these those all both"))
 POLITE_START = frozenset(_words("please kindly also just only now can could would will you"))
-POLITE_END: frozenset[Words] = _phrases("please, too, also, as well, thanks, thank you, at all, only")
+POLITE_END: frozenset[WordSequence] = _phrases("please, too, also, as well, thanks, thank you, at all, only")
 AFTER_VERB = frozenset(_words("only just"))
 NAMELESS = frozenset(_words("it them him her this that these those one the a an"))  # no captions by themselves
 APPEARANCE = frozenset(_words("look be appear seem become"))

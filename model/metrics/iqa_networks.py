@@ -1,7 +1,7 @@
 """pyiqa's networks of LPIPS, CLIPIQA, MUSIQ and MANIQA, made without what pyiqa fetches, and given their weights.
 
 pyiqa's classes fetch and unpickle their backbones while they are made, whatever they are told. So what they do that
-with is exchanged for the while, the networks are made untrained, and `IqaWeights.fill` gives them every weight.
+with is exchanged for the while, the networks are made untrained, and `MetricWeights.fill` gives them every weight.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import torch
 from torch import nn
 
 from instructrestore.model.metrics import iqa_weights
-from instructrestore.model.metrics.iqa_weights import IqaWeights, WeightFile
+from instructrestore.model.metrics.iqa_weights import MetricWeights, WeightFile
 from instructrestore.shards.errors import first_line
 
-Read = Callable[[WeightFile], IqaWeights]
+Read = Callable[[WeightFile], MetricWeights]
 
 
 def build(name: str, title: str, read: Read) -> nn.Module:
     """The network of a metric (`metric.LEARNED`, and its title), with all its weights, on the CPU.
 
     Takes (B, 3, H, W) in [0, 1], LPIPS two of them, and gives (B, 1). Leaves torch's random numbers as they are.
-    Raises ValueError, in one sentence, where pyiqa cannot be used, and what `read` and `IqaWeights.fill` raise.
+    Raises ValueError, in one sentence, where pyiqa cannot be used, and what `read` and `MetricWeights.fill` raise.
     """
     arch = _pyiqa(name, title)
     untrained, fill = _NETWORKS[name]

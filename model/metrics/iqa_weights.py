@@ -44,7 +44,7 @@ MANIQA = WeightFile("MANIQA_PIPAL-ae6d356b.pth")  # its ViT included
 
 
 @dataclass(frozen=True)
-class IqaWeights:
+class MetricWeights:
     """What a file holds, by name, on the CPU. title: of the metric that needs it, for sentences."""
 
     title: str
@@ -52,12 +52,12 @@ class IqaWeights:
     path: Path
     state: dict[str, Tensor]
 
-    def only(self, prefix: str) -> IqaWeights:
+    def only(self, prefix: str) -> MetricWeights:
         """Those whose names begin so, without the beginning."""
         some = {name.removeprefix(prefix): each for name, each in self.state.items() if name.startswith(prefix)}
         return replace(self, state=some)
 
-    def without(self, *names: str) -> IqaWeights:
+    def without(self, *names: str) -> MetricWeights:
         return replace(self, state={name: each for name, each in self.state.items() if name not in names})
 
     def fill(self, net: nn.Module) -> None:
@@ -80,21 +80,21 @@ class IqaWeights:
             net.load_state_dict(self.state)
 
 
-def read(file: WeightFile, title: str, settings: MetricSettings) -> IqaWeights:
+def read(file: WeightFile, title: str, settings: MetricSettings) -> MetricWeights:
     """The file's weights, from the settings' folder or fetched. title: of the metric.
 
     Raises ValueError, in one sentence, where it is missing, cannot be fetched or cannot be read.
     """
     path = _find(file, title, settings)
     if path.suffix == ".safetensors":
-        return IqaWeights(title, file, path, read_safetensors(path))
+        return MetricWeights(title, file, path, read_safetensors(path))
     state = read_pickled(path, f"get {file.name}, the weights of {title}, from {file.address}")
     if not isinstance(state, Mapping) or not all(_is_weight(name, values) for name, values in state.items()):
         raise ValueError(
             f"{path} does not hold the weights of {title}, which are tensors by name: get {file.name} from "
             f"{file.address}"
         )
-    return IqaWeights(title, file, path, {name.removeprefix("module."): values for name, values in state.items()})
+    return MetricWeights(title, file, path, {name.removeprefix("module."): values for name, values in state.items()})
 
 
 def _find(file: WeightFile, title: str, settings: MetricSettings) -> Path:

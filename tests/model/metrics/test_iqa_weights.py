@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from instructrestore.model.metrics import iqa_weights
-from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ, IqaWeights, WeightFile
+from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ, MetricWeights, WeightFile
 from instructrestore.model.metrics.settings import MetricSettings
 from tests.model.metrics.iqa_files import save, sentence, settings
 
@@ -71,7 +71,7 @@ def test_a_pickle_of_something_else_is_one_sentence(content: Any, tmp_path: Path
 def test_a_network_takes_its_own_weights_alone() -> None:
     def filled(state: dict[str, Tensor]) -> nn.Module:
         net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-        IqaWeights("MUSIQ", MUSIQ, Path("folder/file"), state).fill(net)
+        MetricWeights("MUSIQ", MUSIQ, Path("folder/file"), state).fill(net)
         return net
 
     own = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).state_dict()

@@ -195,7 +195,7 @@ def plain_controlnet(base: Path) -> None:
 
 FAULTS: dict[str, tuple[Damage, str]] = {
     "no index": (without("model_index.json"), "is not a saved pipeline"),
-    "index of nothing": (written("model_index.json", b"[]"), "does not hold a configuration"),
+    "index of nothing": (written("model_index.json", b"[]"), "is not a configuration"),
     "no unet": (lambda base: shutil.rmtree(base / "unet"), "the unet is missing"),
     "no text encoder": (without("text_encoder/config.json"), "the text_encoder is missing"),
     "no tokenizer": (lambda base: shutil.rmtree(base / "tokenizer"), "the tokenizer is missing"),
@@ -263,7 +263,7 @@ def test_names_that_lead_nowhere(tiny_base: Path, monkeypatch: pytest.MonkeyPatc
         ValueError, match="someone/no-such-base is not a folder here and cannot be fetched from the hub"
     ):
         load_pipeline("someone/no-such-base")
-    with pytest.raises(ValueError, match=r"the checkpoint someone/none is no folder .* at revision v2"):
+    with pytest.raises(ValueError, match=r"the checkpoint someone/none is not a folder .* at revision v2"):
         load_pipeline(str(tiny_base), "someone/none", checkpoint_revision="v2")
     with pytest.raises(ValueError, match="there is no folder /no/such/folder"):
         load_pipeline("/no/such/folder")
