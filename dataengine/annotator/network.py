@@ -82,6 +82,7 @@ class Head(nn.Module):
         super().__init__()
         names = text.shape[0]
         assert text.shape == (names, TEXT), text.shape
+        self.channels = channels
         self.register_buffer("text", text.clone())
         self.coarse = _Enter(CHANNELS[32] + HEAD, channels, dropout)
         self.scene = _Enter(HEAD, channels, dropout)

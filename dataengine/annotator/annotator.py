@@ -1,0 +1,76 @@
+"""A photo -> what is in it: the whole of the annotator on one page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from instructrestore.dataengine.annotator.backbone import STRIDE
+from instructrestore.dataengine.annotator.edges import guided
+from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
+from instructrestore.dataengine.annotator.grouping import Segment, group
+from instructrestore.dataengine.annotator.network import Head
+from instructrestore.dataengine.annotator.views import SIDE
+
+GUIDE_SIDE = 1024  # edges are found on the photo at most so large
+LEAST_PROBABILITY = 0.15  # names that nowhere reach this are no candidates
+MOST_CANDIDATES = 24
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """extractor, heads: as trained. Called with a photo it returns its segments, largest first, all of them.
+
+    What to keep of them, and under which name, is for `naming.py`.
+    """
+
+    extractor: FeatureExtractor
+    heads: tuple[Head, ...]
+
+    @torch.inference_mode()
+    def probabilities(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """rgb: (H, W, 3) uint8. (names, h/16, w/16) float32: the mean over heads, the photo and its mirror image."""
+        height, width = working_size(*rgb.shape[:2], SIDE)
+        small = _resized(rgb, height, width)
+        plain = self.extractor(small)
+        mirrored = self.extractor(np.ascontiguousarray(small[:, ::-1]))
+        total = torch.zeros(())
+        for head in self.heads:
+            total = total + head(plain)[0].softmax(0) + head(mirrored)[0].softmax(0).flip(2)
+        return total / (2 * len(self.heads))
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> list[Segment]:
+        """rgb: (H, W, 3) uint8 upright sRGB. Masks are of the photo's size and do not overlap."""
+        assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8, (rgb.shape, rgb.dtype)
+        probabilities = self.probabilities(rgb)
+        labels, maps = refined(rgb, probabilities)
+        return group(labels, maps)
+
+
+def refined(rgb: NDArray[np.uint8], probabilities: Tensor) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The candidates, (K,), and their probabilities with the photo's edges, (H, W, K) float32."""
+    peaks = probabilities.amax((1, 2))
+    order = peaks.argsort(descending=True)[:MOST_CANDIDATES]
+    labels = order[peaks[order] >= LEAST_PROBABILITY] if float(peaks.max()) >= LEAST_PROBABILITY else order[:1]
+    coarse = np.ascontiguousarray(probabilities[labels].permute(1, 2, 0).numpy())
+    height, width = coarse.shape[0] * STRIDE // 4, coarse.shape[1] * STRIDE // 4  # half the working size
+    maps = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
+    scale = min(1.0, GUIDE_SIDE / max(rgb.shape[:2]))
+    large = _resized(rgb, max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale)))
+    sharp = np.clip(guided(maps, _resized(rgb, height, width), large), 0, 1)
+    if sharp.shape[:2] != rgb.shape[:2]:
+        size = (rgb.shape[1], rgb.shape[0])
+        sharp = np.dstack([cv2.resize(sharp[..., k], size, interpolation=cv2.INTER_LINEAR) for k in range(len(labels))])
+    return labels.numpy(), sharp
+
+
+def _resized(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    interpolation = cv2.INTER_AREA if height < rgb.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(rgb, (width, height), interpolation=interpolation), np.uint8)
