@@ -6,20 +6,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+ROOMS := dataengine model pipelines shards instructrestore/__init__.py instructrestore/__main__.py instructrestore/py.typed
 VLLM_VENV ?= .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-slow test-gpu test-vllm format lint types install clean
+.PHONY: demo test test-slow test-gpu test-vllm format lint types links install clean
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python -m pipelines.demo
+	$(BIN)/python -m instructrestore.pipelines.demo
 
 # Two processes, one thread each: on 2 cores threads would only be in each other's way.
 test: $(INSTALLED)
@@ -50,8 +51,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(INSTALLED)
+# The links that give the directories at the top their import names, for pyright; and for PYTHONPATH without installing.
+links:
+	mkdir -p .types/instructrestore
+	ln -sfn $(foreach place,$(ROOMS),../../$(place)) .types/instructrestore
+
+types: $(INSTALLED) links
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) demo-output
+	rm -rf $(VENV) $(VLLM_VENV) .types build demo-output

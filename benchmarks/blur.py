@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.metrics.blur import LIMIT, LocalSharpness, gradient_energy, sharpness, spread
+from instructrestore.model.metrics.blur import LIMIT, LocalSharpness, gradient_energy, sharpness, spread
 
 Photo = NDArray[np.uint8]
 Plane = NDArray[np.float32]

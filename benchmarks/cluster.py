@@ -31,21 +31,21 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.overhead import photos
-from dataengine import card, report
-from dataengine import statistics as dataset_statistics
-from dataengine.encode import Encoded
-from dataengine.engine import Engine
-from dataengine.noun_phrases.parser import Answered, Question
-from dataengine.outcomes import StageSpec, Task
-from dataengine.part_files import PartSummary, digest
-from dataengine.row import Drop, Row
-from dataengine.run_folder import RunFolder
-from dataengine.runner import Cluster, cluster
-from dataengine.settings import BuildSettings
-from pipelines.build import publish
-from shards.index import Dataset
-from shards.rle import Mask
-from shards.sample import AnnotatedPhoto, Answer, Photo, Piece, key_of
+from instructrestore.dataengine.engine import Engine
+from instructrestore.dataengine.noun_phrases.parser import Answered, Question
+from instructrestore.dataengine.photos.encode import Encoded
+from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.reporting import card, report
+from instructrestore.dataengine.reporting import statistics as dataset_statistics
+from instructrestore.dataengine.run_folder import RunFolder
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
+from instructrestore.dataengine.running.part_files import PartSummary, digest
+from instructrestore.dataengine.running.stage import Drop, StageSpec, Task
+from instructrestore.dataengine.settings import BuildSettings
+from instructrestore.pipelines.building.build import publish
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import AnnotatedPhoto, Answer, Photo, Piece, key_of
 
 CPUS = 2
 SETTLE_S = 3.0  # Ray starts spare processes after those that were asked for

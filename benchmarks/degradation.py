@@ -26,14 +26,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.degradation import kernels
-from model.degradation.chain import Degradation
-from model.degradation.filtering import sharpen
-from model.degradation.jpeg import CHROMA_TABLE, LUMA_TABLE, TO_RGB, TO_YCC
-from model.degradation.kernels import Kernel
-from model.degradation.noise import LUMA
-from model.degradation.recipe import draw_recipe
-from model.degradation.settings import RELEASE, StageSettings
+from instructrestore.model.degradation import kernels
+from instructrestore.model.degradation.chain import Degradation
+from instructrestore.model.degradation.filtering import sharpen
+from instructrestore.model.degradation.jpeg import CHROMA_TABLE, LUMA_TABLE, TO_RGB, TO_YCC
+from instructrestore.model.degradation.kernels import Kernel
+from instructrestore.model.degradation.noise import LUMA
+from instructrestore.model.degradation.recipe import draw_recipe
+from instructrestore.model.degradation.settings import RELEASE, StageSettings
 
 
 @dataclass(frozen=True)

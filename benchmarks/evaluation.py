@@ -29,26 +29,26 @@ from PIL import Image
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from dataengine import photo_file
-from dataengine.intake import describe
-from dataengine.part_files import Outcome, write_part
-from dataengine.photo_file import Decoded
-from dataengine.row import SourcePhoto
-from model.metrics.fidelity import luma, psnr, ssim
-from model.metrics.scorer import Scorer
-from model.metrics.settings import MetricSettings
-from pipelines.evaluation.folder import PART_ROWS
-from pipelines.evaluation.method import Method
-from pipelines.evaluation.results_folder import Found
-from pipelines.evaluation.row import Row, rows_of
-from pipelines.evaluation.run import run_evaluation
-from pipelines.evaluation.score_stage import Score
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA
-from shards.pairs import LQ_EXTENSION, TestSet, finish_test_set
-from shards.rle import Mask
-from shards.sample import AnnotatedPhoto, Piece, Region
-from shards.write import ShardWriter
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.intake import describe
+from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.dataengine.running.part_files import Outcome, write_part
+from instructrestore.model.metrics.fidelity import luma, psnr, ssim
+from instructrestore.model.metrics.scorer import Scorer
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.pipelines.evaluation.folder import PART_ROWS
+from instructrestore.pipelines.evaluation.method import Method
+from instructrestore.pipelines.evaluation.results_folder import Found
+from instructrestore.pipelines.evaluation.row import Row, rows_of
+from instructrestore.pipelines.evaluation.run import run_evaluation
+from instructrestore.pipelines.evaluation.score_stage import Score
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA
+from instructrestore.shards.pairs import LQ_EXTENSION, TestSet, finish_test_set
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import AnnotatedPhoto, Piece, Region
+from instructrestore.shards.write import ShardWriter
 
 SIDE = 512
 PHOTOS = ("clic2025/*.png", "kodak/*.png", "cid22/*.png", "p3m_portrait_alpha/original/*.jpg")

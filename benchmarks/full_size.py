@@ -8,8 +8,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from model.pipeline import InstructRestorePipeline
-from model.region_controlnet import RegionControlNet
+from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 
 BLOCKS = {
     "block_out_channels": (320, 640, 1280, 1280),

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.pipelines.test_resume import build, hashes, kill_at_random, make_flawed_photos
+from tests.pipelines.building.test_resume import build, hashes, kill_at_random, make_flawed_photos
 
 
 def main(kills: int, seed: int) -> int:

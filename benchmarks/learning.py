@@ -18,14 +18,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 
-from model.training.batch import Preparation
-from model.training.checkpoints import last_of_run
-from model.training.networks import TrainedNetworks
-from model.training.settings import PRESETS, TrainingSettings
-from model.training.validation import Judged
-from model.training.workers import Worker
-from pipelines.presets import read_settings
-from pipelines.training.job import Job, open_data, open_networks
+from instructrestore.model.training.batch import Preparation
+from instructrestore.model.training.checkpoints import last_of_run
+from instructrestore.model.training.networks import TrainedNetworks
+from instructrestore.model.training.settings import PRESETS, TrainingSettings
+from instructrestore.model.training.validation import Judged
+from instructrestore.model.training.workers import Worker
+from instructrestore.pipelines.building.presets import read_settings
+from instructrestore.pipelines.training.job import Job, open_data, open_networks
 
 SHOWN = 12
 TIMESTEP = 500

@@ -24,16 +24,16 @@ import pyarrow as pa
 from PIL import Image
 from skimage import data as photos
 
-from model.crops import Cropper, CropSettings
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA, Dataset, ShardEntry
-from shards.order import Order, OrderSettings, exact_shares
-from shards.reader import PhotoReader, Triplet
-from shards.rle import Mask, Runs
-from shards.sample import AnnotatedPhoto, Photo, Piece, Region, from_json, key_of, to_json
-from shards.stream import TripletStream
-from shards.triplets import Triplets
-from shards.write import ShardWriter, finish_dataset, shard_name
+from instructrestore.model.training.crops import Cropper, CropSettings
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA, Dataset, ShardEntry
+from instructrestore.shards.order import Order, OrderSettings, exact_shares
+from instructrestore.shards.reader import PhotoReader, Triplet
+from instructrestore.shards.rle import Mask, Runs
+from instructrestore.shards.sample import AnnotatedPhoto, Photo, Piece, Region, from_json, key_of, to_json
+from instructrestore.shards.stream import TripletStream
+from instructrestore.shards.triplets import Triplets
+from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
 
 WIDTH, HEIGHT = 1632, 1224
 PHOTOS, REGIONS, PER_SHARD = 128, 4, 32

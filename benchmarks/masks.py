@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import felzenszwalb
 
-from dataengine.masks.cleanup import CleanupSettings, clean
-from dataengine.masks.embedded import EmbeddedSegmenter
-from shards import rle
+from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
+from instructrestore.dataengine.masks.embedded import EmbeddedSegmenter
+from instructrestore.shards import rle
 
 Photo = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]

@@ -21,10 +21,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataengine.noun_phrases.caption_length import clip_tokens
-from dataengine.noun_phrases.grammar import Grammar
-from dataengine.noun_phrases.parsed import Parsed, fold
-from dataengine.noun_phrases.validation import faults, read_answer
+from instructrestore.dataengine.noun_phrases.english.caption_length import clip_tokens
+from instructrestore.dataengine.noun_phrases.english.parsed import Parsed, fold
+from instructrestore.dataengine.noun_phrases.grammar import Grammar
+from instructrestore.dataengine.noun_phrases.validation import faults, read_answer
 
 _WORD = re.compile(r"[\w'-]+")
 

@@ -23,14 +23,14 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
-from dataengine.intake import Intake, IntakeSettings
-from dataengine.outcomes import StageSpec, Task
-from dataengine.part_files import PartSummary, Slice, digest, list_parts
-from dataengine.quality_gate import QualityGate, QualityGateSettings
-from dataengine.row import PhotoStage, Row, SourcePhoto
-from dataengine.run_folder import ManifestPart, RunFolder
-from dataengine.runner import Cluster, cluster
-from shards.paths import ObjectPath, Place, make_folder, parse_place
+from instructrestore.dataengine.photos.intake import Intake, IntakeSettings
+from instructrestore.dataengine.photos.row import Row, SourcePhoto
+from instructrestore.dataengine.quality.quality_gate import QualityGate, QualityGateSettings
+from instructrestore.dataengine.run_folder import ManifestPart, RunFolder
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
+from instructrestore.dataengine.running.part_files import PartSummary, Slice, digest, list_parts
+from instructrestore.dataengine.running.stage import StageSpec, Task
+from instructrestore.shards.paths import ObjectPath, Place, make_folder, parse_place
 
 REPEATS = 5
 MILLION = 1_000_000
@@ -50,7 +50,7 @@ def photos(count: int, folder: str = "/photos") -> Iterator[SourcePhoto]:
         yield SourcePhoto(f"{folder}/{number // 1000:07d}/{number:09d}.jpg", f"{number:09d}.jpg", "made up")
 
 
-def spec(name: str, build: Callable[[], PhotoStage]) -> StageSpec:
+def spec(name: str, build: Callable[[], Callable[..., Sequence[Any]]]) -> StageSpec:
     return StageSpec(name, build, identity=name, row_type=Row, result_type=Row)
 
 

@@ -1,7 +1,7 @@
 """How well the embedded quality score orders and separates photos and their degraded copies.
 
     python benchmarks/quality.py [DATA]          the table
-    python benchmarks/quality.py [DATA] --fit    fits the constants of dataengine/quality_gate.py and prints them
+    python benchmarks/quality.py [DATA] --fit    fits the constants of quality/quality_gate.py and prints them
 
 Photos: every photo under DATA's folders named in `PHOTOS`, the sorted list of their paths split in two: the first,
 third, ... for tuning, the second, fourth, ... unused. Copies: Gaussian blur of sigma 1, 2 and 4, Gaussian noise of
@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from dataengine.photo_file import decode
-from dataengine.quality_gate import EmbeddedQuality, faults
-from dataengine.sharpness import Measurement, measure
+from instructrestore.dataengine.photos.photo_file import decode
+from instructrestore.dataengine.quality.quality_gate import EmbeddedQuality, faults
+from instructrestore.dataengine.quality.sharpness import Measurement, measure
 
 PHOTOS = (
     "clic2025/*.png",

@@ -23,9 +23,9 @@ import torch
 
 from benchmarks.full_size import full_size_pipeline
 from benchmarks.own_process import measured
-from model.checkpoint import DTYPES, load_pipeline
-from model.pipeline import InstructRestorePipeline
-from model.tiny_base import build_tiny_base
+from instructrestore.model.restoring.checkpoint import DTYPES, load_pipeline
+from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.model.restoring.tiny_base import build_tiny_base
 
 REPEATS = 5
 INSTRUCTION = "make the dog clear with 0.6 and keep other parts clear with 1"

@@ -29,15 +29,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.full_size import full_size_pipeline
 from benchmarks.own_process import measured
-from model.checkpoint import DTYPES, Base, load_pipeline
-from model.crops import Crop
-from model.tiny_base import build_tiny_base
-from model.training.batch import Batch
-from model.training.networks import TrainedNetworks, freeze, trained
-from model.training.settings import TrainingSettings, stage1, tiny
-from model.training.trainer import Progress, Trainer
-from model.training.workers import Worker
-from pipelines.presets import with_values
+from instructrestore.model.restoring.checkpoint import DTYPES, Base, load_pipeline
+from instructrestore.model.restoring.tiny_base import build_tiny_base
+from instructrestore.model.training.batch import Batch
+from instructrestore.model.training.crops import Crop
+from instructrestore.model.training.networks import TrainedNetworks, freeze, trained
+from instructrestore.model.training.settings import TrainingSettings, stage1, tiny
+from instructrestore.model.training.trainer import Progress, Trainer
+from instructrestore.model.training.workers import Worker
+from instructrestore.pipelines.building.presets import with_values
 
 WARM, STEPS = 2, 5
 PEAK_FLOPS = 989e12  # an H200's, bfloat16 without sparsity

@@ -19,22 +19,32 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from dataengine import near_duplicates, retry, stages
-from dataengine.encode import entry_of, written
-from dataengine.merge import Phrase
-from dataengine.near_duplicates import Assignment, assign
-from dataengine.noun_phrases.answers import AnswerCache
-from dataengine.noun_phrases.parser import cache_identity
-from dataengine.outcomes import StageSpec, Task
-from dataengine.part_files import PartFile, Slice, add_up, digest, list_parts, read_rows_of, summaries
-from dataengine.retry import Rounds
-from dataengine.row import Row, StageSummary, StopStage
-from dataengine.run_folder import RunFolder
-from dataengine.settings import BuildSettings
-from dataengine.side_table import SideTable, write_side_table
-from shards.files import commit, sweep
-from shards.paths import Place, make_folder, names, place_of, read_if_there, remove, sizes
-from shards.sample import PHOTO_FORMATS
+from instructrestore.dataengine import stages
+from instructrestore.dataengine.noun_phrases import rounds as retry
+from instructrestore.dataengine.noun_phrases.answers import AnswerCache
+from instructrestore.dataengine.noun_phrases.parser import Phrase, cache_identity
+from instructrestore.dataengine.noun_phrases.rounds import Rounds
+from instructrestore.dataengine.photos import near_duplicates
+from instructrestore.dataengine.photos.encode import entry_of, written
+from instructrestore.dataengine.photos.near_duplicates import Assignment, assign
+from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.run_folder import RunFolder
+from instructrestore.dataengine.running.part_files import (
+    PartFile,
+    Slice,
+    StageSummary,
+    add_up,
+    digest,
+    list_parts,
+    read_rows_of,
+    summaries,
+)
+from instructrestore.dataengine.running.side_table import SideTable, write_side_table
+from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
+from instructrestore.dataengine.settings import BuildSettings
+from instructrestore.shards.files import commit, sweep
+from instructrestore.shards.paths import Place, make_folder, names, place_of, read_if_there, remove, sizes
+from instructrestore.shards.sample import PHOTO_FORMATS
 
 _rows = TypeAdapter(Row)
 

@@ -27,11 +27,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from dataengine.part_files import PART_SCHEMA, Slice, digest, read_metadata, whole_files
-from dataengine.row import Row, SourcePhoto
-from dataengine.run_lock import locked
-from shards.files import commit, replacing, sweep
-from shards.paths import Place, make_folder, names, read_if_there
+from instructrestore.dataengine.photos.row import Row, SourcePhoto
+from instructrestore.dataengine.running.lock import locked
+from instructrestore.dataengine.running.part_files import PART_SCHEMA, Slice, digest, read_metadata, whole_files
+from instructrestore.shards.files import commit, replacing, sweep
+from instructrestore.shards.paths import Place, make_folder, names, read_if_there
 
 RUN_SCHEMA = 1
 GROUP_ROWS = 8192

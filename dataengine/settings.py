@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from dataengine import near_duplicates
-from dataengine.agreement_settings import AgreementSettings
-from dataengine.bokeh import BokehSettings
-from dataengine.descriptions.describe import DescribeSettings
-from dataengine.encode import ShardSettings
-from dataengine.intake import IntakeSettings
-from dataengine.masks.segment import MaskSettings
-from dataengine.quality_gate import QualityGateSettings
-from dataengine.retry import NounPhraseSettings
-from dataengine.sources import SourceSettings
+from instructrestore.dataengine.descriptions.describe import DescribeSettings
+from instructrestore.dataengine.masks.segment import MaskSettings
+from instructrestore.dataengine.merging.agreement_settings import AgreementSettings
+from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings
+from instructrestore.dataengine.photos import near_duplicates
+from instructrestore.dataengine.photos.encode import ShardSettings
+from instructrestore.dataengine.photos.intake import IntakeSettings
+from instructrestore.dataengine.quality.bokeh import BokehSettings
+from instructrestore.dataengine.quality.quality_gate import QualityGateSettings
+from instructrestore.dataengine.sources import SourceSettings
 
 StageName = Literal[
     "intake",

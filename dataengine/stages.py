@@ -13,15 +13,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dataengine import agreement_settings, bokeh, encode, intake, merge, near_duplicates, photo_file, quality_gate
-from dataengine.agreement_settings import AgreementSettings
-from dataengine.descriptions import describe
-from dataengine.masks import segment
-from dataengine.outcomes import StageSpec
-from dataengine.part_files import digest
-from dataengine.row import Row
-from dataengine.settings import BuildSettings, StageName
-from shards.paths import Place
+from instructrestore.dataengine.descriptions import describe
+from instructrestore.dataengine.masks import segment
+from instructrestore.dataengine.merging import agreement_settings, merge
+from instructrestore.dataengine.merging.agreement_settings import AgreementSettings
+from instructrestore.dataengine.photos import encode, intake, near_duplicates, photo_file
+from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.quality import bokeh, quality_gate
+from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.stage import StageSpec
+from instructrestore.dataengine.settings import BuildSettings, StageName
+from instructrestore.shards.paths import Place
 
 Build = Callable[..., Callable[..., Sequence[Any]]]
 
@@ -74,7 +76,7 @@ def photo_stages(settings: BuildSettings, answers: Place | None = None) -> list[
 
 
 def _agreement(settings: AgreementSettings) -> Callable[..., Sequence[Any]]:
-    from dataengine.agreement import CaptionAgreement  # noqa: PLC0415  (imports torch, which is slow)
+    from instructrestore.dataengine.merging.agreement import CaptionAgreement  # noqa: PLC0415  (imports torch, which is slow)
 
     return CaptionAgreement(settings)
 

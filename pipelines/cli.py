@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dataengine.row import StopStage
-from pipelines.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end
-from pipelines.evaluation import cli as evaluation
-from pipelines.restoration import cli as restoration
-from pipelines.testset import cli as testset
-from pipelines.training import cli as training
+from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.pipelines.evaluation import cli as evaluation
+from instructrestore.pipelines.restoration import cli as restoration
+from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end
+from instructrestore.pipelines.testset import cli as testset
+from instructrestore.pipelines.training import cli as training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,11 +78,11 @@ def build(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
-    from dataengine.sources import parse_source
-    from pipelines.build import build as run_build
-    from pipelines.build import print_plan, print_summary
-    from pipelines.presets import read_build_settings, with_values
-    from shards.paths import parse_place
+    from instructrestore.dataengine.sources import parse_source
+    from instructrestore.pipelines.building.build import build as run_build
+    from instructrestore.pipelines.building.build import print_plan, print_summary
+    from instructrestore.pipelines.building.presets import read_build_settings, with_values
+    from instructrestore.shards.paths import parse_place
 
     folder = parse_place(out)
     settings = read_build_settings(preset, config, assignments or ())
@@ -120,9 +120,9 @@ def doctor(
 ) -> None:
     """Could a build with these settings run here? Packages, GPUs, weights, servers, licences: a line each, with what
     to do. Nothing is downloaded. Exit status 1 if anything is missing."""
-    from pipelines.doctor import doctor as run_doctor
-    from pipelines.presets import read_build_settings, with_values
-    from shards.paths import parse_place
+    from instructrestore.pipelines.building.presets import read_build_settings, with_values
+    from instructrestore.pipelines.doctor.doctor import doctor as run_doctor
+    from instructrestore.shards.paths import parse_place
 
     settings = read_build_settings(preset, config, assignments or ())
     if address:
@@ -134,7 +134,7 @@ def doctor(
 @app.command()
 def verify(dataset: DatasetPath) -> None:
     """Check a data set against itself: hashes, keys, masks, areas, counts. Exit status 1 if anything is wrong."""
-    from pipelines.verify import verify as run_verify
+    from instructrestore.pipelines.building.verify import verify as run_verify
 
     if not run_verify(dataset, Console()):
         raise typer.Exit(FAULTS_FOUND)
@@ -146,7 +146,7 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
 ) -> None:
     """Table 1 of the paper with this data set's row, subject frequencies, histograms, licences, near-duplicates."""
-    from pipelines.stats import stats as run_stats
+    from instructrestore.pipelines.building.stats import stats as run_stats
 
     run_stats(dataset, as_json)
 
@@ -158,7 +158,7 @@ def show(
     out: Annotated[str | None, typer.Option(help="The PNG to write; unset: KEY.png.")] = None,
 ) -> None:
     """A photo with its regions in colour and their captions, as a PNG."""
-    from pipelines.show import show as run_show
+    from instructrestore.pipelines.building.show import show as run_show
 
     typer.echo(run_show(dataset, key, out))
 
@@ -174,8 +174,8 @@ def phrase(
     ] = 1,
 ) -> None:
     """Descriptions to noun phrases: a line in, a line of JSON out. To try a model or a prompt before a build."""
-    from pipelines.phrase import phrase as run_phrase
-    from pipelines.presets import read_build_settings
+    from instructrestore.pipelines.building.phrase import phrase as run_phrase
+    from instructrestore.pipelines.building.presets import read_build_settings
 
     run_phrase(file, read_build_settings(preset, config, assignments or ()).noun_phrases, round_number)
 
@@ -193,7 +193,7 @@ def degrade(
     crop: Annotated[int, typer.Option(help="Use the middle square of so many px; 0: the whole photo.")] = 512,
 ) -> None:
     """Training pairs of photos: NAME-hq.png (sharpened), NAME-lq-SEED.png, and a sheet that says what was done."""
-    from pipelines.degrade import degrade as run_degrade
+    from instructrestore.pipelines.degrade import degrade as run_degrade
 
     try:
         summary = run_degrade(photos, out, seed=seed, preset=preset, count=count, crop=crop, console=Console())
@@ -216,7 +216,7 @@ def tiny_base(
     """A whole model of tiny networks, made in seconds: to try everything without weights. It has learnt nothing."""
     if out.exists():
         raise ValueError(f"{out} is there already: name a new folder")
-    from model.tiny_base import build_tiny_base
+    from instructrestore.model.restoring.tiny_base import build_tiny_base
 
     build_tiny_base(out, seed)
     typer.echo(f"{out}: a Stable Diffusion 2.1 base in miniature, with random weights, for --base {out}")

@@ -14,20 +14,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from dataengine.drawing import RGB
-from dataengine.photo_file import decode, local_path, read_bytes
-from dataengine.sources.folder import list_folder
-from dataengine.sources.places import uri_of
-from dataengine.sources.settings import SourceSettings
-from model.degradation.chain import LEAST_SIDE, SHRINK, Degradation
-from model.degradation.filtering import sharpen
-from model.degradation.kernels import Kernel
-from model.degradation.recipe import Recipe, Stage, draw_recipe
-from model.degradation.settings import PRESETS
-from pipelines.restoration.contact_sheet import MAX_CELL, Cell, sheet
-from pipelines.restoration.job import Job, escaped, stems
-from pipelines.restoration.options import checked_seed
-from shards.files import commit
+from instructrestore.dataengine.photos.photo_file import decode, local_path, read_bytes
+from instructrestore.dataengine.reporting.drawing import RGB
+from instructrestore.dataengine.sources.folder import list_folder
+from instructrestore.dataengine.sources.places import uri_of
+from instructrestore.dataengine.sources.settings import SourceSettings
+from instructrestore.model.degradation.chain import LEAST_SIDE, SHRINK, Degradation
+from instructrestore.model.degradation.filtering import sharpen
+from instructrestore.model.degradation.kernels import Kernel
+from instructrestore.model.degradation.recipe import Recipe, Stage, draw_recipe
+from instructrestore.model.degradation.settings import PRESETS
+from instructrestore.pipelines.inference.job import Job, stems
+from instructrestore.pipelines.inference.options import checked_seed
+from instructrestore.pipelines.pictures.contact_sheet import MAX_CELL, Cell, sheet
+from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.shards.files import commit
 
 MAX_PIXELS = 24_000_000  # of what is degraded at once: about 4 GB of memory
 LABEL_WIDTH = 480  # px; a smaller picture is shown in whole multiples of its size, so that its label can be read

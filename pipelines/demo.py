@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from shards.files import commit
-from shards.index import Dataset
-from shards.sample import AnnotatedPhoto
+from instructrestore.shards.files import commit
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.sample import AnnotatedPhoto
 
 OUT = Path("demo-output")
 
@@ -100,7 +100,7 @@ def manifest() -> str:
 
 def _command(*words: str) -> None:
     print("\n$ instructrestore", *words, flush=True)
-    ended = subprocess.run([sys.executable, "-m", "pipelines.cli", *words], check=False)
+    ended = subprocess.run([sys.executable, "-m", "instructrestore", *words], check=False)
     if ended.returncode:
         raise SystemExit(ended.returncode)
 

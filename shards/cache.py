@@ -19,7 +19,7 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from shards.index import Dataset
+from instructrestore.shards.index import Dataset
 
 SUFFIX = ".tar"
 PARTIAL = ".partial"

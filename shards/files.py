@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from shards.paths import ObjectPath, Place, reaching
+from instructrestore.shards.paths import ObjectPath, Place, reaching
 
 TEMPORARY = ".partial-"
 _CHUNK = 1 << 20  # bytes

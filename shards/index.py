@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from shards.paths import place_of, reaching
-from shards.sample import SCHEMA_VERSION, AnnotatedPhoto, first_error, from_json
+from instructrestore.shards.paths import place_of, reaching
+from instructrestore.shards.sample import SCHEMA_VERSION, AnnotatedPhoto, first_error, from_json
 
 INDEX_SCHEMA = pa.schema(
     [

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from shards.triplets import Place, Triplets, Weighting, relative_weights
+from instructrestore.shards.triplets import Place, Triplets, Weighting, relative_weights
 
 MAX_PERIOD = 1000
 KEPT_EPOCHS = 2  # the one being walked and its neighbour, for the batch that lies in both

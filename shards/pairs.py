@@ -18,11 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.files import commit
-from shards.index import Dataset, DatasetCard, ShardEntry
-from shards.paths import Place
-from shards.sample import AnnotatedPhoto, Region
-from shards.write import finish_dataset
+from instructrestore.shards.files import commit
+from instructrestore.shards.index import Dataset, DatasetCard, ShardEntry
+from instructrestore.shards.paths import Place
+from instructrestore.shards.sample import AnnotatedPhoto, Region
+from instructrestore.shards.write import finish_dataset
 
 TEST_SET = "testset"  # the entry of a test set's configuration that makes it one
 LQ_EXTENSION = "lq.png"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.cache import ShardCache, ShardFiles
-from shards.index import Dataset
-from shards.order import sample_seed
-from shards.sample import Photo, Region, from_json
-from shards.triplets import Place
+from instructrestore.shards.cache import ShardCache, ShardFiles
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.order import sample_seed
+from instructrestore.shards.sample import Photo, Region, from_json
+from instructrestore.shards.triplets import Place
 
 
 class Fault(ValueError):

@@ -23,7 +23,7 @@ from pydantic import (
     model_serializer,
 )
 
-from shards.rle import Mask
+from instructrestore.shards.rle import Mask
 
 SCHEMA_VERSION = 1
 KEY_LENGTH = 20

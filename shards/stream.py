@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from shards.cache import check_windows
-from shards.order import Order
-from shards.reader import Fault, PhotoReader, Triplet
+from instructrestore.shards.cache import check_windows
+from instructrestore.shards.order import Order
+from instructrestore.shards.reader import Fault, PhotoReader, Triplet
 
 Sample = TypeVar("Sample")
 MAX_FAULTS = 100

@@ -12,10 +12,10 @@ import fsspec
 import numpy as np
 from PIL import Image
 
-from shards.index import Dataset, ShardEntry
-from shards.pairs import LQ_EXTENSION, TEST_SET, TestSet
-from shards.sample import PHOTO_FORMATS, AnnotatedPhoto, from_json, split_member
-from shards.write import index_facts
+from instructrestore.shards.index import Dataset, ShardEntry
+from instructrestore.shards.pairs import LQ_EXTENSION, TEST_SET, TestSet
+from instructrestore.shards.sample import PHOTO_FORMATS, AnnotatedPhoto, from_json, split_member
+from instructrestore.shards.write import index_facts
 
 MAX_PIXELS = 1 << 30
 

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.files import commit
-from shards.index import INDEX_SCHEMA, DatasetCard, ShardEntry
-from shards.paths import Place
-from shards.sample import SCHEMA_VERSION, AnnotatedPhoto, to_json
+from instructrestore.shards.files import commit
+from instructrestore.shards.index import INDEX_SCHEMA, DatasetCard, ShardEntry
+from instructrestore.shards.paths import Place
+from instructrestore.shards.sample import SCHEMA_VERSION, AnnotatedPhoto, to_json
 
 TAR_BLOCK = 512
 

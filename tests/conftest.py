@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dataengine.runner import Cluster, cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def reference_folder() -> Path:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved pipeline with tiny networks, made once for all tests; not to be written to."""
-    from model.tiny_base import build_tiny_base
+    from instructrestore.model.restoring.tiny_base import build_tiny_base
 
     folder = tmp_path_factory.mktemp("tiny") / "base"
     build_tiny_base(folder)

@@ -20,25 +20,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from dataengine import photo_file
-from dataengine.descriptions import annotated, embedded, osprey_settings, vision_language
-from dataengine.descriptions.osprey_settings import OspreySettings
-from dataengine.descriptions.vision_language import (
+from instructrestore.dataengine.descriptions import annotated, embedded, osprey_settings, vision_language
+from instructrestore.dataengine.descriptions.osprey_settings import OspreySettings
+from instructrestore.dataengine.descriptions.vision_language import (
     UNUSABLE_FAULTS,
     PhotoRegions,
     Seen,
     VisionLanguageDescriber,
     VisionLanguageSettings,
 )
-from dataengine.noun_phrases import validation
-from dataengine.noun_phrases.language_model import ServerSettings
-from dataengine.noun_phrases.parsed import Parsed
-from dataengine.row import Drop, Failed, Row
-from shards.paths import Place
-from shards.sample import Answer, Piece
+from instructrestore.dataengine.noun_phrases import validation
+from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.running.stage import Drop, Failed
+from instructrestore.shards.paths import Place
+from instructrestore.shards.sample import Answer, Piece
 
 if TYPE_CHECKING:
-    from dataengine.descriptions.osprey import OspreyDescriber
+    from instructrestore.dataengine.descriptions.osprey import OspreyDescriber
 
 ANNOTATED = "annotated"
 EMBEDDED = f"embedded {embedded.REVISION}"
@@ -129,7 +130,7 @@ class Describe:
         self._model = VisionLanguageDescriber(asked, answers) if asked else None
         self._osprey: OspreyDescriber | None = None
         if settings.describer == "osprey":
-            from dataengine.descriptions import osprey  # noqa: PLC0415  (imports torch, which is slow)
+            from instructrestore.dataengine.descriptions import osprey  # noqa: PLC0415  (imports torch, which is slow)
 
             self._osprey = osprey.OspreyDescriber(settings.osprey)
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dataengine.descriptions.colour_terms import BASIC, TERMS, ColourTerms
+from instructrestore.dataengine.descriptions.colour_terms import BASIC, TERMS, ColourTerms
 
 REVISION = "1"
 MULTICOLOURED = "multicoloured"

@@ -26,15 +26,15 @@ from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig, LlamaForCausalLM
 
-from dataengine.descriptions.osprey_settings import PROMPT, REVISION, STOP, OspreySettings
-from dataengine.descriptions.osprey_weights import (
+from instructrestore.dataengine.descriptions.osprey_settings import PROMPT, REVISION, STOP, OspreySettings
+from instructrestore.dataengine.descriptions.osprey_weights import (
     find_tower,
     find_weights,
     import_code,
     load_model,
     load_tokenizer,
 )
-from dataengine.model_weights import choose_device
+from instructrestore.dataengine.weights.model_weights import choose_device
 
 BoolArray = NDArray[np.bool_]
 Levels = dict[str, Tensor]

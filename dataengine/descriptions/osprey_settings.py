@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataengine.needs import Checkout, Need, Package, Weights
-from dataengine.part_files import digest
+from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.weights.needs import Checkout, Need, Package, Weights
 
 REVISION = "1"  # raised when the same weights, settings and prompt give other descriptions (osprey.py)
 

@@ -19,8 +19,15 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from dataengine.descriptions.osprey_settings import OspreySettings
-from dataengine.model_weights import explaining, fetch_file, find_folder, first_line, named, require_whole
+from instructrestore.dataengine.descriptions.osprey_settings import OspreySettings
+from instructrestore.dataengine.weights.model_weights import (
+    explaining,
+    fetch_file,
+    find_folder,
+    first_line,
+    named,
+    require_whole,
+)
 
 _TOWER = "model.vision_tower.vision_tower."  # where the tower lies in Osprey's weights
 _CODE = ("osprey.model.language_model.osprey_llama", "osprey.mm_utils", "osprey.constants")

@@ -31,16 +31,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataengine.descriptions import region_pictures
-from dataengine.descriptions.region_pictures import Pictures, RegionPictures
-from dataengine.noun_phrases import validation
-from dataengine.noun_phrases.language_model import ChatRequest, LanguageModel, ServerSettings
-from dataengine.noun_phrases.parsed import Parsed
-from dataengine.part_files import digest
-from dataengine.row import Failed, StopStage
-from shards.files import commit
-from shards.paths import Place, make_folder, read_if_there
-from shards.sample import Answer
+from instructrestore.dataengine.descriptions import region_pictures
+from instructrestore.dataengine.descriptions.region_pictures import Pictures, RegionPictures
+from instructrestore.dataengine.noun_phrases import validation
+from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
+from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
+from instructrestore.dataengine.running.stage import Failed, StopStage
+from instructrestore.dataengine.serving.language_model import LanguageModel
+from instructrestore.shards.files import commit
+from instructrestore.shards.paths import Place, make_folder, read_if_there
+from instructrestore.shards.sample import Answer
 
 REVISION = "2"  # raised when the same reply gives another description
 MAX_CHARACTERS = 400

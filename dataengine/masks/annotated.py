@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataengine import photo_file
-from dataengine.row import Annotation, PolygonMask, RunMask, SegmentMask
-from shards import rle
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.row import Annotation, PolygonMask, RunMask, SegmentMask
+from instructrestore.shards import rle
 
 BoolArray = NDArray[np.bool_]
 

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Sam2Model
 
-from dataengine.masks.cleanup import CleanupSettings, clean
-from dataengine.masks.sam2_settings import REVISION, Sam2Settings
-from dataengine.model_weights import choose_device, explaining, find_folder, load, require_whole
+from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
+from instructrestore.dataengine.masks.sam2_settings import REVISION, Sam2Settings
+from instructrestore.dataengine.weights.model_weights import choose_device, explaining, find_folder, load, require_whole
 
 BoolArray = NDArray[np.bool_]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataengine.needs import Need, Weights
+from instructrestore.dataengine.weights.needs import Need, Weights
 
 REVISION = "1"  # raised when the same weights and settings give other masks (sam2.py)
 

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from dataengine import photo_file
-from dataengine.masks import annotated, embedded, sam2_settings, semantic_sam_settings
-from dataengine.masks.cleanup import CleanupSettings, clean
-from dataengine.masks.sam2_settings import Sam2Settings
-from dataengine.masks.semantic_sam_settings import SemanticSamSettings
-from dataengine.row import Annotation, Drop, Row, StopStage
-from shards.rle import Mask
-from shards.sample import Answer, Piece
+from instructrestore.dataengine.masks import annotated, embedded, sam2_settings, semantic_sam_settings
+from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
+from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
+from instructrestore.dataengine.masks.semantic_sam_settings import SemanticSamSettings
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.row import Annotation, Row
+from instructrestore.dataengine.running.stage import Drop, StopStage
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import Answer, Piece
 
 REVISION = "1"  # raised when the stage gives other results from the same masks (annotated.py, cleanup.py)
 ANNOTATED = "annotated"
@@ -109,12 +110,12 @@ class Segment:
         if settings.segmenter == "embedded":
             self.segmenter, self.name = _embedded, f"embedded {embedded.REVISION}"
         elif settings.segmenter == "sam2":
-            from dataengine.masks import sam2  # noqa: PLC0415  (imports torch, which is slow)
+            from instructrestore.dataengine.masks import sam2  # noqa: PLC0415  (imports torch, which is slow)
 
             found = sam2.Sam2Segmenter(settings.sam2, settings.cleanup)
             self.segmenter, self.name = found, found.name
         elif settings.segmenter == "semantic_sam":
-            from dataengine.masks import semantic_sam  # noqa: PLC0415  (the same)
+            from instructrestore.dataengine.masks import semantic_sam  # noqa: PLC0415  (the same)
 
             found = semantic_sam.SemanticSamSegmenter(settings.semantic_sam, settings.cleanup)
             self.segmenter, self.name = found, found.name

@@ -42,10 +42,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dataengine.masks.cleanup import CleanupSettings, clean
-from dataengine.masks.semantic_sam_settings import REVISION, SemanticSamSettings
-from dataengine.model_weights import choose_device, first_line
-from shards import rle
+from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
+from instructrestore.dataengine.masks.semantic_sam_settings import REVISION, SemanticSamSettings
+from instructrestore.dataengine.weights.model_weights import choose_device, first_line
+from instructrestore.shards import rle
 
 BoolArray = NDArray[np.bool_]
 

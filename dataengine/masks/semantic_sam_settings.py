@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataengine.needs import Checkout, Need, Package, Weights
+from instructrestore.dataengine.weights.needs import Checkout, Need, Package, Weights
 
 REVISION = "1"  # raised when the same weights and settings give other masks (semantic_sam.py)
 

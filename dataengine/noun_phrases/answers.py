@@ -18,12 +18,19 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter
 
-from dataengine.noun_phrases.language_model import MAX_WAIT_S
-from dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
-from dataengine.outcomes import PartSink, StageSpec, Task
-from dataengine.part_files import Outcome, Slice, digest, list_parts, read_outcomes_of, write_part
-from shards.files import sweep
-from shards.paths import Place, make_folder, names, remove, remove_folder
+from instructrestore.dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
+from instructrestore.dataengine.running.part_files import (
+    Outcome,
+    Slice,
+    digest,
+    list_parts,
+    read_outcomes_of,
+    write_part,
+)
+from instructrestore.dataengine.running.stage import PartSink, StageSpec, Task
+from instructrestore.dataengine.serving.language_model import MAX_WAIT_S
+from instructrestore.shards.files import sweep
+from instructrestore.shards.paths import Place, make_folder, names, remove, remove_folder
 
 QUESTIONS_PER_CHUNK = 256
 REQUEST_FAILED = "request_failed"

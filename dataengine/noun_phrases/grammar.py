@@ -15,15 +15,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dataengine.noun_phrases.caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from dataengine.noun_phrases.chunk import Core, read_core
-from dataengine.noun_phrases.opening import VAGUE, after_opening, equated
-from dataengine.noun_phrases.parsed import Parsed, fold
-from dataengine.noun_phrases.predicate import front, with_predicate
-from dataengine.noun_phrases.prompt import MAX_DESCRIPTION_CHARACTERS
-from dataengine.noun_phrases.validation import faults
-from dataengine.noun_phrases.verbs import BE, HAVE, is_gerund, is_participle
-from dataengine.noun_phrases.words import (
+from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
+from instructrestore.dataengine.noun_phrases.english.chunk import Core, read_core
+from instructrestore.dataengine.noun_phrases.english.opening import VAGUE, after_opening, equated
+from instructrestore.dataengine.noun_phrases.english.parsed import Parsed, fold
+from instructrestore.dataengine.noun_phrases.english.predicate import front, with_predicate
+from instructrestore.dataengine.noun_phrases.english.verbs import BE, HAVE, is_gerund, is_participle
+from instructrestore.dataengine.noun_phrases.english.words import (
     ARTICLES,
     CONJUNCTIONS,
     DETERMINERS,
@@ -32,6 +30,8 @@ from dataengine.noun_phrases.words import (
     SUBORDINATORS,
     word_set,
 )
+from instructrestore.dataengine.noun_phrases.prompt import MAX_DESCRIPTION_CHARACTERS
+from instructrestore.dataengine.noun_phrases.validation import faults
 
 REVISION = "1"
 

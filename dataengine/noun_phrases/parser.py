@@ -15,13 +15,30 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dataengine.noun_phrases import grammar, prompt, validation
-from dataengine.noun_phrases.language_model import ChatRequest, LanguageModel, ServerSettings
-from dataengine.noun_phrases.parsed import Parsed
-from dataengine.row import Drop, Failed
-from shards.sample import Answer
+from instructrestore.dataengine.noun_phrases import grammar, prompt, validation
+from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
+from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
+from instructrestore.dataengine.running.stage import Drop, Failed
+from instructrestore.dataengine.serving.language_model import LanguageModel
+from instructrestore.shards.sample import Answer
 
 _strict = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """What the rounds made of a description: the accepted answer, or why there is none.
+
+    dropped: the countable reason why regions with this description are left out; empty where they are kept.
+    answers: every attempt, in the order of the rounds.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    noun_phrase: str
+    subject: str
+    dropped: str
+    answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ import unicodedata
 from collections import Counter
 from difflib import get_close_matches
 
-from dataengine.noun_phrases.caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from dataengine.noun_phrases.clauses import has_finite_verb
-from dataengine.noun_phrases.parsed import Parsed, fold
-from dataengine.noun_phrases.prompt import EXAMPLES, MAX_DESCRIPTION_CHARACTERS
-from dataengine.noun_phrases.verbs import AUXILIARIES, PAST
-from dataengine.noun_phrases.words import (
+from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
+from instructrestore.dataengine.noun_phrases.english.clauses import has_finite_verb
+from instructrestore.dataengine.noun_phrases.english.parsed import Parsed, fold
+from instructrestore.dataengine.noun_phrases.english.verbs import AUXILIARIES, PAST
+from instructrestore.dataengine.noun_phrases.english.words import (
     ADVERBS,
     CONJUNCTIONS,
     DETERMINERS,
@@ -29,6 +28,7 @@ from dataengine.noun_phrases.words import (
     SUBORDINATORS,
     word_set,
 )
+from instructrestore.dataengine.noun_phrases.prompt import EXAMPLES, MAX_DESCRIPTION_CHARACTERS
 
 REVISION = "1"  # raised when the same answer gets other faults (this file, caption_length.py, the word lists)
 

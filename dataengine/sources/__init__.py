@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dataengine.row import SourcePhoto
-from dataengine.sources.coco import list_coco, list_panoptic
-from dataengine.sources.dataset import list_dataset
-from dataengine.sources.folder import list_folder
-from dataengine.sources.manifest import list_manifest
-from dataengine.sources.matte import list_matte
-from dataengine.sources.settings import SourceSettings, parse_source
-from dataengine.sources.tri_ir import list_tri_ir
+from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.dataengine.sources.coco import list_coco, list_panoptic
+from instructrestore.dataengine.sources.dataset import list_dataset
+from instructrestore.dataengine.sources.folder import list_folder
+from instructrestore.dataengine.sources.manifest import list_manifest
+from instructrestore.dataengine.sources.matte import list_matte
+from instructrestore.dataengine.sources.settings import SourceSettings, parse_source
+from instructrestore.dataengine.sources.tri_ir import list_tri_ir
 
 __all__ = ["SourceSettings", "list_photos", "parse_source"]
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from dataengine.photo_file import UnusablePhoto
-from dataengine.row import Annotation, PolygonMask, RunMask, SegmentMask, SourcePhoto
-from dataengine.sources import places
-from dataengine.sources.places import readable
-from dataengine.sources.settings import SourceSettings
+from instructrestore.dataengine.photos.photo_file import UnusablePhoto
+from instructrestore.dataengine.photos.row import Annotation, PolygonMask, RunMask, SegmentMask, SourcePhoto
+from instructrestore.dataengine.sources import places
+from instructrestore.dataengine.sources.places import readable
+from instructrestore.dataengine.sources.settings import SourceSettings
 
 # COCO's own licence ids (the "licenses" of instances_train2017.json), for extracts that left the list out.
 _COCO_LICENCES = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dataengine.photo_file import byte_range, read_bytes
-from dataengine.row import Annotation, RunMask, SourcePhoto
-from dataengine.sources import places
-from dataengine.sources.settings import SourceSettings
-from shards.index import Dataset
-from shards.pairs import TEST_SET
-from shards.sample import AnnotatedPhoto, from_json
+from instructrestore.dataengine.photos.photo_file import byte_range, read_bytes
+from instructrestore.dataengine.photos.row import Annotation, RunMask, SourcePhoto
+from instructrestore.dataengine.sources import places
+from instructrestore.dataengine.sources.settings import SourceSettings
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.pairs import TEST_SET
+from instructrestore.shards.sample import AnnotatedPhoto, from_json
 
 _COLUMNS = ("shard", "key", "photo_offset", "photo_bytes", "json_offset", "json_bytes", "source", "licence", "url")
 

@@ -8,10 +8,10 @@ import os
 import stat
 from collections.abc import Iterator
 
-from dataengine.photo_file import MAGIC_BYTES, format_of
-from dataengine.row import SourcePhoto
-from dataengine.sources import places
-from dataengine.sources.settings import SourceSettings
+from instructrestore.dataengine.photos.photo_file import MAGIC_BYTES, format_of
+from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.dataengine.sources import places
+from instructrestore.dataengine.sources.settings import SourceSettings
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from dataengine.photo_file import UnusablePhoto
-from dataengine.row import Annotation, SegmentMask, SourcePhoto
-from dataengine.sources import places
-from dataengine.sources.settings import SourceSettings
+from instructrestore.dataengine.photos.photo_file import UnusablePhoto
+from instructrestore.dataengine.photos.row import Annotation, SegmentMask, SourcePhoto
+from instructrestore.dataengine.sources import places
+from instructrestore.dataengine.sources.settings import SourceSettings
 
 COLUMNS = ("uri", "name", "licence", "url", "label", "mask")
 _SPELLINGS = {"license": "licence", "path": "uri", "file_name": "uri"}

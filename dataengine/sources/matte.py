@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from dataengine.row import Annotation, SegmentMask, SourcePhoto
-from dataengine.sources import places
-from dataengine.sources.folder import list_folder
-from dataengine.sources.settings import SourceSettings
+from instructrestore.dataengine.photos.row import Annotation, SegmentMask, SourcePhoto
+from instructrestore.dataengine.sources import places
+from instructrestore.dataengine.sources.folder import list_folder
+from instructrestore.dataengine.sources.settings import SourceSettings
 
 MISSING_MATTE = "missing matte"
 _LAYOUTS = (("original", "alpha"), ("original", "mask"), ("image", "alpha"), ("images", "masks"))

@@ -11,7 +11,7 @@ from urllib.parse import quote_from_bytes
 
 import fsspec
 
-from dataengine.photo_file import BYTE_RANGE, UnusablePhoto, local_path
+from instructrestore.dataengine.photos.photo_file import BYTE_RANGE, UnusablePhoto, local_path
 
 MISSING_PHOTO = "missing photo"
 OUTSIDE = "path outside its folder"

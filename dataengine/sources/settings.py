@@ -9,8 +9,8 @@ from urllib.parse import unquote
 import fsspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataengine.sources import places
-from shards.sample import first_error
+from instructrestore.dataengine.sources import places
+from instructrestore.shards.sample import first_error
 
 SourceKind = Literal["folder", "coco", "panoptic", "matte", "tri-ir", "dataset", "manifest"]
 KINDS: tuple[SourceKind, ...] = get_args(SourceKind)

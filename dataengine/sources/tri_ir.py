@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from dataengine.photo_file import UnusablePhoto
-from dataengine.row import Annotation, SegmentMask, SourcePhoto
-from dataengine.sources import places
-from dataengine.sources.places import readable
-from dataengine.sources.settings import SourceSettings
+from instructrestore.dataengine.photos.photo_file import UnusablePhoto
+from instructrestore.dataengine.photos.row import Annotation, SegmentMask, SourcePhoto
+from instructrestore.dataengine.sources import places
+from instructrestore.dataengine.sources.places import readable
+from instructrestore.dataengine.sources.settings import SourceSettings
 
 _PARTS = (("Bokeh", True), ("Normal", False))
 

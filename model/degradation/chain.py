@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from model.degradation import kernels, noise
-from model.degradation.filtering import blur
-from model.degradation.jpeg import jpeg
-from model.degradation.kernels import Kernel
-from model.degradation.recipe import Noise, Recipe, draw_recipe
-from model.degradation.resizing import resize_by, resize_to
-from model.degradation.settings import RELEASE, DegradationSettings
-from model.degradation.threads import photo_by_photo
+from instructrestore.model.degradation import kernels, noise
+from instructrestore.model.degradation.filtering import blur
+from instructrestore.model.degradation.jpeg import jpeg
+from instructrestore.model.degradation.kernels import Kernel
+from instructrestore.model.degradation.recipe import Noise, Recipe, draw_recipe
+from instructrestore.model.degradation.resizing import resize_by, resize_to
+from instructrestore.model.degradation.settings import RELEASE, DegradationSettings
+from instructrestore.model.degradation.threads import photo_by_photo
 
 SHRINK = 4  # the LQ photo has a quarter of the HQ photo's side before it is enlarged again
 LEAST_SIDE = 32  # px

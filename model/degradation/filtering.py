@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.degradation.kernels import gaussian_row
-from model.degradation.threads import photo_by_photo
+from instructrestore.model.degradation.kernels import gaussian_row
+from instructrestore.model.degradation.threads import photo_by_photo
 
 # Spectra come in sizes of multiples of so many px: on a GPU pictures of many sizes then share few transforms, whose
 # planning costs more than their work.

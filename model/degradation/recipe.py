@@ -13,9 +13,9 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from model.degradation.kernels import CANVAS, FAMILIES, Kernel
-from model.degradation.resizing import MODES, Mode
-from model.degradation.settings import DegradationSettings, Range, StageSettings
+from instructrestore.model.degradation.kernels import CANVAS, FAMILIES, Kernel
+from instructrestore.model.degradation.resizing import MODES, Mode
+from instructrestore.model.degradation.settings import DegradationSettings, Range, StageSettings
 
 Choice = TypeVar("Choice")
 

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.metrics.d_dffnet import DDFFNet
-from model.metrics.settings import MetricSettings
+from instructrestore.model.metrics.d_dffnet import DDFFNet
+from instructrestore.model.metrics.settings import MetricSettings
 
 Plane = NDArray[np.float32]
 

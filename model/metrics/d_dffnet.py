@@ -30,8 +30,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.metrics.settings import MetricSettings
-from model.weight_files import first_line, read_pickled
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.model.networks.weight_files import first_line, read_pickled
 
 PROJECT = "yuxinjin-whu/D-DFFNet"
 PACKAGE = "model.ours"  # the name under which the checkout's modules import one another

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.metrics import iqa_weights
-from model.metrics.iqa_weights import Published, Weights
-from model.weight_files import first_line
+from instructrestore.model.metrics import iqa_weights
+from instructrestore.model.metrics.iqa_weights import Published, Weights
+from instructrestore.model.networks.weight_files import first_line
 
 Read = Callable[[Published], Weights]
 

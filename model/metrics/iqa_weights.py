@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model.metrics.settings import MetricSettings
-from model.weight_files import find_folder, fitting, read_pickled, readable
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.model.networks.weight_files import find_folder, fitting, read_pickled, readable
 
 PYIQA_HUB = "chaofengc/IQA-PyTorch-Weights"
 _HUB = "https://huggingface.co/"

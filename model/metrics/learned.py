@@ -15,11 +15,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.checkpoint import find_device
-from model.metrics import iqa_networks, iqa_weights
-from model.metrics.fidelity import check
-from model.metrics.metric import BY_NAME, LEARNED
-from model.metrics.settings import MetricSettings
+from instructrestore.model.metrics import iqa_networks, iqa_weights
+from instructrestore.model.metrics.fidelity import check
+from instructrestore.model.metrics.metric import BY_NAME, LEARNED
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.model.restoring.checkpoint import find_device
 
 LEAST = 32  # px of a side: as often as LPIPS and CLIPIQA halve it, and one patch of MUSIQ
 _AT_ONCE = {"lpips": 8, "clipiqa": 8, "musiq": 8, "maniqa": 1}  # photos; MANIQA sees 20 crops of each

@@ -9,11 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.metrics.blur import blur_detector, bokeh_iou
-from model.metrics.fidelity import WINDOW, check, luma, psnr_of_luma, region_of_windows, ssim_map, ssim_of
-from model.metrics.learned import LearnedMetric
-from model.metrics.metric import LEARNED, MOST_PSNR, Scope
-from model.metrics.settings import MetricSettings
+from instructrestore.model.metrics.blur import blur_detector, bokeh_iou
+from instructrestore.model.metrics.fidelity import (
+    WINDOW,
+    check,
+    luma,
+    psnr_of_luma,
+    region_of_windows,
+    ssim_map,
+    ssim_of,
+)
+from instructrestore.model.metrics.learned import LearnedMetric
+from instructrestore.model.metrics.metric import LEARNED, MOST_PSNR, Scope
+from instructrestore.model.metrics.settings import MetricSettings
 
 Figures = dict[tuple[Scope, str], float]
 

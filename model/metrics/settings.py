@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from model.metrics.metric import BY_NAME, EMBEDDED
+from instructrestore.model.metrics.metric import BY_NAME, EMBEDDED
 
 REVISION = "1"  # raised when the same photos and settings give other values
 

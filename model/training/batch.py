@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from model.checkpoint import Base
-from model.crops import Crop, stack
-from model.degradation.chain import Degradation
-from model.degradation.filtering import sharpen
-from model.instruction import control_text, unet_text
-from model.latents import check_scheduler
-from model.texts import encode_texts
-from model.training.settings import TrainingSettings
-from shards.order import sample_seed
+from instructrestore.model.degradation.chain import Degradation
+from instructrestore.model.degradation.filtering import sharpen
+from instructrestore.model.instruction.instruction import control_text, unet_text
+from instructrestore.model.networks.texts import encode_texts
+from instructrestore.model.restoring.checkpoint import Base
+from instructrestore.model.restoring.latents import check_scheduler
+from instructrestore.model.training.crops import Crop, stack
+from instructrestore.model.training.settings import TrainingSettings
+from instructrestore.shards.order import sample_seed
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.region_controlnet import WEIGHTS_NAME, RegionControlNet
-from shards.files import TEMPORARY, commit, sync
+from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
+from instructrestore.shards.files import TEMPORARY, commit, sync
 
 VERSION = 1
 

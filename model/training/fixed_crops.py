@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.crops import (
+from instructrestore.model.training.crops import (
     Crop,
     CropSettings,
     Window,
@@ -21,10 +21,10 @@ from model.crops import (
     scaled_runs,
     scaled_size,
 )
-from shards.order import sample_seed
-from shards.reader import Fault, PhotoReader, Triplet
-from shards.rle import Runs
-from shards.triplets import Place
+from instructrestore.shards.order import sample_seed
+from instructrestore.shards.reader import Fault, PhotoReader, Triplet
+from instructrestore.shards.rle import Runs
+from instructrestore.shards.triplets import Place
 
 PURPOSE = "validation"
 

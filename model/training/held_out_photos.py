@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.crops import Crop
-from model.instruction import Instruction, RegionScale
-from model.output import logger as reports
-from model.pipeline import InstructRestorePipeline
-from model.region_controlnet import RegionControlNet
-from model.training.batch import Preparation
+from instructrestore.model.instruction.instruction import Instruction, RegionScale
+from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.restoring.output import logger as reports
+from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.model.training.batch import Preparation
+from instructrestore.model.training.crops import Crop
 
 
 @dataclass(frozen=True)

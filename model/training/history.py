@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.objective import Losses
-from model.training.workers import Worker
+from instructrestore.model.training.objective import Losses
+from instructrestore.model.training.workers import Worker
 
 COLUMNS = ("loss", "noise", "mask", "iou", "gradient")
 

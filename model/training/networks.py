@@ -9,12 +9,12 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from model.checkpoint import DTYPES, Base
-from model.objective import Losses, losses
-from model.region_controlnet import RegionControl, RegionControlNet
-from model.training.batch import Batch
-from model.training.settings import TrainingSettings
-from model.weight_files import quiet
+from instructrestore.model.networks.region_controlnet import RegionControl, RegionControlNet
+from instructrestore.model.networks.weight_files import quiet
+from instructrestore.model.restoring.checkpoint import DTYPES, Base
+from instructrestore.model.training.batch import Batch
+from instructrestore.model.training.objective import Losses, losses
+from instructrestore.model.training.settings import TrainingSettings
 
 
 class TrainedNetworks(nn.Module):

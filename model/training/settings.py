@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model.crops import CropSettings
-from model.degradation.settings import RELEASE, DegradationSettings
-from model.objective import MASK_WEIGHT
-from shards.triplets import Weighting
+from instructrestore.model.degradation.settings import RELEASE, DegradationSettings
+from instructrestore.model.training.crops import CropSettings
+from instructrestore.model.training.objective import MASK_WEIGHT
+from instructrestore.shards.triplets import Weighting
 
 MASK_TIMESTEPS = (50, 500, 999)
 

@@ -15,18 +15,18 @@ from typing import Any, Protocol
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from model.checkpoint import DTYPES, Base
-from model.crops import Crop
-from model.region_controlnet import RegionControlNet
-from model.training.batch import Preparation
-from model.training.checkpoints import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
-from model.training.history import History
-from model.training.networks import TrainedNetworks, identity
-from model.training.settings import OptimizerSettings, TrainingSettings
-from model.training.validation import Validation, Validator, mask_iou
-from model.training.workers import Worker
-from model.weight_files import quiet
-from shards.stream import TripletStream
+from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.networks.weight_files import quiet
+from instructrestore.model.restoring.checkpoint import DTYPES, Base
+from instructrestore.model.training.batch import Preparation
+from instructrestore.model.training.checkpoints import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
+from instructrestore.model.training.crops import Crop
+from instructrestore.model.training.history import History
+from instructrestore.model.training.networks import TrainedNetworks, identity
+from instructrestore.model.training.settings import OptimizerSettings, TrainingSettings
+from instructrestore.model.training.validation import Validation, Validator, mask_iou
+from instructrestore.model.training.workers import Worker
+from instructrestore.shards.stream import TripletStream
 
 LEAST_RATE = 0.05  # of the learning rate, where a cosine ends
 REMEDY = "train into another folder, from this run's last checkpoint (--init-from), with a lower learning rate"

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.crops import Crop
-from model.region_controlnet import RegionControlNet
-from model.training.batch import Preparation
-from model.training.held_out_photos import Restored, restore_held_out
-from model.training.networks import TrainedNetworks
-from model.training.settings import MASK_TIMESTEPS, TrainingSettings
-from model.training.workers import Worker
+from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.training.batch import Preparation
+from instructrestore.model.training.crops import Crop
+from instructrestore.model.training.held_out_photos import Restored, restore_held_out
+from instructrestore.model.training.networks import TrainedNetworks
+from instructrestore.model.training.settings import MASK_TIMESTEPS, TrainingSettings
+from instructrestore.model.training.workers import Worker
 
 MOST_REGIONS = 10  # of a photo, for the best mask without text
 LATENT_PIXELS = 8  # a latent pixel's side in the photo

@@ -8,11 +8,11 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from model.settings import SamplingSettings
-from pipelines.ending import FAULTS_FOUND, INTERRUPTED, end
-from pipelines.evaluation import flags
-from pipelines.evaluation.method import OURS
-from pipelines.restoration import flags as restoration
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.evaluation import flags
+from instructrestore.pipelines.evaluation.method import OURS
+from instructrestore.pipelines.restoration import flags as restoration
+from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
 DEFAULTS = SamplingSettings.model_validate({})
 
@@ -50,18 +50,18 @@ def evaluate(
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
 ) -> None:
-    from pipelines.evaluation.options import (
+    from instructrestore.pipelines.evaluation.options import (
         evaluation_settings,
         given_results,
         metric_settings,
         scales_of,
         tables_of,
     )
-    from pipelines.evaluation.runners.names import parse_run
-    from pipelines.evaluation.tables.baseline import compare_with_baseline, print_verdict, read_baseline
-    from pipelines.evaluation.tables.report import EVALUATION
-    from pipelines.restoration.options import checked_seed
-    from shards.pairs import TestSet
+    from instructrestore.pipelines.evaluation.runners.names import parse_run
+    from instructrestore.pipelines.evaluation.tables.baseline import compare_with_baseline, print_verdict, read_baseline
+    from instructrestore.pipelines.evaluation.tables.report import EVALUATION
+    from instructrestore.pipelines.inference.options import checked_seed
+    from instructrestore.shards.pairs import TestSet
 
     if not (base or results or runs):
         raise ValueError(
@@ -93,12 +93,12 @@ def evaluate(
     console = Console()
     try:
         # torch takes seconds to import: what is wrong with the command line has been said by now
-        from model.training.checkpoints import last_of_run
-        from pipelines.evaluation.restorers import compared_making, model_making
-        from pipelines.evaluation.run import run_evaluation
-        from pipelines.evaluation.where import LOCAL
-        from pipelines.restoration.dataset import check_means
-        from pipelines.restoration.loading import Loading
+        from instructrestore.model.training.checkpoints import last_of_run
+        from instructrestore.pipelines.evaluation.restorers import compared_making, model_making
+        from instructrestore.pipelines.evaluation.run import run_evaluation
+        from instructrestore.pipelines.evaluation.where import LOCAL
+        from instructrestore.pipelines.inference.loading import Loading
+        from instructrestore.pipelines.restoration.dataset import check_means
 
         makings = [compared_making(run, device) for run in asked if run.name != "lq"]  # which is always there
         if base:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from model.metrics.metric import BY_NAME
-from model.settings import SamplingSettings
+from instructrestore.model.metrics.metric import BY_NAME
+from instructrestore.model.restoring.settings import SamplingSettings
 
 _METHODS, _METRICS, _SAMPLING = "What is compared", "What is measured", "How it is restored"
 _RUNNING = "Where it runs"

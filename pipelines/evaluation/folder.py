@@ -2,7 +2,7 @@
 
 OUT/results/<method>/      <key>.png, and <key>-mask.png where the method predicts masks
 OUT/parts/<method>/        planned: its rows; restored and scored: a Parquet file per part, which is the checkpoint
-                           (dataengine.part_files): what exists is done
+                           (dataengine.running.part_files): what exists is done
 OUT/scores.parquet         a row per figure, once all are done
 """
 
@@ -24,14 +24,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from dataengine.outcomes import Task
-from dataengine.part_files import Outcome, PartFile, Slice, digest, list_parts, read_outcomes, write_part
-from dataengine.row import StopStage
-from pipelines.evaluation.method import SCORE_COLUMNS, Method
-from pipelines.evaluation.row import Row
-from pipelines.restoration.dataset_folder import in_batches
-from shards.files import commit, file_sha256, replacing, sweep
-from shards.paths import remove
+from instructrestore.dataengine.running.part_files import (
+    Outcome,
+    PartFile,
+    Slice,
+    digest,
+    list_parts,
+    read_outcomes,
+    write_part,
+)
+from instructrestore.dataengine.running.stage import StopStage, Task
+from instructrestore.pipelines.evaluation.method import SCORE_COLUMNS, Method
+from instructrestore.pipelines.evaluation.row import Row
+from instructrestore.pipelines.restoration.dataset_folder import in_batches
+from instructrestore.shards.files import commit, file_sha256, replacing, sweep
+from instructrestore.shards.paths import remove
 
 FOLDER_SCHEMA = 1
 PART_ROWS = 8  # an interruption costs at most so many photos of each worker

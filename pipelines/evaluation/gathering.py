@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from dataengine.outcomes import why_failed
-from dataengine.part_files import PartFile
-from model.metrics.metric import figure_order
-from pipelines.evaluation.folder import outcomes_of
-from pipelines.evaluation.method import SCORE_COLUMNS, Evaluated, Method
-from pipelines.evaluation.row import Row
+from instructrestore.dataengine.running.outcomes import why_failed
+from instructrestore.dataengine.running.part_files import PartFile
+from instructrestore.model.metrics.metric import figure_order
+from instructrestore.pipelines.evaluation.folder import outcomes_of
+from instructrestore.pipelines.evaluation.method import SCORE_COLUMNS, Evaluated, Method
+from instructrestore.pipelines.evaluation.row import Row
 
 Measured = dict[Method, list[Row]]
 

@@ -6,11 +6,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dataengine.part_files import digest
-from model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ
-from model.metrics.metric import BOKEH_IOU, LEARNED
-from model.metrics.settings import REVISION, MetricSettings
-from shards.files import file_sha256
+from instructrestore.dataengine.running.part_files import digest
+from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ
+from instructrestore.model.metrics.metric import BOKEH_IOU, LEARNED
+from instructrestore.model.metrics.settings import REVISION, MetricSettings
+from instructrestore.shards.files import file_sha256
 
 _FILES = {"lpips": (LPIPS, ALEXNET), "clipiqa": (CLIP,), "musiq": (MUSIQ,), "maniqa": (MANIQA,)}
 

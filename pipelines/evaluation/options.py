@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.metrics.metric import BY_NAME, EMBEDDED
-from model.metrics.settings import MetricSettings
-from model.settings import SamplingSettings
-from pipelines.evaluation.flags import SAMPLING_OPTIONS
-from pipelines.evaluation.method import LQ, Method
-from pipelines.evaluation.results_folder import Found
-from pipelines.evaluation.tables.published import SCALES, SWEEP
-from pipelines.restoration.options import anchored_place, sampling_settings
-from shards.sample import first_error
+from instructrestore.model.metrics.metric import BY_NAME, EMBEDDED
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.evaluation.flags import SAMPLING_OPTIONS
+from instructrestore.pipelines.evaluation.method import LQ, Method
+from instructrestore.pipelines.evaluation.results_folder import Found
+from instructrestore.pipelines.evaluation.tables.published import SCALES, SWEEP
+from instructrestore.pipelines.inference.options import anchored_place, sampling_settings
+from instructrestore.shards.sample import first_error
 
 TABLES = {False: (2, 3), True: (4,)}  # by whether the test set is a bokeh set
 METRIC_OPTIONS = {

@@ -9,16 +9,16 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from dataengine import photo_file
-from dataengine.row import StopStage
-from pipelines.evaluation.gathering import Measured
-from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.page.page import page_bytes
-from pipelines.evaluation.page.shown import ShownPhoto, choose_photos
-from pipelines.evaluation.tables.report import files_of, print_report, report_of
-from shards.files import commit
-from shards.pairs import TestSet
-from shards.paths import remove
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.pipelines.evaluation.gathering import Measured
+from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.page.page import page_bytes
+from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, choose_photos
+from instructrestore.pipelines.evaluation.tables.report import files_of, print_report, report_of
+from instructrestore.shards.files import commit
+from instructrestore.shards.pairs import TestSet
+from instructrestore.shards.paths import remove
 
 PAGE = "report.html"
 

@@ -23,16 +23,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataengine import photo_file
-from dataengine.outcomes import PartSink, describe_error
-from dataengine.part_files import Outcome, digest
-from dataengine.row import Failed, StopStage
-from pipelines.evaluation.restorers import Answer, Asked, Making, Restorer
-from pipelines.evaluation.row import Row, photo_seed
-from pipelines.restoration.restored_photo import read_record, to_png
-from shards.files import commit
-from shards.pairs import Pair, TestSet
-from shards.paths import remove
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.running.outcomes import describe_error
+from instructrestore.dataengine.running.part_files import Outcome, digest
+from instructrestore.dataengine.running.stage import Failed, PartSink, StopStage
+from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making, Restorer
+from instructrestore.pipelines.evaluation.row import Row, photo_seed
+from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
+from instructrestore.shards.files import commit
+from instructrestore.shards.pairs import Pair, TestSet
+from instructrestore.shards.paths import remove
 
 REVISION = "1"  # raised by hand when the same photo, settings and weights give another result
 

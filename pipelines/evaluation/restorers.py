@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.instruction import Instruction, RegionScale
-from model.settings import SamplingSettings
-from pipelines.evaluation.method import OURS, Method
-from pipelines.evaluation.runners.names import Run
-from pipelines.evaluation.runners.runner import load_runner
-from pipelines.restoration.dataset import anchored
-from pipelines.restoration.loading import Loading
-from pipelines.restoration.options import anchored_place
-from pipelines.restoration.weights import weights_of
+from instructrestore.model.instruction.instruction import Instruction, RegionScale
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.evaluation.method import OURS, Method
+from instructrestore.pipelines.evaluation.runners.names import Run
+from instructrestore.pipelines.evaluation.runners.runner import load_runner
+from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.options import anchored_place
+from instructrestore.pipelines.inference.weights import weights_of
+from instructrestore.pipelines.restoration.dataset import anchored
 
 COMPARED_STEPS = 100  # at the most, with room to spare: what a compared method takes is not known
 

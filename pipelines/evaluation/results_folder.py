@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from dataengine.outcomes import describe_error
-from dataengine.part_files import Outcome
-from pipelines.evaluation.method import Method
-from pipelines.evaluation.row import Row
-from shards.pairs import TestSet
+from instructrestore.dataengine.running.outcomes import describe_error
+from instructrestore.dataengine.running.part_files import Outcome
+from instructrestore.pipelines.evaluation.method import Method
+from instructrestore.pipelines.evaluation.row import Row
+from instructrestore.shards.pairs import TestSet
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 NO_RESULT = "no result"

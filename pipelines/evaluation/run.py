@@ -18,29 +18,29 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dataengine import photo_file
-from dataengine.outcomes import StageSpec, Task
-from dataengine.part_files import Outcome, PartFile, digest
-from model.metrics.metric import BOKEH_IOU, MASK_IOU
-from model.metrics.scorer import Scorer
-from model.metrics.settings import MetricSettings
-from pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
-from pipelines.evaluation.gathering import gather, print_summary, scores_of
-from pipelines.evaluation.measured_with import measured_with
-from pipelines.evaluation.method import LQ, Evaluated, Method
-from pipelines.evaluation.outputs import write_outputs
-from pipelines.evaluation.restore_stage import REVISION as RESTORING_REVISION
-from pipelines.evaluation.restore_stage import Restore, RestoreSink
-from pipelines.evaluation.restorers import Making
-from pipelines.evaluation.results_folder import Found, find_results
-from pipelines.evaluation.row import Row, rows_of
-from pipelines.evaluation.score_stage import Score, has_networks
-from pipelines.evaluation.tables.baseline import check_baseline
-from pipelines.evaluation.where import Running, running
-from pipelines.progress import StageProgress
-from pipelines.restoration.dataset import LEAST_MEGAPIXELS, MEGAPIXEL_STEP_S, START_S, Means, means_of
-from pipelines.restoration.options import check_local
-from shards.pairs import TestSet
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.running.part_files import Outcome, PartFile, digest
+from instructrestore.dataengine.running.stage import StageSpec, Task
+from instructrestore.model.metrics.metric import BOKEH_IOU, MASK_IOU
+from instructrestore.model.metrics.scorer import Scorer
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
+from instructrestore.pipelines.evaluation.gathering import gather, print_summary, scores_of
+from instructrestore.pipelines.evaluation.measured_with import measured_with
+from instructrestore.pipelines.evaluation.method import LQ, Evaluated, Method
+from instructrestore.pipelines.evaluation.outputs import write_outputs
+from instructrestore.pipelines.evaluation.restore_stage import REVISION as RESTORING_REVISION
+from instructrestore.pipelines.evaluation.restore_stage import Restore, RestoreSink
+from instructrestore.pipelines.evaluation.restorers import Making
+from instructrestore.pipelines.evaluation.results_folder import Found, find_results
+from instructrestore.pipelines.evaluation.row import Row, rows_of
+from instructrestore.pipelines.evaluation.score_stage import Score, has_networks
+from instructrestore.pipelines.evaluation.tables.baseline import check_baseline
+from instructrestore.pipelines.evaluation.where import Running, running
+from instructrestore.pipelines.inference.options import check_local
+from instructrestore.pipelines.restoration.dataset import LEAST_MEGAPIXELS, MEGAPIXEL_STEP_S, START_S, Means, means_of
+from instructrestore.pipelines.terminal.progress import StageProgress
+from instructrestore.shards.pairs import TestSet
 
 UNRESTORED = Method(LQ, "runner")
 HERE = Means("", 1, 0, None, MEGAPIXEL_STEP_S["cpu"])  # of this process, which no limit watches

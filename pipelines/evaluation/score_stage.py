@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dataengine.outcomes import describe_error
-from dataengine.row import Failed
-from model.metrics.metric import BOKEH_IOU, LEARNED
-from model.metrics.scorer import Scorer
-from model.metrics.settings import MetricSettings
-from pipelines.evaluation.restore_stage import Unreadable, pixels, read_pair
-from pipelines.evaluation.row import Row
-from shards.pairs import TestSet
+from instructrestore.dataengine.running.outcomes import describe_error
+from instructrestore.dataengine.running.stage import Failed
+from instructrestore.model.metrics.metric import BOKEH_IOU, LEARNED
+from instructrestore.model.metrics.scorer import Scorer
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.pipelines.evaluation.restore_stage import Unreadable, pixels, read_pair
+from instructrestore.pipelines.evaluation.row import Row
+from instructrestore.shards.pairs import TestSet
 
 
 class Score:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from dataengine.outcomes import StageSpec, Task, too_many_failed
-from dataengine.part_files import PartSummary
-from dataengine.row import StopStage
-from dataengine.runner import Cluster, cluster
-from dataengine.worker import Stopped, Worker
-from pipelines.evaluation.folder import outcomes_of
-from pipelines.restoration.dataset import FAILURES_IN_A_ROW
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
+from instructrestore.dataengine.running.outcomes import too_many_failed
+from instructrestore.dataengine.running.part_files import PartSummary
+from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
+from instructrestore.dataengine.running.worker import Stopped, Worker
+from instructrestore.pipelines.evaluation.folder import outcomes_of
+from instructrestore.pipelines.restoration.dataset import FAILURES_IN_A_ROW
 
 LOCAL = "local"  # the address that is Ray on this machine alone
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from model.settings import SamplingSettings
-from pipelines.ending import FAULTS_FOUND, INTERRUPTED, end
-from pipelines.restoration import flags
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.restoration import flags
+from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
 DEFAULTS = SamplingSettings.model_validate({})
 
@@ -64,8 +64,8 @@ def restore(
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
 ) -> None:
-    from pipelines.restoration.inputs import find_jobs
-    from pipelines.restoration.options import checked_seed, parse_sweep, sampling_settings
+    from instructrestore.pipelines.inference.options import checked_seed, parse_sweep, sampling_settings
+    from instructrestore.pipelines.restoration.inputs import find_jobs
 
     for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing}  # fmt: skip
@@ -99,8 +99,8 @@ def restore(
         jobs = find_jobs(words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo)
     try:
         # torch takes seconds to import: what is wrong with the command line has been said by now
-        from model.training.checkpoints import last_of_run
-        from pipelines.restoration.loading import Loading
+        from instructrestore.model.training.checkpoints import last_of_run
+        from instructrestore.pipelines.inference.loading import Loading
 
         loading = Loading(
             base=base,
@@ -114,7 +114,7 @@ def restore(
             cpu_offload=cpu_offload,
         )
         if shards:
-            from pipelines.restoration.dataset import restore_dataset
+            from instructrestore.pipelines.restoration.dataset import restore_dataset
 
             summary = restore_dataset(
                 dataset=shards,
@@ -132,8 +132,8 @@ def restore(
             )
             failed = any(summary.failed.values())
         else:
-            from pipelines.restoration.files import restore as run_restore
-            from pipelines.restoration.restorer import Wanted
+            from instructrestore.pipelines.inference.restorer import Wanted
+            from instructrestore.pipelines.restoration.files import restore as run_restore
 
             wanted = Wanted(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing

@@ -13,22 +13,21 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dataengine import photo_file
-from dataengine.outcomes import StageSpec, Task
-from dataengine.part_files import PartFile, add_up, digest
-from dataengine.row import StageSummary
-from dataengine.runner import cluster
-from model.checkpoint import DTYPES
-from model.instruction import Instruction
-from model.instruction_parser import parse
-from model.settings import SamplingSettings
-from pipelines.progress import StageProgress
-from pipelines.restoration.dataset_folder import Output, RestoreFolder
-from pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
-from pipelines.restoration.loading import Loading
-from pipelines.restoration.options import anchored_place, check_local
-from pipelines.restoration.weights import weights_of
-from shards.index import Dataset
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.running.on_ray.runner import cluster
+from instructrestore.dataengine.running.part_files import PartFile, StageSummary, add_up, digest
+from instructrestore.dataengine.running.stage import StageSpec, Task
+from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.instruction.parser import parse
+from instructrestore.model.restoring.checkpoint import DTYPES
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.options import anchored_place, check_local
+from instructrestore.pipelines.inference.weights import weights_of
+from instructrestore.pipelines.restoration.dataset_folder import Output, RestoreFolder
+from instructrestore.pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
+from instructrestore.pipelines.terminal.progress import StageProgress
+from instructrestore.shards.index import Dataset
 
 REVISION = "1"  # raised by hand when the same rows, settings and weights give other results
 DEFAULT_INSTRUCTION = f"make {CAPTION} clear"

@@ -2,7 +2,7 @@
 
 OUT/restore.json       schema of the folder
 OUT/rows.parquet       what is to be restored, a row per (photo, region); parts are runs of these rows
-OUT/parts/<output>/    a Parquet file per part: the checkpoint (dataengine.part_files); what exists is done
+OUT/parts/<output>/    a Parquet file per part: the checkpoint (dataengine.running.part_files); what exists is done
 OUT/restored/          output "files": <key>-<region>.png
 OUT/dataset/           output "shards": a data set of the restored photos
 OUT/results.parquet    what became of every row, once all are done
@@ -25,15 +25,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from dataengine.outcomes import Task
-from dataengine.part_files import PART_SCHEMA, Outcome, PartFile, Slice, digest, list_parts
-from dataengine.row import StopStage
-from dataengine.run_folder import GROUP_ROWS
-from pipelines.restoration.dataset_stage import FileSink, RestoredShardSink, Result, Triplet, results_of
-from shards.files import commit, replacing, sweep
-from shards.index import INDEX_SCHEMA, ShardEntry
-from shards.paths import Place, remove
-from shards.write import finish_dataset
+from instructrestore.dataengine.run_folder import GROUP_ROWS
+from instructrestore.dataengine.running.part_files import PART_SCHEMA, Outcome, PartFile, Slice, digest, list_parts
+from instructrestore.dataengine.running.stage import StopStage, Task
+from instructrestore.pipelines.restoration.dataset_stage import FileSink, RestoredShardSink, Result, Triplet, results_of
+from instructrestore.shards.files import commit, replacing, sweep
+from instructrestore.shards.index import INDEX_SCHEMA, ShardEntry
+from instructrestore.shards.paths import Place, remove
+from instructrestore.shards.write import finish_dataset
 
 FOLDER_SCHEMA = 1
 RESULT_SCHEMA = pa.schema(

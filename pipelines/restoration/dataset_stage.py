@@ -18,21 +18,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter
 
-from dataengine import photo_file
-from dataengine.encode import ShardSink
-from dataengine.intake import describe
-from dataengine.outcomes import PartSink, describe_error
-from dataengine.part_files import Outcome, PartFile, PartSummary, digest, read_outcomes
-from dataengine.photo_file import Decoded
-from dataengine.row import Failed, SourcePhoto
-from model.instruction import Instruction
-from model.settings import SamplingSettings
-from pipelines.restoration.loading import Loading
-from pipelines.restoration.restored_photo import to_png
-from shards.files import commit
-from shards.index import Dataset, ShardEntry
-from shards.rle import Mask
-from shards.sample import AnnotatedPhoto, Region
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.encode import ShardSink
+from instructrestore.dataengine.photos.intake import describe
+from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.dataengine.running.outcomes import describe_error
+from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, digest, read_outcomes
+from instructrestore.dataengine.running.stage import Failed, PartSink
+from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.pictures.restored_photo import to_png
+from instructrestore.shards.files import commit
+from instructrestore.shards.index import Dataset, ShardEntry
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import AnnotatedPhoto, Region
 
 CAPTION = "{caption}"
 

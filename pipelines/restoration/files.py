@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from model.settings import SamplingSettings
-from pipelines.restoration.job import Job, escaped
-from pipelines.restoration.loading import Loading
-from pipelines.restoration.prepared_photo import PreparedPhoto, prepare
-from pipelines.restoration.progress import RestoreProgress
-from pipelines.restoration.restored_photo import read_record, to_png
-from pipelines.restoration.restorer import Restorer, Result, Wanted, free_memory, out_of_memory
-from pipelines.restoration.weights import weights_of
-from shards.files import commit
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.job import Job
+from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto, prepare
+from instructrestore.pipelines.inference.restorer import Restorer, Result, Wanted, free_memory, out_of_memory
+from instructrestore.pipelines.inference.weights import weights_of
+from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
+from instructrestore.pipelines.restoration.progress import RestoreProgress
+from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.shards.files import commit
 
 # Faults of the disk that is written to: the next photo would have them too.
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)

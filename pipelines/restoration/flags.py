@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from model.settings import SamplingSettings
-from pipelines.restoration.options import OPTIONS
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.options import OPTIONS
 
 _MODEL, _REGIONS, _SAMPLING = "The model", "Regions", "How it is restored"
 _RESULTS, _MEANS, _DATASET = "What is written", "Speed and memory", "A whole data set, with Ray"

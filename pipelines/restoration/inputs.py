@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dataengine.photo_file import local_path
-from dataengine.sources.folder import list_folder
-from dataengine.sources.settings import SourceSettings
-from model.instruction_parser import parse
-from pipelines.restoration.job import Job, check_nothing_is_overwritten, escaped, stems
-from pipelines.restoration.options import MAX_SEED, checked_seed
-from pipelines.restoration.restored_photo import read_record
+from instructrestore.dataengine.photos.photo_file import local_path
+from instructrestore.dataengine.sources.folder import list_folder
+from instructrestore.dataengine.sources.settings import SourceSettings
+from instructrestore.model.instruction.parser import parse
+from instructrestore.pipelines.inference.job import Job, check_nothing_is_overwritten, stems
+from instructrestore.pipelines.inference.options import MAX_SEED, checked_seed
+from instructrestore.pipelines.pictures.restored_photo import read_record
+from instructrestore.pipelines.terminal.ending import escaped
 
 EXAMPLE = '"make the dog clear with 0.6 and keep other parts clear with 1"'
 _COLUMNS = ("photo", "instruction", "mask", "seed")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.ending import INTERRUPTED, end
-from pipelines.testset import flags
-from pipelines.testset.settings import TestSetSettings
+from instructrestore.pipelines.terminal.ending import INTERRUPTED, end
+from instructrestore.pipelines.testset import flags
+from instructrestore.pipelines.testset.settings import TestSetSettings
 
 DEFAULTS = TestSetSettings()
 
@@ -30,7 +30,7 @@ def make(
     )
     try:
         # torch takes seconds to import: what is wrong with the options has been said by now
-        from pipelines.testset.command import make_testset
+        from instructrestore.pipelines.testset.command import make_testset
 
         make_testset(source, out, settings=settings, limit=limit, files=files, console=Console())
     except KeyboardInterrupt:

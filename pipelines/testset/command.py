@@ -11,16 +11,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from dataengine.photo_file import UnusablePhoto
-from pipelines.restoration.job import escaped
-from pipelines.restoration.options import check_local
-from pipelines.testset.folder import new_folder
-from pipelines.testset.from_csv import CsvSource
-from pipelines.testset.from_dataset import DatasetSource
-from pipelines.testset.material import PassedOver
-from pipelines.testset.sample import make_sample
-from pipelines.testset.settings import TestSetSettings
-from pipelines.testset.writer import SampleWriter
+from instructrestore.dataengine.photos.photo_file import UnusablePhoto
+from instructrestore.pipelines.inference.options import check_local
+from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.pipelines.testset.folder import new_folder
+from instructrestore.pipelines.testset.from_csv import CsvSource
+from instructrestore.pipelines.testset.from_dataset import DatasetSource
+from instructrestore.pipelines.testset.material import PassedOver
+from instructrestore.pipelines.testset.sample import make_sample
+from instructrestore.pipelines.testset.settings import TestSetSettings
+from instructrestore.pipelines.testset.writer import SampleWriter
 
 NAMED = 3  # of the photos passed over for a reason, so many are named
 TWICE = "the same crop twice"

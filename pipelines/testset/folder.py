@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines.restoration.job import escaped
-from shards.files import sweep
+from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.shards.files import sweep
 
 UNFINISHED = ".unfinished"  # lies in the folder, locked, as long as it is being written; a killed run leaves it behind
 PLAIN_FILES = "files"

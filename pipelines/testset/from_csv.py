@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dataengine import photo_file
-from dataengine.noun_phrases.caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from dataengine.noun_phrases.grammar import Grammar
-from dataengine.noun_phrases.parsed import fold
-from dataengine.row import SourcePhoto
-from dataengine.sources.places import readable, uri_of
-from pipelines.restoration.job import escaped
-from pipelines.restoration.source_photo import read_grey
-from pipelines.testset.material import Material, PassedOver
-from pipelines.testset.settings import TestSetSettings
-from shards.rle import Mask
-from shards.sample import Answer, Piece, Region, key_of
+from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
+from instructrestore.dataengine.noun_phrases.english.parsed import fold
+from instructrestore.dataengine.noun_phrases.grammar import Grammar
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.dataengine.sources.places import readable, uri_of
+from instructrestore.pipelines.pictures.source_photo import read_grey
+from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.pipelines.testset.material import Material, PassedOver
+from instructrestore.pipelines.testset.settings import TestSetSettings
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import Answer, Piece, Region, key_of
 
 NEEDED = ("hq", "mask", "caption")
 COLUMNS = (*NEEDED, "lq", "bokeh", "subject", "name", "licence", "url")

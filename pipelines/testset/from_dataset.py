@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataengine import photo_file
-from dataengine.row import SourcePhoto
-from pipelines.testset.material import NO_BOKEH, SMALL, Material, PassedOver
-from pipelines.testset.settings import TestSetSettings
-from shards.index import Dataset
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.pipelines.testset.material import NO_BOKEH, SMALL, Material, PassedOver
+from instructrestore.pipelines.testset.settings import TestSetSettings
+from instructrestore.shards.index import Dataset
 
 
 class DatasetSource:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dataengine.row import SourcePhoto
-from shards.sample import Region
+from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.shards.sample import Region
 
 # Reasons that two sources and the crop share.
 SMALL = "photo smaller than the crop"

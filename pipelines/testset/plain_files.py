@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from model.instruction import Instruction, RegionScale
-from pipelines.evaluation.tables.published import SCALES
-from pipelines.testset.folder import PLAIN_FILES
-from pipelines.testset.sample import Sample
-from shards.files import commit
+from instructrestore.model.instruction.instruction import Instruction, RegionScale
+from instructrestore.pipelines.evaluation.tables.published import SCALES
+from instructrestore.pipelines.testset.folder import PLAIN_FILES
+from instructrestore.pipelines.testset.sample import Sample
+from instructrestore.shards.files import commit
 
 
 class PlainFiles:

@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataengine.intake import describe
-from dataengine.part_files import digest
-from dataengine.photo_file import Decoded, encode
-from model.degradation.chain import Degradation
-from model.degradation.settings import PRESETS
-from model.instruction import RegionScale
-from pipelines.testset.crops import Crop, place_crop
-from pipelines.testset.material import NO_BOKEH, SMALL, Material, PassedOver
-from pipelines.testset.settings import TestSetSettings
-from shards.rle import Mask
-from shards.sample import AnnotatedPhoto, Region
+from instructrestore.dataengine.photos.intake import describe
+from instructrestore.dataengine.photos.photo_file import Decoded, encode
+from instructrestore.dataengine.running.part_files import digest
+from instructrestore.model.degradation.chain import Degradation
+from instructrestore.model.degradation.settings import PRESETS
+from instructrestore.model.instruction.instruction import RegionScale
+from instructrestore.pipelines.testset.crops import Crop, place_crop
+from instructrestore.pipelines.testset.material import NO_BOKEH, SMALL, Material, PassedOver
+from instructrestore.pipelines.testset.settings import TestSetSettings
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import AnnotatedPhoto, Region
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from model.degradation.settings import PRESETS
-from pipelines.testset.plain_files import PlainFiles
-from pipelines.testset.sample import Sample
-from pipelines.testset.settings import TestSetSettings
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA, ShardEntry
-from shards.pairs import LQ_EXTENSION, finish_test_set
-from shards.write import ShardWriter, shard_name
+from instructrestore.model.degradation.settings import PRESETS
+from instructrestore.pipelines.testset.plain_files import PlainFiles
+from instructrestore.pipelines.testset.sample import Sample
+from instructrestore.pipelines.testset.settings import TestSetSettings
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA, ShardEntry
+from instructrestore.shards.pairs import LQ_EXTENSION, finish_test_set
+from instructrestore.shards.write import ShardWriter, shard_name
 
 PHOTOS_PER_SHARD = 64
 

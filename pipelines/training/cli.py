@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.ending import INTERRUPTED, end
-from pipelines.training import flags
+from instructrestore.pipelines.terminal.ending import INTERRUPTED, end
+from instructrestore.pipelines.training import flags
 
 
 def train(
@@ -31,9 +31,9 @@ def train(
     if resume not in ("auto", "never"):
         raise ValueError(f"--resume is auto or never, not {resume!r}")
     try:
-        from model.training.settings import PRESETS
-        from pipelines.presets import read_settings
-        from pipelines.training.command import run
+        from instructrestore.model.training.settings import PRESETS
+        from instructrestore.pipelines.building.presets import read_settings
+        from instructrestore.pipelines.training.command import run
 
         run(
             dataset=dataset,

@@ -15,16 +15,16 @@ from types import FrameType
 import torch
 from rich.console import Console
 
-from model.checkpoint import find_device
-from model.tiny_base import build_tiny_base
-from model.training.checkpoints import last_of_run
-from model.training.settings import TrainingSettings
-from model.training.workers import Worker
-from pipelines.training.job import Job, check_resumable, train
-from pipelines.training.log import RunLog
-from pipelines.training.on_ray import OUT_OF_MEMORY, train_on_ray
-from shards.index import Dataset
-from shards.order import exact_shares
+from instructrestore.model.restoring.checkpoint import find_device
+from instructrestore.model.restoring.tiny_base import build_tiny_base
+from instructrestore.model.training.checkpoints import last_of_run
+from instructrestore.model.training.settings import TrainingSettings
+from instructrestore.model.training.workers import Worker
+from instructrestore.pipelines.training.job import Job, check_resumable, train
+from instructrestore.pipelines.training.log import RunLog
+from instructrestore.pipelines.training.on_ray import OUT_OF_MEMORY, train_on_ray
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.order import exact_shares
 
 GIB = 1 << 30
 

@@ -12,25 +12,25 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import DTYPES, Base, load_base, load_controlnet
-from model.crops import Crop, Cropper
-from model.region_controlnet import RegionControlNet
-from model.training.checkpoints import Checkpoint, Checkpoints
-from model.training.fixed_crops import fixed_crops
-from model.training.networks import begin_controlnet, freeze, trained
-from model.training.settings import TrainingSettings
-from model.training.trainer import Trainer, Watcher
-from model.training.validation import Judged, Validator
-from model.training.workers import Worker
-from pipelines.presets import to_toml
-from shards.cache import ShardCache
-from shards.files import commit
-from shards.index import Dataset
-from shards.order import Order, OrderSettings
-from shards.reader import PhotoReader
-from shards.split import validation_photos
-from shards.stream import TripletStream
-from shards.triplets import Triplets
+from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.restoring.checkpoint import DTYPES, Base, load_base, load_controlnet
+from instructrestore.model.training.checkpoints import Checkpoint, Checkpoints
+from instructrestore.model.training.crops import Crop, Cropper
+from instructrestore.model.training.fixed_crops import fixed_crops
+from instructrestore.model.training.networks import begin_controlnet, freeze, trained
+from instructrestore.model.training.settings import TrainingSettings
+from instructrestore.model.training.trainer import Trainer, Watcher
+from instructrestore.model.training.validation import Judged, Validator
+from instructrestore.model.training.workers import Worker
+from instructrestore.pipelines.building.presets import to_toml
+from instructrestore.shards.cache import ShardCache
+from instructrestore.shards.files import commit
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.order import Order, OrderSettings
+from instructrestore.shards.reader import PhotoReader
+from instructrestore.shards.split import validation_photos
+from instructrestore.shards.stream import TripletStream
+from instructrestore.shards.triplets import Triplets
 
 # What may change when a run goes on: it decides what is seen of a run, or how fast it is, not what it learns.
 FREE = {

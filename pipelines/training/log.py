@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from model.training.settings import TrainingSettings
-from model.training.trainer import Progress
-from model.training.validation import Scores, Validation
-from pipelines.training.pictures import validation_sheet
-from shards.files import commit
+from instructrestore.model.training.settings import TrainingSettings
+from instructrestore.model.training.trainer import Progress
+from instructrestore.model.training.validation import Scores, Validation
+from instructrestore.pipelines.training.pictures import validation_sheet
+from instructrestore.shards.files import commit
 
 PLAIN_EVERY_S = 10.0  # between two lines
 SMOOTHING = 0.05  # of a step's values in the shown mean

@@ -24,11 +24,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from dataengine.runner import MALLOC, cluster
-from model.training.workers import Worker
-from pipelines.training.job import Job, train
-from pipelines.training.log import RunLog
-from shards.stream import ReadingFailed
+from instructrestore.dataengine.running.on_ray.runner import MALLOC, cluster
+from instructrestore.model.training.workers import Worker
+from instructrestore.pipelines.training.job import Job, train
+from instructrestore.pipelines.training.log import RunLog
+from instructrestore.shards.stream import ReadingFailed
 
 COLLECTIVE_LIMIT_S = 1800  # a worker that waits so long for the others, in validation too, is lost
 RESTARTS_WITHOUT_PROGRESS = 3

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from model.training.held_out_photos import Restored
-from pipelines.restoration.contact_sheet import Cell, sheet, tinted
+from instructrestore.model.training.held_out_photos import Restored
+from instructrestore.pipelines.pictures.contact_sheet import Cell, sheet, tinted
 
 MIN_SIDE = 192  # px; smaller photos are shown enlarged
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA, Dataset
-from shards.rle import Mask
-from shards.sample import AnnotatedPhoto, Photo, Piece, Region, key_of
-from shards.write import ShardWriter, finish_dataset, shard_name
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA, Dataset
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import AnnotatedPhoto, Photo, Piece, Region, key_of
+from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
 
 
 def photo_of(seed: int, width: int, height: int, **known: Any) -> tuple[Photo, NDArray[np.uint8]]:

@@ -13,17 +13,17 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from model.colour import adain_fix, wavelet_fix
-from model.instruction import control_text, unet_text
-from model.instruction_parser import parse
-from model.mask_decoder import MaskDecoder
-from model.modulation import modulate, resize_map, scale_maps
-from model.objective import losses
-from model.photos import to_uint8
-from model.pipeline import InstructRestorePipeline
-from model.region_controlnet import RegionControlNet
-from model.settings import SamplingSettings
-from model.texts import TextStates
+from instructrestore.model.instruction.instruction import control_text, unet_text
+from instructrestore.model.instruction.parser import parse
+from instructrestore.model.networks.mask_decoder import MaskDecoder
+from instructrestore.model.networks.modulation import modulate, resize_map, scale_maps
+from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.networks.texts import TextStates
+from instructrestore.model.restoring.colour import adain_fix, wavelet_fix
+from instructrestore.model.restoring.photos import to_uint8
+from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.training.objective import losses
 
 SCHEDULERS = {"unipc": UniPCMultistepScheduler, "ddim": DDIMScheduler}
 CLOSE = 1e-4

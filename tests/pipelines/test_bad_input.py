@@ -20,14 +20,14 @@ from PIL import Image
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from dataengine.part_files import read_outcomes
-from dataengine.run_folder import RunFolder
-from dataengine.sources import parse_source
-from pipelines.build import BuildResult, build, print_summary
-from pipelines.presets import embedded, with_values
-from shards.index import Dataset
-from shards.verify import verify
-from tests.dataengine.colour_profiles import rgb_profile
+from instructrestore.dataengine.run_folder import RunFolder
+from instructrestore.dataengine.running.part_files import read_outcomes
+from instructrestore.dataengine.sources import parse_source
+from instructrestore.pipelines.building.build import BuildResult, build, print_summary
+from instructrestore.pipelines.building.presets import embedded, with_values
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.verify import verify
+from tests.dataengine.photos.colour_profiles import rgb_profile
 
 KEPT = ("shards", "ok", "")
 _anything = TypeAdapter(dict[str, Any])

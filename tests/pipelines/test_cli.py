@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli
+from instructrestore.pipelines import cli
 from tests.pipelines.photos import make_photos
 from tests.shards.samples import write_dataset
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -63,7 +63,7 @@ def test_a_mistake_is_one_sentence_and_status_2(name: str, tmp_path: Path) -> No
     (tmp_path / "old/run.json").write_text('{"schema": 0}')
     words, sentence = MISTAKES[name]
     ended = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *(word.format(tmp_path) for word in words)],
+        [sys.executable, "-m", "instructrestore", *(word.format(tmp_path) for word in words)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -97,7 +97,7 @@ def test_stats_as_json_and_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_phrase_is_a_line_of_json_for_every_line(tmp_path: Path) -> None:
     lines = ["the sky is blue", "", "the cow is standing on the field", "### Question: what?"]
     ended = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "phrase", "-"],
+        [sys.executable, "-m", "instructrestore", "phrase", "-"],
         cwd=ROOT,
         input="\n".join(lines) + "\n",
         capture_output=True,

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from model.degradation.chain import Degradation
-from model.degradation.filtering import sharpen
-from model.degradation.recipe import draw_recipe
-from model.degradation.settings import REAL_ESRGAN, RELEASE
-from pipelines.degrade import degrade, label
+from instructrestore.model.degradation.chain import Degradation
+from instructrestore.model.degradation.filtering import sharpen
+from instructrestore.model.degradation.recipe import draw_recipe
+from instructrestore.model.degradation.settings import REAL_ESRGAN, RELEASE
+from instructrestore.pipelines.degrade import degrade, label
 from tests.pipelines.photos import make_photos
 
 QUIET = Console(quiet=True)

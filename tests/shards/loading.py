@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA, Dataset
-from shards.order import Order, OrderSettings, exact_shares
-from shards.reader import PhotoReader, Triplet
-from shards.rle import Mask
-from shards.sample import AnnotatedPhoto, Photo, Piece, Region, key_of
-from shards.stream import TripletStream
-from shards.triplets import Triplets
-from shards.write import ShardWriter, finish_dataset, shard_name
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA, Dataset
+from instructrestore.shards.order import Order, OrderSettings, exact_shares
+from instructrestore.shards.reader import PhotoReader, Triplet
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import AnnotatedPhoto, Photo, Piece, Region, key_of
+from instructrestore.shards.stream import TripletStream
+from instructrestore.shards.triplets import Triplets
+from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
 
 HEIGHT, WIDTH = 48, 64
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA
-from shards.rle import Mask
-from shards.sample import AnnotatedPhoto, Answer, Photo, Piece, Region, key_of
-from shards.write import ShardWriter, finish_dataset, shard_name
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import AnnotatedPhoto, Answer, Photo, Piece, Region, key_of
+from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
 
 
 def sample(number: int, photo_format: str = "png") -> tuple[AnnotatedPhoto, bytes]:

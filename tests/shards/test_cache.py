@@ -13,10 +13,10 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from shards.cache import ShardCache
-from shards.index import Dataset
-from shards.reader import PhotoReader
-from shards.stream import StreamStopped, TripletStream
+from instructrestore.shards.cache import ShardCache
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.reader import PhotoReader
+from instructrestore.shards.stream import StreamStopped, TripletStream
 from tests.shards.loading import name_of, order_of, write_dataset
 
 
@@ -62,7 +62,7 @@ def test_remote_is_local_within_the_bound(
 
 
 def test_what_was_used_last_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.cache.ATTEMPTS", 1)
+    monkeypatch.setattr("instructrestore.shards.cache.ATTEMPTS", 1)
     memory = fsspec.filesystem("memory")
     for name in "abc":
         memory.pipe(f"/files/{name}", name.encode() * 100)
@@ -165,7 +165,7 @@ def test_what_broke_off_is_fetched_again(tmp_path: Path, monkeypatch: pytest.Mon
         pauses.append(seconds)
         memory.pipe("/broken", b"a" * 100)
 
-    monkeypatch.setattr("shards.cache.time.sleep", mended)
+    monkeypatch.setattr("instructrestore.shards.cache.time.sleep", mended)
     descriptor = ShardCache(tmp_path, 1000).open("memory://broken", "1", 100)
     assert os.read(descriptor, 1000) == b"a" * 100
     os.close(descriptor)
@@ -175,7 +175,7 @@ def test_what_broke_off_is_fetched_again(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_remote_shard_that_is_gone_or_short(
     tmp_path: Path, remote: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shards.cache.ATTEMPTS", 1)
+    monkeypatch.setattr("instructrestore.shards.cache.ATTEMPTS", 1)
     far = remote[1]
     memory = fsspec.filesystem("memory")
     cache = ShardCache(tmp_path / "cache", 2**20)

@@ -15,9 +15,9 @@ import pytest
 import webdataset
 from PIL import Image
 
-from shards.index import Dataset
-from shards.sample import from_json, to_json
-from shards.verify import verify
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.sample import from_json, to_json
+from instructrestore.shards.verify import verify
 from tests.shards.samples import sample, write_dataset
 
 

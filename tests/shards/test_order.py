@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.order import Order, OrderSettings, exact_shares, sample_seed
-from shards.split import validation_photos
-from shards.triplets import Triplets, Weighting, relative_weights
+from instructrestore.shards.order import Order, OrderSettings, exact_shares, sample_seed
+from instructrestore.shards.split import validation_photos
+from instructrestore.shards.triplets import Triplets, Weighting, relative_weights
 
 
 def table(shards: int = 5, photos: int = 6, seed: int = 0) -> Triplets:

@@ -17,12 +17,12 @@ import pytest
 import webdataset
 from PIL import Image
 
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA, Dataset
-from shards.pairs import LQ_EXTENSION, PAIRS_SCHEMA, TestSet, finish_test_set
-from shards.sample import AnnotatedPhoto
-from shards.verify import verify
-from shards.write import ShardWriter, shard_name
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA, Dataset
+from instructrestore.shards.pairs import LQ_EXTENSION, PAIRS_SCHEMA, TestSet, finish_test_set
+from instructrestore.shards.sample import AnnotatedPhoto
+from instructrestore.shards.verify import verify
+from instructrestore.shards.write import ShardWriter, shard_name
 from tests.shards.samples import sample, write_dataset
 
 Made = list[tuple[AnnotatedPhoto, bytes, bytes]]

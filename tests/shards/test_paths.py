@@ -9,8 +9,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from shards.files import commit, create, replacing, sweep
-from shards.paths import (
+from instructrestore.shards.files import commit, create, replacing, sweep
+from instructrestore.shards.paths import (
     AT_ONCE,
     ObjectPath,
     Place,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from shards.rle import Mask, Runs, polygons, run_lengths, uncompressed, union
+from instructrestore.shards.rle import Mask, Runs, polygons, run_lengths, uncompressed, union
 
 masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from shards.index import Dataset
-from shards.reader import Fault, PhotoReader, Triplet
-from shards.stream import StreamStopped, TripletStream
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.reader import Fault, PhotoReader, Triplet
+from instructrestore.shards.stream import StreamStopped, TripletStream
 from tests.shards.loading import name_of, order_of, stream_of, write_dataset
 
 
@@ -203,7 +203,7 @@ def test_a_killed_worker_is_noticed_in_a_thread(
     datasets: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no signal tells of it: Ray runs its workers so."""
-    monkeypatch.setattr("shards.stream.LOOK_S", 0.2)
+    monkeypatch.setattr("instructrestore.shards.stream.LOOK_S", 0.2)
     stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), die, batch=8)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(steps, stream, 9, 2)
@@ -218,10 +218,10 @@ def test_a_slow_worker_is_waited_for_and_a_stuck_one_is_not(
         time.sleep(0.2)
         return triplet.position
 
-    monkeypatch.setattr("shards.stream.LOOK_S", 0.05)
+    monkeypatch.setattr("instructrestore.shards.stream.LOOK_S", 0.05)
     stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), slow, batch=2)
     assert steps(stream, 3, 2) == [[0, 1], [2, 3], [4, 5]]
-    monkeypatch.setattr("shards.stream.TIMEOUT_S", 0.1)
+    monkeypatch.setattr("instructrestore.shards.stream.TIMEOUT_S", 0.1)
     with pytest.raises(StreamStopped, match=r"^the loader failed: DataLoader gave nothing for 0\.1 seconds"):
         steps(stream, 1, 2)
 

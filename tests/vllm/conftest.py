@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dataengine.noun_phrases.language_model import ServerSettings
-from dataengine.runner import Cluster, cluster
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
+from instructrestore.dataengine.running.server_settings import ServerSettings
 from tests.vllm.tiny_qwen import save_tiny_qwen
 
 KEY = "key-of-the-running-server"

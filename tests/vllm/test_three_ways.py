@@ -22,21 +22,21 @@ import pytest
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from dataengine.noun_phrases import prompt, validation
-from dataengine.noun_phrases.answers import AnswerCache
-from dataengine.noun_phrases.language_model import LanguageModel, ServerSettings
-from dataengine.noun_phrases.parsed import Parsed
-from dataengine.noun_phrases.parser import Parse, ParserSettings, Question
-from dataengine.outcomes import StageSpec, Task
-from dataengine.row import StopStage
-from dataengine.runner import Cluster
-from dataengine.serving.in_process import _Asked
-from dataengine.serving.vllm_server import VllmServer
-from dataengine.sources import parse_source
-from pipelines.build import build
-from pipelines.presets import embedded, with_values
-from shards.verify import verify
-from tests.pipelines.test_language_model_build import DESCRIPTIONS, make_source
+from instructrestore.dataengine.noun_phrases import prompt, validation
+from instructrestore.dataengine.noun_phrases.answers import AnswerCache
+from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
+from instructrestore.dataengine.noun_phrases.parser import Parse, ParserSettings, Question
+from instructrestore.dataengine.running.on_ray.runner import Cluster
+from instructrestore.dataengine.running.on_ray.servers.in_process import _Asked
+from instructrestore.dataengine.running.on_ray.servers.vllm_server import VllmServer
+from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
+from instructrestore.dataengine.serving.language_model import LanguageModel
+from instructrestore.dataengine.sources import parse_source
+from instructrestore.pipelines.building.build import build
+from instructrestore.pipelines.building.presets import embedded, with_values
+from instructrestore.shards.verify import verify
+from tests.pipelines.building.test_language_model_build import DESCRIPTIONS, make_source
 from tests.vllm.conftest import KEY, served, vllm_processes
 
 pytestmark = pytest.mark.vllm
@@ -207,7 +207,7 @@ import sys
 from pathlib import Path
 from dataengine.noun_phrases.answers import AnswerCache
 from dataengine.noun_phrases.parser import ParserSettings
-from dataengine.runner import cluster
+from dataengine.running.on_ray.runner import cluster
 settings = ParserSettings.model_validate_json(sys.argv[1])
 with cluster(None, 2) as held:
     cache = AnswerCache(Path(sys.argv[2]), lambda spec, tasks: held.run_stage(spec, tasks, 100, print), False, {})

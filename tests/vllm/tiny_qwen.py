@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from dataengine.noun_phrases import prompt
+from instructrestore.dataengine.noun_phrases import prompt
 
 CONTEXT = 2048
 _END = "<|im_end|>"

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.tables.table import Cell, Table, TableRow
+from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.tables.table import Cell, Table, TableRow
 
 _WIDTH, _HEIGHT = 520, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 48  # the margins, in which the axes are labelled

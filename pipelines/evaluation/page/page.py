@@ -16,16 +16,16 @@ from importlib.resources import files
 from string import Template
 from typing import Literal
 
-from model.metrics.metric import Scope
-from pipelines.evaluation.method import LQ, OURS, Evaluated
-from pipelines.evaluation.page.chart import charts, sweep_lines
-from pipelines.evaluation.page.photos import photos_section
-from pipelines.evaluation.page.shown import ShownPhoto, main_method
-from pipelines.evaluation.page.strip import strip
-from pipelines.evaluation.page.table import arrow, html_comparisons, html_table, interval_text
-from pipelines.evaluation.tables.report import Report
-from pipelines.evaluation.tables.sweep import Sweep
-from pipelines.evaluation.tables.table import Cell, Column, Table
+from instructrestore.model.metrics.metric import Scope
+from instructrestore.pipelines.evaluation.method import LQ, OURS, Evaluated
+from instructrestore.pipelines.evaluation.page.chart import charts, sweep_lines
+from instructrestore.pipelines.evaluation.page.photos import photos_section
+from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, main_method
+from instructrestore.pipelines.evaluation.page.strip import strip
+from instructrestore.pipelines.evaluation.page.table import arrow, html_comparisons, html_table, interval_text
+from instructrestore.pipelines.evaluation.tables.report import Report
+from instructrestore.pipelines.evaluation.tables.sweep import Sweep
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table
 
 
 def page_bytes(evaluated: Evaluated, report: Report, shown: Sequence[ShownPhoto]) -> bytes:
@@ -52,9 +52,12 @@ def page_bytes(evaluated: Evaluated, report: Report, shown: Sequence[ShownPhoto]
     headings = {title: title for title in sections}
     headings |= {f"Table {table.number}": f"Table {table.number}. {table.title}" for table in tables}
     style, script = (
-        files("pipelines.evaluation.page").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
+        files("instructrestore.pipelines.evaluation.page").joinpath(f"page.{kind}").read_text("utf-8")
+        for kind in ("css", "js")
     )
-    page = Template(files("pipelines.evaluation.page").joinpath("page.html").read_text("utf-8")).substitute(
+    page = Template(
+        files("instructrestore.pipelines.evaluation.page").joinpath("page.html").read_text("utf-8")
+    ).substitute(
         name=escape(evaluated.testset),
         style=style,
         style_hash=_hash(style),

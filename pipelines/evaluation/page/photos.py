@@ -8,12 +8,18 @@ from html import escape
 import pandas as pd
 from PIL import Image
 
-from dataengine.drawing import share_text
-from model.metrics.metric import METRICS
-from pipelines.evaluation.method import LQ, Evaluated
-from pipelines.evaluation.page.pictures import data_uri, encoded, outline, view_of
-from pipelines.evaluation.page.shown import ShownPhoto, main_method, method_labels, ranked, ranking_scope
-from pipelines.evaluation.page.table import metric_heading
+from instructrestore.dataengine.reporting.drawing import share_text
+from instructrestore.model.metrics.metric import METRICS
+from instructrestore.pipelines.evaluation.method import LQ, Evaluated
+from instructrestore.pipelines.evaluation.page.pictures import data_uri, encoded, outline, view_of
+from instructrestore.pipelines.evaluation.page.shown import (
+    ShownPhoto,
+    main_method,
+    method_labels,
+    ranked,
+    ranking_scope,
+)
+from instructrestore.pipelines.evaluation.page.table import metric_heading
 
 _SCOPES = {"target": "Target", "remaining": "Remaining", "full": "Full"}
 _STOPS = (("LQ", 0), ("LQ | result", 50), ("Result", 100), ("Result | HQ", 150), ("HQ", 200))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from model.metrics.metric import PSNR, Scope
-from pipelines.evaluation.method import LQ, Evaluated, Method
-from pipelines.evaluation.tables.published import SCALES
+from instructrestore.model.metrics.metric import PSNR, Scope
+from instructrestore.pipelines.evaluation.method import LQ, Evaluated, Method
+from instructrestore.pipelines.evaluation.tables.published import SCALES
 
 EXTREMES = 2  # so many of the worst and of the best photos are among those shown
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from model.metrics.metric import PSNR
-from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.page.chart import ticks_of
-from pipelines.evaluation.page.shown import ShownPhoto, main_method, method_labels, ranking_scope
+from instructrestore.model.metrics.metric import PSNR
+from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.page.chart import ticks_of
+from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, main_method, method_labels, ranking_scope
 
 _WIDTH, _ROW = 1000, 30
 _RIGHT, _TOP, _BOTTOM = 20, 6, 44  # the margins; the left one is as wide as the methods' names

@@ -7,10 +7,10 @@ from html import escape
 from itertools import groupby
 from typing import Literal
 
-from model.metrics.metric import Metric
-from pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
-from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
-from pipelines.evaluation.tables.writing import best_cells, printed
+from instructrestore.model.metrics.metric import Metric
+from instructrestore.pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from instructrestore.pipelines.evaluation.tables.writing import best_cells, printed
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not computed here"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.evaluation.runners.photos import Photo, checked
+from instructrestore.pipelines.evaluation.runners.photos import Photo, checked
 
 
 class LQ:

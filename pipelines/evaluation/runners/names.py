@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import Literal
 
-from dataengine.part_files import digest
-from shards.files import file_sha256
+from instructrestore.dataengine.running.part_files import digest
+from instructrestore.shards.files import file_sha256
 
 REVISION = "1"  # raised when the same photo, seed and weights give another result
 COMPARE_EXTRA = 'pip install "instructrestore[compare]"'

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.weight_files import first_line, read_pickled, readable
-from pipelines.evaluation.runners.names import COMPARE_EXTRA, Run
-from pipelines.evaluation.runners.photos import Photo, restored, shrunk
+from instructrestore.model.networks.weight_files import first_line, read_pickled, readable
+from instructrestore.pipelines.evaluation.runners.names import COMPARE_EXTRA, Run
+from instructrestore.pipelines.evaluation.runners.photos import Photo, restored, shrunk
 
 # spandrel's names of RRDBNet and of the smaller network of realesr-general-x4v3.
 REAL_ESRGAN = ("ESRGAN", "Compact")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.photos import resize, to_uint8
+from instructrestore.model.restoring.photos import resize, to_uint8
 
 Photo = NDArray[np.uint8]  # (H, W, 3)
 

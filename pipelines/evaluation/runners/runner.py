@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from model.checkpoint import find_device
-from pipelines.evaluation.runners.lq import LQ
-from pipelines.evaluation.runners.names import Run
-from pipelines.evaluation.runners.network import Network
-from pipelines.evaluation.runners.photos import Photo
-from pipelines.evaluation.runners.x4_upscaler import X4Upscaler
+from instructrestore.model.restoring.checkpoint import find_device
+from instructrestore.pipelines.evaluation.runners.lq import LQ
+from instructrestore.pipelines.evaluation.runners.names import Run
+from instructrestore.pipelines.evaluation.runners.network import Network
+from instructrestore.pipelines.evaluation.runners.photos import Photo
+from instructrestore.pipelines.evaluation.runners.x4_upscaler import X4Upscaler
 
 
 class Runner(Protocol):

@@ -20,9 +20,16 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from model.weight_files import check_weights, find_folder, fitting, load_model, quiet, read_json
-from pipelines.evaluation.runners.names import PIPELINE_FILES, WEIGHTS
-from pipelines.evaluation.runners.photos import Photo, restored, shrunk
+from instructrestore.model.networks.weight_files import (
+    check_weights,
+    find_folder,
+    fitting,
+    load_model,
+    quiet,
+    read_json,
+)
+from instructrestore.pipelines.evaluation.runners.names import PIPELINE_FILES, WEIGHTS
+from instructrestore.pipelines.evaluation.runners.photos import Photo, restored, shrunk
 
 SCALE = 4
 STEPS = 75  # diffusers' own default, as the next

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from model.metrics.metric import BY_NAME, FOLLOWING, LOCALITY
-from pipelines.evaluation.method import Method
-from pipelines.evaluation.tables.sweep import sweep_of, sweep_title
-from pipelines.evaluation.tables.writing import SCHEMA_VERSION
-from shards.sample import first_error
+from instructrestore.model.metrics.metric import BY_NAME, FOLLOWING, LOCALITY
+from instructrestore.pipelines.evaluation.method import Method
+from instructrestore.pipelines.evaluation.tables.sweep import sweep_of, sweep_title
+from instructrestore.pipelines.evaluation.tables.writing import SCHEMA_VERSION
+from instructrestore.shards.sample import first_error
 
 MOST_BYTES = 64 * 2**20  # evaluation.json of a hundred photos and ten methods has 0.3 MB
 _TITLES = {metric.name: metric.title for metric in (*BY_NAME.values(), LOCALITY, FOLLOWING)}

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model.metrics.metric import Scope
-from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.tables.figures import Figures
-from pipelines.evaluation.tables.layout import columns_of, methods_of
-from pipelines.evaluation.tables.statistics import holm, mean_interval, signed_rank_p
+from instructrestore.model.metrics.metric import Scope
+from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.tables.layout import columns_of, methods_of
+from instructrestore.pipelines.evaluation.tables.statistics import holm, mean_interval, signed_rank_p
 
 LEVEL = 0.05  # an adjusted p below it is called significant
 

@@ -9,9 +9,9 @@ from textwrap import wrap
 from rich.console import Console
 from rich.text import Text
 
-from pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
-from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
-from pipelines.evaluation.tables.writing import best_cells, printed, short_title
+from instructrestore.pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from instructrestore.pipelines.evaluation.tables.writing import best_cells, printed, short_title
 
 _BETWEEN = 2  # blanks between groups; one between the columns of a group
 _SHORTEST_LABEL = 12  # to which a long one is cut where a group of columns leaves no room

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.tables.statistics import mean_interval
-from pipelines.evaluation.tables.table import Cell
+from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.tables.statistics import mean_interval
+from instructrestore.pipelines.evaluation.tables.table import Cell
 
 Figure = tuple[str, str, str]  # method's title, scope, metric's name
 

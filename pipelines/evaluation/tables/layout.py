@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model.metrics.metric import FOLLOWING, LOCALITY, MOST_PSNR
-from pipelines.evaluation.method import LQ, OURS, Evaluated, Method
-from pipelines.evaluation.tables.figures import Figures
-from pipelines.evaluation.tables.published import PUBLISHED, SCALES
-from pipelines.evaluation.tables.sweep import Sweep, measure_sweep, swept
-from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from instructrestore.model.metrics.metric import FOLLOWING, LOCALITY, MOST_PSNR
+from instructrestore.pipelines.evaluation.method import LQ, OURS, Evaluated, Method
+from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.tables.published import PUBLISHED, SCALES
+from instructrestore.pipelines.evaluation.tables.sweep import Sweep, measure_sweep, swept
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 
 MASK = Column("target", "mask_iou", "Mask")  # the paper has none
 # What a rule of regions means beside the paper's PSNR and SSIM. By pixels a photo's SSIM is no less than its target's

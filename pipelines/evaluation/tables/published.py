@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.evaluation.tables.table import Column
+from instructrestore.pipelines.evaluation.tables.table import Column
 
 # Its scales s1 of the region and s2 of the rest in Tables 3 and 4; in Table 2 s1 goes through these, and s2 is 1.
 SCALES = {3: (0.8, 1.0), 4: (1.0, 1.0)}

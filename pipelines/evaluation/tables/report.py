@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.tables.comparisons import Comparison, compare_methods
-from pipelines.evaluation.tables.console import print_comparisons, print_table
-from pipelines.evaluation.tables.figures import Figures
-from pipelines.evaluation.tables.layout import build_table, table_numbers
-from pipelines.evaluation.tables.sweep import Sweep, measure_sweep
-from pipelines.evaluation.tables.table import Table
-from pipelines.evaluation.tables.writing import to_csv, to_json, to_latex
+from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.tables.comparisons import Comparison, compare_methods
+from instructrestore.pipelines.evaluation.tables.console import print_comparisons, print_table
+from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.tables.layout import build_table, table_numbers
+from instructrestore.pipelines.evaluation.tables.sweep import Sweep, measure_sweep
+from instructrestore.pipelines.evaluation.tables.table import Table
+from instructrestore.pipelines.evaluation.tables.writing import to_csv, to_json, to_latex
 
 EVALUATION = "evaluation.json"
 

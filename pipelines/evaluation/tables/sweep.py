@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.metrics.metric import FOLLOWING, LOCALITY, Metric, Scope
-from model.metrics.sweep import following, locality
-from pipelines.evaluation.method import OURS, Evaluated, Method
-from pipelines.evaluation.tables.figures import Figures
-from pipelines.evaluation.tables.published import PUBLISHED, SCALES, SWEEP
-from pipelines.evaluation.tables.statistics import mean_interval, percentile_interval, resampled_means
-from pipelines.evaluation.tables.table import Cell
+from instructrestore.model.metrics.metric import FOLLOWING, LOCALITY, Metric, Scope
+from instructrestore.model.metrics.sweep import following, locality
+from instructrestore.pipelines.evaluation.method import OURS, Evaluated, Method
+from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.tables.published import PUBLISHED, SCALES, SWEEP
+from instructrestore.pipelines.evaluation.tables.statistics import mean_interval, percentile_interval, resampled_means
+from instructrestore.pipelines.evaluation.tables.table import Cell
 
 METRIC = "psnr"
 

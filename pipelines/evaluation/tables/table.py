@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from model.metrics.metric import BY_NAME, Metric, Scope
+from instructrestore.model.metrics.metric import BY_NAME, Metric, Scope
 
 
 @dataclass(frozen=True)

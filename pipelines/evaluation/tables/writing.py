@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
 
-from model.metrics.metric import BY_NAME, Metric, figure_order
-from pipelines.evaluation.method import Evaluated
-from pipelines.evaluation.tables.comparisons import Comparison
-from pipelines.evaluation.tables.figures import Figures
-from pipelines.evaluation.tables.sweep import Sweep
-from pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from instructrestore.model.metrics.metric import BY_NAME, Metric, figure_order
+from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.tables.comparisons import Comparison
+from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.tables.sweep import Sweep
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
 
 SCHEMA_VERSION = 1  # raised when evaluation.json changes so that an older program would misread it
 _LATEX = {

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.degradation import noise
-from model.degradation.chain import Degradation, degrade, drawn_noise, enlarged
-from model.degradation.filtering import sharpen
-from model.degradation.kernels import Kernel
-from model.degradation.recipe import Noise, Recipe, Resize, Stage, draw_recipe
-from model.degradation.settings import REAL_ESRGAN, RELEASE
+from instructrestore.model.degradation import noise
+from instructrestore.model.degradation.chain import Degradation, degrade, drawn_noise, enlarged
+from instructrestore.model.degradation.filtering import sharpen
+from instructrestore.model.degradation.kernels import Kernel
+from instructrestore.model.degradation.recipe import Noise, Recipe, Resize, Stage, draw_recipe
+from instructrestore.model.degradation.settings import REAL_ESRGAN, RELEASE
 from tests.model.degradation.test_operations import JPEG_TOLERANCE, TOLERANCE, arrays, kernel_of
 
 CASES = ("chain_caseA_128x128_batch1", "chain_caseB_64x64_batch2", "chain_caseC_64x96_batch1")

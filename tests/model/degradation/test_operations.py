@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.degradation import kernels, noise
-from model.degradation.filtering import USM_SIGMA, USM_SIZE, blur, reflected, sharpen
-from model.degradation.jpeg import jpeg
-from model.degradation.kernels import CANVAS, FAMILIES, Kernel
-from model.degradation.resizing import MODES, resize_by, resize_to
+from instructrestore.model.degradation import kernels, noise
+from instructrestore.model.degradation.filtering import USM_SIGMA, USM_SIZE, blur, reflected, sharpen
+from instructrestore.model.degradation.jpeg import jpeg
+from instructrestore.model.degradation.kernels import CANVAS, FAMILIES, Kernel
+from instructrestore.model.degradation.resizing import MODES, resize_by, resize_to
 
 TOLERANCE = 1e-4  # of the range 0 .. 1
 JPEG_TOLERANCE = 1e-3

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from model.degradation.kernels import FAMILIES, Kernel
-from model.degradation.recipe import KERNEL_SIZES, Recipe, Stage, draw_recipe
-from model.degradation.settings import REAL_ESRGAN, RELEASE, DegradationSettings, StageSettings
+from instructrestore.model.degradation.kernels import FAMILIES, Kernel
+from instructrestore.model.degradation.recipe import KERNEL_SIZES, Recipe, Stage, draw_recipe
+from instructrestore.model.degradation.settings import REAL_ESRGAN, RELEASE, DegradationSettings, StageSettings
 
 DRAWS = 6000
 PRESETS = {"release": RELEASE, "real-esrgan": REAL_ESRGAN}

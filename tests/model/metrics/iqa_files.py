@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.metrics.settings import MetricSettings
+from instructrestore.model.metrics.settings import MetricSettings
 
 
 def settings(weights: Path | str, **others: Any) -> MetricSettings:

@@ -15,8 +15,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.metrics.blur import LocalSharpness, blur_detector, bokeh_iou, energy_ratio, gradient_energy, noise_variance
-from model.metrics.settings import MetricSettings
+from instructrestore.model.metrics.blur import (
+    LocalSharpness,
+    blur_detector,
+    bokeh_iou,
+    energy_ratio,
+    gradient_energy,
+    noise_variance,
+)
+from instructrestore.model.metrics.settings import MetricSettings
 from tests.dataengine.textures import texture
 
 Photo = NDArray[np.uint8]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from model.metrics.fidelity import luma, psnr, ssim
+from instructrestore.model.metrics.fidelity import luma, psnr, ssim
 
 
 def photos(seed: int, count: int = 2, height: int = 24, width: int = 32) -> Tensor:

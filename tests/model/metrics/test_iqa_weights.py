@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.metrics import iqa_weights
-from model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ, Published, Weights
-from model.metrics.settings import MetricSettings
+from instructrestore.model.metrics import iqa_weights
+from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ, Published, Weights
+from instructrestore.model.metrics.settings import MetricSettings
 from tests.model.metrics.iqa_files import save, sentence, settings
 
 FILES = (LPIPS, ALEXNET, CLIP, MUSIQ, MANIQA)

@@ -20,10 +20,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ
-from model.metrics.learned import LEAST, LearnedMetric
-from model.metrics.metric import BY_NAME, LEARNED
-from model.metrics.settings import MetricSettings
+from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ
+from instructrestore.model.metrics.learned import LEAST, LearnedMetric
+from instructrestore.model.metrics.metric import BY_NAME, LEARNED
+from instructrestore.model.metrics.settings import MetricSettings
 from tests.dataengine.textures import texture
 from tests.model.metrics.iqa_files import save, sentence, settings
 

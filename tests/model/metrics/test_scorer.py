@@ -8,12 +8,12 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from model.metrics import scorer
-from model.metrics.blur import blur_detector, bokeh_iou
-from model.metrics.fidelity import psnr, ssim
-from model.metrics.metric import MOST_PSNR
-from model.metrics.scorer import Scorer
-from model.metrics.settings import MetricSettings
+from instructrestore.model.metrics import scorer
+from instructrestore.model.metrics.blur import blur_detector, bokeh_iou
+from instructrestore.model.metrics.fidelity import psnr, ssim
+from instructrestore.model.metrics.metric import MOST_PSNR
+from instructrestore.model.metrics.scorer import Scorer
+from instructrestore.model.metrics.settings import MetricSettings
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.metrics.sweep import following, locality
+from instructrestore.model.metrics.sweep import following, locality
 
 SCALES = np.array([0.5, 0.7, 0.9, 1.1])
 TARGET, REMAINING = np.array([[29.71, 30.37, 30.64, 30.73]]), np.array([[31.27, 31.55, 31.61, 31.56]])

@@ -11,10 +11,10 @@ import pandas as pd
 from PIL import Image, ImageFilter
 from skimage import data
 
-from pipelines.evaluation.method import OURS, SCORE_COLUMNS, Evaluated, Method
-from pipelines.evaluation.page.page import page_bytes
-from pipelines.evaluation.page.shown import ShownPhoto, choose_photos
-from pipelines.evaluation.tables.report import report_of
+from instructrestore.pipelines.evaluation.method import OURS, SCORE_COLUMNS, Evaluated, Method
+from instructrestore.pipelines.evaluation.page.page import page_bytes
+from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, choose_photos
+from instructrestore.pipelines.evaluation.tables.report import report_of
 
 ATTACK = "<img src=x onerror=alert(1)>"
 SWEPT = tuple(Method(OURS, "model", s1, 1.0) for s1 in (0.5, 0.7, 0.8, 0.9, 1.1))

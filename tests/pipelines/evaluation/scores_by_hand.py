@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.evaluation.method import OURS, SCORE_COLUMNS, Evaluated, Method
+from instructrestore.pipelines.evaluation.method import OURS, SCORE_COLUMNS, Evaluated, Method
 
 LQ = Method("LQ", "runner")
 SEESR = Method("SeeSR", "results")

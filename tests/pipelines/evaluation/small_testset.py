@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from model.metrics.settings import MetricSettings
-from pipelines.evaluation.method import OURS, Evaluated, Method
-from pipelines.evaluation.restorers import Answer, Asked, Making
-from pipelines.evaluation.run import run_evaluation
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA
-from shards.pairs import LQ_EXTENSION, TestSet, finish_test_set
-from shards.sample import AnnotatedPhoto
-from shards.write import ShardWriter
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.pipelines.evaluation.method import OURS, Evaluated, Method
+from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making
+from instructrestore.pipelines.evaluation.run import run_evaluation
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA
+from instructrestore.shards.pairs import LQ_EXTENSION, TestSet, finish_test_set
+from instructrestore.shards.sample import AnnotatedPhoto
+from instructrestore.shards.write import ShardWriter
 from tests.dataengine.small_dataset import photo_of, region_of
 
 DARKER = 30  # grey levels, of an LQ photo against its HQ photo

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from model.metrics.metric import FOLLOWING, LOCALITY, METRICS
-from pipelines.evaluation.method import Evaluated, Method
-from pipelines.evaluation.tables import baseline
-from pipelines.evaluation.tables.baseline import (
+from instructrestore.model.metrics.metric import FOLLOWING, LOCALITY, METRICS
+from instructrestore.pipelines.evaluation.method import Evaluated, Method
+from instructrestore.pipelines.evaluation.tables import baseline
+from instructrestore.pipelines.evaluation.tables.baseline import (
     Verdict,
     check_baseline,
     compare_with_baseline,
     print_verdict,
     read_baseline,
 )
-from pipelines.evaluation.tables.report import files_of, report_of
+from instructrestore.pipelines.evaluation.tables.report import files_of, report_of
 from tests.pipelines.evaluation.scores_by_hand import SEESR, evaluated, ours
 
 CONFIGURATION = {"testset": {"name": "hand100", "sha256": "ab"}, "metrics": {"regions": "pixels"}}

@@ -17,14 +17,14 @@ import torch
 import typer
 from PIL import Image
 
-from model.checkpoint import load_pipeline
-from model.instruction import Instruction, RegionScale
-from model.metrics.metric import EMBEDDED
-from model.settings import SamplingSettings
-from pipelines.evaluation.cli import evaluate
-from pipelines.evaluation.options import given_results, metric_settings, scales_of, tables_of
-from pipelines.evaluation.row import photo_seed
-from pipelines.restoration.restored_photo import read_record
+from instructrestore.model.instruction.instruction import Instruction, RegionScale
+from instructrestore.model.metrics.metric import EMBEDDED
+from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.evaluation.cli import evaluate
+from instructrestore.pipelines.evaluation.options import given_results, metric_settings, scales_of, tables_of
+from instructrestore.pipelines.evaluation.row import photo_seed
+from instructrestore.pipelines.pictures.restored_photo import read_record
 from tests.pipelines.evaluation.small_testset import png, write_testset
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataengine.outcomes import too_many_failed
-from dataengine.part_files import Outcome
-from dataengine.row import StopStage
-from model.metrics.settings import MetricSettings
-from pipelines.evaluation.measured_with import measured_with
-from pipelines.evaluation.method import OURS, Method
-from pipelines.evaluation.restorers import Answer, Asked, Making
-from shards.pairs import TestSet
+from instructrestore.dataengine.running.outcomes import too_many_failed
+from instructrestore.dataengine.running.part_files import Outcome
+from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.pipelines.evaluation.measured_with import measured_with
+from instructrestore.pipelines.evaluation.method import OURS, Method
+from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making
+from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import blending, calls, evaluated_by, write_testset
 
 
@@ -130,7 +130,7 @@ def test_figures_follow_from_weights_and_not_from_where_they_lie(tmp_path: Path)
 def test_a_figure_that_is_no_number_is_a_failure(
     testset: TestSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.metrics.scorer.psnr_of_luma", lambda *_: torch.full((1,), torch.nan))
+    monkeypatch.setattr("instructrestore.model.metrics.scorer.psnr_of_luma", lambda *_: torch.full((1,), torch.nan))
     with pytest.raises(StopStage, match="not one result could be measured, mostly for: psnr gave no finite number"):
         evaluated_by(testset, tmp_path / "out", metrics=MetricSettings(metrics=("psnr", "ssim")))
 

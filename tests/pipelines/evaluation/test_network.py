@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipelines.evaluation.runners.photos import shrunk
-from pipelines.evaluation.runners.runner import load_runner
+from instructrestore.pipelines.evaluation.runners.photos import shrunk
+from instructrestore.pipelines.evaluation.runners.runner import load_runner
 from tests.pipelines.evaluation.small_photos import as_photo, enlarged, levels_apart, small_photo
 
 

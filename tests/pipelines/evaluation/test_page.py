@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.evaluation.method import OURS, Method
-from pipelines.evaluation.page.page import page_bytes
-from pipelines.evaluation.page.shown import choose_photos, main_method
-from pipelines.evaluation.tables.report import Report, report_of
+from instructrestore.pipelines.evaluation.method import OURS, Method
+from instructrestore.pipelines.evaluation.page.page import page_bytes
+from instructrestore.pipelines.evaluation.page.shown import choose_photos, main_method
+from instructrestore.pipelines.evaluation.tables.report import Report, report_of
 from tests.html_page import Page
 from tests.pipelines.evaluation.page_by_hand import (
     ATTACK,

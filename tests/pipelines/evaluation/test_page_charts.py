@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.evaluation.method import Evaluated, Method
-from pipelines.evaluation.page.chart import charts, sweep_lines, ticks_of
-from pipelines.evaluation.page.strip import strip
-from pipelines.evaluation.tables.report import report_of
+from instructrestore.pipelines.evaluation.method import Evaluated, Method
+from instructrestore.pipelines.evaluation.page.chart import charts, sweep_lines, ticks_of
+from instructrestore.pipelines.evaluation.page.strip import strip
+from instructrestore.pipelines.evaluation.tables.report import report_of
 from tests.html_page import Page
 from tests.pipelines.evaluation.page_by_hand import LQ, METHODS, OTHER, SWEPT, evaluated_of, page_of
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.evaluation.page.page import page_bytes
-from pipelines.evaluation.page.pictures import encoded, outline, view_of
-from pipelines.evaluation.page.shown import ShownPhoto
-from pipelines.evaluation.tables.report import report_of
+from instructrestore.pipelines.evaluation.page.page import page_bytes
+from instructrestore.pipelines.evaluation.page.pictures import encoded, outline, view_of
+from instructrestore.pipelines.evaluation.page.shown import ShownPhoto
+from instructrestore.pipelines.evaluation.tables.report import report_of
 from tests.pipelines.evaluation.page_by_hand import OTHER, SWEPT, evaluated_of, key_of
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluation.page.page import page_bytes
-from pipelines.evaluation.tables.report import report_of
+from instructrestore.pipelines.evaluation.page.page import page_bytes
+from instructrestore.pipelines.evaluation.tables.report import report_of
 from tests.pipelines.evaluation.page_by_hand import evaluated_of, key_of, page_of, shown_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.metrics.fidelity import ssim
-from model.metrics.scorer import Scorer
-from model.metrics.settings import MetricSettings
-from pipelines.evaluation.tables.published import PUBLISHED, SCALES, SWEEP
+from instructrestore.model.metrics.fidelity import ssim
+from instructrestore.model.metrics.scorer import Scorer
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.pipelines.evaluation.tables.published import PUBLISHED, SCALES, SWEEP
 
 SCOPES = {"background": "remaining"}  # Table 4's word for it
 

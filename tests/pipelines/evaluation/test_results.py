@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataengine.row import StopStage
-from pipelines.evaluation.method import Method
-from pipelines.evaluation.restorers import Answer, Asked
-from pipelines.evaluation.results_folder import NO_RESULT, Found, find_results
-from pipelines.evaluation.row import rows_of
-from shards.pairs import TestSet
-from shards.sample import AnnotatedPhoto
+from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.pipelines.evaluation.method import Method
+from instructrestore.pipelines.evaluation.restorers import Answer, Asked
+from instructrestore.pipelines.evaluation.results_folder import NO_RESULT, Found, find_results
+from instructrestore.pipelines.evaluation.row import rows_of
+from instructrestore.shards.pairs import TestSet
+from instructrestore.shards.sample import AnnotatedPhoto
 from tests.pipelines.evaluation.small_testset import blending, calls, evaluated_by, png, write_testset
 
 OTHER = Method("Other", "results")

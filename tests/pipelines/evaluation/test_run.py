@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataengine.row import StopStage
-from model.metrics.settings import MetricSettings
-from model.settings import SamplingSettings
-from pipelines.evaluation.folder import EvaluationFolder
-from pipelines.evaluation.method import Method
-from pipelines.evaluation.restorers import Answer, Asked, Restorer, model_making
-from pipelines.evaluation.results_folder import Found
-from pipelines.evaluation.run import source_of
-from pipelines.restoration.loading import Loading
-from shards.pairs import TestSet
+from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.evaluation.folder import EvaluationFolder
+from instructrestore.pipelines.evaluation.method import Method
+from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Restorer, model_making
+from instructrestore.pipelines.evaluation.results_folder import Found
+from instructrestore.pipelines.evaluation.run import source_of
+from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import Blend, blending, calls, evaluated_by, loadings_of, write_testset
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,9 +14,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.evaluation.runners.names import KINDS, Run, parse_run
-from pipelines.evaluation.runners.photos import MAX_PIXELS, shrunk
-from pipelines.evaluation.runners.runner import load_runner
+from instructrestore.pipelines.evaluation.runners.names import KINDS, Run, parse_run
+from instructrestore.pipelines.evaluation.runners.photos import MAX_PIXELS, shrunk
+from instructrestore.pipelines.evaluation.runners.runner import load_runner
 from tests.pipelines.evaluation.small_photos import enlarged, small_photo
 
 # What is asked for

@@ -13,20 +13,20 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from dataengine.outcomes import Task, apply
-from dataengine.row import Failed
-from model.metrics.settings import MetricSettings
-from model.settings import SamplingSettings
-from pipelines.evaluation.folder import folder_name
-from pipelines.evaluation.restore_stage import Restore, Restored, RestoreSink
-from pipelines.evaluation.restorers import Answer, Asked, Making, compared_making, model_making
-from pipelines.evaluation.row import Row, photo_seed, rows_of
-from pipelines.evaluation.runners.names import Run
-from pipelines.evaluation.score_stage import Score
-from pipelines.restoration.dataset_folder import in_batches
-from pipelines.restoration.loading import Loading
-from pipelines.restoration.restored_photo import read_record
-from shards.pairs import TestSet
+from instructrestore.dataengine.running.outcomes import apply
+from instructrestore.dataengine.running.stage import Failed, Task
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.evaluation.folder import folder_name
+from instructrestore.pipelines.evaluation.restore_stage import Restore, Restored, RestoreSink
+from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making, compared_making, model_making
+from instructrestore.pipelines.evaluation.row import Row, photo_seed, rows_of
+from instructrestore.pipelines.evaluation.runners.names import Run
+from instructrestore.pipelines.evaluation.score_stage import Score
+from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.pictures.restored_photo import read_record
+from instructrestore.pipelines.restoration.dataset_folder import in_batches
+from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import blending, write_testset
 
 QUICK = SamplingSettings(num_inference_steps=2, guidance_scale=1, tile=128, overlap=32)

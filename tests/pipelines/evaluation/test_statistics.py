@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipelines.evaluation.tables.comparisons import compare_methods
-from pipelines.evaluation.tables.figures import Figures
-from pipelines.evaluation.tables.statistics import (
+from instructrestore.pipelines.evaluation.tables.comparisons import compare_methods
+from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.tables.statistics import (
     RESAMPLES,
     holm,
     mean_interval,
     resampled_means,
     signed_rank_p,
 )
-from pipelines.evaluation.tables.sweep import measure_sweep
+from instructrestore.pipelines.evaluation.tables.sweep import measure_sweep
 from tests.pipelines.evaluation.scores_by_hand import LQ, SEESR, evaluated, ours
 
 
@@ -52,7 +52,7 @@ def test_interval_where_photos_say_nothing_of_their_spread() -> None:
 def test_interval_does_not_hang_on_how_many_resamples_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=(50, 3))
     once = resampled_means(values)
-    monkeypatch.setattr("pipelines.evaluation.tables.statistics._AT_ONCE", 1000)
+    monkeypatch.setattr("instructrestore.pipelines.evaluation.tables.statistics._AT_ONCE", 1000)
 
     np.testing.assert_array_equal(resampled_means(values), once)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.metrics.metric import METRICS
-from model.metrics.settings import MetricSettings
-from model.metrics.sweep import following, locality
-from pipelines.evaluation.method import SCORE_COLUMNS
+from instructrestore.model.metrics.metric import METRICS
+from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.model.metrics.sweep import following, locality
+from instructrestore.pipelines.evaluation.method import SCORE_COLUMNS
 from tests.pipelines.evaluation.small_testset import DARKER, STEP, SWEEP, blending, evaluated_by, write_testset
 
 # Y of BT.601 in studio range moves by 219 of 255 for a grey level that all three channels move by.

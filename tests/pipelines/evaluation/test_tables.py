@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.evaluation.tables.layout import build_table, table_numbers
-from pipelines.evaluation.tables.published import PUBLISHED
-from pipelines.evaluation.tables.statistics import mean_interval
-from pipelines.evaluation.tables.table import Cell, Table
+from instructrestore.pipelines.evaluation.tables.layout import build_table, table_numbers
+from instructrestore.pipelines.evaluation.tables.published import PUBLISHED
+from instructrestore.pipelines.evaluation.tables.statistics import mean_interval
+from instructrestore.pipelines.evaluation.tables.table import Cell, Table
 from tests.pipelines.evaluation.scores_by_hand import LQ, SEESR, Scores, evaluated, ours
 
 SWEEP: Scores = {

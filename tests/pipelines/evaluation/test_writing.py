@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from model.metrics.metric import LEARNED, METRICS
-from pipelines.evaluation.method import Evaluated, Method
-from pipelines.evaluation.tables.comparisons import compare_methods
-from pipelines.evaluation.tables.console import print_comparisons, print_table
-from pipelines.evaluation.tables.layout import build_table
-from pipelines.evaluation.tables.report import files_of, print_report, report_of
-from pipelines.evaluation.tables.writing import to_csv, to_latex
+from instructrestore.model.metrics.metric import LEARNED, METRICS
+from instructrestore.pipelines.evaluation.method import Evaluated, Method
+from instructrestore.pipelines.evaluation.tables.comparisons import compare_methods
+from instructrestore.pipelines.evaluation.tables.console import print_comparisons, print_table
+from instructrestore.pipelines.evaluation.tables.layout import build_table
+from instructrestore.pipelines.evaluation.tables.report import files_of, print_report, report_of
+from instructrestore.pipelines.evaluation.tables.writing import to_csv, to_latex
 from tests.pipelines.evaluation.scores_by_hand import LQ, SEESR, evaluated, ours
 
 AWKWARD = Method(r"50% a_b & c#1 {x} ~^ $ \end <y> [red]|--`", "results")

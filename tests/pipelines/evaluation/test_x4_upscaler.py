@@ -18,10 +18,10 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from numpy.typing import NDArray
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from pipelines.evaluation.runners.names import parse_run
-from pipelines.evaluation.runners.photos import shrunk
-from pipelines.evaluation.runners.runner import Runner, load_runner
-from pipelines.evaluation.runners.x4_upscaler import X4Upscaler
+from instructrestore.pipelines.evaluation.runners.names import parse_run
+from instructrestore.pipelines.evaluation.runners.photos import shrunk
+from instructrestore.pipelines.evaluation.runners.runner import Runner, load_runner
+from instructrestore.pipelines.evaluation.runners.x4_upscaler import X4Upscaler
 from tests.pipelines.evaluation.small_photos import enlarged, levels_apart, small_photo
 
 CPU = torch.device("cpu")

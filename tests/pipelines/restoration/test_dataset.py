@@ -24,20 +24,21 @@ from PIL import Image
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from dataengine import statistics
-from dataengine.row import Failed, StageSummary
-from model.checkpoint import load_pipeline
-from model.settings import SamplingSettings
-from pipelines.restoration.dataset import read_template, restore_dataset, triplets_of
-from pipelines.restoration.dataset_folder import RestoreFolder
-from pipelines.restoration.dataset_stage import Restore, Restored, Triplet, with_caption
-from pipelines.restoration.loading import Loading
-from pipelines.restoration.restored_photo import read_record
-from pipelines.restoration.weights import Weights, weights_of
-from pipelines.show import show
-from pipelines.verify import verify
-from shards.index import Dataset
-from shards.sample import AnnotatedPhoto
+from instructrestore.dataengine.reporting import statistics
+from instructrestore.dataengine.running.part_files import StageSummary
+from instructrestore.dataengine.running.stage import Failed
+from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.building.show import show
+from instructrestore.pipelines.building.verify import verify
+from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.weights import Weights, weights_of
+from instructrestore.pipelines.pictures.restored_photo import read_record
+from instructrestore.pipelines.restoration.dataset import read_template, restore_dataset, triplets_of
+from instructrestore.pipelines.restoration.dataset_folder import RestoreFolder
+from instructrestore.pipelines.restoration.dataset_stage import Restore, Restored, Triplet, with_caption
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 from tests.pipelines.processes import workers_of
 
@@ -255,7 +256,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     """One worker, killed in the middle; then its driver killed too; then gone on with by two workers."""
     out = tmp_path / "out"
     code = (
-        "import sys; from pathlib import Path; from dataengine.runner import cluster\n"
+        "import sys; from pathlib import Path; from dataengine.running.on_ray.runner import cluster\n"
         "from tests.pipelines.restoration.test_dataset import restore\n"
         "with cluster(None, 1): restore(*map(Path, sys.argv[1:]))"
     )

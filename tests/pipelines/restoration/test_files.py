@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from model.pipeline import InstructRestorePipeline
-from model.settings import SamplingSettings
-from model.tiny_base import build_tiny_base
-from pipelines import cli
-from pipelines.restoration.files import restore
-from pipelines.restoration.inputs import find_jobs
-from pipelines.restoration.loading import Loading
-from pipelines.restoration.options import OPTIONS
-from pipelines.restoration.restored_photo import read_record
-from pipelines.restoration.restorer import Wanted, out_of_memory
-from pipelines.restoration.source_photo import read_photo
-from pipelines.restoration.weights import weights_of
-from tests.dataengine.colour_profiles import rgb_profile
-from tests.dataengine.test_photo_file import scene
-from tests.pipelines.test_full_disk import disk, leave
+from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.tiny_base import build_tiny_base
+from instructrestore.pipelines import cli
+from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.options import OPTIONS
+from instructrestore.pipelines.inference.restorer import Wanted, out_of_memory
+from instructrestore.pipelines.inference.weights import weights_of
+from instructrestore.pipelines.pictures.restored_photo import read_record
+from instructrestore.pipelines.pictures.source_photo import read_photo
+from instructrestore.pipelines.restoration.files import restore
+from instructrestore.pipelines.restoration.inputs import find_jobs
+from tests.dataengine.photos.colour_profiles import rgb_profile
+from tests.dataengine.photos.test_photo_file import scene
+from tests.pipelines.building.test_full_disk import disk, leave
 
 __all__ = ["disk"]  # a fixture
 ROOT = Path(__file__).resolve().parents[3]
@@ -518,7 +518,16 @@ def test_how_the_model_is_loaded(tiny_base: Path) -> None:
 def test_ctrl_c_ends_with_a_sentence_and_nothing_half_written(tiny_base: Path, tmp_path: Path) -> None:
     for number in range(50):
         photo(f"{tmp_path}/p/{number:02}.png", seed=number)
-    command = [sys.executable, "-m", "pipelines.cli", "restore", str(tmp_path / "p"), DOG, "--out", str(tmp_path / "o")]
+    command = [
+        sys.executable,
+        "-m",
+        "instructrestore",
+        "restore",
+        str(tmp_path / "p"),
+        DOG,
+        "--out",
+        str(tmp_path / "o"),
+    ]
     process = subprocess.Popen(
         [*command, "--base", str(tiny_base), *QUICK],
         cwd=ROOT,

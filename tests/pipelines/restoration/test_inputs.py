@@ -11,12 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.instruction import Instruction, RegionScale
-from model.settings import SamplingSettings
-from pipelines.restoration.inputs import find_jobs
-from pipelines.restoration.job import Job, escaped, stems
-from pipelines.restoration.options import OPTIONS, parse_sweep, sampling_settings
-from pipelines.restoration.restored_photo import to_png
+from instructrestore.model.instruction.instruction import Instruction, RegionScale
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.job import Job, stems
+from instructrestore.pipelines.inference.options import OPTIONS, parse_sweep, sampling_settings
+from instructrestore.pipelines.pictures.restored_photo import to_png
+from instructrestore.pipelines.restoration.inputs import find_jobs
+from instructrestore.pipelines.terminal.ending import escaped
 
 DOG = "make the dog clear with 0.6, and make other parts with 1"
 PARSED = Instruction((RegionScale("the dog", 0.6),))

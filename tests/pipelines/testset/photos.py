@@ -12,14 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataengine.intake import describe
-from dataengine.photo_file import Decoded
-from dataengine.row import SourcePhoto
-from shards.files import replacing
-from shards.index import INDEX_SCHEMA
-from shards.rle import Mask
-from shards.sample import AnnotatedPhoto, Piece, Region
-from shards.write import ShardWriter, finish_dataset, shard_name
+from instructrestore.dataengine.photos.intake import describe
+from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import INDEX_SCHEMA
+from instructrestore.shards.rle import Mask
+from instructrestore.shards.sample import AnnotatedPhoto, Piece, Region
+from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
 
 Box = tuple[int, int, int, int]  # XYWH
 

@@ -14,17 +14,17 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from model.degradation.chain import Degradation
-from model.degradation.settings import REAL_ESRGAN, RELEASE
-from model.instruction_parser import parse
-from pipelines.cli import app
-from pipelines.restoration.inputs import find_jobs
-from pipelines.testset.command import make_testset, spread
-from pipelines.testset.folder import UNFINISHED, new_folder
-from pipelines.testset.settings import TestSetSettings
-from shards.index import Dataset
-from shards.pairs import TestSet
-from shards.verify import verify
+from instructrestore.model.degradation.chain import Degradation
+from instructrestore.model.degradation.settings import REAL_ESRGAN, RELEASE
+from instructrestore.model.instruction.parser import parse
+from instructrestore.pipelines.cli import app
+from instructrestore.pipelines.restoration.inputs import find_jobs
+from instructrestore.pipelines.testset.command import make_testset, spread
+from instructrestore.pipelines.testset.folder import UNFINISHED, new_folder
+from instructrestore.pipelines.testset.settings import TestSetSettings
+from instructrestore.shards.index import Dataset
+from instructrestore.shards.pairs import TestSet
+from instructrestore.shards.verify import verify
 from tests.pipelines.testset.photos import inside, pixels, region, row_of, save, texture, write_csv, write_dataset
 
 QUIET = Console(quiet=True)
@@ -342,14 +342,14 @@ def test_an_interrupted_run_leaves_nothing(table: str, tmp_path: Path, monkeypat
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.testset.writer.finish_test_set", interrupted)
+    monkeypatch.setattr("instructrestore.pipelines.testset.writer.finish_test_set", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make(table, tmp_path / "out", files=True)
     assert not (tmp_path / "out").exists()
 
 
 def test_more_photos_than_a_shard_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.testset.writer.PHOTOS_PER_SHARD", 2)
+    monkeypatch.setattr("instructrestore.pipelines.testset.writer.PHOTOS_PER_SHARD", 2)
     source = write_csv(tmp_path / "a.csv", [row_of(tmp_path, number) for number in range(5)])
     make(source, tmp_path / "out")
     testset = TestSet(str(tmp_path / "out"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.testset.crops import REGION_SHARE, place_crop
+from instructrestore.pipelines.testset.crops import REGION_SHARE, place_crop
 
 SIDES = st.integers(64, 900)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from model.training.settings import TrainingSettings, tiny
-from model.training.workers import Worker
-from pipelines.presets import with_values
-from pipelines.training.job import Job, train
-from pipelines.training.log import RunLog
+from instructrestore.model.training.settings import TrainingSettings, tiny
+from instructrestore.model.training.workers import Worker
+from instructrestore.pipelines.building.presets import with_values
+from instructrestore.pipelines.training.job import Job, train
+from instructrestore.pipelines.training.log import RunLog
 
 SMALL: dict[str, Any] = {
     "steps": 6,
@@ -68,10 +68,10 @@ def losses(rows: list[dict[str, Any]]) -> list[float]:
 
 def command(dataset: Path, out: Path, base: Path, settings: TrainingSettings, toml: Path) -> list[str]:
     """`instructrestore train` for a process of its own."""
-    from pipelines.presets import to_toml
+    from instructrestore.pipelines.building.presets import to_toml
 
     toml.write_text(to_toml(settings))
     return [
-        sys.executable, "-m", "pipelines.cli", "train", str(dataset), "--out", str(out), "--base", str(base),
+        sys.executable, "-m", "instructrestore", "train", str(dataset), "--out", str(out), "--base", str(base),
         "--init-from", str(base), "--preset", "tiny", "--config", str(toml), "--device", "cpu",
     ]  # fmt: skip

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
-from model.tiny_base import build_tiny_base
-from model.training.checkpoints import Checkpoints
-from model.training.settings import TrainingSettings
-from model.training.trainer import learning_rate
-from model.training.workers import Worker
-from pipelines.cli import app, main
-from pipelines.training.command import _alone, parse_datasets
+from instructrestore.model.restoring.tiny_base import build_tiny_base
+from instructrestore.model.training.checkpoints import Checkpoints
+from instructrestore.model.training.settings import TrainingSettings
+from instructrestore.model.training.trainer import learning_rate
+from instructrestore.model.training.workers import Worker
+from instructrestore.pipelines.cli import app, main
+from instructrestore.pipelines.training.command import _alone, parse_datasets
 from tests.conftest import ROOT
 from tests.pipelines.training.runs import command, job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
@@ -92,7 +92,7 @@ def test_goes_on_bit_for_bit_where_it_was(dataset: Path, whole: Path, tiny_base:
     class Stopped(Exception):
         pass
 
-    from model.training import trainer
+    from instructrestore.model.training import trainer
 
     def rate(step: int, *others: Any) -> float:
         if step == 5:  # one step after the checkpoint of step 4

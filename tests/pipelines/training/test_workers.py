@@ -13,11 +13,11 @@ import torch.distributed as dist
 from rich.console import Console
 from torch import multiprocessing
 
-from dataengine.runner import Cluster
-from model.training.batch import Preparation
-from model.training.workers import Worker
-from pipelines.training.job import Job, open_data, open_networks, train
-from pipelines.training.on_ray import train_on_ray
+from instructrestore.dataengine.running.on_ray.runner import Cluster
+from instructrestore.model.training.batch import Preparation
+from instructrestore.model.training.workers import Worker
+from instructrestore.pipelines.training.job import Job, open_data, open_networks, train
+from instructrestore.pipelines.training.on_ray import train_on_ray
 from tests.pipelines.training.runs import job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
 

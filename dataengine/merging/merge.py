@@ -1,0 +1,70 @@
+"""Regions of one subject in a photo become one region (paper, section 3.1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from instructrestore.dataengine.noun_phrases.english.parsed import fold
+from instructrestore.dataengine.noun_phrases.parser import Phrase
+from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.running.stage import Drop
+from instructrestore.shards.rle import union
+from instructrestore.shards.sample import Piece, Region
+
+REVISION = "1"
+
+
+class Merge:
+    """The stage: gives each piece its phrase, then merges the pieces of one subject.
+
+    Masks by union. The caption stays where the pieces say the same, and otherwise becomes the subject (the release
+    takes the subject whenever a region has more than one caption). Pieces are kept within their region.
+    """
+
+    def __call__(self, rows: Sequence[Row], phrases: Mapping[str, Phrase]) -> list[Row | Drop]:
+        """phrases: by description, of all pieces that do not bring a phrase of their own."""
+        return [self._merge(row, phrases) for row in rows]
+
+    def _merge(self, row: Row, phrases: Mapping[str, Phrase]) -> Row | Drop:
+        counts: Counter[str] = Counter()
+        pieces = []
+        for piece in row.pieces:
+            if piece.noun_phrase:
+                pieces.append(piece)
+                continue
+            phrase = phrases[piece.description]
+            if phrase.dropped:
+                counts[phrase.dropped] += 1
+            else:
+                pieces.append(
+                    replace(
+                        piece,
+                        noun_phrase=phrase.noun_phrase,
+                        subject=phrase.subject,
+                        answers=(*piece.answers, *phrase.answers),
+                    )
+                )
+        regions = merge_pieces(pieces)
+        if not regions:
+            return Drop("no valid region", ", ".join(sorted(counts)))
+        counts["merged into another region"] = len(pieces) - len(regions)
+        return replace(row, pieces=(), regions=regions, counts={k: n for k, n in counts.items() if n})
+
+
+def merge_pieces(pieces: Sequence[Piece]) -> tuple[Region, ...]:
+    """Pieces with noun phrases as regions, the largest first; equal areas by subject."""
+    by_subject: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        by_subject.setdefault(fold(piece.subject), []).append(piece)
+    regions = [_region(group) for group in by_subject.values()]
+    return tuple(sorted(regions, key=lambda region: (-region.mask.area(), region.subject)))
+
+
+def _region(pieces: list[Piece]) -> Region:
+    subject = pieces[0].subject.lower()
+    captions = {piece.noun_phrase for piece in pieces}
+    caption = pieces[0].noun_phrase if len(captions) == 1 else subject
+    mask = pieces[0].mask if len(pieces) == 1 else union([piece.mask for piece in pieces])
+    return Region(caption, subject, mask, bokeh=False, pieces=tuple(pieces))

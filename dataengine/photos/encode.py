@@ -1,0 +1,113 @@
+"""Annotated rows into shards: the photo's bytes as they are stored, and the sink that writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, read_outcomes_of, write_part
+from instructrestore.dataengine.running.stage import Task
+from instructrestore.shards.files import replacing
+from instructrestore.shards.index import ShardEntry
+from instructrestore.shards.sample import AnnotatedPhoto
+from instructrestore.shards.write import ShardWriter, shard_name
+
+REVISION = "1"
+
+
+class ShardSettings(BaseModel):
+    """How photos lie in shards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    photos_per_shard: int = Field(
+        default=256, ge=1, le=100_000, description="Photos in a shard; the last one has the rest."
+    )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A photo as it goes into a shard."""
+
+    sample: AnnotatedPhoto
+    data: bytes
+
+
+class Encode:
+    """The stage: the original bytes wherever they already are upright sRGB in any decoder, else a lossless PNG."""
+
+    def __call__(self, rows: Sequence[Row]) -> list[Encoded]:
+        return [self._encode(row) for row in rows]
+
+    def _encode(self, row: Row) -> Encoded:
+        assert row.photo
+        data = photo_file.read_source(row)
+        decoded = photo_file.decode(data, row.photo.width * row.photo.height)
+        sample = AnnotatedPhoto(row.photo, row.regions)
+        return Encoded(sample, data if decoded.as_is else photo_file.encode(decoded.rgb))
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a shard's part file keeps of a photo: its row of the index, and, with its first photo, the shard's entry."""
+
+    index: dict[str, Any]
+    entry: ShardEntry | None = None
+
+
+_written = TypeAdapter(Written)
+
+
+class ShardSink:
+    """Writes a shard as its photos come, commits it, and then the part file that says it is done."""
+
+    def __init__(self, task: Task, rows: TypeAdapter[Any]) -> None:
+        self._task = task
+        self._rows = rows
+        self._outcomes: list[Outcome[Any]] = []
+        self._stack = ExitStack()
+        assert task.target
+        name = shard_name(str(task.slices[0].family), task.part)
+        file = self._stack.enter_context(replacing(task.target / name))
+        self._writer = ShardWriter(name, file)
+
+    def add(self, outcome: Outcome[Any]) -> None:
+        encoded = outcome.row
+        if isinstance(encoded, Encoded):
+            self._writer.add(encoded.sample, encoded.data)
+            outcome = Outcome(outcome.name, "ok", Written(self._writer.rows[-1]))
+        elif outcome.kind == "failed":
+            outcome = Outcome(outcome.name, "failed", None, outcome.reason, outcome.detail, outcome.attempts)
+        self._outcomes.append(outcome)
+
+    def commit(self) -> tuple[PartFile, PartSummary]:
+        entry = self._writer.close()
+        self._stack.close()
+        for place, outcome in enumerate(self._outcomes):
+            if outcome.row:
+                self._outcomes[place] = Outcome(outcome.name, "ok", Written(outcome.row.index, entry))
+                break
+        task = self._task
+        return write_part(task.folder, task.part, task.input, task.attempt, self._outcomes, self._rows)
+
+    def abandon(self) -> None:
+        self._writer.abandon()
+        with suppress(OSError):  # on a full disk closing the file fails like the write before it
+            self._stack.__exit__(InterruptedError, InterruptedError(), None)
+
+
+def entry_of(photos: Sequence[Written]) -> ShardEntry | None:
+    """The entry in `dataset.json` of the shard that these photos are; None where there are none."""
+    return next((photo.entry for photo in photos if photo.entry), None)
+
+
+def written(files: Sequence[PartFile]) -> Iterator[list[Written]]:
+    """Of each shard's part file the index rows of its photos, in order."""
+    for outcomes in read_outcomes_of([file.path for file in files], _written):
+        yield [outcome.row for outcome in outcomes if outcome.row]

@@ -1,0 +1,129 @@
+"""A worker: holds a stage and does parts of it, or single rows when one of them may be deadly. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import cv2
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from instructrestore.dataengine.running.outcomes import apply, batched
+from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, read_outcomes, read_rows
+from instructrestore.dataengine.running.side_table import SideTable
+from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
+from instructrestore.shards.paths import Place
+
+Done = tuple[PartFile, PartSummary]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A worker's word that the whole run must stop."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Todo:
+    """A row still to be done, among outcomes that are kept. attempts: how often it failed before."""
+
+    name: str
+    row: Any
+    attempts: int = 0
+
+
+class Worker:
+    """Holds a stage; another one can take its place."""
+
+    def start(self, spec: StageSpec) -> Stopped | None:
+        """Builds the stage, in place of an earlier one."""
+        self._spec = spec
+        self._results = _adapter(spec.result_type)
+        self._table: tuple[Place | None, SideTable | None] = (None, None)
+        cv2.setNumThreads(max(1, int(spec.cpus)))  # Ray tells OpenMP, OpenCV takes every processor
+        try:
+            self._stage = spec.build(spec.server) if spec.server else spec.build()
+        except (ValueError, StopStage) as error:
+            return Stopped(f"the {spec.name} stage cannot start: {error}")
+        return None
+
+    def do_part(self, task: Task) -> Done | Stopped:
+        """The part's rows through the stage and its sink."""
+        try:
+            todo = inputs(self._spec, task)
+            side = self._side(task)
+        except (OSError, pa.ArrowException) as error:
+            return Stopped(_unreadable(self._spec.name, error))
+        try:
+            sink = self._spec.sink(task, self._results)
+        except OSError as error:
+            return Stopped(disk_sentence(self._spec.name, task, error))
+        try:
+            for batch in batched(todo, self._spec.batch):
+                waiting = [item for item in batch if isinstance(item, Todo)]
+                done = iter(self._outcomes(waiting, side))
+                for item in batch:
+                    sink.add(next(done) if isinstance(item, Todo) else item)
+            return sink.commit()
+        except StopStage as stop:
+            sink.abandon()
+            return Stopped(str(stop))
+        except OSError as error:
+            sink.abandon()
+            return Stopped(disk_sentence(self._spec.name, task, error))
+
+    def do_row(self, task: Task, todo: Todo) -> Outcome[Any] | Stopped:
+        """One row through the stage."""
+        try:
+            side = self._side(task)
+        except (OSError, pa.ArrowException) as error:
+            return Stopped(_unreadable(self._spec.name, error))
+        try:
+            return self._outcomes([todo], side)[0]
+        except StopStage as stop:
+            return Stopped(str(stop))
+
+    def _outcomes(self, todo: list[Todo], side: Any) -> list[Outcome[Any]]:
+        if not todo:
+            return []
+        outcomes = apply(self._stage, [(item.name, item.row) for item in todo], side)
+        return [
+            replace(outcome, attempts=outcome.attempts + item.attempts) if outcome.kind == "failed" else outcome
+            for item, outcome in zip(todo, outcomes, strict=True)
+        ]
+
+    def _side(self, task: Task) -> Any:
+        """The part's slice of the side table that the stage depends on; None for a stage that depends on none."""
+        if task.side_table is None or self._spec.side_type is None:
+            return None
+        if self._table[0] != task.side_table:
+            self._table = (task.side_table, SideTable(task.side_table, _adapter(self._spec.side_type)))
+        assert self._table[1]
+        return self._table[1].slice(task.part)
+
+
+def inputs(spec: StageSpec, task: Task) -> list[Todo | Outcome[Any]]:
+    """The part's rows in order; when failed rows are retried, the other rows' outcomes as they were."""
+    if task.retry is None:
+        return [Todo(name, row) for name, row in read_rows(task.slices, _adapter(spec.row_type))]
+    kept: Iterator[Outcome[Any]] = iter(read_outcomes(task.retry, _adapter(spec.result_type)))
+    return [Todo(o.name, o.row, o.attempts) if o.kind == "failed" else o for o in kept]
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """What reads and writes rows of a type. Kept, as making one takes longer than a part of a few rows."""
+    return TypeAdapter(kind)
+
+
+def _unreadable(stage: str, error: Exception) -> str:
+    return f"the {stage} stage cannot read its input: {error}"
+
+
+def disk_sentence(stage: str, task: Task, error: OSError) -> str:
+    """What is said where a part cannot be written."""
+    return f"the {stage} stage cannot write to {task.target or task.folder}: {error.strerror or error}"

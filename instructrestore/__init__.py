@@ -1,0 +1,3 @@
+"""InstructRestore: region-customized photo restoration by instruction."""
+
+__version__ = "0.2.0"

@@ -1,0 +1,5 @@
+"""`python -m instructrestore`: the command."""
+
+from instructrestore.pipelines.cli import main
+
+main()

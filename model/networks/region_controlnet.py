@@ -1,0 +1,162 @@
+"""The trained part of the model: a ControlNet that also says where the region is that its text names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 (diffusers' loading looks for it in this module)
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from safetensors import safe_open
+from torch import Tensor
+
+from instructrestore.model.instruction.instruction import BOKEH_CONTROL_TEXT
+from instructrestore.model.networks.mask_decoder import MaskDecoder
+
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+_CROSS_ATTENTION = "CrossAttnDownBlock2D"
+_OWN_KEYS = {"mask_decoder_type", "mask_channels", "bokeh_control_text"}
+
+
+@dataclass
+class RegionControl:
+    """What the ControlNet gives for a batch of B rows.
+
+    residuals: what is added to the UNet's skips and, the last one, to its middle: each (B, C, h, w), in the order
+        conv_in, then layers and downsampler of every down block, then the middle block. SD 2.1: 12 + 1.
+    mask_logits: (n, 1, h, w) at latent size for the last n rows; None where no mask was asked for.
+    """
+
+    residuals: tuple[Tensor, ...]
+    mask_logits: Tensor | None
+
+
+class RegionControlNet(ControlNetModel):
+    """diffusers' ControlNet with a mask decoder on its cross-attention down blocks (paper section 3.2).
+
+    Takes ControlNetModel's arguments, by name, and
+
+    mask_channels: width of the mask decoder, a multiple of 32.
+    bokeh_control_text: the text of bokeh instructions that these weights were trained with; holds `{caption}`.
+    mask_decoder_type: the mark that the release puts into such a checkpoint's configuration.
+    """
+
+    def __init__(
+        self,
+        *,
+        mask_decoder_type: str = "MaskDecoder",
+        mask_channels: int = 512,
+        bokeh_control_text: str = BOKEH_CONTROL_TEXT,
+        **controlnet: Any,
+    ) -> None:
+        super().__init__(**controlnet)
+        self.register_to_config(
+            mask_decoder_type=mask_decoder_type, mask_channels=mask_channels, bokeh_control_text=bokeh_control_text
+        )
+        layers, types = self.config["layers_per_block"], self.config["down_block_types"]
+        attending = [level for level, kind in enumerate(types) if kind == _CROSS_ATTENTION]
+        # Among the skips, after conv_in's, every block has its layers' outputs and its downsampler's: here the last
+        # layer's (SD 2.1: the second) of each attending block, the deepest first.
+        self._feature_places = [level * (layers + 1) + layers for level in reversed(attending)]
+        widths = [self.config["block_out_channels"][level] for level in reversed(attending)]
+        self.mask_decoder = MaskDecoder(widths, mask_channels)
+
+    @property
+    def size_multiple(self) -> int:
+        """A latent's height and width must be multiples of this, for the mask decoder to join its features."""
+        return 2 ** (len(self._feature_places) - 1)
+
+    @apply_forward_hook
+    def embed_condition(self, photos: Tensor) -> Tensor:
+        """LQ photos (B, 3, 8h, 8w) in [0, 1] as features (B, C, h, w); the same in every step."""
+        return self.controlnet_cond_embedding(photos)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        condition: Tensor,
+        mask_rows: int = 0,
+        views: Tensor | None = None,
+    ) -> RegionControl:
+        """The control for noisy latents, one row a text.
+
+        sample: (B, 4, h, w). timestep: integer tensor of one value, or one a row. encoder_hidden_states: (B, 77, D) of
+        the control text. condition: (B, C, h, w) from `embed_condition`. mask_rows: the mask is decoded for the last
+        so many rows alone. views: where several texts go with one latent, the latent's place for each text, (B,) of
+        integers; sample, condition and the timesteps then have one entry a latent, and what comes before the first
+        attention is computed once for each.
+        """
+        time = self.time_proj(timestep.expand(sample.shape[0])).to(sample.dtype)
+        time = self.time_embedding(time)
+        hidden = self.conv_in(sample) + condition
+        skips = (hidden,)
+        blocks: list[Any] = list(self.down_blocks)
+        if views is not None:
+            first = blocks.pop(0)
+            once = first.resnets[0](hidden, time)
+            time = time[views]
+            hidden, of_block = _from_first_attention(first, once[views], time, encoder_hidden_states)
+            skips = (skips[0][views], *of_block)
+        for block in blocks:
+            if getattr(block, "has_cross_attention", False):
+                hidden, of_block = block(hidden, time, encoder_hidden_states=encoder_hidden_states)
+            else:
+                hidden, of_block = block(hidden, time)
+            skips += of_block
+        middle = self.mid_block(hidden, time, encoder_hidden_states=encoder_hidden_states)
+
+        residuals = tuple(zero(skip) for zero, skip in zip(self.controlnet_down_blocks, skips, strict=True))
+        residuals += (self.controlnet_mid_block(middle),)
+        if not mask_rows:
+            return RegionControl(residuals, None)
+        features = [skips[place][-mask_rows:] for place in self._feature_places]
+        return RegionControl(residuals, self.mask_decoder(features))
+
+    @classmethod
+    def from_unet(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, unet: UNet2DConditionModel, mask_channels: int = 512, bokeh_control_text: str = BOKEH_CONTROL_TEXT
+    ) -> RegionControlNet:
+        """A ControlNet with the UNet's weights, zero convolutions and a fresh mask decoder: where training begins."""
+        plain = ControlNetModel.from_unet(unet)
+        config = {key: value for key, value in plain.config.items() if key in cls._get_init_keys(cls)}
+        controlnet = cls(**config, mask_channels=mask_channels, bokeh_control_text=bokeh_control_text)
+        missing, surplus = controlnet.load_state_dict(plain.state_dict(), strict=False)
+        assert not surplus and all(name.startswith("mask_decoder.") for name in missing)
+        return controlnet if controlnet.dtype == unet.dtype else controlnet.to(dtype=unet.dtype)  # pyright: ignore
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> RegionControlNet:
+        """A saved RegionControlNet or a checkpoint of the release (safetensors only).
+
+        The release's configuration does not hold the mask decoder's width: it is read from the weights of a folder;
+        for a checkpoint on the hub it is taken for 512 (`model.restoring.checkpoint` fetches a folder first).
+        """
+        folder = Path(pretrained_model_name_or_path, options.get("subfolder") or "")
+        if (weights := folder / WEIGHTS_NAME).is_file():
+            with safe_open(weights, "pt") as file:
+                if "mask_decoder.final_conv.weight" in file.keys():  # noqa: SIM118 (not a dictionary)
+                    options["mask_channels"] = file.get_slice("mask_decoder.final_conv.weight").get_shape()[1]
+        return super().from_pretrained(pretrained_model_name_or_path, **{**options, "use_safetensors": True})
+
+    @staticmethod
+    def _get_init_keys(input_class: type) -> set[str]:
+        """What diffusers may pass on from a configuration: also what __init__ hands down unnamed."""
+        return ControlNetModel._get_init_keys(ControlNetModel) | _OWN_KEYS
+
+
+def _from_first_attention(block: Any, hidden: Tensor, time: Tensor, text: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A cross-attention down block without its first residual layer, which knows nothing of the text."""
+    skips = ()
+    for layer, (resnet, attention) in enumerate(zip(block.resnets, block.attentions, strict=True)):
+        hidden = resnet(hidden, time) if layer else hidden
+        hidden = attention(hidden, encoder_hidden_states=text, return_dict=False)[0]
+        skips += (hidden,)
+    for downsample in block.downsamplers or ():
+        hidden = downsample(hidden)
+        skips += (hidden,)
+    return hidden, skips

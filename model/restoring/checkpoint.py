@@ -1,0 +1,275 @@
+"""Loading a base, a trained ControlNet, or a whole pipeline from folders or the hub: nothing half-loaded.
+
+How the files of a folder are read is in weight_files; here is what has to be in which folder and what must fit
+together. Everything that can be seen without reading the weights is checked before any of them is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from safetensors import safe_open
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
+from instructrestore.model.networks.weight_files import (
+    check_weights,
+    find_folder,
+    fitting,
+    load_model,
+    quiet,
+    read_json,
+    readable,
+)
+from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LATENT_CHANNELS = 4
+
+# What is fetched from the hub, by folder: no pickles, no second copies in other precisions, no code.
+_MODEL_FILES = ["config.json", WEIGHTS_NAME, "diffusion_pytorch_model-*-of-*", f"{WEIGHTS_NAME}.index.json"]
+_CONTROLNET_FILES = [f"controlnet/{name}" for name in _MODEL_FILES]
+_CHECKPOINT_FILES = [*_MODEL_FILES, *_CONTROLNET_FILES]
+_BASE_FILES = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    *(f"tokenizer/{name}" for name in ("*.json", "merges.txt")),
+    *(f"text_encoder/{name}" for name in ("config.json", "model.safetensors")),
+    *(f"{part}/{name}" for part in ("vae", "unet") for name in _MODEL_FILES),
+]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base in Stable Diffusion 2.1-base's layout: all of a pipeline but the ControlNet, in eval mode.
+
+    scheduler: UniPC on the base's noise schedule, as the release samples; a saved InstructRestorePipeline's own.
+    """
+
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    unet: UNet2DConditionModel
+    scheduler: SchedulerMixin
+
+
+def load_pipeline(
+    base: str,
+    checkpoint: str | None = None,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    base_revision: str | None = None,
+    checkpoint_revision: str | None = None,
+) -> InstructRestorePipeline:
+    """The pipeline of a base in Stable Diffusion 2.1-base's layout and a trained ControlNet, ready to restore.
+
+    base: a folder as `save_pretrained` writes it, or a hub id (owner/name).
+    checkpoint: a folder or hub id with the ControlNet's config.json and weights, itself or in `controlnet/`; None: the
+        base's own `controlnet/`.
+    dtype: float32, bfloat16 or float16. device: as torch names them; None: cuda, else mps, else cpu, what there is.
+    revisions: branch, tag or commit, of what comes from the hub; None: its main branch.
+
+    Samples with UniPC on the base's noise schedule, as the release does; a saved InstructRestorePipeline keeps its own
+    scheduler. Raises ValueError in one sentence for whatever cannot be loaded.
+    """
+    precision, place = _precision(dtype), find_device(device)
+    if checkpoint is None:
+        folder = find_folder("base", base, base_revision, [*_BASE_FILES, *_CONTROLNET_FILES])
+        controlnet_folder = folder / "controlnet"
+        with readable(folder):
+            if not controlnet_folder.is_dir():
+                raise ValueError(f"{base} has no controlnet folder of its own: name a checkpoint as well")
+    else:
+        folder = find_folder("base", base, base_revision, _BASE_FILES)
+        controlnet_folder = _checkpoint_folder(checkpoint, checkpoint_revision)
+    files = _check_base(base, folder)
+    _check_controlnet(controlnet_folder, files.unet)
+    parts = _read_base(files, precision, place)
+    controlnet = _read_controlnet(controlnet_folder, precision, place)
+    return InstructRestorePipeline(
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        unet=parts.unet,
+        controlnet=controlnet,
+        scheduler=parts.scheduler,
+    )
+
+
+def load_base(base: str, *, dtype: str = "float32", device: str | None = None, revision: str | None = None) -> Base:
+    """A base without a ControlNet, whether its folder has one or not; everything else as `load_pipeline` says."""
+    precision, place = _precision(dtype), find_device(device)
+    folder = find_folder("base", base, revision, _BASE_FILES)
+    return _read_base(_check_base(base, folder), precision, place)
+
+
+def load_controlnet(
+    checkpoint: str, base: Base, *, dtype: str = "float32", device: str | None = None, revision: str | None = None
+) -> RegionControlNet:
+    """The trained ControlNet of a checkpoint, in eval mode; everything else as `load_pipeline` says.
+
+    base: what it was trained on. Raises ValueError in one sentence where it was made for another.
+    """
+    precision, place = _precision(dtype), find_device(device)
+    folder = _checkpoint_folder(checkpoint, revision)
+    _check_controlnet(folder, base.unet.config)
+    return _read_controlnet(folder, precision, place)
+
+
+def _precision(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise ValueError(f"unknown dtype {name!r}: choose one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def find_device(name: str | None) -> torch.device:
+    mps = torch.backends.mps.is_available()
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as fault:
+        raise ValueError(f"unknown device {name!r}: name one such as cpu, cuda, cuda:1 or mps") from fault
+    if (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
+        device.type == "mps" and not mps
+    ):
+        raise ValueError(f"there is no device {name} here: leave it out, or take cpu")
+    return device
+
+
+def _checkpoint_folder(checkpoint: str, revision: str | None) -> Path:
+    folder = find_folder("checkpoint", checkpoint, revision, _CHECKPOINT_FILES)
+    with readable(folder):
+        return folder / "controlnet" if (folder / "controlnet").is_dir() else folder
+
+
+@dataclass(frozen=True)
+class _BaseFiles:
+    """A checked base's folder and the configurations in it."""
+
+    folder: Path
+    index: Mapping[str, Any]
+    text_encoder: Mapping[str, Any]
+    unet: Mapping[str, Any]
+
+
+def _check_base(base: str, folder: Path) -> _BaseFiles:
+    """That these are the networks of SD 2.1-base, whatever their sizes, and that they fit together."""
+    index = read_json(folder / "model_index.json", f"{base} is not a saved pipeline")
+    parts = {name: folder / name for name in ("vae", "text_encoder", "unet")}
+    vae, text_encoder, unet = (read_json(parts[name] / "config.json", f"the {name} is missing") for name in parts)
+    _check_kind("vae", parts["vae"], vae, _class_name=["AutoencoderKL"], latent_channels=[LATENT_CHANNELS])
+    _check_kind("text_encoder", parts["text_encoder"], text_encoder, architectures=[["CLIPTextModel"]])
+    _check_kind(
+        "unet",
+        parts["unet"],
+        unet,
+        _class_name=["UNet2DConditionModel"],
+        addition_embed_type=[None],  # SDXL has "text_time"
+        in_channels=[LATENT_CHANNELS],
+        out_channels=[LATENT_CHANNELS],
+    )
+    if len(vae.get("block_out_channels") or ()) != 4:
+        raise ValueError(f"the vae in {parts['vae']} does not reduce a photo 8 times: take that of SD 2.1-base")
+    width = text_encoder.get("hidden_size")
+    if unet.get("cross_attention_dim") != width:
+        raise ValueError(
+            f"the text encoder gives {width} numbers a token where the unet takes {unet.get('cross_attention_dim')}: "
+            f"{parts['text_encoder']} and {parts['unet']} are not of one base"
+        )
+    for name, path in parts.items():
+        check_weights(path, "model.safetensors" if name == "text_encoder" else WEIGHTS_NAME)
+    return _BaseFiles(folder, index, text_encoder, unet)
+
+
+def _check_controlnet(folder: Path, unet: Mapping[str, Any]) -> None:
+    """That it is a ControlNet with a mask decoder, made for a base whose unet has this configuration."""
+    config = read_json(folder / "config.json", "the controlnet is missing")
+    _check_kind(
+        "controlnet", folder, config, _class_name=["ControlNetModel", "RegionControlNet"], addition_embed_type=[None]
+    )
+    for key in ("block_out_channels", "layers_per_block", "cross_attention_dim", "in_channels", "down_block_types"):
+        ours, theirs = (
+            list(value) if isinstance(value, tuple) else value for value in (config.get(key), unet.get(key))
+        )
+        if ours != theirs:
+            raise ValueError(
+                f"the controlnet in {folder} was made for another base: its {key} is {ours}, the unet's {theirs}"
+            )
+    check_weights(folder, WEIGHTS_NAME)
+    with readable(folder), safe_open(folder / WEIGHTS_NAME, "pt") as file:
+        if not any(key.startswith("mask_decoder.") for key in file.keys()):  # noqa: SIM118 (not a dictionary)
+            raise ValueError(f"{folder} is a ControlNet without a mask decoder: name an InstructRestore checkpoint")
+
+
+def _check_kind(name: str, folder: Path, config: Mapping[str, Any], **allowed: list[Any]) -> None:
+    for key, values in allowed.items():
+        if (found := config.get(key)) not in values:
+            raise ValueError(
+                f"the {name} in {folder} is of another architecture ({key} is {found}, not {values[0]}): "
+                "take a base in the layout of Stable Diffusion 2.1-base and a checkpoint made for it"
+            )
+
+
+def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device) -> Base:
+    folder = files.folder
+    with quiet():
+        return Base(
+            text_encoder=load_model(CLIPTextModel, folder / "text_encoder", {"dtype": dtype}).to(device),
+            vae=load_model(AutoencoderKL, folder / "vae", {"torch_dtype": dtype}).to(device),
+            tokenizer=_tokenizer(folder / "tokenizer", files.text_encoder),
+            unet=load_model(UNet2DConditionModel, folder / "unet", {"torch_dtype": dtype}).to(device),
+            scheduler=_scheduler(folder / "scheduler", files.index),
+        )
+
+
+def _read_controlnet(folder: Path, dtype: torch.dtype, device: torch.device) -> RegionControlNet:
+    with quiet():
+        return load_model(RegionControlNet, folder, {"torch_dtype": dtype}).to(device)
+
+
+def _tokenizer(folder: Path, text_encoder: Mapping[str, Any]) -> CLIPTokenizer:
+    with readable(folder):
+        # Without these transformers makes one of three tokens.
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+            raise ValueError(f"the tokenizer is missing: there is neither tokenizer.json nor vocab.json in {folder}")
+    if (folder / "tokenizer.json").is_file():
+        content = read_json(folder / "tokenizer.json", "the tokenizer is missing")
+        # The tokenizers package raises no kind of exception of its own, so what it would stumble over is seen before.
+        made_of = content.get("model")
+        if not isinstance(made_of, dict) or made_of.get("type") != "BPE":
+            raise ValueError(
+                f"the tokenizer in {folder} is not CLIP's, which is of the kind BPE: take that of the base"
+            )
+    with fitting(folder):
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    vocabulary, positions = text_encoder.get("vocab_size"), text_encoder.get("max_position_embeddings")
+    if len(tokenizer) != vocabulary or tokenizer.model_max_length != positions:
+        raise ValueError(
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens and texts of {tokenizer.model_max_length} where "
+            f"the text encoder takes {vocabulary} and {positions}: they are not of one base"
+        )
+    return tokenizer
+
+
+def _scheduler(folder: Path, index: Mapping[str, Any]) -> Any:
+    path = folder / "scheduler_config.json"
+    config = read_json(path, "the scheduler is missing")
+    kind: Any = UniPCMultistepScheduler
+    if index.get("_class_name") == InstructRestorePipeline.__name__:
+        named = str(config.get("_class_name"))
+        kind = getattr(diffusers, named, None)
+        if not named.endswith("Scheduler") or kind is None:
+            raise ValueError(f"{path} names an unknown scheduler, {named}: take one of diffusers")
+    with fitting(path):
+        return kind.from_config(config)

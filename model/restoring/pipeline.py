@@ -1,0 +1,355 @@
+"""`InstructRestorePipeline`: an instruction and an LQ photo in, the restored photo and the region's mask out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
+from instructrestore.model.networks.tiling import Tile, plan_tiles
+from instructrestore.model.restoring.colour import adain_fix, wavelet_fix
+from instructrestore.model.restoring.latents import (
+    Generators,
+    check_scheduler,
+    decode,
+    draw_noise,
+    encode,
+    first_latents,
+    noised,
+)
+from instructrestore.model.restoring.masks import report_masks, to_latent_size, to_photo_size
+from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, warn_of
+from instructrestore.model.restoring.photos import MIN_SIDE, MaskInput, PhotoInput, pad, resize, shrink
+from instructrestore.model.restoring.request import Request, read_request
+from instructrestore.model.restoring.sampling import Sampler
+from instructrestore.model.restoring.settings import SamplingSettings, resolve
+from instructrestore.model.restoring.views import Known, Views, known_masks, known_scales, plan_views
+
+StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
+
+
+class InstructRestorePipeline(DiffusionPipeline):
+    """Restores the region that an instruction names and the rest of the photo with different strengths.
+
+    vae, text_encoder, tokenizer, unet, scheduler: of Stable Diffusion 2.1-base; any scheduler of diffusers serves.
+    controlnet: trained for this base.
+    """
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        controlnet: RegionControlNet,
+        scheduler: SchedulerMixin,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            controlnet=controlnet,
+            scheduler=scheduler,
+        )
+        self.vae_scale_factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> InstructRestorePipeline:
+        """diffusers' `from_pretrained`, of safetensors alone; `checkpoint.load_pipeline` explains faults."""
+        return super().from_pretrained(pretrained_model_name_or_path, **{**options, "use_safetensors": True})
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        photos: PhotoInput | Sequence[PhotoInput],
+        instructions: str | Instruction | Sequence[str | Instruction],
+        *,
+        masks: Sequence[Sequence[MaskInput] | None] | None = None,
+        scale_maps: Sequence[MaskInput] | None = None,
+        settings: SamplingSettings | None = None,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        posterior_noise: Tensor | None = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        **overrides: Any,
+    ) -> RestorationOutput:
+        """Restores a photo, or photos of one size, each by its own instruction.
+
+        photos: as in model.restoring.photos. instructions: one for all, or one a photo.
+        masks: per photo the regions' masks in the instruction's order, each of the photo's size, or None; nothing is
+            predicted for a photo that has them. scale_maps: per photo the scale of every pixel, in place of masks.
+        settings, overrides: SamplingSettings, whole or by name (num_inference_steps=20, guidance_scale=3.6, ...).
+        generator: one for all photos, or one a photo; then a photo comes out the same alone and in a batch.
+        latents: the unit normal noise to begin with, (B, 4, h, w), in place of the generator's; posterior_noise: the
+            same for the draw from the VAE's posterior. h, w: an eighth of the restored size, up to multiples of 4. A
+            photo in tiles, its mask unknown, needs a generator all the same: for the pass that finds the mask.
+        callback_on_step_end: called as diffusers does, with "latents" and "noise" (guided, as the scheduler got it);
+            may return "latents" to go on with.
+        Raises ValueError, in one sentence, for a photo, mask, instruction or setting that cannot be used.
+        """
+        settings = resolve(settings, overrides)
+        request = read_request(photos, instructions, masks, scale_maps)
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
+        self._check(request, settings, generator)
+        texts = self._texts(request, settings)
+        pictures, used = self.restore_tensors(
+            request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
+        )
+        self.maybe_free_model_hooks()
+        used = [own.cpu() for own in used]
+        reports = [cut_texts(self.tokenizer, each) for each in texts]
+        for own, mask, given, report in zip(texts, used, request.masks, reports, strict=True):
+            if given is None and request.scale_maps is None:
+                report += report_masks(mask, own.instruction)
+        warn_of(reports)
+        images = as_output(pictures, settings, output_type)
+        return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
+
+    def restore_tensors(
+        self,
+        request: Request,
+        texts: Sequence[Texts],
+        settings: SamplingSettings,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        posterior_noise: Tensor | None = None,
+        callback: StepCallback | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The restored photos (B, 3, H, W) float32, not clamped, and each photo's masks (R, H, W), on the device.
+
+        Without gradients: call it in torch.no_grad(). For photos in one tile nothing is read back from the device;
+        for photos in several tiles, where their masks lie is, before the first step.
+        """
+        lq, padded = self._lq_photos(request, settings)
+        self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
+        tiles = self._tiles(padded, settings)
+        encode_texts = self._text_states()
+        known = self._known(request, padded, tiles, texts, settings, generator, encode_texts)
+        groups = self._views(padded, texts, tiles, known, settings, encode_texts)
+        noise = self._noise(padded, generator, latents)
+        lq_latents = None
+        if settings.start == "lq":
+            lq_latents = self._lq_latents(padded, settings, generator, posterior_noise)
+        start = first_latents(self.scheduler, noise, lq_latents, settings.start_timestep)
+        restored = self._denoise(start, groups, settings, generator, callback)
+        pictures = decode(self.vae, restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
+        used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in _masks_used(groups, known)]
+        return self._fix_colours(pictures, lq, settings), used
+
+    @torch.no_grad()
+    def predict_mask(
+        self,
+        photos: PhotoInput | Sequence[PhotoInput],
+        instructions: str | Instruction | Sequence[str | Instruction],
+        *,
+        settings: SamplingSettings | None = None,
+        generator: Generators = None,
+        timestep: int | None = None,
+        **overrides: Any,
+    ) -> MaskPrediction:
+        """The masks alone, from one ControlNet pass over the photo, scaled down to one tile where it is larger.
+
+        timestep: of the noise that the pass sees; None: the schedule's first, which gives the mask that restoring
+        with the same generator begins with. The rest: as in `__call__`.
+        """
+        settings = resolve(settings, overrides)
+        request = read_request(photos, instructions)
+        self._check(request, settings, generator)
+        texts = self._texts(request, settings)
+        lq, padded = self._lq_photos(request, settings)
+        self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
+        predicted = self._masks_of_one_step(padded, texts, settings, generator, self._text_states(), timestep)
+        self.maybe_free_model_hooks()
+        masks = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]).cpu() for own in predicted]
+        reports = [
+            cut_texts(self.tokenizer, each) + report_masks(own, each.instruction)
+            for each, own in zip(texts, masks, strict=True)
+        ]
+        warn_of(reports)
+        return MaskPrediction([mask.numpy() for mask in masks], request.instructions, reports)
+
+    def _check(self, request: Request, settings: SamplingSettings, generator: Generators) -> None:
+        check_scheduler(self.scheduler)
+        height, width = settings.restored_size(request.size)
+        if min(height, width) < MIN_SIDE:
+            raise ValueError(
+                f"an upscale of {settings.upscale:g} gives a photo of {width}x{height}: less than {MIN_SIDE}"
+            )
+        if isinstance(generator, list) and len(generator) != len(request.photos):
+            raise ValueError(f"there are {len(generator)} generators for {len(request.photos)} photos")
+
+    @property
+    def _multiple(self) -> int:
+        """Photos' sides must be multiples of so many pixels."""
+        return self.vae_scale_factor * self.controlnet.size_multiple
+
+    def _lq_photos(self, request: Request, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
+        """The LQ photos at the restored size, and continued to a size that the networks can take."""
+        lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
+        return lq, pad(lq, self._padded_size(lq))
+
+    def _text_states(self) -> TextStates:
+        return TextStates(self.tokenizer, self.text_encoder, self._execution_device)
+
+    def _texts(self, request: Request, settings: SamplingSettings) -> list[Texts]:
+        bokeh_text = self.controlnet.config["bokeh_control_text"]
+        return [Texts(each, bokeh_text, settings.official_demo_prompt) for each in request.instructions]
+
+    def _padded_size(self, photos: Tensor) -> tuple[int, int]:
+        """The next larger size that the networks can take."""
+        multiple = self._multiple
+        height, width = photos.shape[-2:]
+        return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+    def _latent_size(self, padded: Tensor) -> tuple[int, int]:
+        return padded.shape[-2] // self.vae_scale_factor, padded.shape[-1] // self.vae_scale_factor
+
+    def _at_latents(self, maps: Tensor, request: Request, padded: Tensor, settings: SamplingSettings) -> Tensor:
+        """A caller's maps (R, 1, H, W) at latent size."""
+        photo_size = settings.restored_size(request.size)
+        return to_latent_size(maps.to(padded.device), photo_size, self._latent_size(padded), self.vae_scale_factor)
+
+    def _tiles(self, padded: Tensor, settings: SamplingSettings) -> list[Tile]:
+        """Tiles of the latent."""
+        tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
+        return plan_tiles(*self._latent_size(padded), tile, overlap, step=self.controlnet.size_multiple)
+
+    def _noise(self, padded: Tensor, generator: Generators, given: Tensor | None = None) -> Tensor:
+        shape = (len(padded), self.unet.config["in_channels"], *self._latent_size(padded))
+        return draw_noise(shape, generator, given, padded.device)
+
+    def _lq_latents(
+        self, padded: Tensor, settings: SamplingSettings, generator: Generators, posterior_noise: Tensor | None = None
+    ) -> Tensor:
+        mean, deviation = encode(self.vae, padded, settings)
+        if settings.posterior == "mean":
+            return mean
+        return mean + deviation * self._noise(padded, generator, posterior_noise)
+
+    def _known(
+        self,
+        request: Request,
+        padded: Tensor,
+        tiles: Sequence[Tile],
+        texts: Sequence[Texts],
+        settings: SamplingSettings,
+        generator: Generators,
+        encode_texts: TextStates,
+    ) -> list[Known | None]:
+        """Of every photo the regions where they are given or, for a photo in tiles, predicted beforehand; else None."""
+        if request.scale_maps is not None:
+            maps = self._at_latents(request.scale_maps, request, padded, settings)
+            return [known_scales(own, each.instruction) for own, each in zip(maps, texts, strict=True)]
+        masks = [None if own is None else self._at_latents(own, request, padded, settings) for own in request.masks]
+        if len(tiles) > 1 and (unknown := [photo for photo, own in enumerate(masks) if own is None]):
+            generators = [generator[photo] for photo in unknown] if isinstance(generator, list) else generator
+            found = self._masks_of_one_step(
+                padded[unknown], [texts[photo] for photo in unknown], settings, generators, encode_texts
+            )
+            for photo, own in zip(unknown, found, strict=True):
+                masks[photo] = F.interpolate(own, self._latent_size(padded), mode="bilinear")
+        hard = settings.mask == "hard"
+        return [
+            None if own is None else known_masks(own, each.instruction, hard)
+            for own, each in zip(masks, texts, strict=True)
+        ]
+
+    def _masks_of_one_step(
+        self,
+        padded: Tensor,
+        texts: Sequence[Texts],
+        settings: SamplingSettings,
+        generator: Generators,
+        encode_texts: TextStates,
+        timestep: int | None = None,
+    ) -> list[Tensor]:
+        """Per photo the masks (R, 1, h, w) of one ControlNet pass over it, scaled down to fit into a tile."""
+        small = shrink(padded, settings.tile, self._multiple)
+        latents = self._noise(small, generator)
+        first = round(float(self.scheduler.timesteps[0]))
+        seen = first if timestep is None else timestep
+        added = settings.start_timestep if timestep is None and settings.start_timestep is not None else seen
+        if settings.start == "lq":
+            latents = noised(self.scheduler, self._lq_latents(small, settings, generator), latents, added)
+        whole = [Tile(0, 0, *latents.shape[-2:])]
+        unguided = settings.model_copy(update={"guidance_scale": 1.0})
+        (views,) = self._views(small, texts, whole, [None] * len(small), unguided, encode_texts)
+        masks = self._sampler(settings).predict_masks(
+            latents.to(self.unet.dtype), torch.tensor(seen, device=latents.device), views
+        )
+        return list(masks.split(views.counts))
+
+    def _views(
+        self,
+        padded: Tensor,
+        texts: Sequence[Texts],
+        tiles: Sequence[Tile],
+        known: Sequence[Known | None],
+        settings: SamplingSettings,
+        encode_texts: TextStates,
+    ) -> list[Views]:
+        def embed_condition(photo: int, tile: Tile) -> Tensor:
+            crop = tile.times(self.vae_scale_factor).crop(padded[photo : photo + 1])
+            return self.controlnet.embed_condition(crop.to(self.controlnet.dtype))
+
+        batch = settings.tile_batch if len(tiles) > 1 else None
+        guided = settings.guidance_scale != 1
+        return plan_views(texts, tiles, known, guided, batch, embed_condition, encode_texts)
+
+    def _sampler(self, settings: SamplingSettings) -> Sampler:
+        return Sampler(self.unet, self.controlnet, settings, settings.overlap // self.vae_scale_factor)
+
+    def _denoise(
+        self,
+        start: Tensor,
+        groups: Sequence[Views],
+        settings: SamplingSettings,
+        generator: Generators,
+        callback: StepCallback | None,
+    ) -> Tensor:
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        options = {"generator": generator} if takes_generator else {}
+        with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:  # pyright: ignore
+
+            def after_step(step: int, timestep: Tensor, noise: Tensor, latents: Tensor) -> Tensor:
+                progress.update()
+                if callback is None:
+                    return latents
+                changed = callback(self, step, timestep, {"latents": latents, "noise": noise}) or {}
+                return changed.get("latents", latents)
+
+            return self._sampler(settings).run(start, groups, self.scheduler, options, after_step)
+
+    def _fix_colours(self, pictures: Tensor, lq: Tensor, settings: SamplingSettings) -> Tensor:
+        if settings.compat == "official":  # the release fixes the colours of a photo that is 8-bit already
+            pictures = (pictures.clamp(0, 1) * 255).round() / 255
+        if settings.colour_fix == "wavelet":
+            return wavelet_fix(pictures, lq)
+        return adain_fix(pictures, lq) if settings.colour_fix == "adain" else pictures
+
+
+def _masks_used(groups: Sequence[Views], known: Sequence[Known | None]) -> list[Tensor]:
+    """Per photo the masks (R, 1, h, w) that restoring ended with; (0, 1, 1, 1) where a scale map took their place."""
+    used = {photo: own.masks for photo, own in enumerate(known) if own is not None}
+    for views in groups:
+        if views.masks is not None:
+            used |= zip((photo for photo, _ in views.places), views.masks.split(views.counts), strict=True)
+    return [used[photo] for photo in range(len(known))]

@@ -1,0 +1,114 @@
+"""The settings of restoring: what the pipeline, the command and a data set's inference take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from instructrestore.shards.sample import first_error
+
+# What the release does where it departs from the paper, and the last training timestep that it starts from.
+OFFICIAL: dict[str, Any] = {
+    "mask": "hard",
+    "mask_resize": "nearest",
+    "modulate_from": 1,
+    "posterior": "sample",
+    "start_timestep": 999,
+}
+
+
+class SamplingSettings(BaseModel):
+    """How a photo is restored. The defaults follow the paper, and nothing in them trades exactness for time.
+
+    Steps are counted as the scheduler makes them: one of second order (Heun) makes about two for each that is asked.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_inference_steps: int = Field(default=20, ge=1, le=1000, description="Denoising steps.")
+    guidance_scale: float = Field(
+        default=3.6,
+        ge=1,
+        le=50,
+        allow_inf_nan=False,
+        description="Classifier-free guidance; 1 is without it, at half the work.",
+    )
+    start: Literal["lq", "noise"] = Field(
+        default="lq", description="Begin from the LQ photo's latent with noise added, or from noise alone."
+    )
+    start_timestep: int | None = Field(
+        default=None,
+        ge=0,
+        description="The timestep whose noise is added to the LQ latent; unset: the schedule's first.",
+    )
+    posterior: Literal["mean", "sample"] = Field(
+        default="mean", description="The LQ latent: the VAE posterior's mean, or a draw from it as in the release."
+    )
+    mask: Literal["soft", "hard"] = Field(default="soft", description="Predicted masks as they are, or cut at 0.5.")
+    mask_resize: Literal["area", "nearest"] = Field(
+        default="area", description="How masks are brought to each residual's size."
+    )
+    mask_steps: int | None = Field(
+        default=None, ge=1, description="The mask is predicted in the first so many steps and then kept; unset: in all."
+    )
+    modulate_from: int = Field(
+        default=0, ge=0, description="The first step (from 0) that is modulated; the release: 1."
+    )
+    guidance_until: float = Field(
+        default=1.0, ge=0, le=1, description="Approximate: guidance in this first share of the steps alone."
+    )
+    controlnet_every: int = Field(
+        default=1,
+        ge=1,
+        description="Approximate: a ControlNet pass in every so many steps, its features kept between.",
+    )
+    upscale: float = Field(default=1.0, gt=0, le=8, description="Size of the restored photo over that of the LQ photo.")
+    tile: int = Field(
+        default=512, ge=128, multiple_of=64, description="Photos larger than this are done in tiles; pixels."
+    )
+    overlap: int = Field(default=128, ge=32, multiple_of=32, description="Least overlap of neighbouring tiles; pixels.")
+    tile_batch: int = Field(default=1, ge=1, description="Tiles that go through the networks together.")
+    colour_fix: Literal["wavelet", "adain", "none"] = Field(
+        default="wavelet",
+        description="Colours of the LQ photo given back by its low frequencies, by mean and deviation, or not.",
+    )
+    compat: Literal["official"] | None = Field(
+        default=None,
+        description="`official`: the release's numbers: hard mask, first step unmodulated, posterior draw.",
+    )
+    official_demo_prompt: bool = Field(
+        default=False,
+        description="The texts of the release's demo, which puts the bokeh words into the region's caption.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_released(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("compat") == "official":
+            return {**OFFICIAL, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> SamplingSettings:
+        if self.overlap > self.tile // 2:
+            raise ValueError(f"the overlap of {self.overlap} is more than half a tile of {self.tile}")
+        return self
+
+    def restored_size(self, size: Sequence[int]) -> tuple[int, int]:
+        """The restored (height, width) of a photo of this (height, width)."""
+        return round(size[0] * self.upscale), round(size[1] * self.upscale)
+
+
+def resolve(settings: SamplingSettings | None, overrides: Mapping[str, Any]) -> SamplingSettings:
+    """The settings with overrides by name. Raises ValueError, in one sentence, for what is not valid."""
+    if settings is not None and not isinstance(settings, SamplingSettings):
+        raise ValueError(f"settings are SamplingSettings, not {type(settings).__name__}; single ones go by name")
+    chosen = settings.model_dump(exclude_unset=True) if settings else {}
+    if settings and settings.compat:  # what it stands for comes and goes with it
+        chosen = {name: value for name, value in chosen.items() if OFFICIAL.get(name) != value}
+    try:
+        return SamplingSettings.model_validate({**chosen, **overrides})
+    except ValidationError as error:
+        raise ValueError(f"setting {first_error(error)}") from None

@@ -1,0 +1,188 @@
+"""What the networks look at: whole photos or tiles of them, with the texts and regions that concern each.
+
+A view has one ControlNet row a region (equation 3 and its extension to several regions: modulation.py) and one
+UNet row; with guidance there is one of each more, with empty text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.networks.modulation import region_weights, scale_maps, shared_equally
+from instructrestore.model.networks.region_controlnet import RegionControl
+from instructrestore.model.networks.texts import Texts
+from instructrestore.model.networks.tiling import Tile
+from instructrestore.model.restoring.masks import FOUND
+
+# A tile gets the caption of a region that covers at least this share of it, or that lies in it with at least this
+# share of its own area. The region's scale holds in any case.
+SHARE_OF_TILE, SHARE_OF_REGION = 0.01, 0.25
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a photo's R regions before the first step, at latent size.
+
+    masks: (R, 1, h, w) in [0, 1]; (0, 1, 1, 1) where a scale map took their place.
+    maps: (R, 1, h, w), what the features of each region's text are multiplied by (modulation.scale_maps).
+    own: (R, 1, h, w), the part of it that is the region's own, s_r w_r.
+    """
+
+    masks: Tensor
+    maps: Tensor
+    own: Tensor
+
+
+def known_masks(masks: Tensor, instruction: Instruction, hard: bool) -> Known:
+    """masks: (R, 1, h, w) in [0, 1], given or predicted. hard: cut at 0.5."""
+    count, device = len(masks), masks.device
+    scales = torch.tensor([region.scale for region in instruction.regions], device=device).view(-1, 1, 1, 1)
+    others = torch.full((count, 1, 1, 1), instruction.others, device=device)
+    weights = region_weights((masks > FOUND).float() if hard else masks, [count])
+    return Known(masks, scale_maps(weights, scales, others, [count]), scales * weights)
+
+
+def known_scales(scale_map: Tensor, instruction: Instruction) -> Known:
+    """scale_map: (1, h, w), in place of masks and scales."""
+    maps = shared_equally(scale_map.expand(len(instruction.regions), -1, -1, -1), [len(instruction.regions)])
+    return Known(torch.zeros(0, 1, 1, 1), maps, maps)
+
+
+@dataclass
+class Views:
+    """V views that go through the networks together, with all that is the same in every step.
+
+    places: (number of the photo, where in its latent) of each view.
+    counts: ControlNet rows of each view, one a region; `rows` in all.
+    condition: (V, C, h, w), embedded LQ photos.
+    control_texts: (rows, 77, D). unet_texts: (V, 77, D). empty_text: (1, 77, D), or None where nothing is guided.
+    scales: s_r, (rows, 1, 1, 1). others: s2, (rows, 1, 1, 1).
+    maps: (rows, 1, h, w), what the rows' features are multiplied by; None: it follows from masks decoded in each step.
+    guided: False for views of empty text, for which guidance changes nothing.
+
+    masks: (rows, 1, h, w), the latest decoded ones. rows: the view of each row. kept: the latest ControlNet pass,
+    where it is used in several steps.
+    """
+
+    places: list[tuple[int, Tile]]
+    counts: list[int]
+    condition: Tensor
+    control_texts: Tensor
+    unet_texts: Tensor
+    empty_text: Tensor | None
+    scales: Tensor
+    others: Tensor
+    maps: Tensor | None
+    guided: bool
+    masks: Tensor | None = field(init=False, repr=False, default=None)
+    kept: RegionControl | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        count = len(self.places)
+        assert count == len(self.counts) == len(self.condition) == len(self.unet_texts)
+        device = self.condition.device
+        self.rows = torch.tensor([view for view in range(count) for _ in range(self.counts[view])], device=device)
+        self.guided = self.guided and self.empty_text is not None
+        if self.empty_text is not None:
+            empty = self.empty_text.expand(count, -1, -1)
+            self.guided_control_texts = torch.cat([empty, self.control_texts])
+            self.guided_unet_texts = torch.cat([empty, self.unet_texts])
+            self.guided_rows = torch.cat([torch.arange(count, device=device), self.rows])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A view before its tensors are made. regions: those whose captions it gets."""
+
+    photo: int
+    tile: Tile
+    regions: tuple[int, ...]
+
+
+def plan_views(
+    texts: Sequence[Texts],
+    tiles: Sequence[Tile],
+    known: Sequence[Known | None],
+    guided: bool,
+    batch: int | None,
+    embed_condition: Callable[[int, Tile], Tensor],
+    encode_texts: Callable[[Sequence[str]], Mapping[str, Tensor]],
+) -> list[Views]:
+    """All views of B photos of one size, in groups that go through the networks together.
+
+    texts: of each photo. tiles: of a photo's latent. known: of each photo; None: its masks are decoded in each step,
+    which is possible for a photo in one tile only. guided: with classifier-free guidance. batch: at most so many views
+    a group; None: all. embed_condition: (photo, tile) to (1, C, tile height, tile width). encode_texts: texts to their
+    states (77, D).
+    """
+    plans = [_plan(photo, tile, own, known[photo]) for photo, own in enumerate(texts) for tile in tiles]
+    wanted = {texts[plan.photo].unet(plan.regions) for plan in plans}
+    wanted |= {texts[plan.photo].control(region) for plan in plans for region in plan.regions}
+    states = encode_texts(sorted(wanted | {""} if guided else wanted))
+    alike: dict[tuple[bool, bool], list[_Plan]] = {}
+    for plan in plans:
+        alike.setdefault((bool(plan.regions), known[plan.photo] is None), []).append(plan)
+    groups = []
+    for same in alike.values():
+        size = batch or len(same)
+        for start in range(0, len(same), size):
+            groups.append(_views(same[start : start + size], texts, known, guided, states, embed_condition))
+    return groups
+
+
+def _plan(photo: int, tile: Tile, texts: Texts, known: Known | None) -> _Plan:
+    regions = range(len(texts.instruction.regions))
+    if known is None or not len(known.masks) or (tile.height, tile.width) == tuple(known.masks.shape[-2:]):
+        return _Plan(photo, tile, tuple(regions))
+    found = known.masks > FOUND
+    here, all_of_it = (maps.sum(dim=(1, 2, 3)) for maps in (tile.crop(found), found))
+    touches = (here >= SHARE_OF_TILE * tile.height * tile.width) | (here >= (SHARE_OF_REGION * all_of_it).clamp(min=1))
+    return _Plan(photo, tile, tuple(region for region, touched in enumerate(touches.tolist()) if touched))
+
+
+def _views(
+    plans: Sequence[_Plan],
+    texts: Sequence[Texts],
+    known: Sequence[Known | None],
+    guided: bool,
+    states: Mapping[str, Tensor],
+    embed_condition: Callable[[int, Tile], Tensor],
+) -> Views:
+    control_texts, scales, others, maps = [], [], [], []
+    for plan in plans:
+        instruction, of_photo = texts[plan.photo].instruction, known[plan.photo]
+        control_texts += [states[texts[plan.photo].control(region)] for region in plan.regions] or [states[""]]
+        scales += [instruction.regions[region].scale for region in plan.regions] or [instruction.others]
+        others += [instruction.others] * max(1, len(plan.regions))
+        if of_photo is not None:
+            maps.append(_row_maps(of_photo, plan))
+    condition = torch.cat([embed_condition(plan.photo, plan.tile) for plan in plans])
+    return Views(
+        places=[(plan.photo, plan.tile) for plan in plans],
+        counts=[max(1, len(plan.regions)) for plan in plans],
+        condition=condition,
+        control_texts=torch.stack(control_texts),
+        unet_texts=torch.stack([states[texts[plan.photo].unet(plan.regions)] for plan in plans]),
+        empty_text=states[""][None] if guided else None,
+        scales=torch.tensor(scales, device=condition.device).view(-1, 1, 1, 1),
+        others=torch.tensor(others, device=condition.device).view(-1, 1, 1, 1),
+        maps=torch.cat(maps) if maps else None,
+        guided=bool(plans[0].regions),
+    )
+
+
+def _row_maps(known: Known, plan: _Plan) -> Tensor:
+    """The maps of the captions that a tile gets; what its other regions add goes to the mean of their features."""
+    maps = plan.tile.crop(known.maps)
+    if len(plan.regions) == len(maps):
+        return maps
+    total = maps.sum(0, keepdim=True)
+    if not plan.regions:
+        return total
+    own = plan.tile.crop(known.own)[list(plan.regions)]
+    return own + (total - own.sum(0, keepdim=True)) / len(own)

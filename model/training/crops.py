@@ -1,0 +1,248 @@
+"""A triplet's training crop: photo, mask and caption, centred on the region as the paper does (section 4.1).
+
+Which pixels are cut out is found from the mask's runs; only the crop's own part of the mask is ever decoded, and of
+the photo only the crop is scaled and copied.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from pydantic import BaseModel, ConfigDict, Field
+
+from instructrestore.model.training.flips import flipped_caption
+from instructrestore.shards.reader import Fault, Triplet
+from instructrestore.shards.rle import Mask, Runs
+
+MAX_PIXELS = 100_000_000
+TRIES = 50
+# Called directly: Image.open would try formats that no shard holds, and warn by a limit global to the process.
+_OPENERS: dict[str, type[ImageFile.ImageFile]] = {"jpg": JpegImageFile, "png": PngImageFile, "webp": WebPImageFile}
+# What Pillow's parsers let through on damaged bytes, which are all in memory by then: no I/O trouble is among them.
+_DECODING_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
+)  # fmt: skip
+
+
+class CropSettings(BaseModel):
+    """How a crop is cut out. The defaults are the paper's, but for `least_share`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(default=512, ge=32, multiple_of=8, description="Side of the crop in pixels.")
+    least_share: float = Field(default=0.01, ge=0, le=1, description="Of the crop that a random one's mask covers.")
+    flip: float = Field(default=0.5, ge=0, le=1, description="Probability of a horizontal flip.")
+    largest_side: int = Field(default=6000, ge=32, description="Larger photos are scaled down to it first, in pixels.")
+    short_side: int | None = Field(
+        default=None, ge=32, description="Photos are scaled to this shorter side first, in pixels; null: they are not."
+    )
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A training sample before degradation.
+
+    photo: (S, S, 3) uint8, HQ. mask: (S, S) bool. caption, subject, bokeh: of the region; left and right are swapped
+    in a flipped crop's caption. position, seed: of the run's order, to seed what else is random about the sample.
+    key: of the photo. dataset: its data set's number. region: its number in the photo. faults: as in `Triplet`.
+    """
+
+    photo: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    caption: str
+    subject: str
+    bokeh: bool
+    position: int
+    seed: int
+    key: str
+    dataset: int
+    region: int
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a crop lies in its photo, in pixels; it may reach over the photo's edges."""
+
+    left: int
+    top: int
+    size: int
+
+
+class Cropper:
+    """Cuts a crop out of each triplet; its choices are drawn from the triplet's own seed."""
+
+    def __init__(self, settings: CropSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, triplet: Triplet) -> Crop:
+        """Raises Fault: "empty region", "corrupt photo", "pixel limit", "wrong size", "colour space"."""
+        settings, region = self.settings, triplet.region
+        rng = np.random.default_rng(triplet.seed_of("crop"))
+        photo_size = (triplet.photo.height, triplet.photo.width)
+        height, width = scaled_size(*photo_size, settings)
+        runs = scaled_runs(region.mask, (height, width))
+        if not runs.area:
+            raise Fault("empty region", region.caption)
+        window = choose_window(runs, settings, rng)
+        flipped = flipped_caption(region.caption) if rng.random() < settings.flip else None
+        mask = cut_mask(runs, window)
+        return Crop(
+            cut_photo(triplet, (height, width), window, flipped is not None),
+            mask if flipped is None else np.ascontiguousarray(mask[:, ::-1]),
+            region.caption if flipped is None else flipped,
+            region.subject,
+            region.bokeh,
+            triplet.position,
+            triplet.seed,
+            triplet.photo.key,
+            triplet.place.dataset,
+            triplet.place.region,
+            triplet.faults,
+        )
+
+
+def stack(crops: Sequence[Crop]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Photos (B, 3, S, S) uint8, in channels-last memory, and masks (B, 1, S, S) bool."""
+    photos = torch.from_numpy(np.stack([crop.photo for crop in crops])).permute(0, 3, 1, 2)
+    return photos, torch.from_numpy(np.stack([crop.mask for crop in crops]))[:, None]
+
+
+def scaled_size(height: int, width: int, settings: CropSettings) -> tuple[int, int]:
+    """(height, width) to which a photo is scaled before it is cropped."""
+    scale = settings.short_side / min(height, width) if settings.short_side else 1.0
+    scale = min(scale, settings.largest_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def choose_window(runs: Runs, settings: CropSettings, rng: np.random.Generator) -> Window:
+    """The crop's window for a mask that is not empty.
+
+    Centred on a random mask pixel among those at least half a crop from every edge. Where there is none: the first
+    of `TRIES` uniformly random windows that the mask covers to `least_share`, or else one centred on a random mask
+    pixel and then moved into the photo. A photo smaller than the crop lies in its middle.
+    """
+    size, half = settings.size, settings.size // 2
+    # Rows and columns that can be a centre: half .. side - half.
+    rows, columns = runs.height - size + 1, runs.width - size + 1
+    if rows > 0 and columns > 0 and (inner := runs.count(half, half, rows, columns)):
+        row, column = runs.pixel(int(rng.integers(inner)), half, half, rows, columns)
+        return Window(column - half, row - half, size)
+    least = max(1, settings.least_share * size * size)
+    for _ in range(TRIES if runs.area >= least else 0):
+        window = Window(_place(runs.width, size, rng), _place(runs.height, size, rng), size)
+        if covered(runs, window) >= least:
+            return window
+    row, column = runs.pixel(int(rng.integers(runs.area)), 0, 0, runs.height, runs.width)
+    return Window(_clamped(column - half, runs.width, size), _clamped(row - half, runs.height, size), size)
+
+
+def covered(runs: Runs, window: Window) -> int:
+    """How many pixels of a mask lie in a window."""
+    return runs.count(*_inside(runs.height, runs.width, window))
+
+
+def _place(side: int, size: int, rng: np.random.Generator) -> int:
+    return int(rng.integers(side - size + 1)) if side > size else (side - size) // 2
+
+
+def _clamped(start: int, side: int, size: int) -> int:
+    return min(max(start, 0), side - size) if side > size else (side - size) // 2
+
+
+def _inside(height: int, width: int, window: Window) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the part of a window that lies in a photo of that size."""
+    top, left = max(window.top, 0), max(window.left, 0)
+    bottom, right = min(window.top + window.size, height), min(window.left + window.size, width)
+    return top, left, bottom - top, right - left
+
+
+def _margins(window: Window, inside: tuple[int, int, int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How far a window reaches over the photo: ((above, below), (left, right))."""
+    top, left, height, width = inside
+    above, before = top - window.top, left - window.left
+    return (above, window.size - height - above), (before, window.size - width - before)
+
+
+def cut_mask(runs: Runs, window: Window) -> NDArray[np.bool_]:
+    """The window of a mask; nothing is set outside the photo."""
+    inside = _inside(runs.height, runs.width, window)
+    return np.pad(runs.window(*inside), _margins(window, inside))
+
+
+def scaled_runs(mask: Mask, size: tuple[int, int]) -> Runs:
+    """The runs of a mask at another (height, width). Raises Fault where it is too large to be decoded for that."""
+    if not (runs := Runs(mask)).area or (mask.height, mask.width) == size:
+        return runs
+    if mask.height * mask.width > MAX_PIXELS:
+        raise Fault("pixel limit", f"{mask.width}x{mask.height} is over {MAX_PIXELS} pixels")
+    return Runs(_scaled_mask(mask, *size))
+
+
+def _scaled_mask(mask: Mask, height: int, width: int) -> Mask:
+    """A mask at another size: set where at least half of a pixel was, or, if that is nowhere, where most of one was."""
+    shares = Image.fromarray(mask.array().view(np.uint8) * 255)
+    grey = np.asarray(shares.resize((width, height), _filter(mask.height, height)))
+    return Mask.from_array(grey >= min(128, max(1, int(grey.max()))))
+
+
+def _filter(old: int, new: int) -> Image.Resampling:
+    """The mean over a pixel's area, or, enlarging, a bicubic."""
+    return Image.Resampling.BOX if new < old else Image.Resampling.BICUBIC
+
+
+def cut_photo(triplet: Triplet, scaled: tuple[int, int], window: Window, mirrored: bool) -> NDArray[np.uint8]:
+    """The window of the photo as (size, size, 3) uint8; outside the photo it is reflected at its edges.
+
+    scaled: the (height, width) at which the window is meant. Raises Fault.
+    """
+    return _cut(_decoded(triplet, scaled), scaled, window, mirrored)
+
+
+def _decoded(triplet: Triplet, scaled: tuple[int, int]) -> Image.Image:
+    """The photo, or a smaller version of a JPEG that is to be scaled down to (height, width) `scaled`. Raises Fault."""
+    recorded = triplet.photo
+    try:
+        with _OPENERS[recorded.format](io.BytesIO(triplet.data)) as photo:
+            width, height = photo.size
+            if width * height > MAX_PIXELS:
+                raise Fault("pixel limit", f"{width}x{height} is over {MAX_PIXELS} pixels")
+            if (width, height) != (recorded.width, recorded.height):
+                raise Fault("wrong size", f"{width}x{height} and not {recorded.width}x{recorded.height} pixels")
+            if photo.mode != "RGB":
+                raise Fault("colour space", f"Pillow mode {photo.mode} and not RGB")
+            # A JPEG decodes at 1/2, 1/4 or 1/8 in less time; at twice the wanted size what that changes is invisible.
+            if scaled[0] < height and isinstance(photo, JpegImageFile):
+                photo.draft(None, (2 * scaled[1], 2 * scaled[0]))
+            photo.load()
+            return photo
+    except Fault:
+        raise
+    except _DECODING_ERRORS as error:
+        raise Fault("corrupt photo", " ".join(str(error).split()) or type(error).__name__) from None
+
+
+def _cut(photo: Image.Image, scaled: tuple[int, int], window: Window, mirrored: bool) -> NDArray[np.uint8]:
+    height, width = scaled
+    inside = _inside(height, width, window)
+    top, left, rows, columns = inside
+    if (photo.height, photo.width) == scaled:
+        cut = photo.crop((left, top, left + columns, top + rows))
+    else:  # scales the crop alone, on the grid that the whole photo would have
+        down, across = photo.height / height, photo.width / width
+        box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
+        cut = photo.resize((columns, rows), _filter(photo.height, height), box)
+    high, wide = _margins(window, inside)
+    if mirrored:  # by Pillow: numpy takes several times as long with pixels of three bytes
+        cut, wide = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT), wide[::-1]
+    pixels = np.asarray(cut)
+    return np.pad(pixels, (high, wide, (0, 0)), mode="reflect") if any((*high, *wide)) else pixels

@@ -1,0 +1,52 @@
+"""`instructrestore phrase`: descriptions to noun phrases, outside of a build."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from instructrestore.dataengine.noun_phrases.parser import Answered, Parse, Question
+from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings
+from instructrestore.dataengine.running.outcomes import batched
+from instructrestore.dataengine.running.stage import Failed
+
+BATCH = 256
+
+
+def phrase(file: str, settings: NounPhraseSettings, number: int) -> None:
+    """Prints a line of JSON for each line of `file` ("-": standard input). Raises ValueError where it is not there.
+
+    number: the round; 1 asks the small model, any later one the large model.
+    """
+    parse = Parse(settings.small if number == 1 else settings.large)
+    typed = file == "-" and sys.stdin.isatty()
+    for lines in batched(_lines(file), 1 if typed else BATCH):
+        for line, result in zip(lines, parse([Question(line, number) for line in lines]), strict=True):
+            print(json.dumps(_record(line, result), ensure_ascii=False), flush=True)
+
+
+def _record(description: str, result: object) -> dict[str, object]:
+    if not isinstance(result, Answered):
+        assert isinstance(result, Failed)
+        return {"description": description, "noun_phrase": "", "subject": "", "valid": False, "reasons": [result.error]}
+    answer = result.answer
+    return {
+        "description": description,
+        "noun_phrase": answer.noun_phrase,
+        "subject": answer.subject,
+        "valid": not answer.faults,
+        "reasons": answer.faults.split(),
+    }
+
+
+def _lines(file: str) -> Iterator[str]:
+    if file == "-":
+        yield from (line.rstrip("\n") for line in sys.stdin)
+        return
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"there is no file {file}")
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        yield from (line.rstrip("\n") for line in lines)

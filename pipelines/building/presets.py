@@ -1,0 +1,185 @@
+"""Presets: functions that return settings; and settings from a preset, a TOML file and assignments."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from instructrestore.dataengine.settings import BuildSettings
+from instructrestore.dataengine.sources import SourceSettings
+from instructrestore.shards.sample import first_error
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+Settings = TypeVar("Settings", bound=BaseModel)  # with a field `preset`
+Presets = Mapping[str, Callable[[], Settings]]
+
+
+def embedded() -> BuildSettings:
+    """The paper's gate and rounds with the embedded annotators: nothing is downloaded, no GPU, no server."""
+    return BuildSettings()
+
+
+def demo() -> BuildSettings:
+    """`embedded` with a gate for small photos: short side above 256 px, score above 40."""
+    return with_values(embedded(), {"preset": "demo", "quality_gate": {"short_side": 256, "score": 40.0}})
+
+
+def paper() -> BuildSettings:
+    """The paper's annotators (section 3.1): MUSIQ, Semantic-SAM, Osprey, Qwen2.5-7B and then -72B, on GPUs of 80 GB.
+
+    Semantic-SAM's checkouts and checkpoint are yours to give: they are on no hub (docs/annotators.md).
+    """
+    small = _started("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28")
+    large = _started("Qwen/Qwen2.5-72B-Instruct", "495f39366efef23836d0cfae4fbe635880d2be31", tensor_parallel=4)
+    return with_values(
+        embedded(),
+        {
+            "preset": "paper",
+            "quality_gate": {
+                "metric": "musiq",
+                "musiq": {"revision": "0df2df423c65f6a64209309695f3845727431027"},
+            },
+            "masks": {"segmenter": "semantic_sam"},
+            "descriptions": {
+                "describer": "osprey",
+                # Of Osprey-7b itself no commit is known here: give descriptions.osprey.revision.
+                "osprey": {"vision_tower_revision": "654d0f80ff73c58e7281a3ca7dc425589049e2e1"},
+            },
+            "noun_phrases": {
+                "small": {"kind": "server", "server": small},
+                "large": {"kind": "server", "strict": False, "server": large},
+            },
+            "run": {"stages": {"quality gate": _gpu(0.25), "masks": _gpu(0.5), "descriptions": _gpu(1)}},
+        },
+    )
+
+
+def modern() -> BuildSettings:
+    """Newer equivalents: SAM 2.1 and Qwen3-VL-8B, which describes, phrases and answers the rounds; no licence among
+    them forbids commercial use."""
+    model = _started("Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b", max_model_len=8192)
+    return with_values(
+        embedded(),
+        {
+            "preset": "modern",
+            "masks": {
+                "segmenter": "sam2",
+                "sam2": {"revision": "665f8e2ad61cf5f53d65644ff27c8ee525124610", "dtype": "bfloat16"},
+            },
+            "descriptions": {
+                "describer": "vision_language",
+                "vision_language": {"noun_phrases": True, "server": {**model, "requests_in_flight": 32}},
+            },
+            "noun_phrases": {
+                "small": {"kind": "server", "server": model},
+                "large": {"kind": "server", "strict": False, "server": model},
+            },
+            "run": {
+                "stages": {
+                    "masks": _gpu(0.5),
+                    # Workers draw the pictures and wait for the server: 3 answers, 6 tries, 600 s each.
+                    "descriptions": {"cpus": 0.5, "part_limit_s": 20_000, "row_limit_s": 12_000},
+                }
+            },
+        },
+    )
+
+
+def _started(model: str, revision: str, **vllm: Any) -> dict[str, Any]:
+    """A model that the build serves by vLLM while it asks it."""
+    # Each server has hundreds of requests under way, so that a single one may take a while.
+    asking = {"requests_in_flight": 512, "timeout_s": 600}
+    return {"where": "started", "model": model, "revision": revision, "vllm": vllm, **asking}
+
+
+def _gpu(share: float) -> dict[str, Any]:
+    """A worker with so much of a GPU, and the CPUs that decode and clean beside it."""
+    return {"cpus": 2, "gpus": share}
+
+
+PRESETS: dict[str, Callable[[], BuildSettings]] = {
+    "embedded": embedded,
+    "demo": demo,
+    "paper": paper,
+    "modern": modern,
+}
+
+
+def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """The settings with nested `values` laid over them. Raises ValueError, in one sentence, for what is not valid."""
+    try:
+        return type(settings).model_validate(_overlaid(settings.model_dump(), values))
+    except ValidationError as error:
+        complaint = first_error(error)
+        several = complaint.removeprefix("the text: value error, ")  # settings that do not go together
+        raise ValueError(several if several != complaint else f"setting {complaint}") from None
+
+
+def _overlaid(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in values.items():
+        below = merged.get(key)
+        merged[key] = _overlaid(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def read_build_settings(preset: str, config: Path | None, assignments: Sequence[str]) -> BuildSettings:
+    """`read_settings` for a build."""
+    return read_settings(PRESETS, preset, config, assignments)
+
+
+def read_settings(presets: Presets[Settings], preset: str, config: Path | None, assignments: Sequence[str]) -> Settings:
+    """A preset, a TOML file laid over it, and `a.b=c` assignments over both.
+
+    A file that names a preset begins from that one. Raises ValueError in one sentence.
+    """
+    values: dict[str, Any] = {}
+    if config:
+        try:
+            values = tomllib.loads(config.read_text("utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"there is no settings file {config}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ValueError(f"{config} cannot be read as TOML: {error}") from None
+        preset = values.get("preset", preset)
+    if not isinstance(preset, str) or preset not in presets:
+        raise ValueError(f"there is no preset {preset!r}; there are {', '.join(presets)}")
+    settings = with_values(presets[preset](), {**values, "preset": preset})
+    for assignment in assignments:
+        settings = with_values(settings, _assignment(assignment))
+    if settings.model_dump()["preset"] != preset:
+        raise ValueError("a preset is chosen by --preset or in the settings file, not by --set")
+    return settings
+
+
+def read_sources(text: str) -> tuple[SourceSettings, ...]:
+    """The sources that a settings file's text names."""
+    return tuple(SourceSettings.model_validate(each) for each in tomllib.loads(text)["sources"])
+
+
+def _assignment(text: str) -> dict[str, Any]:
+    """`a.b=c` as {"a": {"b": c}}; c is read as TOML where it is that, else as text."""
+    path, equals, value = text.partition("=")
+    if not equals or not all(path.split(".")):
+        raise ValueError(f"--set takes NAME=VALUE as in quality_gate.score=55, not {text!r}")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for name in reversed(path.split(".")):
+        parsed = {name.strip("\"'"): parsed}
+    return parsed
+
+
+def to_toml(settings: BaseModel) -> str:
+    """The settings as the TOML file that gives them again."""
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))

@@ -1,0 +1,163 @@
+"""`instructrestore doctor`: whether a build with these settings could run here, one line for each thing it needs.
+
+What the chosen annotators need is stated beside their settings (`needs`); here it is gathered, looked for by
+`pipelines/checks`, and shown. Nothing is downloaded, no model is loaded and no key is printed. Packages, weights and
+limits are those of the machine that this runs on; of a cluster it is asked what room it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from instructrestore.dataengine.descriptions import osprey_settings
+from instructrestore.dataengine.masks import sam2_settings, semantic_sam_settings
+from instructrestore.dataengine.merging import agreement_settings
+from instructrestore.dataengine.quality import musiq_settings
+from instructrestore.dataengine.running.on_ray import environments
+from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.settings import BuildSettings, StageName
+from instructrestore.dataengine.stages import resources
+from instructrestore.dataengine.weights.needs import Checkout, Need, Package, Server, Weights
+from instructrestore.pipelines.doctor import machine, room
+from instructrestore.pipelines.doctor.finding import Finding
+from instructrestore.pipelines.doctor.servers import check_server
+from instructrestore.pipelines.doctor.weights import check_checkout, check_package, check_weights
+from instructrestore.shards.paths import Place
+
+COLOURS = {"ok": "green", "warning": "yellow", "missing": "bold red"}
+_OWN_PYTHON = {"pip", "uv", "conda", "py_executable", "container", "image_uri"}
+
+
+def chosen(settings: BuildSettings) -> dict[StageName, list[Need]]:
+    """What the annotators that the settings choose need, by the stage that has them."""
+    s = settings
+    found: dict[StageName, list[Need]] = {"quality gate": [], "masks": [], "descriptions": [], "noun phrases": []}
+    if s.quality_gate.metric == "musiq":
+        found["quality gate"] = musiq_settings.needs(s.quality_gate.musiq)
+    if s.masks.segmenter == "sam2":
+        found["masks"] = sam2_settings.needs(s.masks.sam2)
+    elif s.masks.segmenter == "semantic_sam":
+        found["masks"] = semantic_sam_settings.needs(s.masks.semantic_sam)
+    if s.descriptions.describer == "osprey":
+        found["descriptions"] = osprey_settings.needs(s.descriptions.osprey)
+    elif s.descriptions.vision_language:
+        server = s.descriptions.vision_language.server
+        found["descriptions"] = [Server("vision-language model", "descriptions.vision_language.server", server)]
+    rounds = {"small": s.noun_phrases.small.server, "large": s.noun_phrases.large.server}
+    found["noun phrases"] = [
+        Server(f"{size} language model", f"noun_phrases.{size}.server", server)
+        for size, server in rounds.items()
+        if server
+    ]
+    if s.agreement:
+        found["agreement"] = agreement_settings.needs(s.agreement)
+    return found
+
+
+def doctor(settings: BuildSettings, out: Place | None, console: Console) -> bool:
+    """Looks and says; whether the build can run. out: the run's folder, looked at where it is given."""
+    present = machine.gpus()
+    needed = chosen(settings)
+    servers = [need.server for needs in needed.values() for need in needs if isinstance(need, Server)]
+    sections = {"this machine": list(_machine(settings, out, present, servers))}
+    with ThreadPoolExecutor() as pool:  # servers and the hub may each take their 5 s
+        looked = {stage: [pool.submit(_look, need, stage, settings) for need in needed[stage]] for stage in needed}
+        for stage, waiting in looked.items():
+            sections[stage] = [finding for found in waiting for finding in found.result()]
+    for stage, needs in needed.items():
+        sections[stage] += _gpu_of(stage, needs, settings, bool(present))
+    simple = [stage for stage, needs in needed.items() if not needs]
+    if simple:
+        sections["other stages"] = [Finding("ok", ", ".join(simple), "embedded, or the source's own: need nothing")]
+    longest = max(len(finding.what) for findings in sections.values() for finding in findings)
+    width = min(longest, console.width // 3)
+    for title, findings in sections.items():
+        if findings:
+            console.print(Text(title, "bold"))
+            console.print(_table(findings, width))
+    return _verdict([finding for findings in sections.values() for finding in findings], console)
+
+
+def _machine(
+    settings: BuildSettings, out: Place | None, present: list[machine.Gpu], servers: list[ServerSettings]
+) -> Iterator[Finding]:
+    how = settings.run
+    yield from machine.packages(present)
+    yield machine.devices(present)
+    takers = room.takers(settings, servers)
+    if how.address:
+        yield from room.in_cluster(how.address, takers, how)
+    else:
+        yield from room.on_this_machine(present, how.cpus, takers)
+    yield from machine.limits(how.object_store_mib)
+    for name, given in {"default": how.default, **how.stages}.items():
+        try:
+            environments.check(name, given.runtime_env)
+        except ValueError as error:
+            yield Finding("missing", "environment", str(error), f"correct run.stages.{name}.runtime_env")
+    if out:
+        yield from machine.run_folder(out)
+
+
+def _look(need: Need, stage: StageName, settings: BuildSettings) -> list[Finding]:
+    try:
+        return _seen(need, stage, settings)
+    except OSError as error:  # a folder that may not be read, a name that is none
+        return [Finding("missing", need.name, f"{error.strerror or error}: {error.filename}", "correct it")]
+
+
+def _seen(need: Need, stage: StageName, settings: BuildSettings) -> list[Finding]:
+    own = _OWN_PYTHON & resources(settings, stage)["runtime_env"].keys()
+    if isinstance(need, Server):
+        return check_server(need)
+    if isinstance(need, Package):
+        if own:
+            return [Finding("ok", need.name, f"as the stage's own environment has it ({', '.join(sorted(own))})")]
+        return [check_package(need)]
+    if isinstance(need, Checkout):
+        return [check_checkout(need)]
+    return [check_weights(need)]
+
+
+def _gpu_of(stage: StageName, needs: Iterable[Need], settings: BuildSettings, here: bool) -> list[Finding]:
+    """A stage with a model of its own that was given no GPU: Ray hides all from its workers."""
+    wanting = [need for need in needs if isinstance(need, Weights) and need.device != "server"]
+    if not wanting or resources(settings, stage)["gpus"] or all(need.device == "cpu" for need in wanting):
+        return []
+    key = f'"{stage}"' if " " in stage else stage
+    fix = f"--set 'run.stages.{key}.gpus=1'"
+    if any(need.device.startswith("cuda") for need in wanting):
+        return [Finding("missing", "GPU", "its device is a GPU, and run.stages gives its workers none", fix)]
+    if here or settings.run.address:
+        return [Finding("warning", "GPU", "it runs on CPUs: run.stages gives its workers no GPU", fix)]
+    there = "name a Ray cluster with one: --set run.address=HOST:PORT"
+    return [Finding("warning", "GPU", "it runs on CPUs, slowly: this machine has no GPU", there)]
+
+
+def _table(findings: Iterable[Finding], width: int) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(width=8, justify="right", no_wrap=True)
+    table.add_column(width=width)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        text = Text(finding.text)
+        if finding.fix:
+            text.append(f"\n-> {finding.fix}", "cyan")
+        table.add_row(Text(finding.level, COLOURS[finding.level]), Text(finding.what), text)
+    return table
+
+
+def _verdict(findings: list[Finding], console: Console) -> bool:
+    missing = sum(finding.level == "missing" for finding in findings)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    said = f"{warnings} warning{'' if warnings == 1 else 's'}"
+    if missing:
+        console.print(Text(f"{missing} missing, {said}: this build cannot run here", COLOURS["missing"]))
+    else:
+        console.print(Text(f"nothing is missing, {said}: this build can run here", COLOURS["ok"]))
+    return not missing

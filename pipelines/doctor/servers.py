@@ -1,0 +1,114 @@
+"""Language models: those that run already are asked for their model; of those that a build starts, what that needs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import httpx
+
+from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.weights.needs import Server, Weights
+from instructrestore.pipelines.doctor.finding import Finding, first_line
+from instructrestore.pipelines.doctor.weights import check_weights
+
+LIMIT_S = 5.0
+_VLLM = "import importlib.metadata as m; print(m.version('vllm'))"
+
+# As the publishers' cards on the hub state them.
+LICENCES = {
+    "Qwen2.5-7B-Instruct": "Apache-2.0",
+    "Qwen2.5-72B-Instruct": "Qwen LICENSE AGREEMENT",
+    "Qwen3-VL-8B-Instruct": "Apache-2.0",
+}
+
+
+def check_server(need: Server) -> list[Finding]:
+    """What there is to say of a language model, wherever it runs."""
+    server = need.server
+    licence = LICENCES.get(server.model.rpartition("/")[2], "")
+    if server.where == "running":
+        found = list(_running(need))
+        return [*found, Finding("ok", need.name, f"licence of {server.model}: {licence or 'see its card'}")]
+    files = ("config.json", "*.safetensors", "tokenizer*|vocab*")
+    setting = f"{need.setting}.vllm.folder" if server.vllm.folder else f"{need.setting}.model"
+    model = server.vllm.folder or server.model
+    weights = Weights(need.name, setting, model, server.revision, files, licence, device="server")
+    return [_vllm(need), check_weights(weights)]
+
+
+def _running(need: Server) -> Iterator[Finding]:
+    server = need.server
+    try:
+        key = server.key()
+    except ValueError as error:
+        yield Finding("missing", need.name, str(error), f"export {server.api_key_env}=..., on every machine of the run")
+        return
+    if server.api_key_env:
+        yield Finding("ok", need.name, f"its key is in {server.api_key_env}")
+    with ThreadPoolExecutor(len(server.urls)) as pool:
+        found = list(pool.map(lambda url: _asked(need, url, key), server.urls))
+    if any(finding.level == "ok" for finding in found):  # the build goes on with those that answer
+        found = [Finding("warning", f.what, f.text, f.fix) if f.level == "missing" else f for f in found]
+    yield from found
+
+
+def _asked(need: Server, url: str, key: str) -> Finding:
+    """One server: whether it answers, and knows the model."""
+    server = need.server
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    start = f"start it, as in: vllm serve {server.model}; or correct {need.setting}.urls"
+    try:
+        with httpx.Client(timeout=LIMIT_S, headers=headers, follow_redirects=False) as client:
+            answer = client.get(f"{url}/models")
+            health = client.get(f"{url.removesuffix('/v1')}/health")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = f"nothing within {LIMIT_S:g} s" if isinstance(error, httpx.TimeoutException) else first_line(error)
+        return Finding("missing", need.name, f"{url} does not answer: {why}", start)
+    if answer.status_code in (401, 403):
+        fix = f"name the environment variable that holds its key in {need.setting}.api_key_env"
+        return Finding("missing", need.name, f"{url} does not accept the key (HTTP {answer.status_code})", fix)
+    if health.status_code >= 500:
+        return Finding("missing", need.name, f"{url} says that it is not well (HTTP {health.status_code})", start)
+    models = _models(answer)
+    if models is None:
+        text = f"{url} answers but lists no models (HTTP {answer.status_code}): it may not have {server.model}"
+        return Finding(
+            "warning", need.name, text, f"check that {need.setting}.urls ends as the server wants it, in /v1"
+        )
+    if server.model not in models:
+        text = f"{url} has {', '.join(sorted(models)[:3]) or 'no model'}, not {server.model}"
+        return Finding("missing", need.name, text, f"set {need.setting}.model to a model that it has")
+    return Finding("ok", need.name, f"{url} answers and has {server.model}")
+
+
+def _models(answer: httpx.Response) -> set[str] | None:
+    """The ids in an answer of GET /v1/models; None where it is none."""
+    try:
+        return {str(model["id"]) for model in answer.json()["data"]} if answer.status_code == 200 else None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _vllm(need: Server) -> Finding:
+    """The vLLM that a build is to run the model with, on this machine."""
+    server: ServerSettings = need.server
+    python = server.vllm.python
+    fix = "pip install vllm, in an environment of its own, and name its Python in " + f"{need.setting}.vllm.python"
+    if not python:
+        try:
+            return Finding("ok", need.name, f"vLLM {version('vllm')}, in the build's own environment")
+        except PackageNotFoundError:
+            return Finding("missing", need.name, "vLLM is not installed in the build's own environment", fix)
+    if not Path(python).is_file():
+        return Finding("missing", need.name, f"there is no Python {python} on this machine", fix)
+    try:
+        ended = subprocess.run([python, "-c", _VLLM], capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("missing", need.name, f"{python} cannot be run: {first_line(error)}", fix)
+    if ended.returncode:
+        return Finding("missing", need.name, f"vLLM is not installed for {python}", fix)
+    return Finding("ok", need.name, f"vLLM {ended.stdout.strip()}, for {python}")

@@ -1,0 +1,100 @@
+"""One photo to restore, and a name for its result that is nobody else's."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.pipelines.terminal.ending import escaped
+
+_COMPANION = re.compile(r"-(mask(-\d+)?|compare|sweep)$")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to restore.
+
+    photo: the file. name: the photo as people know it. stem: the result's path within the output folder, without
+    ending; no two jobs share it, nor does one's result take the name of another's mask or sheet.
+    masks: a file a region; empty: they are predicted. scale_map: a file of scales, in place of masks.
+    instruction: None only where there is a problem. problem: why this photo cannot be restored; empty: nothing known.
+    """
+
+    photo: Path
+    name: str
+    stem: str
+    instruction: Instruction | None
+    seed: int
+    masks: tuple[Path, ...] = ()
+    scale_map: Path | None = None
+    problem: str = ""
+
+    def mask_names(self) -> list[str]:
+        """File names of the masks, relative to the output folder, in the order of the regions."""
+        assert self.instruction
+        if len(self.instruction.regions) == 1:
+            return [f"{self.stem}-mask.png"]
+        return [f"{self.stem}-mask-{number}.png" for number, _ in enumerate(self.instruction.regions, 1)]
+
+
+def stems(jobs: Sequence[Job]) -> list[str]:
+    """A stem for each job, all different, also on a disk that takes upper and lower case for the same.
+
+    Photos of one stem are told apart by their folders; where that is not enough, the later ones get a number.
+    """
+    chosen = [job.stem for job in jobs]
+    counts = Counter(map(_folded, chosen))
+    for shared in (key for key, number in counts.items() if number > 1):
+        group = [index for index, stem in enumerate(chosen) if _folded(stem) == shared]
+        paths = [os.path.abspath(jobs[index].photo) for index in group]
+        common = os.path.commonpath([os.path.dirname(path) for path in paths])
+        for index, path in zip(group, paths, strict=True):
+            chosen[index] = os.path.splitext(os.path.relpath(path, common))[0]
+    everyone = {_folded(stem) for stem in chosen}
+    # What "dog_2-mask.jpg" alone gives is called as the mask of a "dog_2" would be, so no photo gets that name.
+    reserved = everyone | {_COMPANION.sub("", key) for key in everyone}
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
+    for index, stem in enumerate(chosen):
+        key, named = _folded(stem), stem
+        # "dog-mask.jpg" beside "dog.jpg": its result would have the name of dog's mask.
+        companion = _COMPANION.search(key) and _COMPANION.sub("", key) in everyone
+        if companion or key in taken:
+            number = numbers.get(key, 2)
+            while _folded(f"{stem}_{number}") in reserved or _folded(f"{stem}_{number}") in taken:
+                number += 1
+            named = f"{stem}_{number}"
+            numbers[key] = number + 1
+        chosen[index] = named
+        taken.add(_folded(named))
+    return chosen
+
+
+def _folded(stem: str) -> str:
+    return unicodedata.normalize("NFC", os.path.normpath(stem)).casefold()
+
+
+def check_nothing_is_overwritten(jobs: Sequence[Job], out: Path, files: Sequence[Path]) -> None:
+    """Raises ValueError where a result would take the place of a photo, a mask, a map or one of `files`."""
+    root = os.path.join(os.path.realpath(out), "")
+    read = [
+        *files,
+        *(path for job in jobs for path in (job.photo, *job.masks, *([job.scale_map] if job.scale_map else []))),
+    ]
+    inside = {place: path for path in read if (place := os.path.realpath(path)).startswith(root)}
+    if not inside:
+        return
+    for job in jobs:
+        companions = [f"{job.stem}{ending}.png" for ending in ("", "-compare", "-sweep")]
+        for name in companions + (job.mask_names() if job.instruction else []):
+            if (place := os.path.realpath(os.path.join(root, name))) in inside:
+                raise ValueError(
+                    f"{escaped(str(out / name))} would overwrite {escaped(str(inside[place]))}, which is read: "
+                    "choose another --out"
+                )

@@ -1,0 +1,98 @@
+"""The sampling settings and the sweep of a restoration, from what was typed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from instructrestore.model.instruction.instruction import checked_scale
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.shards.sample import first_error
+
+# Sampling settings that have an option of their own.
+OPTIONS = {
+    "num_inference_steps": "--steps",
+    "guidance_scale": "--guidance",
+    "start": "--start",
+    "upscale": "--upscale",
+    "tile": "--tile",
+    "colour_fix": "--colour-fix",
+    "compat": "--official",
+}
+OVERLAP_UNIT = 32  # pixels; overlaps are multiples of it
+MAX_SWEEP = 24
+MAX_SEED = 2**63 - 1
+
+
+def sampling_settings(
+    values: dict[str, object], assignments: Sequence[str], options: Mapping[str, str] = OPTIONS
+) -> SamplingSettings:
+    """Settings from the options' values, by field, and from NAME=VALUE assignments of the fields without an option.
+
+    options: the fields that have one, with its name.
+
+    An overlap that is not assigned fits the tile: the usual one, or about a quarter of a small tile.
+    Raises ValueError, in one sentence that names the option, for what is not valid.
+    """
+    merged = dict(values)
+    tile = values.get("tile")
+    if isinstance(tile, int):
+        usual = SamplingSettings.model_fields["overlap"].default
+        merged["overlap"] = min(usual, max(OVERLAP_UNIT, tile // 4 // OVERLAP_UNIT * OVERLAP_UNIT))
+    for assignment in assignments:
+        name, equals, value = (part.strip() for part in assignment.partition("="))
+        if not equals or not name:
+            raise ValueError(f"--set takes NAME=VALUE as in mask=hard, not {assignment!r}")
+        if name in options:
+            raise ValueError(f"--set does not take {name}: use {options[name]}")
+        merged[name] = value
+    try:
+        return SamplingSettings.model_validate(merged)
+    except ValidationError as error:
+        name, _, complaint = first_error(error).partition(": ")
+        flag = options.get(name, f"--set {name}")
+        if name in SamplingSettings.model_fields:
+            raise ValueError(f"{flag}: {complaint}, not {merged[name]}") from None
+        if name in merged:
+            known = ", ".join(name for name in SamplingSettings.model_fields if name not in options)
+            raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
+        complaint = complaint.removeprefix("value error, ")
+        raise ValueError(f"{complaint}: lower --set overlap or raise --tile") from None
+
+
+def check_local(out: Path) -> None:
+    """Raises ValueError where what was typed for --out is in a store and no local folder."""
+    if out.parts and re.fullmatch(r"\w[\w+.-]+:", out.parts[0]):  # what Path makes of s3://bucket/folder
+        raise ValueError(f"--out {out.parts[0]}//{'/'.join(out.parts[1:])} is in a store: name a local folder")
+
+
+def anchored_place(place: str) -> str:
+    """A folder or file by its absolute path, for workers have other current folders; a hub id as it is."""
+    path = Path(place).expanduser()
+    return os.path.abspath(path) if path.exists() else place
+
+
+def checked_seed(number: int, what: str) -> int:
+    """The seed. Raises ValueError, in one sentence, where it cannot be one."""
+    if not 0 <= number <= MAX_SEED:
+        raise ValueError(f"{what} must be a whole number from 0 to {MAX_SEED}, not {number}")
+    return number
+
+
+def parse_sweep(text: str) -> tuple[float, ...]:
+    """The scales of a sweep, as in 0.5,0.7,0.9. Raises ValueError, in one sentence."""
+    scales: list[float] = []
+    for part in text.split(","):
+        try:
+            scales.append(checked_scale(float(part), "a scale of --sweep"))
+        except ValueError as error:
+            reason = str(error) if "--sweep" in str(error) else f"{part.strip()!r} is no number"
+            raise ValueError(f"--sweep takes scales separated by commas, as in 0.5,0.7,0.9: {reason}") from None
+    distinct = tuple(dict.fromkeys(scales))
+    if len(distinct) > MAX_SWEEP:
+        raise ValueError(f"--sweep takes at most {MAX_SWEEP} scales, not {len(distinct)}")
+    return distinct

@@ -1,0 +1,132 @@
+"""A job's files, read and checked, and the record of how its results come about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instructrestore.dataengine.photos.photo_file import MAX_PIXELS
+from instructrestore.dataengine.sources.places import readable
+from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
+from instructrestore.model.restoring.photos import MIN_SIDE
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.job import Job
+from instructrestore.pipelines.pictures.source_photo import SourceImage, read_grey, read_photo
+
+SCALE_UNIT = 100  # the grey value of a scale map that means scale 1
+
+
+@dataclass(frozen=True)
+class PreparedPhoto:
+    """A photo that can be restored.
+
+    masks: per region (H, W) uint8 in [0, 255] at the photo's size; None: they are predicted.
+    scale_map: (H, W) float32 scales at the photo's size; None: there is none.
+    record: how the results come about, for their PNG files. notes: what a person should know of the files.
+    """
+
+    job: Job
+    instruction: Instruction
+    source: SourceImage
+    masks: list[NDArray[np.uint8]] | None
+    scale_map: NDArray[np.float32] | None
+    record: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def prepare(job: Job, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
+    """Reads a job's photo, masks and scale map. weights: what the record says of the model.
+
+    Raises ValueError or OSError, each one sentence, for what cannot be restored.
+    """
+    if job.problem:
+        raise ValueError(job.problem)
+    assert job.instruction
+    source = read_photo(job.photo)
+    width, height = source.image.size
+    if min(width, height) < MIN_SIDE:
+        raise ValueError(f"it is too small: {width}x{height}, and the shorter side must be at least {MIN_SIDE} pixels")
+    large, wide = settings.restored_size((height, width))
+    if large * wide > MAX_PIXELS:
+        raise ValueError(f"restored it would be {wide}x{large}, and {MAX_PIXELS} pixels are the limit: lower --upscale")
+    regions = len(job.instruction.regions)
+    if job.masks and len(job.masks) != regions:
+        raise ValueError(f"there must be one mask for each region: {len(job.masks)} for {regions}")
+    masks = [_mask(path, (height, width)) for path in job.masks]
+    scale_map = _scale_map(job.scale_map, (height, width)) if job.scale_map else None
+    predicted = None if job.scale_map else "predicted"
+    record = {
+        "version": _version(),
+        "photo": readable(job.photo.name),
+        "photo_sha256": source.sha256,
+        "instruction": str(job.instruction),
+        "regions": [asdict(region) for region in job.instruction.regions],
+        "others": job.instruction.others,
+        "bokeh": job.instruction.bokeh,
+        "seed": job.seed,
+        "masks": [_named(path, mask) for path, mask in zip(job.masks, masks, strict=True)] or predicted,
+        "scale_map": _named(job.scale_map, scale_map) if job.scale_map and scale_map is not None else None,
+        "settings": settings.model_dump(mode="json"),
+        **weights,
+    }
+    notes = (*source.notes, *(note for path, mask in zip(job.masks, masks, strict=True) if (note := _note(path, mask))))
+    return PreparedPhoto(job, job.instruction, source, masks or None, scale_map, record, notes)
+
+
+def _mask(path: Path, size: Sequence[int]) -> NDArray[np.uint8]:
+    mask = _grey(path, size, "mask")
+    if mask.dtype != np.uint8:
+        mask = (mask >> 8).astype(np.uint8)
+    if mask.max() == 1:
+        raise ValueError(f"the mask {readable(path.name)} goes only to 1 of 255: the region is white (255), not 1")
+    return mask.astype(np.uint8)
+
+
+def _note(path: Path, mask: NDArray[np.uint8]) -> str:
+    if not mask.any():
+        return f"the mask {readable(path.name)} is black everywhere: its region is nowhere"
+    if mask.min() == 255:
+        return f"the mask {readable(path.name)} is white everywhere: its region is the whole photo"
+    return ""
+
+
+def _scale_map(path: Path, size: Sequence[int]) -> NDArray[np.float32]:
+    scales = _grey(path, size, "scale map") / SCALE_UNIT
+    if scales.max() > MAX_SCALE:
+        raise ValueError(
+            f"the scale map {readable(path.name)} goes up to scale {scales.max():g}, and {MAX_SCALE:g} is the limit: "
+            f"grey {SCALE_UNIT} is scale 1"
+        )
+    return scales.astype(np.float32)
+
+
+def _grey(path: Path, size: Sequence[int], what: str) -> NDArray[Any]:
+    name = readable(path.name)
+    try:
+        values = read_grey(path)
+    except OSError as error:
+        raise ValueError(f"the {what} {name} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"the {what} {name} cannot be used: {error}") from None
+    if values.shape != tuple(size):
+        found, expected = f"{values.shape[1]}x{values.shape[0]}", f"{size[1]}x{size[0]}"
+        raise ValueError(f"the {what} {name} is {found} but its photo {expected}: they must have one size")
+    return values
+
+
+def _named(path: Path, values: NDArray[Any]) -> dict[str, str]:
+    return {"file": readable(path.name), "sha256": hashlib.sha256(values.tobytes()).hexdigest()}
+
+
+def _version() -> str:
+    try:
+        return metadata.version("instructrestore")
+    except metadata.PackageNotFoundError:
+        return "not installed"  # run from its source folder

@@ -1,0 +1,138 @@
+"""The loaded model at work: what it makes of photos, and the pictures that are written of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.job import Job
+from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
+from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_image, scale_sheet
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written for each photo. sweep: scales of the first region; empty: no sweep.
+
+    skip_existing: photos whose results are there already, of the same photo, instruction, settings and weights, are
+    passed over.
+    """
+
+    save_mask: bool = False
+    mask_only: bool = False
+    compare: bool = False
+    sweep: tuple[float, ...] = ()
+    skip_existing: bool = False
+
+    def names(self, job: Job) -> list[str]:
+        """The files of a job, relative to the output folder."""
+        if self.mask_only:
+            return job.mask_names()
+        names = [f"{job.stem}.png"]
+        names += job.mask_names() if self.save_mask and not job.scale_map else []
+        names += [f"{job.stem}-compare.png"] if self.compare else []
+        return names + ([f"{job.stem}-sweep.png"] if self.sweep else [])
+
+
+@dataclass(frozen=True)
+class Result:
+    """image: the restored photo; None with `mask_only`. masks: (R, H, W) float32 in [0, 1]."""
+
+    image: Image.Image | None
+    masks: NDArray[np.float32]
+    reports: list[str]
+
+
+class Restorer:
+    """The loaded model with what is wanted of it. batch: so many results of a sweep are made together."""
+
+    def __init__(
+        self,
+        pipe: InstructRestorePipeline,
+        settings: SamplingSettings,
+        wanted: Wanted,
+        batch: int,
+        on_step: StepCallback,
+    ) -> None:
+        self._pipe, self._settings, self._wanted = pipe, settings, wanted
+        self._batch, self._on_step = batch, on_step
+
+    def results(self, group: Sequence[PreparedPhoto], instructions: Sequence[Instruction]) -> list[Result]:
+        """What becomes of photos of one size, each with its instruction. Raises what the pipeline raises."""
+        photos = [photo.source.image for photo in group]
+        # A generator a photo, on the CPU: the same result alone, in a batch, and on every device.
+        generators = [torch.Generator("cpu").manual_seed(photo.job.seed) for photo in group]
+        asked: dict[str, Any] = {"settings": self._settings, "generator": generators}
+        if self._wanted.mask_only:
+            found = self._pipe.predict_mask(photos, instructions, **asked)
+            return [Result(None, masks, said) for masks, said in zip(found.masks, found.reports, strict=True)]
+        if group[0].scale_map is not None:  # there is one for a single photo only
+            asked["scale_maps"] = [photo.scale_map for photo in group]
+        elif any(photo.masks for photo in group):
+            asked["masks"] = [photo.masks for photo in group]
+        made = self._pipe(photos, instructions, callback_on_step_end=self._on_step, **asked)
+        assert isinstance(made.images, list)
+        # Given masks are shown as they were given; the pipeline returns them at the latents' resolution.
+        masks = [
+            own if photo.masks is None else (np.stack(photo.masks) / 255).astype(np.float32)
+            for photo, own in zip(group, made.masks, strict=True)
+        ]
+        return [Result(*result) for result in zip(made.images, masks, made.reports, strict=True)]
+
+    def pictures(self, photo: PreparedPhoto, result: Result) -> list[tuple[str, Image.Image]]:
+        """What is shown and the picture, in the order of `Wanted.names`."""
+        lq, instruction, wanted = photo.source.image, photo.instruction, self._wanted
+        pictures = [("the restored photo", result.image)] if result.image else []
+        if (wanted.save_mask or wanted.mask_only) and photo.scale_map is None:
+            for caption, mask in zip(instruction.captions, result.masks, strict=True):
+                pictures.append((f"where {caption} is", mask_image(mask, lq.size)))
+        if result.image and wanted.compare:
+            sheet = comparison(lq, result.masks, result.image, instruction)
+            pictures.append(("LQ photo, regions, restored photo", sheet))
+        if result.image and wanted.sweep:
+            sweep = scale_sheet(lq, self._sweep(photo, result.image), instruction)
+            pictures.append((f"LQ photo, restored with {', '.join(f'{scale:g}' for scale in wanted.sweep)}", sweep))
+        return pictures
+
+    def _sweep(self, photo: PreparedPhoto, restored: Image.Image) -> list[tuple[float, Image.Image]]:
+        """The photo restored with each scale of the sweep for the first region, all else equal."""
+        first, *others = photo.instruction.regions
+        made, batch = {first.scale: restored}, self._batch
+        while missing := [scale for scale in self._wanted.sweep if scale not in made][:batch]:
+            asked = [replace(photo.instruction, regions=(replace(first, scale=s), *others)) for s in missing]
+            found: list[Result] = []
+            try:
+                found = self.results([photo] * len(missing), asked)
+            except (RuntimeError, MemoryError) as error:
+                if batch == 1 or not out_of_memory(error):
+                    raise
+            if not found:  # past the except clause, whose error holds on to the batch's memory
+                free_memory()
+                batch = 1
+                continue
+            for scale, each in zip(missing, found, strict=True):
+                assert each.image
+                made[scale] = each.image
+        return [(scale, made[scale]) for scale in self._wanted.sweep]
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory did not suffice: a GPU's, or a CPU's, for which torch has no class of its own."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )
+
+
+def free_memory() -> None:
+    """Gives what torch keeps for later back to the GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,128 @@
+"""Pictures side by side with their labels: a photo, its mask and the result, or one photo at several scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+
+from instructrestore.dataengine.reporting.drawing import INK, OPACITY, PAPER, RGB, colours
+from instructrestore.model.instruction.instruction import Instruction
+
+MAX_CELL = 1024  # px, the longer side of a picture on a sheet
+MIN_CELL = 160  # px; a narrower cell has no room for its label
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture (mode RGB) under its label: lines of text, each with a swatch of colour or none."""
+
+    image: Image.Image
+    label: Sequence[tuple[str, RGB | None]]
+
+
+def comparison(
+    photo: Image.Image, masks: NDArray[np.floating], restored: Image.Image, instruction: Instruction
+) -> Image.Image:
+    """The LQ photo, the same with its regions tinted and outlined, and the restored photo.
+
+    photo, restored: mode RGB; the sheet shows all at the size of `restored`, at most MAX_CELL. masks: (R, H, W) in
+    [0, 1] at any size; R = 0 where a scale map took their place.
+    """
+    size = _shown(restored.size)
+    photo, restored = _at(photo, size), _at(restored, size)
+    cells = [Cell(photo, [("LQ photo", None)])]
+    if len(masks):
+        palette = colours(len(masks))
+        scales = [(f"{r.scale:g}  {r.caption}", ink) for r, ink in zip(instruction.regions, palette, strict=True)]
+        others = f"{instruction.others:g}  other parts{', bokeh' if instruction.bokeh else ''}"
+        cells.append(Cell(tinted(photo, masks), [*scales, (others, None)]))
+    return sheet([*cells, Cell(restored, [("restored", None)])], columns=3)
+
+
+def scale_sheet(
+    photo: Image.Image, restored: Sequence[tuple[float, Image.Image]], instruction: Instruction
+) -> Image.Image:
+    """The LQ photo, then the results over the scale of the instruction's first region."""
+    size = _shown(restored[0][1].size)
+    caption = instruction.regions[0].caption
+    cells = [Cell(_at(photo, size), [("LQ photo", None)])]
+    cells += [Cell(_at(image, size), [(f"{scale:g}  {caption}", None)]) for scale, image in restored]
+    return sheet(cells, columns=len(cells) if len(cells) <= 4 else math.ceil(math.sqrt(len(cells))))
+
+
+def tinted(photo: Image.Image, masks: NDArray[np.floating]) -> Image.Image:
+    """The photo with each region's colour laid over it as strongly as its mask says, and its outline at 0.5."""
+    picture = photo.copy()
+    line = max(1, round(max(photo.size) / 400))
+    layers = [mask_image(mask, photo.size) for mask in masks]
+    for layer, colour in zip(layers, colours(len(layers)), strict=True):
+        picture.paste(Image.new("RGB", photo.size, colour), mask=layer.point([round(OPACITY * v) for v in range(256)]))
+    for layer, colour in zip(layers, colours(len(layers)), strict=True):
+        inside = layer.point([0] * 128 + [255] * 128)
+        # A white line around the coloured one: it shows on any ground.
+        for width, ink in ((2 * line, (255, 255, 255)), (line, colour)):
+            edge = ImageChops.subtract(inside, inside.filter(ImageFilter.MinFilter(2 * width + 1)))
+            picture.paste(Image.new("RGB", photo.size, ink), mask=edge)
+    return picture
+
+
+def mask_image(mask: NDArray[np.floating], size: tuple[int, int]) -> Image.Image:
+    """A mask (H, W) in [0, 1] as mode L, 255 inside, at size (W, H)."""
+    image = Image.fromarray(np.clip(np.round(mask * 255), 0, 255).astype(np.uint8))
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def sheet(cells: Sequence[Cell], columns: int) -> Image.Image:
+    """Labelled pictures of one size in rows of at most `columns`."""
+    width, height = cells[0].image.size
+    assert all(cell.image.size == (width, height) for cell in cells), "the pictures of a sheet have one size"
+    room = max(width, MIN_CELL)
+    unit = max(11, min(22, round(room / 24)))  # the text's size
+    line, gap = round(1.5 * unit), max(4, unit // 2)
+    head = line * max(len(cell.label) for cell in cells)
+    rows, columns = math.ceil(len(cells) / columns), min(columns, len(cells))
+    page = Image.new("RGB", (columns * (room + gap) + gap, rows * (head + height + gap) + gap), PAPER)
+    pen = ImageDraw.Draw(page)
+    for number, cell in enumerate(cells):
+        left, top = gap + number % columns * (room + gap), gap + number // columns * (head + height + gap)
+        page.paste(cell.image, (left, top + head))
+        for row, (text, swatch) in enumerate(cell.label):
+            # The lines stand on the picture, however many its neighbours have.
+            middle = top + head - line * (len(cell.label) - row) + line // 2
+            indent = 0
+            if swatch:
+                pen.rectangle((left, middle - unit // 2, left + unit - 1, middle + unit // 2 - 1), fill=swatch)
+                indent = round(1.4 * unit)
+            pen.text((left + indent, middle), _cut(text, unit, room - indent), fill=INK, font=_font(unit), anchor="lm")
+    return page
+
+
+def _shown(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, MAX_CELL / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _at(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _cut(label: str, unit: int, width: int) -> str:
+    """The label, cut to the width in pixels with an ellipsis where it is longer."""
+    # A lone surrogate cannot be encoded for the font.
+    clean = label.encode("utf-8", "replace").decode("utf-8")
+    if _font(unit).getlength(clean) <= width:
+        return clean
+    while clean and _font(unit).getlength(clean.rstrip() + "...") > width:
+        clean = clean[:-1]
+    return clean.rstrip() + "..."
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
