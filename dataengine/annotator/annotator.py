@@ -12,9 +12,10 @@ from torch import Tensor
 
 from instructrestore.dataengine.annotator.backbone import STRIDE
 from instructrestore.dataengine.annotator.edges import guided
-from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
+from instructrestore.dataengine.annotator.features import working_size
 from instructrestore.dataengine.annotator.grouping import Segment, group
 from instructrestore.dataengine.annotator.network import Head
+from instructrestore.dataengine.annotator.reduction import Sight
 from instructrestore.dataengine.annotator.views import SIDE
 
 GUIDE_SIDE = 1024  # edges are found on the photo at most so large
@@ -24,12 +25,12 @@ MOST_CANDIDATES = 24
 
 @dataclass(frozen=True)
 class Annotator:
-    """extractor, heads: as trained. Called with a photo it returns its segments, largest first, all of them.
+    """sight, heads: as trained. Called with a photo it returns its segments, largest first, all of them.
 
     What to keep of them, and under which name, is for `naming.py`.
     """
 
-    extractor: FeatureExtractor
+    sight: Sight
     heads: tuple[Head, ...]
 
     @torch.inference_mode()
@@ -37,8 +38,8 @@ class Annotator:
         """rgb: (H, W, 3) uint8. (names, h/16, w/16) float32: the mean over heads, the photo and its mirror image."""
         height, width = working_size(*rgb.shape[:2], SIDE)
         small = _resized(rgb, height, width)
-        plain = self.extractor(small)
-        mirrored = self.extractor(np.ascontiguousarray(small[:, ::-1]))
+        plain = self.sight(small)
+        mirrored = self.sight(np.ascontiguousarray(small[:, ::-1]))
         total = torch.zeros(())
         for head in self.heads:
             total = total + head(plain)[0].softmax(0) + head(mirrored)[0].softmax(0).flip(2)

