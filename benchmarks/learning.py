@@ -25,7 +25,7 @@ from instructrestore.model.training.settings import PRESETS, TrainingSettings
 from instructrestore.model.training.validation import Judged
 from instructrestore.model.training.workers import Worker
 from instructrestore.pipelines.building.presets import read_settings
-from instructrestore.pipelines.training.job import Job, open_data, open_networks
+from instructrestore.pipelines.training.training_run import TrainingRun, open_data, open_networks
 
 SHOWN = 12
 TIMESTEP = 500
@@ -75,7 +75,7 @@ def curve(rows: list[dict[str, Any]], out: Path) -> None:
 def masks(run: Path, dataset: str, settings: TrainingSettings, out: Path) -> None:
     """True and predicted masks of regions that share their photo."""
     base = str(run / "tiny-base")
-    job = Job(
+    job = TrainingRun(
         datasets=((dataset, Fraction(1)),),
         out=run,
         base=base,

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instructrestore.dataengine.noun_phrases.english.caption_length import clip_tokens
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed, fold
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase, fold
 from instructrestore.dataengine.noun_phrases.grammar import Grammar
 from instructrestore.dataengine.noun_phrases.validation import faults, read_answer
 
@@ -36,14 +36,14 @@ class Case:
     row: int
     phrase: str
     gold: str | None
-    parsed: Parsed | None
+    parsed: NounPhrase | None
 
     @property
     def construction(self) -> str:
         """ "X of Y", "Y's X" or "plain": what the answer's subject stands in."""
         if self.parsed is None:
             return "plain"
-        before, found, after = self.parsed.noun_phrase.casefold().partition(self.parsed.subject)
+        before, found, after = self.parsed.text.casefold().partition(self.parsed.subject)
         if found and after.startswith(" of "):
             return "X of Y"
         return "Y's X" if re.search(r"\w's? |s' ", before) and "'" in before else "plain"
@@ -138,7 +138,7 @@ def raw_faults(text: str, grammar: Grammar) -> tuple[str, ...]:
     """Faults of a raw text taken as a noun phrase as it stands, with the grammar's subject, or else its last word."""
     parsed = grammar(text)
     subject = parsed.subject if parsed else (re.findall(r"[^\W\d_]+", text) or [""])[-1]
-    return faults(Parsed(text.strip(), subject), text)
+    return faults(NounPhrase(text.strip(), subject), text)
 
 
 def report(folder: Path) -> list[str]:

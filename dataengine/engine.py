@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from instructrestore.dataengine import stages
 from instructrestore.dataengine.noun_phrases import rounds as retry
 from instructrestore.dataengine.noun_phrases.answers import AnswerCache
-from instructrestore.dataengine.noun_phrases.parser import Phrase, cache_identity
+from instructrestore.dataengine.noun_phrases.parser import PhraseResult, cache_identity
 from instructrestore.dataengine.noun_phrases.rounds import Rounds
 from instructrestore.dataengine.photos import near_duplicates
 from instructrestore.dataengine.photos.encode import entry_of, written
@@ -164,7 +164,7 @@ class Engine:
             [part.content for part in parts],
         )
         path = self.folder.tables / f"phrases-{identity}.parquet"
-        values = TypeAdapter(Phrase)
+        values = TypeAdapter(PhraseResult)
         table = SideTable(path, values) if path.name in names(path.parent) else None
         if table is None or (self._retry_failed and retry.UNANSWERED in table.facts["counts"]):
             described, given = self._described(parts)

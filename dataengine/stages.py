@@ -69,7 +69,7 @@ def photo_stages(settings: BuildSettings, answers: Place | None = None) -> list[
             server=s.descriptions.vision_language.server if s.descriptions.vision_language else None,
             own_workers=s.descriptions.describer == "osprey",
         ),
-        stage(MERGE, merge.Merge, merge.REVISION, side_type=merge.Phrase),
+        stage(MERGE, merge.Merge, merge.REVISION, side_type=merge.PhraseResult),
         *scored,
         stage(BOKEH, partial(bokeh.BokehFlag, s.bokeh), bokeh.REVISION, s.bokeh),
     ]
@@ -89,7 +89,7 @@ def shard_stage(settings: BuildSettings, photo_format: str) -> StageSpec:
         encode.Encode,
         (encode.REVISION, photo_format),
         name=f"{photo_format} {SHARDS}",
-        result_type=encode.Written,
+        result_type=encode.StoredPhoto,
         sink=encode.ShardSink,
         batch=8,  # encoded photos are held in memory until they are written
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from instructrestore import __version__
 from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.pipelines.annotator import cli as annotator
 from instructrestore.pipelines.evaluation import cli as evaluation
@@ -18,7 +19,6 @@ from instructrestore.pipelines.training import cli as training
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Region-customized photo restoration by instruction.",
@@ -34,6 +34,21 @@ Assignments = Annotated[
 ]
 Address = Annotated[str | None, typer.Option(metavar="RAY", help="A Ray cluster; unset: this machine.")]
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's folder, or its fsspec URI.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"instructrestore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def instructrestore(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 BUILD_HELP = """Photos in, verified training triplets out.
@@ -79,24 +94,13 @@ def build(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
-    from instructrestore.dataengine.sources import parse_source
     from instructrestore.pipelines.building.build import build as run_build
     from instructrestore.pipelines.building.build import print_plan, print_summary
-    from instructrestore.pipelines.building.presets import read_build_settings, with_values
+    from instructrestore.pipelines.building.presets import build_settings
     from instructrestore.shards.paths import parse_place
 
     folder = parse_place(out)
-    settings = read_build_settings(preset, config, assignments or ())
-    wanted = [parse_source(text).anchored() for text in sources or ()]
-    unwanted = [parse_source(text).anchored().model_copy(update={"exclude": True}) for text in exclude or ()]
-    if wanted:  # in place of the settings' sources, but for what they exclude
-        wanted += [source for source in settings.sources if source.exclude]
-    if wanted or unwanted:
-        settings = settings.model_copy(update={"sources": (*(wanted or settings.sources), *unwanted)})
-    if limit:
-        settings = with_values(settings, {"limit": limit})
-    if address:
-        settings = with_values(settings, {"run": {"address": address}})
+    settings = build_settings(sources or (), exclude or (), preset, config, assignments or (), limit, address)
     console = Console()
     if dry_run:
         print_plan(settings, folder, console)
@@ -227,7 +231,7 @@ def tiny_base(
 def main() -> None:
     """Runs the command; a user's mistake ends with one sentence and status 2."""
     try:
-        app()
+        app(prog_name="instructrestore")  # also for `python -m instructrestore`
     except (ValueError, StopStage) as error:
         end(str(error), USER_ERROR)
     except OSError as error:

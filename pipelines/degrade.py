@@ -24,9 +24,9 @@ from instructrestore.model.degradation.filtering import sharpen
 from instructrestore.model.degradation.kernels import Kernel
 from instructrestore.model.degradation.recipe import Recipe, Stage, draw_recipe
 from instructrestore.model.degradation.settings import PRESETS
-from instructrestore.pipelines.inference.job import Job, stems
-from instructrestore.pipelines.inference.options import checked_seed
-from instructrestore.pipelines.pictures.contact_sheet import MAX_CELL, Cell, sheet
+from instructrestore.pipelines.inference.photo_job import PhotoJob, stems
+from instructrestore.pipelines.pictures.contact_sheet import MAX_CELL, LabelledPicture, sheet
+from instructrestore.pipelines.terminal.arguments import checked_seed
 from instructrestore.pipelines.terminal.ending import escaped
 from instructrestore.shards.files import commit
 
@@ -35,7 +35,7 @@ LABEL_WIDTH = 480  # px; a smaller picture is shown in whole multiples of its si
 
 
 @dataclass
-class Summary:
+class DegradeSummary:
     """written: the number of photos. failed: name and reason of each photo that gave no pairs."""
 
     written: int = 0
@@ -50,7 +50,7 @@ def degrade(
     count: int = 1,
     crop: int = 512,
     console: Console | None = None,
-) -> Summary:
+) -> DegradeSummary:
     """Writes, for every photo, NAME-hq.png, NAME-lq-SEED.png and NAME-sheet.png into the folder `out`.
 
     The HQ photo is sharpened, as the target of training is; the LQ photos, of the seeds `seed` .. `seed + count - 1`,
@@ -79,7 +79,7 @@ def degrade(
                 raise ValueError(f"{escaped(str(path))} would overwrite a photo that is read: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     console = console or Console()
-    summary, degradation = Summary(), Degradation(PRESETS[preset])
+    summary, degradation = DegradeSummary(), Degradation(PRESETS[preset])
     for job in jobs:
         try:
             if job.problem:
@@ -96,7 +96,7 @@ def degrade(
     return summary
 
 
-def _jobs(words: Sequence[str], out: Path) -> Iterator[Job]:
+def _jobs(words: Sequence[str], out: Path) -> Iterator[PhotoJob]:
     """A job for each photo, once; what lies in a folder because it was written there is none."""
     seen: set[str] = set()
     results = os.path.join(os.path.realpath(out), "")
@@ -117,7 +117,7 @@ def _jobs(words: Sequence[str], out: Path) -> Iterator[Job]:
             if (absolute := os.path.abspath(place)) not in seen:
                 seen.add(absolute)
                 name = escaped(place if place == word else os.path.relpath(place))
-                yield Job(Path(place), name, stem, None, seed=0, problem=problem)
+                yield PhotoJob(Path(place), name, stem, None, seed=0, problem=problem)
 
 
 def _cropped(rgb: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
@@ -138,11 +138,11 @@ def _write_pairs(rgb: NDArray[np.uint8], seeds: range, degradation: Degradation,
     shown = _shown(width, height)
     sharp = _image(hq)
     commit(place.with_name(f"{place.name}-hq.png"), _png(sharp))
-    cells = [Cell(_at(sharp, shown), [(f"HQ, sharpened, {width}x{height}", None)])]
+    cells = [LabelledPicture(_at(sharp, shown), [(f"HQ, sharpened, {width}x{height}", None)])]
     for seed in seeds:  # one by one: a whole photo is large
         lq = _image(degradation(hq, [seed]))
         commit(place.with_name(f"{place.name}-lq-{seed}.png"), _png(lq))
-        cells.append(Cell(_at(lq, shown), label(seed, draw_recipe(degradation.settings, seed))))
+        cells.append(LabelledPicture(_at(lq, shown), label(seed, draw_recipe(degradation.settings, seed))))
     columns = len(cells) if len(cells) <= 4 else 4
     commit(place.with_name(f"{place.name}-sheet.png"), _png(sheet(cells, columns)))
 

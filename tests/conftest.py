@@ -1,16 +1,37 @@
-"""What the tests share: where the data lies, and one Ray cluster for all that need one."""
+"""What the tests share: where the data lies, one Ray cluster for all that need one, and who runs what."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
+from instructrestore.dataengine.running.on_ray import runner
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--forbid-skips", action="store_true", help="a test that would be skipped fails")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With --dist loadgroup one process has all tests on Ray and starts it once; the others share the rest, by file."""
+    for item in items:
+        on_ray = "_ray" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.nodeid.split("::")[0]))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome: Any = yield
+    report = outcome.get_result()
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("forbid_skips"):
+        report.outcome, report.longrepr = "failed", f"skipped: {report.longrepr[2]}"
 
 
 @pytest.fixture(scope="session")
@@ -24,14 +45,23 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def _ray() -> Iterator[None]:
-    with cluster(None, 2):
-        yield
+    """Ray's workers stay from one test to the next as they do from stage to stage: starting them was most of the work.
+
+    They run beside the other test processes, so at the same priority and not, as Ray has it, behind them.
+    """
+    waiting = runner.WaitingWorkers()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        with runner.cluster(None, 2):
+            patch.setattr(runner, "WaitingWorkers", lambda: waiting)
+            patch.setattr(runner.Cluster, "close", lambda self: self.servers.stop())
+            yield
 
 
 @pytest.fixture
-def ray_cluster(_ray: None) -> Iterator[Cluster]:
-    """A Ray cluster of two CPUs on this machine, started once for all tests; its workers go with the test."""
-    with cluster(None, 2) as connected:
+def ray_cluster(_ray: None) -> Iterator[runner.Cluster]:
+    """A Ray cluster of two CPUs on this machine, started once for all tests of a process."""
+    with runner.cluster(None, 2) as connected:
         yield connected
 
 

@@ -25,12 +25,12 @@ from instructrestore.dataengine.descriptions.osprey_settings import OspreySettin
 from instructrestore.dataengine.descriptions.vision_language import (
     UNUSABLE_FAULTS,
     PhotoRegions,
-    Seen,
+    RegionDescription,
     VisionLanguageDescriber,
     VisionLanguageSettings,
 )
 from instructrestore.dataengine.noun_phrases import validation
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.server_settings import ServerSettings
@@ -169,14 +169,14 @@ class Describe:
         silent = [index for index, piece in enumerate(pieces) if not piece.describer]
         masks = (pieces[index].mask.array() for index in silent)  # one at a time: they are as large as the photo
         if silent and self._settings.describer == "embedded":
-            for index, seen in zip(silent, self._describer(photo_file.load(row), masks), strict=True):
+            for index, phrase in zip(silent, self._describer(photo_file.load(row), masks), strict=True):
                 pieces[index] = replace(
                     pieces[index],
-                    description=seen.noun_phrase,
+                    description=phrase.text,
                     describer=EMBEDDED,
-                    noun_phrase=seen.noun_phrase,
-                    subject=seen.subject,
-                    answers=(Answer("embedded", embedded.REVISION, 0, seen.noun_phrase, seen.subject),),
+                    noun_phrase=phrase.text,
+                    subject=phrase.subject,
+                    answers=(Answer("embedded", embedded.REVISION, 0, phrase.text, phrase.subject),),
                 )
         elif silent and self._osprey:
             for index, text in zip(silent, self._osprey(photo_file.load(row), masks), strict=True):
@@ -202,13 +202,13 @@ def _with_words(row: Row, pieces: Sequence[Piece], lost: str) -> Row | Drop:
     return replace(row, pieces=described, counts={lost: removed} if removed else {})
 
 
-def _judged(text: str) -> Seen | None:
+def _judged(text: str) -> RegionDescription | None:
     """A description as a model wrote it; None where it is none."""
-    faults = validation.faults(Parsed(text, text), text)
-    return Seen(text, None) if UNUSABLE_FAULTS.isdisjoint(faults) else None
+    faults = validation.faults(NounPhrase(text, text), text)
+    return RegionDescription(text, None) if UNUSABLE_FAULTS.isdisjoint(faults) else None
 
 
-def _seen(piece: Piece, seen: Seen | None, describer: str) -> Piece:
+def _seen(piece: Piece, seen: RegionDescription | None, describer: str) -> Piece:
     """The piece with a model's description, and its noun phrase and subject where they are valid; as it is where
     the model says nothing of use."""
     if seen is None:
@@ -224,7 +224,7 @@ def _seen(piece: Piece, seen: Seen | None, describer: str) -> Piece:
 def _checked(piece: Piece) -> Piece:
     """A piece whose source gave caption and subject, with that as its answer; a faulty one (a caption too long for
     an instruction, say) is left to the noun-phrase rounds."""
-    faults = validation.faults(Parsed(piece.noun_phrase, piece.subject), piece.noun_phrase)
+    faults = validation.faults(NounPhrase(piece.noun_phrase, piece.subject), piece.noun_phrase)
     given = Answer(ANNOTATED, "", 0, piece.noun_phrase, piece.subject, " ".join(faults))
     if faults:
         return replace(piece, noun_phrase="", subject="", answers=(given,))

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.descriptions.colour_terms import BASIC, TERMS, ColourTerms
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 
 REVISION = "1"
 MULTICOLOURED = "multicoloured"
@@ -40,15 +41,7 @@ _ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth",
 
 
 @dataclass(frozen=True)
-class Description:
-    """A noun phrase for a region, and the subject inside it."""
-
-    noun_phrase: str
-    subject: str
-
-
-@dataclass(frozen=True)
-class _Seen:
+class _RegionLook:
     """A region in words: "a" + looks + subject + other colour + place. x, y: its middle, 0..1 of the photo."""
 
     looks: tuple[str, ...]
@@ -72,8 +65,8 @@ class EmbeddedDescriber:
     def __init__(self) -> None:
         self._colours = ColourTerms()
 
-    def __call__(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[Description]:
-        """rgb: (H, W, 3) uint8. masks: (H, W) bool each, none empty. Descriptions in the masks' order."""
+    def __call__(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[NounPhrase]:
+        """rgb: (H, W, 3) uint8. masks: (H, W) bool each, none empty. Noun phrases in the masks' order."""
         height, width = rgb.shape[:2]
         scale = min(1.0, _SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -85,7 +78,7 @@ class EmbeddedDescriber:
             assert mask.shape == (height, width), mask.shape
             assert mask.any(), "an empty mask"
             seen.append(_see(_shrink(mask, size), float(mask.mean()), terms, steps))
-        return [Description(phrase, region.subject) for phrase, region in zip(_told_apart(seen), seen, strict=True)]
+        return [NounPhrase(phrase, region.subject) for phrase, region in zip(_told_apart(seen), seen, strict=True)]
 
 
 def _shrink(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -107,7 +100,7 @@ def _steps(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.hypot(across, down)
 
 
-def _see(mask: NDArray[np.bool_], share: float, terms: NDArray[np.uint8], steps: NDArray[np.float32]) -> _Seen:
+def _see(mask: NDArray[np.bool_], share: float, terms: NDArray[np.uint8], steps: NDArray[np.float32]) -> _RegionLook:
     """mask, terms, steps: (h, w), reduced. share: of the photo, 0..1."""
     ys, xs = np.nonzero(mask)
     elongation, fullness = _shape(xs, ys)
@@ -124,7 +117,7 @@ def _see(mask: NDArray[np.bool_], share: float, terms: NDArray[np.uint8], steps:
         "round" if fullness >= _ROUND and elongation < 1.25 and xs.size >= 200 else "",
     ]
     x, y = float((xs.mean() + 0.5) / mask.shape[1]), float((ys.mean() + 0.5) / mask.shape[0])
-    return _Seen(
+    return _RegionLook(
         looks=tuple(word for word in looks if word),
         subject=f"{colour} {noun}",
         other=f"mixed with {other}" if other else "",
@@ -193,7 +186,7 @@ def _place(mask: NDArray[np.bool_], xs: NDArray[np.int64], ys: NDArray[np.int64]
     return f"{places[row][column]} of the photo"
 
 
-def _told_apart(seen: Sequence[_Seen]) -> list[str]:
+def _told_apart(seen: Sequence[_RegionLook]) -> list[str]:
     """A phrase for each region; those that read the same are told apart by which lies where among them."""
     phrases = [region.phrase() for region in seen]
     alike: defaultdict[str, list[int]] = defaultdict(list)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from instructrestore.dataengine.running.part_files import digest
-from instructrestore.dataengine.weights.needs import Checkout, Need, Package, Weights
+from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, WeightsNeed
 
 REVISION = "1"  # raised when the same weights, settings and prompt give other descriptions (osprey.py)
 
@@ -75,8 +75,10 @@ def needs(settings: OspreySettings) -> list[Need]:
     licence = "its code Apache-2.0; its weights derive from Vicuna and LLaMA: theirs"
     tower = () if Path(s.vision_tower).expanduser().is_file() else (s.vision_tower_file,)
     return [
-        Checkout("Osprey", of + "checkout", s.checkout or "", holds, code, "Apache-2.0", "osprey"),
-        Package("torchvision", "torchvision", "pip install torchvision, in the build for the torch that is installed"),
-        Weights("Osprey", of + "model", s.model, s.revision, files, licence, s.device),
-        Weights("vision tower", of + "vision_tower", s.vision_tower, s.vision_tower_revision, tower, "", s.device),
+        CheckoutNeed("Osprey", of + "checkout", s.checkout or "", holds, code, "Apache-2.0", "osprey"),
+        PackageNeed(
+            "torchvision", "torchvision", "pip install torchvision, in the build for the torch that is installed"
+        ),
+        WeightsNeed("Osprey", of + "model", s.model, s.revision, files, licence, s.device),
+        WeightsNeed("vision tower", of + "vision_tower", s.vision_tower, s.vision_tower_revision, tower, "", s.device),
     ]

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from instructrestore.dataengine.descriptions import region_pictures
 from instructrestore.dataengine.descriptions.region_pictures import Pictures, RegionPictures
 from instructrestore.dataengine.noun_phrases import validation
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
@@ -109,7 +109,7 @@ class PhotoRegions:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RegionDescription:
     """What the model says of a region. answer: noun phrase and subject, judged; None where they were not asked for."""
 
     description: str
@@ -128,21 +128,21 @@ class _PhraseReply(_Reply):
 
 
 @dataclass(frozen=True)
-class _Told:
+class _KeptAnswer:
     """A reply that is final: as received, in which round, and what it says; None: nothing of use."""
 
     round: int
     reply: str
-    seen: Seen | None
+    seen: RegionDescription | None
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _PhotoState:
     """A photo on its way. regions: the pictures' digest of each region. missing: pictures still to be asked about."""
 
     key: str
     regions: list[str]
-    known: dict[str, _Told]
+    known: dict[str, _KeptAnswer]
     missing: dict[str, RegionPictures]
 
 
@@ -159,14 +159,14 @@ class VisionLanguageDescriber:
         self._model = LanguageModel(settings.server)
         self._folder = answers / f"vision-language-{identity(settings)}" if answers else None
 
-    def __call__(self, photos: Iterable[PhotoRegions]) -> list[list[Seen | None] | Failed]:
+    def __call__(self, photos: Iterable[PhotoRegions]) -> list[list[RegionDescription | None] | Failed]:
         """What is seen of each photo's regions, in order, None where no answer is of use, or why the photo failed.
 
         Photos are taken as they are needed, some dozen at a time. Raises StopStage with the server gone, or where
         answers cannot be kept.
         """
-        outcomes: list[list[Seen | None] | Failed] = []
-        wave: list[_Looked] = []
+        outcomes: list[list[RegionDescription | None] | Failed] = []
+        wave: list[_PhotoState] = []
         for photo in photos:
             wave.append(self._look(photo))
             if sum(len(looked.missing) for looked in wave) >= _WAVE * self._settings.server.requests_in_flight:
@@ -174,9 +174,9 @@ class VisionLanguageDescriber:
                 wave = []
         return [*outcomes, *self._described(wave)]
 
-    def _look(self, photo: PhotoRegions) -> _Looked:
+    def _look(self, photo: PhotoRegions) -> _PhotoState:
         pictures = Pictures(photo.rgb, self._settings.longest_side, self._settings.jpeg_quality)
-        looked = _Looked(photo.key, [], self._kept(photo.key), {})
+        looked = _PhotoState(photo.key, [], self._kept(photo.key), {})
         for region in map(pictures.of, photo.masks):
             place = region.digest
             looked.regions.append(place)
@@ -184,7 +184,7 @@ class VisionLanguageDescriber:
                 looked.missing[place] = region
         return looked
 
-    def _described(self, wave: Sequence[_Looked]) -> Iterator[list[Seen | None] | Failed]:
+    def _described(self, wave: Sequence[_PhotoState]) -> Iterator[list[RegionDescription | None] | Failed]:
         failed: dict[str, Failed] = {}
         waiting = {place: region for looked in wave for place, region in looked.missing.items()}
         for number in range(1, _ANSWERS + 1):
@@ -195,10 +195,10 @@ class VisionLanguageDescriber:
             for (place, region), reply in zip(waiting.items(), self._model.ask(requests), strict=True):
                 if isinstance(reply, Failed):
                     failed[place] = reply
-                elif isinstance(seen := read_reply(reply, self._settings), Seen):
-                    told[place] = _Told(number, reply, seen)
+                elif isinstance(seen := read_reply(reply, self._settings), RegionDescription):
+                    told[place] = _KeptAnswer(number, reply, seen)
                 elif number == _ANSWERS:
-                    told[place] = _Told(number, reply, None)
+                    told[place] = _KeptAnswer(number, reply, None)
                 else:
                     again[place] = region
             for looked in wave:
@@ -211,22 +211,22 @@ class VisionLanguageDescriber:
             reasons = [failed[place] for place in looked.regions if place not in looked.known]
             yield reasons[0] if reasons else [looked.known[place].seen for place in looked.regions]
 
-    def _kept(self, key: str) -> dict[str, _Told]:
+    def _kept(self, key: str) -> dict[str, _KeptAnswer]:
         """The answers kept for a photo, by the digest of the pictures."""
         path = self._path(key)
         content = read_if_there(path) if path else None
         if content is None:
             return {}
-        told: dict[str, _Told] = {}
+        told: dict[str, _KeptAnswer] = {}
         for place, kept in json.loads(content).items():
             seen = read_reply(kept["reply"], self._settings)
-            if isinstance(seen, Seen):  # judged anew: the rules may have become stricter since
-                told[place] = _Told(kept["round"], kept["reply"], seen)
+            if isinstance(seen, RegionDescription):  # judged anew: the rules may have become stricter since
+                told[place] = _KeptAnswer(kept["round"], kept["reply"], seen)
             elif kept["round"] == _ANSWERS:
-                told[place] = _Told(_ANSWERS, kept["reply"], None)
+                told[place] = _KeptAnswer(_ANSWERS, kept["reply"], None)
         return told
 
-    def _keep(self, looked: _Looked) -> None:
+    def _keep(self, looked: _PhotoState) -> None:
         path = self._path(looked.key)
         if path is None:
             return
@@ -285,7 +285,7 @@ def chat_request(region: RegionPictures, number: int, settings: VisionLanguageSe
     return ChatRequest(asked, schema(settings.noun_phrases), temperature, seed)
 
 
-def read_reply(reply: str, settings: VisionLanguageSettings) -> Seen | str:
+def read_reply(reply: str, settings: VisionLanguageSettings) -> RegionDescription | str:
     """What a raw reply says, or the names of the faults (of `validation.FAULTS`) that leave no description in it."""
     if len(reply) > validation.MAX_REPLY_CHARACTERS:
         return "not_json"
@@ -299,13 +299,13 @@ def read_reply(reply: str, settings: VisionLanguageSettings) -> Seen | str:
         return "too_long"
     if _LINE.search(description):
         return "leaked_prompt"
-    whole = validation.faults(Parsed(description, description), description)
+    whole = validation.faults(NounPhrase(description, description), description)
     if not UNUSABLE_FAULTS.isdisjoint(whole):
         return " ".join(fault for fault in whole if fault in UNUSABLE_FAULTS)
     if not isinstance(said, _PhraseReply):
-        return Seen(description, None)
+        return RegionDescription(description, None)
     noun_phrase, subject = said.noun_phrase.strip(), said.subject.strip()
-    faults = " ".join(validation.faults(Parsed(noun_phrase, subject), description))
+    faults = " ".join(validation.faults(NounPhrase(noun_phrase, subject), description))
     # Round 0: given along with the description.
     answer = Answer(settings.server.model, settings.server.revision, 0, noun_phrase, subject, faults)
-    return Seen(description, answer)
+    return RegionDescription(description, answer)

@@ -40,7 +40,7 @@ NO_SEGMENT = "segment not in the picture"
 EMPTY = "empty mask"
 
 
-class _Unusable(ValueError):
+class _UnusableMask(ValueError):
     """A mask that is left out; the text is the reason it is counted under."""
 
 
@@ -59,8 +59,8 @@ def each_mask(
         try:
             mask = _mask(annotation.mask, height, width, pictures)
             if not mask.any():
-                raise _Unusable(EMPTY)
-        except _Unusable as unusable:
+                raise _UnusableMask(EMPTY)
+        except _UnusableMask as unusable:
             counts[str(unusable)] += 1
         else:
             yield mask, annotation
@@ -75,35 +75,35 @@ def _mask(mask: PolygonMask | RunMask | SegmentMask, height: int, width: int, pi
         return pictures.matte(mask.uri)
     segment = pictures.ids(mask.uri) == mask.id
     if not segment.any():
-        raise _Unusable(NO_SEGMENT)
+        raise _UnusableMask(NO_SEGMENT)
     return segment
 
 
 def _polygons(rings: list[list[float]], height: int, width: int) -> BoolArray:
     if any(len(ring) < 6 for ring in rings):
-        raise _Unusable(FEW_POINTS)
+        raise _UnusableMask(FEW_POINTS)
     if not rings or any(len(ring) % 2 for ring in rings) or not all(map(math.isfinite, chain.from_iterable(rings))):
-        raise _Unusable(BAD_POLYGON)
+        raise _UnusableMask(BAD_POLYGON)
     # People click a little past the edge, never far: a point far outside was drawn on a photo of another size.
     slack = 2 + 0.02 * max(height, width)
     points = np.concatenate([np.reshape(ring, (-1, 2)) for ring in rings])
     if (points < -slack).any() or (points > (width + slack, height + slack)).any():
-        raise _Unusable(OUTSIDE)
+        raise _UnusableMask(OUTSIDE)
     try:
         return rle.polygons(rings, height, width).array()
     except ValueError:
-        raise _Unusable(BAD_POLYGON) from None
+        raise _UnusableMask(BAD_POLYGON) from None
 
 
 def _runs(mask: RunMask, height: int, width: int) -> BoolArray:
     if (mask.height, mask.width) != (height, width):
-        raise _Unusable(OTHER_SIZE)
+        raise _UnusableMask(OTHER_SIZE)
     try:
         if isinstance(mask.counts, str):
             return rle.Mask(height, width, mask.counts).array()
         return rle.uncompressed(mask.counts, height, width).array()
     except ValueError:
-        raise _Unusable(BAD_RUNS) from None
+        raise _UnusableMask(BAD_RUNS) from None
 
 
 class _Pictures:
@@ -111,7 +111,7 @@ class _Pictures:
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
-        self._ids: dict[str, NDArray[np.uint32] | _Unusable] = {}
+        self._ids: dict[str, NDArray[np.uint32] | _UnusableMask] = {}
 
     def ids(self, uri: str) -> NDArray[np.uint32]:
         """A panoptic PNG as (H, W) uint32 segment ids: R + 256 G + 65536 B."""
@@ -119,11 +119,11 @@ class _Pictures:
             try:
                 rgb = np.asarray(self._open(uri, exact=True).convert("RGB"), np.uint32)
                 self._ids[uri] = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
-            except _Unusable as unusable:
+            except _UnusableMask as unusable:
                 self._ids[uri] = unusable
         ids = self._ids[uri]
-        if isinstance(ids, _Unusable):
-            raise _Unusable(str(ids))
+        if isinstance(ids, _UnusableMask):
+            raise _UnusableMask(str(ids))
         return ids
 
     def matte(self, uri: str) -> BoolArray:
@@ -141,9 +141,9 @@ class _Pictures:
         try:
             data = photo_file.read_bytes(uri)
         except FileNotFoundError:
-            raise _Unusable(NOT_FOUND) from None
+            raise _UnusableMask(NOT_FOUND) from None
         except photo_file.UnusablePhoto:
-            raise _Unusable(NOT_READABLE) from None
+            raise _UnusableMask(NOT_READABLE) from None
         try:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
             size = image.size
@@ -151,8 +151,8 @@ class _Pictures:
                 image.load()
                 return image
         except _DECODING_ERRORS:
-            raise _Unusable(NOT_READABLE) from None
-        raise _Unusable(OTHER_SIZE)
+            raise _UnusableMask(NOT_READABLE) from None
+        raise _UnusableMask(OTHER_SIZE)
 
     def _scaled(self, size: tuple[int, int]) -> bool:
         """Whether an image of (width, height) is the photo's mask at another size, and of a size to be decoded."""

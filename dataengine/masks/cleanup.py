@@ -63,7 +63,7 @@ class CleanupSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanupResult:
     """indices: which of the masks given each one kept was. counts: what was removed, by reason; whole masks removed
     and kept add up to the masks given."""
 
@@ -96,7 +96,7 @@ class _Candidate:
     area: int
 
 
-def clean(masks: Iterable[BoolArray], settings: CleanupSettings) -> Cleaned:
+def clean(masks: Iterable[BoolArray], settings: CleanupSettings) -> CleanupResult:
     """Cleans each mask by itself, then takes them from the largest to the smallest (equal ones in the order given)
     and keeps each that is neither a duplicate nor a part of one kept before.
 
@@ -123,7 +123,7 @@ def clean(masks: Iterable[BoolArray], settings: CleanupSettings) -> Cleaned:
             counts[reason] += 1
         else:
             kept.append(candidate)
-    return Cleaned((shape[0], shape[1]), kept, dict(sorted(counts.items())))
+    return CleanupResult((shape[0], shape[1]), kept, dict(sorted(counts.items())))
 
 
 def _clean_one(index: int, mask: BoolArray, settings: CleanupSettings, counts: Counter[str]) -> _Candidate | None:

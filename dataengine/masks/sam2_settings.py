@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from instructrestore.dataengine.weights.needs import Need, Weights
+from instructrestore.dataengine.weights.needs import Need, WeightsNeed
 
 REVISION = "1"  # raised when the same weights and settings give other masks (sam2.py)
 
@@ -61,4 +61,6 @@ def needs(settings: Sam2Settings) -> list[Need]:
     """What SAM 2.1 needs. Its licence is that of its card."""
     licence = "Apache-2.0" if settings.model.startswith("facebook/sam2") else ""
     files = ("config.json", "model*.safetensors")
-    return [Weights("SAM 2.1", "masks.sam2.model", settings.model, settings.revision, files, licence, settings.device)]
+    return [
+        WeightsNeed("SAM 2.1", "masks.sam2.model", settings.model, settings.revision, files, licence, settings.device)
+    ]

@@ -81,7 +81,7 @@ class SemanticSamSegmenter:
         self.name = f"semantic_sam {REVISION} {checkpoint.stem}@{settings.revision}"
         network = _network(modules, checkout / CONFIGS[settings.model_type], self.device)
         load(network, checkpoint, settings.model_type)
-        self.model = _Watched(network, self.device, settings.predicted_iou)
+        self.model = _CountingModel(network, self.device, settings.predicted_iou)
         self.generator = _generator(modules, self.model, settings)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[Iterator[BoolArray], Counter[str]]:
@@ -131,7 +131,7 @@ def _decoded(found: dict[str, Any]) -> BoolArray:
     return rle.Mask(height, width, found["segmentation"]["counts"]).array()
 
 
-class _Watched:
+class _CountingModel:
     """Stands before the model, where the generator calls it: counts what it answers, lets it run on a CPU."""
 
     def __init__(self, model: Any, device: torch.device, threshold: float) -> None:
@@ -150,7 +150,7 @@ class _Watched:
         return answer
 
 
-class _GpuMeansCpu(TorchFunctionMode):
+class _CpuInsteadOfGpu(TorchFunctionMode):
     """Semantic-SAM's code asks for "the GPU" in places; within this, on a machine without, that is the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -161,7 +161,7 @@ class _GpuMeansCpu(TorchFunctionMode):
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:
-    return torch.cuda.device(device) if device.type == "cuda" else _GpuMeansCpu()
+    return torch.cuda.device(device) if device.type == "cuda" else _CpuInsteadOfGpu()
 
 
 def _checkout(setting: str, value: str, files: tuple[str, ...]) -> Path:
@@ -258,7 +258,7 @@ def load(model: nn.Module, checkpoint: Path, model_type: str) -> None:
     model.load_state_dict(weights, strict=False)  # buffers follow from the configuration
 
 
-def _generator(modules: dict[str, ModuleType], model: _Watched, settings: SemanticSamSettings) -> Any:
+def _generator(modules: dict[str, ModuleType], model: _CountingModel, settings: SemanticSamSettings) -> Any:
     """Semantic-SAM's mask generator over the model."""
     arguments: dict[str, Any] = {
         "points_per_side": settings.points_per_side,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from instructrestore.dataengine.weights.needs import Checkout, Need, Package, Weights
+from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, WeightsNeed
 
 REVISION = "1"  # raised when the same weights and settings give other masks (semantic_sam.py)
 
@@ -82,8 +82,12 @@ def needs(settings: SemanticSamSettings) -> list[Need]:
     holds = "semantic_sam/build_semantic_sam.py", "detectron2/modeling/__init__.py"
     weights = settings.checkpoint
     return [
-        Checkout("Semantic-SAM", of + "checkout", settings.checkout, holds[0], code, unclear),
-        Checkout("detectron2", of + "detectron2", settings.detectron2, holds[1], engine, "Apache-2.0", "detectron2"),
-        Package("torchvision", "torchvision", "pip install torchvision, in the build for the torch that is installed"),
-        Weights("Semantic-SAM", of + "checkpoint", weights, settings.revision, (), unclear, settings.device),
+        CheckoutNeed("Semantic-SAM", of + "checkout", settings.checkout, holds[0], code, unclear),
+        CheckoutNeed(
+            "detectron2", of + "detectron2", settings.detectron2, holds[1], engine, "Apache-2.0", "detectron2"
+        ),
+        PackageNeed(
+            "torchvision", "torchvision", "pip install torchvision, in the build for the torch that is installed"
+        ),
+        WeightsNeed("Semantic-SAM", of + "checkpoint", weights, settings.revision, (), unclear, settings.device),
     ]

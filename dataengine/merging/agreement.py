@@ -48,7 +48,7 @@ MARGIN = 0.15  # around the region's box, of its longer side
 BLUR = 1 / 16  # sigma of the blur outside the region, of the picture's side: shapes and colours stay, details go
 
 RGB = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+BoolArray = NDArray[np.bool_]
 
 
 class CaptionAgreement:
@@ -89,7 +89,7 @@ class CaptionAgreement:
         return replace(row, regions=kept, counts={LOW: low} if low else {})
 
     @torch.inference_mode()
-    def scores(self, rgb: RGB, regions: Iterable[tuple[Mask, str]]) -> list[float]:
+    def scores(self, rgb: RGB, regions: Iterable[tuple[BoolArray, str]]) -> list[float]:
         """Scores, 0..100, of a photo's regions. rgb: (H, W, 3) uint8 sRGB. regions: (H, W) bool, none empty, and the
         caption of each; gone through once."""
         found: list[float] = []
@@ -123,7 +123,7 @@ class CaptionAgreement:
         return F.normalize(features.float(), dim=1)
 
 
-def picture(rgb: RGB, mask: Mask, side: int) -> RGB:
+def picture(rgb: RGB, mask: BoolArray, side: int) -> RGB:
     """What the model is shown of a region: (side, side, 3) uint8.
 
     A square around the mask with its margin, scaled to `side` pixels; where the photo is too narrow for that, it lies
@@ -158,7 +158,7 @@ def _score(region: Region) -> float:
     return region.agreement.score
 
 
-def _box(mask: Mask) -> tuple[int, int, int, int]:
+def _box(mask: BoolArray) -> tuple[int, int, int, int]:
     """Left, top, right and bottom (excluded) of a square around the mask with its margin, as far as the photo goes."""
     left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     side = max(width, height) + 2 * round(MARGIN * max(width, height))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from instructrestore.dataengine.weights.needs import Need, Weights
+from instructrestore.dataengine.weights.needs import Need, WeightsNeed
 
 REVISION = "1"  # raised when the same weights and settings give other scores (agreement.py)
 
@@ -47,4 +47,4 @@ def needs(settings: AgreementSettings) -> list[Need]:
     """What the agreement stage needs. OpenAI published CLIP under the MIT licence."""
     licence = "MIT" if settings.model.startswith("openai/clip-") else ""
     files = ("config.json", "model*.safetensors", "tokenizer.json|vocab.json")
-    return [Weights("CLIP", "agreement.model", settings.model, settings.revision, files, licence, settings.device)]
+    return [WeightsNeed("CLIP", "agreement.model", settings.model, settings.revision, files, licence, settings.device)]

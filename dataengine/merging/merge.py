@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from instructrestore.dataengine.noun_phrases.english.parsed import fold
-from instructrestore.dataengine.noun_phrases.parser import Phrase
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
+from instructrestore.dataengine.noun_phrases.parser import PhraseResult
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.rle import union
@@ -23,11 +23,11 @@ class Merge:
     takes the subject whenever a region has more than one caption). Pieces are kept within their region.
     """
 
-    def __call__(self, rows: Sequence[Row], phrases: Mapping[str, Phrase]) -> list[Row | Drop]:
+    def __call__(self, rows: Sequence[Row], phrases: Mapping[str, PhraseResult]) -> list[Row | Drop]:
         """phrases: by description, of all pieces that do not bring a phrase of their own."""
         return [self._merge(row, phrases) for row in rows]
 
-    def _merge(self, row: Row, phrases: Mapping[str, Phrase]) -> Row | Drop:
+    def _merge(self, row: Row, phrases: Mapping[str, PhraseResult]) -> Row | Drop:
         counts: Counter[str] = Counter()
         pieces = []
         for piece in row.pieces:

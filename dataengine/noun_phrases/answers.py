@@ -18,7 +18,13 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter
 
-from instructrestore.dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
+from instructrestore.dataengine.noun_phrases.parser import (
+    Parser,
+    ParserAnswer,
+    ParserSettings,
+    Question,
+    cache_identity,
+)
 from instructrestore.dataengine.running.part_files import (
     Outcome,
     Slice,
@@ -35,7 +41,7 @@ from instructrestore.shards.paths import Place, make_folder, names, remove, remo
 QUESTIONS_PER_CHUNK = 256
 REQUEST_FAILED = "request_failed"
 COLUMNS = ["round", "model", "revision", "noun_phrase", "subject", "faults"]
-_answered = TypeAdapter(Answered)
+_answered = TypeAdapter(ParserAnswer)
 _questions = TypeAdapter(Question)
 
 RunStage = Callable[[StageSpec, Sequence[Task]], None]
@@ -84,11 +90,11 @@ class AnswerCache:
     def _ask(self, folder: Place, settings: ParserSettings, number: int, missing: Sequence[str]) -> None:
         spec = StageSpec(
             name=f"noun phrases, round {number}",
-            build=partial(Parse, settings),
+            build=partial(Parser, settings),
             server=settings.server,
             identity=cache_identity(settings),
             row_type=Question,
-            result_type=Answered,
+            result_type=ParserAnswer,
             sink=_AnswerSink,
             **self._resources | _for_server(settings),
         )
@@ -118,7 +124,7 @@ class AnswerCache:
                 known.setdefault(outcome.name, failed)
         return known
 
-    def _outcomes(self, folder: Place) -> Iterator[Outcome[Answered]]:
+    def _outcomes(self, folder: Place) -> Iterator[Outcome[ParserAnswer]]:
         places = [file.path for _, files in sorted(list_parts(folder).items()) for file in files]
         return chain.from_iterable(read_outcomes_of(places, _answered))
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
 from instructrestore.dataengine.noun_phrases.english.chunk import Core, read_core
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase, fold
 from instructrestore.dataengine.noun_phrases.english.opening import VAGUE, after_opening, equated
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed, fold
 from instructrestore.dataengine.noun_phrases.english.predicate import front, with_predicate
 from instructrestore.dataengine.noun_phrases.english.verbs import BE, HAVE, is_gerund, is_participle
 from instructrestore.dataengine.noun_phrases.english.words import (
@@ -73,7 +73,7 @@ class Grammar:
     def __init__(self, strict: bool = False) -> None:
         self.strict = strict
 
-    def __call__(self, description: str) -> Parsed | None:
+    def __call__(self, description: str) -> NounPhrase | None:
         """The noun phrase and subject of `description`, or None where no valid noun phrase is found.
 
         Whatever is returned has no fault (`validation.faults`) and would be read as having the same subject. Only
@@ -85,8 +85,8 @@ class Grammar:
                 continue
             subject = " ".join(reading.lower[reading.core.subject : reading.core.end])
             for words in self._candidates(reading):
-                parsed = Parsed(" ".join(words).replace(" ,", ","), subject)
-                if not faults(parsed, description) and _subject(parsed.noun_phrase) == subject:
+                parsed = NounPhrase(" ".join(words).replace(" ,", ","), subject)
+                if not faults(parsed, description) and _subject(parsed.text) == subject:
                     return parsed
         return None
 

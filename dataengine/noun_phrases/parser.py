@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instructrestore.dataengine.noun_phrases import grammar, prompt, validation
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Drop, Failed
 from instructrestore.dataengine.serving.language_model import LanguageModel
@@ -26,7 +26,7 @@ _strict = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
-class Phrase:
+class PhraseResult:
     """What the rounds made of a description: the accepted answer, or why there is none.
 
     dropped: the countable reason why regions with this description are left out; empty where they are kept.
@@ -52,7 +52,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answered:
+class ParserAnswer:
     """A question with its answer; `answer.faults` is empty for a valid one."""
 
     __pydantic_config__ = _strict
@@ -86,7 +86,7 @@ class ParserSettings(BaseModel):
         return self
 
 
-class Parse:
+class Parser:
     """The stage. Each distinct question of a call is parsed, or asked for, once.
 
     server: the settings' own, as the model is reached at servers that the build has started.
@@ -98,7 +98,7 @@ class Parse:
         self._grammar = grammar.Grammar(strict=settings.strict)
         self._model = LanguageModel(self._server) if self._server and self._server.where != "in_process" else None
 
-    def __call__(self, questions: Sequence[Question]) -> list[Answered | Drop | Failed]:
+    def __call__(self, questions: Sequence[Question]) -> list[ParserAnswer | Drop | Failed]:
         """An answer to each question, in order, or why its request failed. Raises StopStage with the server gone."""
         distinct = list(dict.fromkeys(questions))
         if self._server:
@@ -114,27 +114,27 @@ class Parse:
         assert self._server
         return chat_request(question, self._server)
 
-    def answered(self, question: Question, reply: str | Failed) -> Answered | Failed:
+    def answered(self, question: Question, reply: str | Failed) -> ParserAnswer | Failed:
         """A language model's reply, judged."""
         if isinstance(reply, Failed):
             return reply
         assert self._server
         return judged(question, validation.read_answer(reply), self._server.model, self._server.revision)
 
-    def _parsed(self, question: Question) -> Answered:
+    def _parsed(self, question: Question) -> ParserAnswer:
         """The grammar's answer, judged; where it can make nothing of a description, that is the fault "empty"."""
         model = "grammar-strict" if self._settings.strict else "grammar"
-        return judged(question, self._grammar(question.description) or Parsed("", ""), model, grammar.REVISION)
+        return judged(question, self._grammar(question.description) or NounPhrase("", ""), model, grammar.REVISION)
 
 
-def judged(question: Question, parsed: Parsed | str, model: str, revision: str) -> Answered:
+def judged(question: Question, parsed: NounPhrase | str, model: str, revision: str) -> ParserAnswer:
     """An answer with its faults. parsed: as from `validation.read_answer`, a text being the name of a fault."""
     if isinstance(parsed, str):
         answer = Answer(model, revision, question.round, "", "", parsed)
     else:
         faults = " ".join(validation.faults(parsed, question.description))
-        answer = Answer(model, revision, question.round, parsed.noun_phrase, parsed.subject, faults)
-    return Answered(question, answer)
+        answer = Answer(model, revision, question.round, parsed.text, parsed.subject, faults)
+    return ParserAnswer(question, answer)
 
 
 def chat_request(question: Question, server: ServerSettings) -> ChatRequest:

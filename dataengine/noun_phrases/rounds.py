@@ -16,8 +16,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from instructrestore.dataengine.noun_phrases.answers import REQUEST_FAILED
-from instructrestore.dataengine.noun_phrases.english.parsed import fold
-from instructrestore.dataengine.noun_phrases.parser import ParserSettings, Phrase
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
+from instructrestore.dataengine.noun_phrases.parser import ParserSettings, PhraseResult
 from instructrestore.dataengine.running.part_files import StageSummary
 from instructrestore.shards.sample import Answer
 
@@ -132,7 +132,7 @@ class Rounds:
             counts=counts | ({RARE: rare} if rare else {}) | ({UNANSWERED: unanswered} if unanswered else {}),
         )
 
-    def phrases(self, descriptions: Sequence[str]) -> dict[str, Phrase]:
+    def phrases(self, descriptions: Sequence[str]) -> dict[str, PhraseResult]:
         """What the rounds made of the descriptions given, each with all of its answers; to be asked after `run`."""
         current = self._current.loc[list(descriptions)]
         attempts: dict[str, list[Answer]] = {description: [] for description in descriptions}
@@ -147,16 +147,16 @@ class Rounds:
             for row in current.itertuples()
         }
 
-    def _phrase(self, row: Any, rare: bool, answers: tuple[Answer, ...]) -> Phrase:
+    def _phrase(self, row: Any, rare: bool, answers: tuple[Answer, ...]) -> PhraseResult:
         noun_phrase, subject = row.noun_phrase, row.subject
         if row.valid:
             dropped = RARE if rare and self._settings.rare == "drop" else ""
-            return Phrase(noun_phrase, subject, dropped, answers)
+            return PhraseResult(noun_phrase, subject, dropped, answers)
         last = next((answer for answer in reversed(answers) if answer.subject), None)
         if self._settings.invalid == "keep" and last and "too_long" not in last.faults.split():
-            return Phrase(last.subject, last.subject, "", answers)
+            return PhraseResult(last.subject, last.subject, "", answers)
         fault = answers[-1].faults.split()[0] if answers else "no answer"
-        return Phrase("", "", f"{INVALID}: {fault}", answers)
+        return PhraseResult("", "", f"{INVALID}: {fault}", answers)
 
     def _rare_subjects(self) -> set[str]:
         ranked = self.frequencies()

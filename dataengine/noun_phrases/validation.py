@@ -14,7 +14,7 @@ from difflib import get_close_matches
 
 from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
 from instructrestore.dataengine.noun_phrases.english.clauses import has_finite_verb
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed, fold
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase, fold
 from instructrestore.dataengine.noun_phrases.english.verbs import AUXILIARIES, PAST
 from instructrestore.dataengine.noun_phrases.english.words import (
     ADVERBS,
@@ -76,7 +76,7 @@ _CONTROL = frozenset(("Cc", "Cf", "Co", "Cs"))
 _LETTER = re.compile(r"[^\W\d_]")
 
 
-def read_answer(text: str) -> Parsed | str:
+def read_answer(text: str) -> NounPhrase | str:
     """The answer in a language model's raw reply, or the name of its fault: "not_json" or "schema".
 
     The reply must be one JSON object {"noun_phrase": str, "subject": str} of at most 2,000 characters, with nothing
@@ -95,20 +95,20 @@ def read_answer(text: str) -> Parsed | str:
     values = dict(answer)
     if not all(isinstance(value, str) for value in values.values()):
         return "schema"
-    return Parsed(values["noun_phrase"].strip(), values["subject"].strip())
+    return NounPhrase(values["noun_phrase"].strip(), values["subject"].strip())
 
 
 def _pairs(pairs: list[tuple[str, object]]) -> tuple[tuple[str, object], ...]:
     return tuple(pairs)
 
 
-def faults(parsed: Parsed, description: str) -> tuple[str, ...]:
+def faults(parsed: NounPhrase, description: str) -> tuple[str, ...]:
     """The names of everything wrong with `parsed` as an answer to `description`, in the order of FAULTS.
 
     Empty when the answer is valid. No length of any text makes it slow: of a noun phrase the first 1,000 characters
     are looked at (and a longer one is too long), of a description the first 1,000, as the grammar and the prompt do.
     """
-    phrase, subject = parsed.noun_phrase, parsed.subject
+    phrase, subject = parsed.text, parsed.subject
     if not (_LETTER.search(phrase[:MAX_PHRASE_CHARACTERS]) and _LETTER.search(subject[:MAX_PHRASE_CHARACTERS])):
         return ("empty",)
     too_long = len(phrase) > MAX_PHRASE_CHARACTERS or len(subject) > MAX_PHRASE_CHARACTERS

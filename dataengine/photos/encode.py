@@ -32,7 +32,7 @@ class ShardSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedPhoto:
     """A photo as it goes into a shard."""
 
     sample: AnnotatedPhoto
@@ -42,26 +42,26 @@ class Encoded:
 class Encode:
     """The stage: the original bytes wherever they already are upright sRGB in any decoder, else a lossless PNG."""
 
-    def __call__(self, rows: Sequence[Row]) -> list[Encoded]:
+    def __call__(self, rows: Sequence[Row]) -> list[EncodedPhoto]:
         return [self._encode(row) for row in rows]
 
-    def _encode(self, row: Row) -> Encoded:
+    def _encode(self, row: Row) -> EncodedPhoto:
         assert row.photo
         data = photo_file.read_source(row)
         decoded = photo_file.decode(data, row.photo.width * row.photo.height)
         sample = AnnotatedPhoto(row.photo, row.regions)
-        return Encoded(sample, data if decoded.as_is else photo_file.encode(decoded.rgb))
+        return EncodedPhoto(sample, data if decoded.as_is else photo_file.encode(decoded.rgb))
 
 
 @dataclass(frozen=True)
-class Written:
+class StoredPhoto:
     """What a shard's part file keeps of a photo: its row of the index, and, with its first photo, the shard's entry."""
 
     index: dict[str, Any]
     entry: ShardEntry | None = None
 
 
-_written = TypeAdapter(Written)
+_written = TypeAdapter(StoredPhoto)
 
 
 class ShardSink:
@@ -79,9 +79,9 @@ class ShardSink:
 
     def add(self, outcome: Outcome[Any]) -> None:
         encoded = outcome.row
-        if isinstance(encoded, Encoded):
+        if isinstance(encoded, EncodedPhoto):
             self._writer.add(encoded.sample, encoded.data)
-            outcome = Outcome(outcome.name, "ok", Written(self._writer.rows[-1]))
+            outcome = Outcome(outcome.name, "ok", StoredPhoto(self._writer.rows[-1]))
         elif outcome.kind == "failed":
             outcome = Outcome(outcome.name, "failed", None, outcome.reason, outcome.detail, outcome.attempts)
         self._outcomes.append(outcome)
@@ -91,7 +91,7 @@ class ShardSink:
         self._stack.close()
         for place, outcome in enumerate(self._outcomes):
             if outcome.row:
-                self._outcomes[place] = Outcome(outcome.name, "ok", Written(outcome.row.index, entry))
+                self._outcomes[place] = Outcome(outcome.name, "ok", StoredPhoto(outcome.row.index, entry))
                 break
         task = self._task
         return write_part(task.folder, task.part, task.input, task.attempt, self._outcomes, self._rows)
@@ -102,12 +102,12 @@ class ShardSink:
             self._stack.__exit__(InterruptedError, InterruptedError(), None)
 
 
-def entry_of(photos: Sequence[Written]) -> ShardEntry | None:
+def entry_of(photos: Sequence[StoredPhoto]) -> ShardEntry | None:
     """The entry in `dataset.json` of the shard that these photos are; None where there are none."""
     return next((photo.entry for photo in photos if photo.entry), None)
 
 
-def written(files: Sequence[PartFile]) -> Iterator[list[Written]]:
+def written(files: Sequence[PartFile]) -> Iterator[list[StoredPhoto]]:
     """Of each shard's part file the index rows of its photos, in order."""
     for outcomes in read_outcomes_of([file.path for file in files], _written):
         yield [outcome.row for outcome in outcomes if outcome.row]

@@ -78,7 +78,7 @@ class Intake:
         return replace(row, photo=describe(origin, data, decoded), counts=dict(Counter(decoded.notes)))
 
 
-def describe(origin: SourcePhoto, data: bytes, decoded: photo_file.Decoded) -> Photo:
+def describe(origin: SourcePhoto, data: bytes, decoded: photo_file.DecodedPhoto) -> Photo:
     """The record of a photo that was read as `data` and decoded; its group is left empty."""
     sha256 = hashlib.sha256(data).hexdigest()
     height, width = decoded.rgb.shape[:2]

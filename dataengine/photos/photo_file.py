@@ -80,7 +80,7 @@ class UnusablePhoto(ValueError):
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedPhoto:
     """A photo's pixels.
 
     rgb: (H, W, 3) uint8, upright, sRGB.
@@ -189,7 +189,7 @@ def read_source(row: Row) -> bytes:
     return data
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
     """The photo in `data` as upright 8-bit sRGB.
 
     Colour profiles are converted (a broken one is passed over as if it were sRGB, and noted), CMYK, grey, palette
@@ -226,7 +226,7 @@ def encode(rgb: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _convert(image: ImageFile.ImageFile, data: bytes, format: str) -> Decoded:
+def _convert(image: ImageFile.ImageFile, data: bytes, format: str) -> DecodedPhoto:
     profile = image.info.get("icc_profile") or b""
     # Pillow turns a TIFF upright itself while loading.
     orientation = 1 if format == "tiff" else _orientation(image)
@@ -239,7 +239,7 @@ def _convert(image: ImageFile.ImageFile, data: bytes, format: str) -> Decoded:
     if orientation in _TRANSPOSE:
         rgb = rgb.transpose(_TRANSPOSE[orientation])
     as_is = plain and orientation not in _TRANSPOSE and outcome == ""
-    return Decoded(np.asarray(rgb), format, as_is, (outcome,) if outcome else ())
+    return DecodedPhoto(np.asarray(rgb), format, as_is, (outcome,) if outcome else ())
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:

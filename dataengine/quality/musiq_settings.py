@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from instructrestore.dataengine.weights.needs import Need, Package, Weights
+from instructrestore.dataengine.weights.needs import Need, PackageNeed, WeightsNeed
 
 REVISION = "1"  # raised when the same weights give other scores (musiq.py)
 WEIGHTS = "musiq_koniq_ckpt-e95806b9.pth"  # KonIQ-10k: pyiqa's own choice for "musiq", and the scale of 0 to 100
@@ -38,9 +38,9 @@ def needs(settings: MusiqSettings) -> list[Need]:
     card: both allow no commercial use."""
     install = 'pip install "instructrestore[iqa]"'
     return [
-        Package("pyiqa", "pyiqa", install, "PolyForm-Noncommercial-1.0.0"),
-        Package("torchvision", "torchvision", install + ", in the build for the torch that is installed"),
-        Weights(
+        PackageNeed("pyiqa", "pyiqa", install, "PolyForm-Noncommercial-1.0.0"),
+        PackageNeed("torchvision", "torchvision", install + ", in the build for the torch that is installed"),
+        WeightsNeed(
             "MUSIQ", "quality_gate.musiq.weights", settings.weights, settings.revision, (WEIGHTS,), "CC-BY-NC-SA-4.0",
             settings.device,
         ),

@@ -14,8 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from instructrestore.dataengine.reporting.published import PUBLISHED
-from instructrestore.dataengine.reporting.statistics import NOT_STATED, Count, Statistics, quality_text
+from instructrestore.dataengine.reporting.statistics import NOT_STATED, PUBLISHED, Count, Statistics, quality_text
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import INDEX_SCHEMA, DatasetCard
 from instructrestore.shards.paths import Place

@@ -20,8 +20,14 @@ from wordcloud import WordCloud
 
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.reporting import drawing
-from instructrestore.dataengine.reporting.published import PUBLISHED
-from instructrestore.dataengine.reporting.statistics import Count, Histogram, Statistics, histograms, quality_text
+from instructrestore.dataengine.reporting.statistics import (
+    PUBLISHED,
+    Count,
+    Histogram,
+    Statistics,
+    histograms,
+    quality_text,
+)
 from instructrestore.dataengine.running.part_files import StageSummary
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset

@@ -16,8 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from instructrestore.dataengine.noun_phrases.english.parsed import fold
-from instructrestore.dataengine.reporting.published import PUBLISHED, TableRow
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.shards.index import Dataset
 
 NOT_STATED = "not stated"
@@ -29,6 +28,35 @@ AREAS = {"0-1": 0, "1-2": 0.01, "2-5": 0.02, "5-10": 0.05, "10-20": 0.1, "20-40"
 SHORT_SIDES = {"1-256": 1, "257-512": 257, "513-768": 513, "769-1024": 769, "1025-1536": 1025}
 SHORT_SIDES |= {"1537-2048": 1537, "2049-3072": 2049, "3073+": 3073}
 MEGAPIXELS = {"0-0.25": 0, "0.25-0.5": 0.25, "0.5-1": 0.5, "1-2": 1, "2-4": 2, "4-8": 4, "8-16": 8, "16+": 16}
+
+
+@dataclass(frozen=True)
+class DatasetFigures:
+    """A data set as Table 1 compares it.
+
+    annotations: (photo, region, caption) triplets.
+    min_resolution, max_resolution: "WxH" in pixels of the photos with the fewest and the most pixels; empty for a
+    data set without photos.
+    quality: mean no-reference score of the photos, 0..100; None where nothing was scored.
+    metric: what gave the score. Means of different metrics must not be compared.
+    """
+
+    name: str
+    annotations: int
+    min_resolution: str
+    max_resolution: str
+    quality: float | None
+    metric: str
+
+
+# Table 1 of the InstructRestore paper (arXiv 2503.24357): the published data sets that a new one is compared with.
+PUBLISHED = (
+    DatasetFigures("RefClef", 99_523, "320x480", "360x480", 67.06, "MUSIQ"),
+    DatasetFigures("RefCOCO", 196_771, "157x160", "640x637", 69.73, "MUSIQ"),
+    DatasetFigures("RefCOCO+", 196_737, "157x160", "640x637", 69.73, "MUSIQ"),
+    DatasetFigures("RefCOCOg", 208_960, "157x160", "640x637", 69.73, "MUSIQ"),
+    DatasetFigures("InstructRestore (paper)", 536_945, "540x540", "4464x2244", 71.87, "MUSIQ"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +106,7 @@ class Statistics:
     name: str
     photos: int
     regions: int
-    table_1: TableRow
+    table_1: DatasetFigures
     subjects: tuple[Count, ...]
     areas: Histogram
     short_sides: Histogram
@@ -177,21 +205,21 @@ def histograms(stats: Statistics) -> tuple[Histogram, ...]:
     return stats.areas, stats.short_sides, stats.megapixels, stats.regions_per_photo, stats.caption_words
 
 
-def quality_text(row: TableRow) -> str:
+def quality_text(row: DatasetFigures) -> str:
     """The mean quality with its metric, so that one metric's figure is never read as another's."""
     return "not scored" if row.quality is None else f"{row.quality:.2f} ({row.metric})"
 
 
 def _table_row(
     index: pa.Table, width: NDArray[np.int64], height: NDArray[np.int64], name: str, metrics: Sequence[str]
-) -> TableRow:
+) -> DatasetFigures:
     order = np.lexsort((height, width, width * height))  # by pixels; equal pixels by width
     smallest, largest = (f"{width[row]}x{height[row]}" for row in order[[0, -1]]) if len(order) else ("", "")
     scores = index["quality"].drop_null().to_numpy()
     quality = float(scores.mean()) if len(scores) else None
     named = (METRIC_NAMES.get(metric.split(" ")[0], metric or "unnamed score") for metric in metrics)
     metric = " and ".join(dict.fromkeys(named))
-    return TableRow(name, int(np.sum(index["region_count"].to_numpy())), smallest, largest, quality, metric)
+    return DatasetFigures(name, int(np.sum(index["region_count"].to_numpy())), smallest, largest, quality, metric)
 
 
 def _elements(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -9,7 +9,7 @@ from instructrestore.dataengine.running.server_settings import ServerSettings
 
 
 @dataclass(frozen=True)
-class Package:
+class PackageNeed:
     """An installed package. name: on the package index; module: what is imported; install: the command."""
 
     name: str
@@ -19,7 +19,7 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Checkout:
+class CheckoutNeed:
     """The folder of a public repository's code.
 
     setting: where the folder is named; folder: what is named there; holds: a file that lies in it.
@@ -36,7 +36,7 @@ class Checkout:
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightsNeed:
     """A model's weights: a hub id with its revision, a folder, or a file.
 
     setting: where they are named. files: patterns, each of which some file of the folder or the hub's id must match;
@@ -54,7 +54,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerNeed:
     """A language model and where it runs. setting: where that is set."""
 
     name: str
@@ -62,4 +62,4 @@ class Server:
     server: ServerSettings
 
 
-Need = Package | Checkout | Weights | Server
+Need = PackageNeed | CheckoutNeed | WeightsNeed | ServerNeed

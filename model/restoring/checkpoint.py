@@ -63,8 +63,8 @@ class Base:
 
 
 def load_pipeline(
-    base: str,
-    checkpoint: str | None = None,
+    base: str | Path,
+    checkpoint: str | Path | None = None,
     *,
     dtype: str = "float32",
     device: str | None = None,
@@ -83,6 +83,7 @@ def load_pipeline(
     scheduler. Raises ValueError in one sentence for whatever cannot be loaded.
     """
     precision, place = _precision(dtype), find_device(device)
+    base, checkpoint = str(base), checkpoint and str(checkpoint)
     if checkpoint is None:
         folder = find_folder("base", base, base_revision, [*_BASE_FILES, *_CONTROLNET_FILES])
         controlnet_folder = folder / "controlnet"

@@ -109,12 +109,13 @@ SCHEDULER: dict[str, Any] = {
 }
 
 
-def build_tiny_base(folder: Path, seed: int = 0) -> None:
+def build_tiny_base(folder: str | Path, seed: int = 0) -> None:
     """Writes a saved InstructRestorePipeline of about 9M parameters, `controlnet/` included, into `folder`.
 
     The same seed gives the same bytes; torch's random state is left as it was. A photo of 512x512 comes back blurred
     to 8x8 blocks, by `scale` times what it was, with noise where the scale is low.
     """
+    folder = Path(folder)
     with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)
         tokenizer = _tokenizer()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from instructrestore.dataengine.noun_phrases.parser import Answered, Parse, Question
+from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer, Question
 from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings
 from instructrestore.dataengine.running.outcomes import batched
 from instructrestore.dataengine.running.stage import Failed
@@ -20,7 +20,7 @@ def phrase(file: str, settings: NounPhraseSettings, number: int) -> None:
 
     number: the round; 1 asks the small model, any later one the large model.
     """
-    parse = Parse(settings.small if number == 1 else settings.large)
+    parse = Parser(settings.small if number == 1 else settings.large)
     typed = file == "-" and sys.stdin.isatty()
     for lines in batched(_lines(file), 1 if typed else BATCH):
         for line, result in zip(lines, parse([Question(line, number) for line in lines]), strict=True):
@@ -28,7 +28,7 @@ def phrase(file: str, settings: NounPhraseSettings, number: int) -> None:
 
 
 def _record(description: str, result: object) -> dict[str, object]:
-    if not isinstance(result, Answered):
+    if not isinstance(result, ParserAnswer):
         assert isinstance(result, Failed)
         return {"description": description, "noun_phrase": "", "subject": "", "valid": False, "reasons": [result.error]}
     answer = result.answer

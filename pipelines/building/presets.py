@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from instructrestore.dataengine.settings import BuildSettings
-from instructrestore.dataengine.sources import SourceSettings
+from instructrestore.dataengine.sources import SourceSettings, parse_source
 from instructrestore.shards.sample import first_error
 
 if sys.version_info >= (3, 11):
@@ -135,6 +135,30 @@ def _overlaid(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
 def read_build_settings(preset: str, config: Path | None, assignments: Sequence[str]) -> BuildSettings:
     """`read_settings` for a build."""
     return read_settings(PRESETS, preset, config, assignments)
+
+
+def build_settings(
+    sources: Sequence[str],
+    exclude: Sequence[str],
+    preset: str,
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    limit: int | None = None,
+    address: str | None = None,
+) -> BuildSettings:
+    """The settings of a build of these sources, which take the place of the settings' own; their exclude lists stay.
+
+    exclude: sources of photos to leave out. limit, address: over the settings' own, unless None.
+    """
+    settings = read_build_settings(preset, config, assignments)
+    wanted = [parse_source(text).anchored() for text in sources]
+    unwanted = [parse_source(text).anchored().model_copy(update={"exclude": True}) for text in exclude]
+    if wanted:
+        wanted += [source for source in settings.sources if source.exclude]
+    if wanted or unwanted:
+        settings = settings.model_copy(update={"sources": (*(wanted or settings.sources), *unwanted)})
+    values = {"limit": limit, "run": {"address": address} if address else None}
+    return with_values(settings, {name: value for name, value in values.items() if value is not None})
 
 
 def read_settings(presets: Presets[Settings], preset: str, config: Path | None, assignments: Sequence[str]) -> Settings:

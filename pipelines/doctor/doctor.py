@@ -22,7 +22,7 @@ from instructrestore.dataengine.running.on_ray import environments
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.settings import BuildSettings, StageName
 from instructrestore.dataengine.stages import resources
-from instructrestore.dataengine.weights.needs import Checkout, Need, Package, Server, Weights
+from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, ServerNeed, WeightsNeed
 from instructrestore.pipelines.doctor import machine, room
 from instructrestore.pipelines.doctor.finding import Finding
 from instructrestore.pipelines.doctor.servers import check_server
@@ -47,10 +47,10 @@ def chosen(settings: BuildSettings) -> dict[StageName, list[Need]]:
         found["descriptions"] = osprey_settings.needs(s.descriptions.osprey)
     elif s.descriptions.vision_language:
         server = s.descriptions.vision_language.server
-        found["descriptions"] = [Server("vision-language model", "descriptions.vision_language.server", server)]
+        found["descriptions"] = [ServerNeed("vision-language model", "descriptions.vision_language.server", server)]
     rounds = {"small": s.noun_phrases.small.server, "large": s.noun_phrases.large.server}
     found["noun phrases"] = [
-        Server(f"{size} language model", f"noun_phrases.{size}.server", server)
+        ServerNeed(f"{size} language model", f"noun_phrases.{size}.server", server)
         for size, server in rounds.items()
         if server
     ]
@@ -63,7 +63,7 @@ def doctor(settings: BuildSettings, out: Place | None, console: Console) -> bool
     """Looks and says; whether the build can run. out: the run's folder, looked at where it is given."""
     present = machine.gpus()
     needed = chosen(settings)
-    servers = [need.server for needs in needed.values() for need in needs if isinstance(need, Server)]
+    servers = [need.server for needs in needed.values() for need in needs if isinstance(need, ServerNeed)]
     sections = {"this machine": list(_machine(settings, out, present, servers))}
     with ThreadPoolExecutor() as pool:  # servers and the hub may each take their 5 s
         looked = {stage: [pool.submit(_look, need, stage, settings) for need in needed[stage]] for stage in needed}
@@ -113,20 +113,20 @@ def _look(need: Need, stage: StageName, settings: BuildSettings) -> list[Finding
 
 def _seen(need: Need, stage: StageName, settings: BuildSettings) -> list[Finding]:
     own = _OWN_PYTHON & resources(settings, stage)["runtime_env"].keys()
-    if isinstance(need, Server):
+    if isinstance(need, ServerNeed):
         return check_server(need)
-    if isinstance(need, Package):
+    if isinstance(need, PackageNeed):
         if own:
             return [Finding("ok", need.name, f"as the stage's own environment has it ({', '.join(sorted(own))})")]
         return [check_package(need)]
-    if isinstance(need, Checkout):
+    if isinstance(need, CheckoutNeed):
         return [check_checkout(need)]
     return [check_weights(need)]
 
 
 def _gpu_of(stage: StageName, needs: Iterable[Need], settings: BuildSettings, here: bool) -> list[Finding]:
     """A stage with a model of its own that was given no GPU: Ray hides all from its workers."""
-    wanting = [need for need in needs if isinstance(need, Weights) and need.device != "server"]
+    wanting = [need for need in needs if isinstance(need, WeightsNeed) and need.device != "server"]
     if not wanting or resources(settings, stage)["gpus"] or all(need.device == "cpu" for need in wanting):
         return []
     key = f'"{stage}"' if " " in stage else stage

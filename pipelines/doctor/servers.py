@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from instructrestore.dataengine.running.server_settings import ServerSettings
-from instructrestore.dataengine.weights.needs import Server, Weights
+from instructrestore.dataengine.weights.needs import ServerNeed, WeightsNeed
 from instructrestore.pipelines.doctor.finding import Finding, first_line
 from instructrestore.pipelines.doctor.weights import check_weights
 
@@ -26,7 +26,7 @@ LICENCES = {
 }
 
 
-def check_server(need: Server) -> list[Finding]:
+def check_server(need: ServerNeed) -> list[Finding]:
     """What there is to say of a language model, wherever it runs."""
     server = need.server
     licence = LICENCES.get(server.model.rpartition("/")[2], "")
@@ -36,11 +36,11 @@ def check_server(need: Server) -> list[Finding]:
     files = ("config.json", "*.safetensors", "tokenizer*|vocab*")
     setting = f"{need.setting}.vllm.folder" if server.vllm.folder else f"{need.setting}.model"
     model = server.vllm.folder or server.model
-    weights = Weights(need.name, setting, model, server.revision, files, licence, device="server")
+    weights = WeightsNeed(need.name, setting, model, server.revision, files, licence, device="server")
     return [_vllm(need), check_weights(weights)]
 
 
-def _running(need: Server) -> Iterator[Finding]:
+def _running(need: ServerNeed) -> Iterator[Finding]:
     server = need.server
     try:
         key = server.key()
@@ -56,7 +56,7 @@ def _running(need: Server) -> Iterator[Finding]:
     yield from found
 
 
-def _asked(need: Server, url: str, key: str) -> Finding:
+def _asked(need: ServerNeed, url: str, key: str) -> Finding:
     """One server: whether it answers, and knows the model."""
     server = need.server
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -93,7 +93,7 @@ def _models(answer: httpx.Response) -> set[str] | None:
         return None
 
 
-def _vllm(need: Server) -> Finding:
+def _vllm(need: ServerNeed) -> Finding:
     """The vLLM that a build is to run the model with, on this machine."""
     server: ServerSettings = need.server
     python = server.vllm.python

@@ -14,13 +14,13 @@ from huggingface_hub import constants, get_token, snapshot_download
 from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 from huggingface_hub.utils import validate_repo_id
 
-from instructrestore.dataengine.weights.needs import Checkout, Package, Weights
+from instructrestore.dataengine.weights.needs import CheckoutNeed, PackageNeed, WeightsNeed
 from instructrestore.pipelines.doctor.finding import Finding, first_line
 
 LIMIT_S = 5.0
 
 
-def check_package(need: Package) -> Finding:
+def check_package(need: PackageNeed) -> Finding:
     """Found without importing it: that would take seconds, and run its code."""
     if find_spec(need.module) is None:
         return _licensed(Finding("missing", need.name, "not installed", need.install), need.licence)
@@ -31,11 +31,11 @@ def check_package(need: Package) -> Finding:
     return _licensed(Finding("ok", need.name, found), need.licence)
 
 
-def check_checkout(need: Checkout) -> Finding:
+def check_checkout(need: CheckoutNeed) -> Finding:
     return _licensed(_code(need), need.licence)
 
 
-def check_weights(need: Weights) -> Finding:
+def check_weights(need: WeightsNeed) -> Finding:
     return _licensed(_found(need), need.licence or "see its card")
 
 
@@ -43,7 +43,7 @@ def _licensed(finding: Finding, licence: str) -> Finding:
     return replace(finding, text=f"{finding.text}; licence: {licence}") if licence else finding
 
 
-def _code(need: Checkout) -> Finding:
+def _code(need: CheckoutNeed) -> Finding:
     name = f"code of {need.name}"
     fix = f"git clone {need.source}, and name the folder in {need.setting}"
     if not need.folder:
@@ -56,7 +56,7 @@ def _code(need: Checkout) -> Finding:
     return Finding("ok", name, f"checkout in {folder}")
 
 
-def _found(need: Weights) -> Finding:
+def _found(need: WeightsNeed) -> Finding:
     name = f"weights of {need.name}"
     if not need.model:
         return Finding("missing", name, "not named", f"name them in {need.setting}")
@@ -78,18 +78,18 @@ def _found(need: Weights) -> Finding:
     return _hub(need, name)
 
 
-def _named(need: Weights) -> str:
+def _named(need: WeightsNeed) -> str:
     return f"{need.model}@{need.revision or 'main'}"
 
 
-def _cached(need: Weights) -> Path | None:
+def _cached(need: WeightsNeed) -> Path | None:
     try:
         return Path(snapshot_download(need.model, revision=need.revision or None, local_files_only=True))
     except (OSError, ValueError, RevisionResolutionError):
         return None
 
 
-def _hub(need: Weights, name: str) -> Finding:
+def _hub(need: WeightsNeed, name: str) -> Finding:
     """Whether the hub would give the weights, and how much that is."""
     fetch = f"hf download {need.model}" + (f" --revision {need.revision}" if need.revision else "")
     try:
@@ -120,7 +120,7 @@ def _hub(need: Weights, name: str) -> Finding:
     return Finding("warning", name, text, f"beforehand: {fetch}")
 
 
-def _refused(need: Weights, name: str, answer: httpx.Response) -> Finding:
+def _refused(need: WeightsNeed, name: str, answer: httpx.Response) -> Finding:
     """The hub's reason, which is in a header of its answer."""
     reason = answer.headers.get("X-Error-Code", "")
     if reason == "GatedRepo":

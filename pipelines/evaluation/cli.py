@@ -10,7 +10,7 @@ from rich.console import Console
 
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation import flags
-from instructrestore.pipelines.evaluation.method import OURS
+from instructrestore.pipelines.evaluation.methods.method import OURS
 from instructrestore.pipelines.restoration import flags as restoration
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
@@ -50,6 +50,7 @@ def evaluate(
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
 ) -> None:
+    from instructrestore.pipelines.evaluation.methods.spec import parse_method
     from instructrestore.pipelines.evaluation.options import (
         evaluation_settings,
         given_results,
@@ -57,10 +58,9 @@ def evaluate(
         scales_of,
         tables_of,
     )
-    from instructrestore.pipelines.evaluation.runners.names import parse_run
     from instructrestore.pipelines.evaluation.tables.baseline import compare_with_baseline, print_verdict, read_baseline
     from instructrestore.pipelines.evaluation.tables.report import EVALUATION
-    from instructrestore.pipelines.inference.options import checked_seed
+    from instructrestore.pipelines.terminal.arguments import checked_seed
     from instructrestore.shards.pairs import TestSet
 
     if not (base or results or runs):
@@ -81,7 +81,7 @@ def evaluate(
     found = given_results(results or ())
     if base and any(each.method.name.casefold() == OURS.casefold() for each in found):
         raise ValueError(f"--results {OURS}: the model's own rows are called that here: name it otherwise")
-    asked = [parse_run(text) for text in runs or ()]
+    asked = [parse_method(text) for text in runs or ()]
     wanted = tables_of(tables or (), TestSet(testset).bokeh)
     if 2 in (tables or ()) and not base:
         raise ValueError("Table 2 is of the model alone: name it with --base")
@@ -94,15 +94,14 @@ def evaluate(
     try:
         # torch takes seconds to import: what is wrong with the command line has been said by now
         from instructrestore.model.training.checkpoints import last_of_run
-        from instructrestore.pipelines.evaluation.restorers import compared_making, model_making
+        from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
         from instructrestore.pipelines.evaluation.run import run_evaluation
         from instructrestore.pipelines.evaluation.where import LOCAL
-        from instructrestore.pipelines.inference.loading import Loading
-        from instructrestore.pipelines.restoration.dataset import check_means
+        from instructrestore.pipelines.inference.model_source import ModelSource
 
-        makings = [compared_making(run, device) for run in asked if run.name != "lq"]  # which is always there
+        makings = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always there
         if base:
-            loading = Loading(
+            loading = ModelSource(
                 base=base,
                 checkpoint=checkpoint and last_of_run(checkpoint),
                 dtype=dtype,
@@ -110,8 +109,8 @@ def evaluate(
                 base_revision=base_revision,
                 checkpoint_revision=checkpoint_revision,
             )
-            check_means(loading, None if address == LOCAL else address)
-            makings.insert(0, model_making(loading, settings, scales_of(wanted), given_masks))
+            loading.check_runnable(None if address == LOCAL else address)
+            makings.insert(0, model_group(loading, settings, scales_of(wanted), given_masks))
         evaluated = run_evaluation(
             testset=testset,
             out=out,

@@ -34,7 +34,7 @@ from instructrestore.dataengine.running.part_files import (
     write_part,
 )
 from instructrestore.dataengine.running.stage import StopStage, Task
-from instructrestore.pipelines.evaluation.method import SCORE_COLUMNS, Method
+from instructrestore.pipelines.evaluation.methods.method import SCORE_COLUMNS, Method
 from instructrestore.pipelines.evaluation.row import Row
 from instructrestore.pipelines.restoration.dataset_folder import in_batches
 from instructrestore.shards.files import commit, file_sha256, replacing, sweep

@@ -14,7 +14,7 @@ from instructrestore.dataengine.running.outcomes import why_failed
 from instructrestore.dataengine.running.part_files import PartFile
 from instructrestore.model.metrics.metric import figure_order
 from instructrestore.pipelines.evaluation.folder import outcomes_of
-from instructrestore.pipelines.evaluation.method import SCORE_COLUMNS, Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import SCORE_COLUMNS, Evaluation, Method
 from instructrestore.pipelines.evaluation.row import Row
 
 Measured = dict[Method, list[Row]]
@@ -52,7 +52,7 @@ def scores_of(measured: Measured) -> pd.DataFrame:
     return scores.astype({"s1": "float64", "s2": "float64", "value": "float64"})
 
 
-def print_summary(evaluated: Evaluated, out: Path, console: Console) -> None:
+def print_summary(evaluated: Evaluation, out: Path, console: Console) -> None:
     """That nothing was lost on the way, and what failed why."""
     asked = evaluated.photos * len(evaluated.methods)
     lost = sum(sum(reasons.values()) for reasons in evaluated.failed.values())

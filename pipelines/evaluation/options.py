@@ -13,10 +13,11 @@ from instructrestore.model.metrics.metric import BY_NAME, EMBEDDED
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation.flags import SAMPLING_OPTIONS
-from instructrestore.pipelines.evaluation.method import LQ, Method
-from instructrestore.pipelines.evaluation.results_folder import Found
+from instructrestore.pipelines.evaluation.methods.method import LQ, Method
+from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults
 from instructrestore.pipelines.evaluation.tables.published import SCALES, SWEEP
-from instructrestore.pipelines.inference.options import anchored_place, sampling_settings
+from instructrestore.pipelines.inference.options import sampling_settings
+from instructrestore.pipelines.terminal.arguments import anchored_place
 from instructrestore.shards.sample import first_error
 
 TABLES = {False: (2, 3), True: (4,)}  # by whether the test set is a bokeh set
@@ -52,16 +53,16 @@ def scales_of(tables: Sequence[int]) -> list[tuple[float, float]]:
     return sorted(wanted)
 
 
-def given_results(texts: Sequence[str]) -> list[Found]:
+def given_results(texts: Sequence[str]) -> list[GivenResults]:
     """Methods from NAME=FOLDER. Raises ValueError, in one sentence."""
-    found: list[Found] = []
+    found: list[GivenResults] = []
     for text in texts:
         name, equals, folder = (part.strip() for part in text.partition("="))
         if not equals or not folder or not name or not name.isprintable():
             raise ValueError(f"--results takes NAME=FOLDER as in SeeSR=results/seesr, not {text!r}")
         if " ".join(name.split()).casefold() == LQ.casefold():
             raise ValueError(f"--results {name}: {LQ} are the unrestored photos, which are always measured: rename it")
-        found.append(Found(Method(" ".join(name.split()), "results"), Path(folder).expanduser()))
+        found.append(GivenResults(Method(" ".join(name.split()), "results"), Path(folder).expanduser()))
     return found
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.pipelines.evaluation.gathering import Measured
-from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.methods.method import Evaluation
 from instructrestore.pipelines.evaluation.page.page import page_bytes
 from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, choose_photos
 from instructrestore.pipelines.evaluation.tables.report import files_of, print_report, report_of
@@ -24,7 +24,7 @@ PAGE = "report.html"
 
 
 def write_outputs(
-    evaluated: Evaluated,
+    evaluated: Evaluation,
     measured: Measured,
     testset: TestSet,
     out: Path,

@@ -27,7 +27,7 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.running.outcomes import describe_error
 from instructrestore.dataengine.running.part_files import Outcome, digest
 from instructrestore.dataengine.running.stage import Failed, PartSink, StopStage
-from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making, Restorer
+from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup, MethodInput, MethodOutput, Restorer
 from instructrestore.pipelines.evaluation.row import Row, photo_seed
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
 from instructrestore.shards.files import commit
@@ -50,7 +50,7 @@ class Restored:
 class _Prepared:
     """follows_from: hash of all that the result follows from."""
 
-    asked: Asked
+    asked: MethodInput
     follows_from: str
 
 
@@ -61,7 +61,7 @@ class Restore:
     """
 
     def __init__(
-        self, testset: str, out: Path, making: Making, device: str | None, seed: int, threads: int | None
+        self, testset: str, out: Path, making: MethodGroup, device: str | None, seed: int, threads: int | None
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
@@ -94,7 +94,7 @@ class Restore:
             return Failed(str(fault))
         seed, bokeh = photo_seed(self._seed, row.key), self._testset.bokeh
         given = pair.region.mask if self._making.given_masks else None
-        asked = Asked(rgb, row.caption, row.s1, row.s2, bokeh, seed, None if given is None else given.array())
+        asked = MethodInput(rgb, row.caption, row.s1, row.s2, bokeh, seed, None if given is None else given.array())
         lq = hashlib.sha256(pair.lq).hexdigest()
         known = (row.caption, row.s1, row.s2, bokeh, seed, lq, given and given.counts)
         follows_from = digest(REVISION, photo_file.REVISION, self._making.follows_from, *known)
@@ -125,7 +125,7 @@ class Restore:
         for row, ready in group:
             yield self._restored(row, ready, answers[row.slot])
 
-    def _restored(self, row: Row, ready: _Prepared, answer: Answer) -> Restored:
+    def _restored(self, row: Row, ready: _Prepared, answer: MethodOutput) -> Restored:
         asked = ready.asked
         if answer.rgb.shape != asked.rgb.shape or answer.rgb.dtype != np.uint8:
             raise ValueError(

@@ -27,23 +27,29 @@ from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
 from instructrestore.pipelines.evaluation.gathering import gather, print_summary, scores_of
 from instructrestore.pipelines.evaluation.measured_with import measured_with
-from instructrestore.pipelines.evaluation.method import LQ, Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, Method
+from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup
+from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults, find_results
 from instructrestore.pipelines.evaluation.outputs import write_outputs
 from instructrestore.pipelines.evaluation.restore_stage import REVISION as RESTORING_REVISION
 from instructrestore.pipelines.evaluation.restore_stage import Restore, RestoreSink
-from instructrestore.pipelines.evaluation.restorers import Making
-from instructrestore.pipelines.evaluation.results_folder import Found, find_results
 from instructrestore.pipelines.evaluation.row import Row, rows_of
 from instructrestore.pipelines.evaluation.score_stage import Score, has_networks
 from instructrestore.pipelines.evaluation.tables.baseline import check_baseline
 from instructrestore.pipelines.evaluation.where import Running, running
-from instructrestore.pipelines.inference.options import check_local
-from instructrestore.pipelines.restoration.dataset import LEAST_MEGAPIXELS, MEGAPIXEL_STEP_S, START_S, Means, means_of
+from instructrestore.pipelines.inference.worker_share import (
+    LEAST_MEGAPIXELS,
+    MEGAPIXEL_STEP_S,
+    START_S,
+    WorkerShare,
+    share_of,
+)
+from instructrestore.pipelines.terminal.arguments import check_local
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.pairs import TestSet
 
 UNRESTORED = Method(LQ, "runner")
-HERE = Means("", 1, 0, None, MEGAPIXEL_STEP_S["cpu"])  # of this process, which no limit watches
+HERE = WorkerShare("", 1, 0, None, MEGAPIXEL_STEP_S["cpu"])  # of this process, which no limit watches
 SCORE_ROW_S = 600.0  # when a worker that measures counts as stalled
 
 
@@ -66,8 +72,8 @@ def run_evaluation(
     *,
     testset: str,
     out: Path,
-    makings: Sequence[Making],
-    found: Sequence[Found],
+    makings: Sequence[MethodGroup],
+    found: Sequence[GivenResults],
     metrics: MetricSettings,
     console: Console,
     seed: int = 0,
@@ -78,7 +84,7 @@ def run_evaluation(
     tables: Sequence[int] = (),
     quoted: bool = True,
     baseline: tuple[str, bytes] | None = None,
-) -> Evaluated:
+) -> Evaluation:
     """Evaluates, or goes on evaluating, methods over the test set at `testset` into the folder `out`.
 
     makings: methods that are run here. found: results of others. The unrestored photos come first, as the method LQ.
@@ -115,7 +121,7 @@ def run_evaluation(
             restored |= _restore(making, rows, folder, common, where)
         scored = _score({method: restored[method] for method in methods}, folder, common, where)
         measured, failed = gather(restored, scored, len(rows))
-        evaluated = Evaluated(card.name, len(rows), opened.bokeh, methods, scores_of(measured), failed, configuration)
+        evaluated = Evaluation(card.name, len(rows), opened.bokeh, methods, scores_of(measured), failed, configuration)
         folder.write_scores(evaluated.scores)
         print_summary(evaluated, out, console)
         write_outputs(evaluated, measured, opened, out, tables, quoted, console)
@@ -136,7 +142,7 @@ def _check_titles(methods: Sequence[Method]) -> None:
 
 
 def _restore(
-    making: Making, rows: Sequence[Row], folder: EvaluationFolder, common: _Common, where: Running
+    making: MethodGroup, rows: Sequence[Row], folder: EvaluationFolder, common: _Common, where: Running
 ) -> dict[Method, list[PartFile]]:
     """The results of its methods, as committed parts; what is not there is made."""
     known = digest(RESTORING_REVISION, photo_file.REVISION, making.follows_from, common.seed, common.source)
@@ -151,7 +157,7 @@ def _restore(
         if has_networks(common.metrics):  # what they lack is said now, not after hours of restoring
             Scorer(common.metrics.model_copy(update={"device": "cpu"}))
         connected = where.on_ray()
-        means = means_of(making.device, making.weights_bytes, *connected.resources()) if connected else HERE
+        means = share_of(making.device, making.weights_bytes, *connected.resources()) if connected else HERE
         largest = max(max(LEAST_MEGAPIXELS, row.width * row.height / 1e6) for row in rows)
         longest_s = largest * making.steps * means.megapixel_step_s
         device = means.device if connected else making.device
@@ -209,13 +215,13 @@ def _run(spec: StageSpec, todo: Sequence[Task], parts: int, console: Console, wh
         where.run(spec, todo, progress.part)
 
 
-def _configuration(common: _Common, makings: Sequence[Making]) -> dict[str, Any]:
+def _configuration(common: _Common, makings: Sequence[MethodGroup]) -> dict[str, Any]:
     """What the figures follow from, for people and programs: no path of this machine is in it."""
     made = [{"methods": [method.title for method in making.methods], **making.record} for making in makings]
     return {"testset": common.source, "seed": common.seed, "metrics": common.measured_with, "made": made}
 
 
-def _check_applicable(metrics: MetricSettings, bokeh: bool, makings: Sequence[Making]) -> None:
+def _check_applicable(metrics: MetricSettings, bokeh: bool, makings: Sequence[MethodGroup]) -> None:
     """Raises ValueError where none of the metrics has a figure for what is evaluated."""
     finds = any(method.kind == "model" for making in makings for method in making.methods if not making.given_masks)
     needs = {MASK_IOU.name: (finds, "masks that the model predicts"), BOKEH_IOU.name: (bokeh, "a bokeh set")}

@@ -11,7 +11,7 @@ from instructrestore.dataengine.running.part_files import PartSummary
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.dataengine.running.worker import Stopped, Worker
 from instructrestore.pipelines.evaluation.folder import outcomes_of
-from instructrestore.pipelines.restoration.dataset import FAILURES_IN_A_ROW
+from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW
 
 LOCAL = "local"  # the address that is Ray on this machine alone
 

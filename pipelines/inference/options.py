@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -25,7 +22,6 @@ OPTIONS = {
 }
 OVERLAP_UNIT = 32  # pixels; overlaps are multiples of it
 MAX_SWEEP = 24
-MAX_SEED = 2**63 - 1
 
 
 def sampling_settings(
@@ -62,25 +58,6 @@ def sampling_settings(
             raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
         complaint = complaint.removeprefix("value error, ")
         raise ValueError(f"{complaint}: lower --set overlap or raise --tile") from None
-
-
-def check_local(out: Path) -> None:
-    """Raises ValueError where what was typed for --out is in a store and no local folder."""
-    if out.parts and re.fullmatch(r"\w[\w+.-]+:", out.parts[0]):  # what Path makes of s3://bucket/folder
-        raise ValueError(f"--out {out.parts[0]}//{'/'.join(out.parts[1:])} is in a store: name a local folder")
-
-
-def anchored_place(place: str) -> str:
-    """A folder or file by its absolute path, for workers have other current folders; a hub id as it is."""
-    path = Path(place).expanduser()
-    return os.path.abspath(path) if path.exists() else place
-
-
-def checked_seed(number: int, what: str) -> int:
-    """The seed. Raises ValueError, in one sentence, where it cannot be one."""
-    if not 0 <= number <= MAX_SEED:
-        raise ValueError(f"{what} must be a whole number from 0 to {MAX_SEED}, not {number}")
-    return number
 
 
 def parse_sweep(text: str) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from instructrestore.dataengine.sources.places import readable
 from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
 from instructrestore.model.restoring.photos import MIN_SIDE
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.job import Job
+from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.pictures.source_photo import SourceImage, read_grey, read_photo
 
 SCALE_UNIT = 100  # the grey value of a scale map that means scale 1
@@ -32,7 +32,7 @@ class PreparedPhoto:
     record: how the results come about, for their PNG files. notes: what a person should know of the files.
     """
 
-    job: Job
+    job: PhotoJob
     instruction: Instruction
     source: SourceImage
     masks: list[NDArray[np.uint8]] | None
@@ -41,7 +41,7 @@ class PreparedPhoto:
     notes: tuple[str, ...] = ()
 
 
-def prepare(job: Job, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
+def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
     """Reads a job's photo, masks and scale map. weights: what the record says of the model.
 
     Raises ValueError or OSError, each one sentence, for what cannot be restored.

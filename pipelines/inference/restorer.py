@@ -14,13 +14,13 @@ from PIL import Image
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.job import Job
+from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
 from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_image, scale_sheet
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputSettings:
     """What is written for each photo. sweep: scales of the first region; empty: no sweep.
 
     skip_existing: photos whose results are there already, of the same photo, instruction, settings and weights, are
@@ -33,7 +33,7 @@ class Wanted:
     sweep: tuple[float, ...] = ()
     skip_existing: bool = False
 
-    def names(self, job: Job) -> list[str]:
+    def names(self, job: PhotoJob) -> list[str]:
         """The files of a job, relative to the output folder."""
         if self.mask_only:
             return job.mask_names()
@@ -44,7 +44,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Result:
+class Restoration:
     """image: the restored photo; None with `mask_only`. masks: (R, H, W) float32 in [0, 1]."""
 
     image: Image.Image | None
@@ -52,21 +52,21 @@ class Result:
     reports: list[str]
 
 
-class Restorer:
+class PhotoRestorer:
     """The loaded model with what is wanted of it. batch: so many results of a sweep are made together."""
 
     def __init__(
         self,
         pipe: InstructRestorePipeline,
         settings: SamplingSettings,
-        wanted: Wanted,
+        wanted: OutputSettings,
         batch: int,
         on_step: StepCallback,
     ) -> None:
         self._pipe, self._settings, self._wanted = pipe, settings, wanted
         self._batch, self._on_step = batch, on_step
 
-    def results(self, group: Sequence[PreparedPhoto], instructions: Sequence[Instruction]) -> list[Result]:
+    def results(self, group: Sequence[PreparedPhoto], instructions: Sequence[Instruction]) -> list[Restoration]:
         """What becomes of photos of one size, each with its instruction. Raises what the pipeline raises."""
         photos = [photo.source.image for photo in group]
         # A generator a photo, on the CPU: the same result alone, in a batch, and on every device.
@@ -74,7 +74,7 @@ class Restorer:
         asked: dict[str, Any] = {"settings": self._settings, "generator": generators}
         if self._wanted.mask_only:
             found = self._pipe.predict_mask(photos, instructions, **asked)
-            return [Result(None, masks, said) for masks, said in zip(found.masks, found.reports, strict=True)]
+            return [Restoration(None, masks, said) for masks, said in zip(found.masks, found.reports, strict=True)]
         if group[0].scale_map is not None:  # there is one for a single photo only
             asked["scale_maps"] = [photo.scale_map for photo in group]
         elif any(photo.masks for photo in group):
@@ -86,10 +86,10 @@ class Restorer:
             own if photo.masks is None else (np.stack(photo.masks) / 255).astype(np.float32)
             for photo, own in zip(group, made.masks, strict=True)
         ]
-        return [Result(*result) for result in zip(made.images, masks, made.reports, strict=True)]
+        return [Restoration(*result) for result in zip(made.images, masks, made.reports, strict=True)]
 
-    def pictures(self, photo: PreparedPhoto, result: Result) -> list[tuple[str, Image.Image]]:
-        """What is shown and the picture, in the order of `Wanted.names`."""
+    def pictures(self, photo: PreparedPhoto, result: Restoration) -> list[tuple[str, Image.Image]]:
+        """What is shown and the picture, in the order of `OutputSettings.names`."""
         lq, instruction, wanted = photo.source.image, photo.instruction, self._wanted
         pictures = [("the restored photo", result.image)] if result.image else []
         if (wanted.save_mask or wanted.mask_only) and photo.scale_map is None:
@@ -109,7 +109,7 @@ class Restorer:
         made, batch = {first.scale: restored}, self._batch
         while missing := [scale for scale in self._wanted.sweep if scale not in made][:batch]:
             asked = [replace(photo.instruction, regions=(replace(first, scale=s), *others)) for s in missing]
-            found: list[Result] = []
+            found: list[Restoration] = []
             try:
                 found = self.results([photo] * len(missing), asked)
             except (RuntimeError, MemoryError) as error:

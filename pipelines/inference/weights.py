@@ -16,16 +16,16 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
-class Weights:
+class Fingerprint:
     """identity: hex digits that change with any of the weights or configurations. bytes: their size on disk."""
 
     identity: str
     bytes: int
 
 
-def weights_of(
+def fingerprint_of(
     base: str, checkpoint: str | None, base_revision: str | None = None, checkpoint_revision: str | None = None
-) -> Weights:
+) -> Fingerprint:
     """Of a base and a checkpoint, as `model.restoring.checkpoint.load_pipeline` takes them.
 
     Of a folder a hash of its configurations and of the head of every tensor in it counts, not where it lies, so that a
@@ -43,7 +43,7 @@ def weights_of(
         if folder and not any((place / "config.json").is_file() for place in (folder, folder / "controlnet")):
             raise ValueError(f"{checkpoint} is no checkpoint: neither it nor its controlnet folder has a config.json")
         both.append(_of_folder(folder) if folder else _of_hub(checkpoint, checkpoint_revision))
-    return Weights(digest([each.identity for each in both]), sum(each.bytes for each in both))
+    return Fingerprint(digest([each.identity for each in both]), sum(each.bytes for each in both))
 
 
 def _folder(what: str, place: str, revision: str | None) -> Path | None:
@@ -60,11 +60,11 @@ def _folder(what: str, place: str, revision: str | None) -> Path | None:
     return None
 
 
-def _of_hub(name: str, revision: str | None) -> Weights:
-    return Weights(digest(name, revision), HUB_WEIGHTS)
+def _of_hub(name: str, revision: str | None) -> Fingerprint:
+    return Fingerprint(digest(name, revision), HUB_WEIGHTS)
 
 
-def _of_folder(folder: Path) -> Weights:
+def _of_folder(folder: Path) -> Fingerprint:
     known: list[tuple[str, str]] = []
     size = 0
     for path in sorted(folder.rglob("*")):
@@ -73,7 +73,7 @@ def _of_folder(folder: Path) -> Weights:
             size += path.stat().st_size
         elif path.suffix in (".json", ".txt"):
             known.append((str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()))
-    return Weights(digest(known), size)
+    return Fingerprint(digest(known), size)
 
 
 def _tensors_hash(path: Path) -> str:

@@ -19,7 +19,7 @@ MIN_CELL = 160  # px; a narrower cell has no room for its label
 
 
 @dataclass(frozen=True)
-class Cell:
+class LabelledPicture:
     """A picture (mode RGB) under its label: lines of text, each with a swatch of colour or none."""
 
     image: Image.Image
@@ -36,13 +36,13 @@ def comparison(
     """
     size = _shown(restored.size)
     photo, restored = _at(photo, size), _at(restored, size)
-    cells = [Cell(photo, [("LQ photo", None)])]
+    cells = [LabelledPicture(photo, [("LQ photo", None)])]
     if len(masks):
         palette = colours(len(masks))
         scales = [(f"{r.scale:g}  {r.caption}", ink) for r, ink in zip(instruction.regions, palette, strict=True)]
         others = f"{instruction.others:g}  other parts{', bokeh' if instruction.bokeh else ''}"
-        cells.append(Cell(tinted(photo, masks), [*scales, (others, None)]))
-    return sheet([*cells, Cell(restored, [("restored", None)])], columns=3)
+        cells.append(LabelledPicture(tinted(photo, masks), [*scales, (others, None)]))
+    return sheet([*cells, LabelledPicture(restored, [("restored", None)])], columns=3)
 
 
 def scale_sheet(
@@ -51,8 +51,8 @@ def scale_sheet(
     """The LQ photo, then the results over the scale of the instruction's first region."""
     size = _shown(restored[0][1].size)
     caption = instruction.regions[0].caption
-    cells = [Cell(_at(photo, size), [("LQ photo", None)])]
-    cells += [Cell(_at(image, size), [(f"{scale:g}  {caption}", None)]) for scale, image in restored]
+    cells = [LabelledPicture(_at(photo, size), [("LQ photo", None)])]
+    cells += [LabelledPicture(_at(image, size), [(f"{scale:g}  {caption}", None)]) for scale, image in restored]
     return sheet(cells, columns=len(cells) if len(cells) <= 4 else math.ceil(math.sqrt(len(cells))))
 
 
@@ -78,7 +78,7 @@ def mask_image(mask: NDArray[np.floating], size: tuple[int, int]) -> Image.Image
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-def sheet(cells: Sequence[Cell], columns: int) -> Image.Image:
+def sheet(cells: Sequence[LabelledPicture], columns: int) -> Image.Image:
     """Labelled pictures of one size in rows of at most `columns`."""
     width, height = cells[0].image.size
     assert all(cell.image.size == (width, height) for cell in cells), "the pictures of a sheet have one size"

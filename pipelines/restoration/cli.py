@@ -64,8 +64,9 @@ def restore(
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
 ) -> None:
-    from instructrestore.pipelines.inference.options import checked_seed, parse_sweep, sampling_settings
+    from instructrestore.pipelines.inference.options import parse_sweep, sampling_settings
     from instructrestore.pipelines.restoration.inputs import find_jobs
+    from instructrestore.pipelines.terminal.arguments import checked_seed
 
     for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing}  # fmt: skip
@@ -100,9 +101,9 @@ def restore(
     try:
         # torch takes seconds to import: what is wrong with the command line has been said by now
         from instructrestore.model.training.checkpoints import last_of_run
-        from instructrestore.pipelines.inference.loading import Loading
+        from instructrestore.pipelines.inference.model_source import ModelSource
 
-        loading = Loading(
+        loading = ModelSource(
             base=base,
             checkpoint=checkpoint and last_of_run(checkpoint),
             dtype=dtype,
@@ -132,10 +133,10 @@ def restore(
             )
             failed = any(summary.failed.values())
         else:
-            from instructrestore.pipelines.inference.restorer import Wanted
+            from instructrestore.pipelines.inference.restorer import OutputSettings
             from instructrestore.pipelines.restoration.files import restore as run_restore
 
-            wanted = Wanted(
+            wanted = OutputSettings(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing
             )
             outcome = run_restore(

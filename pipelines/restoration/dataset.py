@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from instructrestore.dataengine.photos import photo_file
@@ -19,13 +18,12 @@ from instructrestore.dataengine.running.part_files import PartFile, StageSummary
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.instruction.parser import parse
-from instructrestore.model.restoring.checkpoint import DTYPES
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.loading import Loading
-from instructrestore.pipelines.inference.options import anchored_place, check_local
-from instructrestore.pipelines.inference.weights import weights_of
+from instructrestore.pipelines.inference.model_source import ModelSource
+from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW, LEAST_MEGAPIXELS, START_S, share_of
 from instructrestore.pipelines.restoration.dataset_folder import Output, RestoreFolder
 from instructrestore.pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
+from instructrestore.pipelines.terminal.arguments import check_local
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.index import Dataset
 
@@ -34,15 +32,7 @@ DEFAULT_INSTRUCTION = f"make {CAPTION} clear"
 # A part, and so a shard, has so many rows: in a small data set fewer, so that there is work for several workers.
 ROWS_PER_PART = range(8, 65)
 PARTS = 64
-FAILURES_IN_A_ROW = 100
 NAMES_SHOWN = 20
-# A CPU worker takes one CPU more for every so many bytes of weights: with the usual 4 GiB of memory a CPU, a machine
-# then holds as many workers as it has CPUs for.
-WEIGHTS_PER_CPU = 2 << 30
-# When a worker counts as stalled: far above what a megapixel takes in one step on slow machines.
-START_S = 600
-MEGAPIXEL_STEP_S = {"cpu": 900.0, "gpu": 10.0}
-LEAST_MEGAPIXELS = 0.25
 
 
 def restore_dataset(
@@ -50,7 +40,7 @@ def restore_dataset(
     dataset: str,
     instruction: str | None,
     out: Path,
-    loading: Loading,
+    loading: ModelSource,
     settings: SamplingSettings,
     seed: int,
     regions: Regions,
@@ -76,13 +66,13 @@ def restore_dataset(
     if batch < 1:
         raise ValueError(f"--batch is how many photos are restored together, at least 1, not {batch}")
     check_local(out)
-    check_means(loading, address)
+    loading.check_runnable(address)
     source = Dataset(dataset if "://" in dataset else os.path.abspath(dataset))
     template = read_template(instruction, regions)
     rows = triplets_of(source, regions)
     rows_per_part = rows_per_part or max(ROWS_PER_PART[0], min(ROWS_PER_PART[-1], len(rows) // PARTS))
-    loading = anchored(loading)
-    weights = weights_of(loading.base, loading.checkpoint, loading.base_revision, loading.checkpoint_revision)
+    loading = loading.anchored()
+    weights = loading.fingerprint()
     made_by: dict[str, Any] = {
         "revision": [REVISION, photo_file.REVISION],
         "instruction": asdict(template),
@@ -103,7 +93,7 @@ def restore_dataset(
             )
             console.print(f"{said}; starting Ray", highlight=False)
             with cluster(address, None) as connected, StageProgress(console, "restore", len(todo)) as progress:
-                means = means_of(loading.device, weights.bytes, *connected.resources())
+                means = share_of(loading.device, weights.bytes, *connected.resources())
                 megapixels = [max(LEAST_MEGAPIXELS, row.width * row.height / 1e6 * settings.upscale**2) for row in rows]
                 longest_s = max(megapixels) * settings.num_inference_steps * means.megapixel_step_s
                 on_device = replace(loading, device=means.device)
@@ -131,25 +121,6 @@ def restore_dataset(
     assert summary.input == len(rows), (summary, len(rows))
     _print_summary(summary, files, folder, console)
     return summary
-
-
-def check_means(loading: Loading, address: str | None) -> None:
-    """Raises ValueError for a dtype or a device that no worker could use; a cluster elsewhere may have any device."""
-    if loading.dtype not in DTYPES:
-        raise ValueError(f"unknown dtype {loading.dtype!r}: choose one of {', '.join(DTYPES)}")
-    if loading.device is None:
-        return
-    try:
-        kind = torch.device(loading.device).type
-    except RuntimeError:
-        raise ValueError(f"unknown device {loading.device!r}: name one such as cpu or cuda") from None
-    if loading.cpu_offload and kind == "cpu":
-        raise ValueError("--cpu-offload keeps on the CPU what a GPU does not need just now: leave out --device cpu")
-    here = address is None and "RAY_ADDRESS" not in os.environ
-    if here and (
-        (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available())
-    ):
-        raise ValueError(f"there is no device {loading.device} here: leave --device out, or take cpu")
 
 
 def read_template(instruction: str | None, regions: Regions) -> Instruction:
@@ -200,33 +171,6 @@ def _original_name(source: Dataset, place: int) -> str:
         return source.read(place)[0].photo.name
     except (OSError, ValueError):
         return ""
-
-
-def anchored(loading: Loading) -> Loading:
-    """Folders by their absolute paths: workers have other current folders."""
-    checkpoint = loading.checkpoint and anchored_place(loading.checkpoint)
-    return replace(loading, base=anchored_place(loading.base), checkpoint=checkpoint)
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a worker gets. device: as torch names it. threads: torch's; None: as they are. megapixel_step_s: the most
-    that a denoising step of a megapixel takes before the worker counts as stalled."""
-
-    device: str
-    cpus: int
-    gpus: int
-    threads: int | None
-    megapixel_step_s: float
-
-
-def means_of(device: str | None, weights_bytes: int, cluster_cpus: int, cluster_gpus: int) -> Means:
-    """A GPU for each worker where the cluster has any and the device allows it, else processors."""
-    device = device or ("cuda" if cluster_gpus else "cpu")
-    if device.startswith("cuda"):  # Ray shows each worker its own GPU alone
-        return Means("cuda", 1, 1, None, MEGAPIXEL_STEP_S["gpu"])
-    cpus = max(1, min(1 + weights_bytes // WEIGHTS_PER_CPU, cluster_cpus))
-    return Means(device, cpus, 0, cpus, MEGAPIXEL_STEP_S["cpu"])
 
 
 def _print_summary(summary: StageSummary, files: Sequence[PartFile], folder: RestoreFolder, console: Console) -> None:

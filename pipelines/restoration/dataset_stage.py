@@ -21,14 +21,14 @@ from pydantic import TypeAdapter
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.encode import ShardSink
 from instructrestore.dataengine.photos.intake import describe
-from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.photo_file import DecodedPhoto
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.running.outcomes import describe_error
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, digest, read_outcomes
 from instructrestore.dataengine.running.stage import Failed, PartSink
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset, ShardEntry
@@ -140,7 +140,7 @@ class Restore:
         self,
         dataset: str,
         template: Instruction,
-        loading: Loading,
+        loading: ModelSource,
         settings: SamplingSettings,
         seed: int,
         threads: int | None,
@@ -225,7 +225,7 @@ def _restored_sample(source: AnnotatedPhoto, row: Triplet, rgb: NDArray[np.uint8
     """
     known = source.photo
     origin = SourcePhoto("", row.name, known.source, known.licence, known.url)
-    photo = describe(origin, png, Decoded(rgb, "png", as_is=True))
+    photo = describe(origin, png, DecodedPhoto(rgb, "png", as_is=True))
     return AnnotatedPhoto(
         replace(photo, group=known.group or known.key),
         (_resized(source.regions[row.region], photo.width, photo.height),),

@@ -14,11 +14,16 @@ from PIL import Image
 from rich.console import Console
 
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.job import Job
-from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.model_source import ModelSource
+from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto, prepare
-from instructrestore.pipelines.inference.restorer import Restorer, Result, Wanted, free_memory, out_of_memory
-from instructrestore.pipelines.inference.weights import weights_of
+from instructrestore.pipelines.inference.restorer import (
+    OutputSettings,
+    PhotoRestorer,
+    Restoration,
+    free_memory,
+    out_of_memory,
+)
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
 from instructrestore.pipelines.restoration.progress import RestoreProgress
 from instructrestore.pipelines.terminal.ending import escaped
@@ -31,7 +36,7 @@ _PHOTO_ERRORS = (OSError, ValueError, RuntimeError, MemoryError)
 
 
 @dataclass
-class Summary:
+class RestoreSummary:
     """What became of the photos. failed: name and reason of each photo that could not be restored."""
 
     restored: int = 0
@@ -40,14 +45,14 @@ class Summary:
 
 
 def restore(
-    jobs: Sequence[Job],
+    jobs: Sequence[PhotoJob],
     out: Path,
-    loading: Loading,
+    loading: ModelSource,
     settings: SamplingSettings,
-    wanted: Wanted,
+    wanted: OutputSettings,
     batch: int,
     console: Console,
-) -> Summary:
+) -> RestoreSummary:
     """Restores each job's photo into the folder `out`, and says photo by photo what became of it.
 
     batch: so many consecutive photos of one size are restored together.
@@ -58,10 +63,10 @@ def restore(
     _check(jobs, wanted)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the results")
-    weights = weights_of(loading.base, loading.checkpoint, loading.base_revision, loading.checkpoint_revision)
+    weights = loading.fingerprint()
     out.mkdir(parents=True, exist_ok=True)
     said_anyway = logging.NullHandler()  # the pipeline logs what it reports; here each photo's own lines say it
-    logging.getLogger("model").addHandler(said_anyway)
+    logging.getLogger("instructrestore.model").addHandler(said_anyway)
     model = {**loading.record(), "weights": weights.identity}
     run = _Run(out, loading, model, settings, wanted, batch, console, len(jobs))
     try:
@@ -69,12 +74,12 @@ def restore(
             for group in run.groups(jobs):
                 run.do(group)
     finally:
-        logging.getLogger("model").removeHandler(said_anyway)
+        logging.getLogger("instructrestore.model").removeHandler(said_anyway)
         run.say_summary()
     return run.summary
 
 
-def _check(jobs: Sequence[Job], wanted: Wanted) -> None:
+def _check(jobs: Sequence[PhotoJob], wanted: OutputSettings) -> None:
     if wanted.mask_only and (wanted.compare or wanted.sweep):
         raise ValueError("--mask-only restores nothing, so there is nothing for --compare or --sweep to show")
     if wanted.mask_only and any(job.masks or job.scale_map for job in jobs):
@@ -89,22 +94,22 @@ class _Run:
     def __init__(
         self,
         out: Path,
-        loading: Loading,
+        loading: ModelSource,
         model: dict[str, Any],
         settings: SamplingSettings,
-        wanted: Wanted,
+        wanted: OutputSettings,
         batch: int,
         console: Console,
         photos: int,
     ) -> None:
         self.out, self.loading, self.settings, self.wanted = out, loading, settings, wanted
         self.model, self.console, self.photos = model, console, photos  # model: what the records say of it
-        self.summary = Summary()
+        self.summary = RestoreSummary()
         self.progress = RestoreProgress(console, photos, settings.num_inference_steps)
         self._batch = batch
-        self._restorer: Restorer | None = None
+        self._restorer: PhotoRestorer | None = None
 
-    def groups(self, jobs: Sequence[Job]) -> Iterator[list[PreparedPhoto]]:
+    def groups(self, jobs: Sequence[PhotoJob]) -> Iterator[list[PreparedPhoto]]:
         """Consecutive photos of one size, at most `batch` of them; those that cannot be read end here."""
         group: list[PreparedPhoto] = []
         for job in jobs:
@@ -130,7 +135,7 @@ class _Run:
         """Restores the photos of a group together, or one by one where that fails, and writes what comes out."""
         restorer = self._loaded()  # out of the reach of what a photo can be blamed for
         self.progress.begin(len(group))
-        results: list[Result] = []
+        results: list[Restoration] = []
         try:
             results = restorer.results(group, [photo.instruction for photo in group])
         except _PHOTO_ERRORS as error:
@@ -170,11 +175,11 @@ class _Run:
         for name, reason in done.failed:
             self._print(f"  {name}: {reason}")
 
-    def _loaded(self) -> Restorer:
+    def _loaded(self) -> PhotoRestorer:
         if self._restorer is None:
             self.progress.doing("loading the model")
             pipe = self.loading.load()
-            self._restorer = Restorer(pipe, self.settings, self.wanted, self._batch, self.progress.step)
+            self._restorer = PhotoRestorer(pipe, self.settings, self.wanted, self._batch, self.progress.step)
         return self._restorer
 
     def _write(self, photo: PreparedPhoto, pictures: Sequence[tuple[str, Image.Image]]) -> None:
@@ -201,7 +206,7 @@ class _Run:
                 return False
         return True
 
-    def _blame(self, job: Job, error: Exception) -> None:
+    def _blame(self, job: PhotoJob, error: Exception) -> None:
         """Takes a photo's fault down; raises it again where it is none of the photo's."""
         if out_of_memory(error):
             free_memory()
@@ -216,7 +221,7 @@ class _Run:
         self.summary.failed.append((job.name, reason))
         self._say(job, f"failed: {reason}")
 
-    def _say(self, job: Job, outcome: str, *notes: str) -> None:
+    def _say(self, job: PhotoJob, outcome: str, *notes: str) -> None:
         self.progress.photo_done()
         self._print(f"{job.name} {outcome}")
         for note in notes:

@@ -17,9 +17,9 @@ from instructrestore.dataengine.photos.photo_file import local_path
 from instructrestore.dataengine.sources.folder import list_folder
 from instructrestore.dataengine.sources.settings import SourceSettings
 from instructrestore.model.instruction.parser import parse
-from instructrestore.pipelines.inference.job import Job, check_nothing_is_overwritten, stems
-from instructrestore.pipelines.inference.options import MAX_SEED, checked_seed
+from instructrestore.pipelines.inference.photo_job import PhotoJob, check_nothing_is_overwritten, stems
 from instructrestore.pipelines.pictures.restored_photo import read_record
+from instructrestore.pipelines.terminal.arguments import MAX_SEED, checked_seed
 from instructrestore.pipelines.terminal.ending import escaped
 
 EXAMPLE = '"make the dog clear with 0.6 and keep other parts clear with 1"'
@@ -33,7 +33,7 @@ def find_jobs(
     masks: Sequence[Path] = (),
     scale_map: Path | None = None,
     say: Callable[[str], None] = print,
-) -> list[Job]:
+) -> list[PhotoJob]:
     """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
 
     masks, scale_map: of the one photo. say: is told, in one line, what was passed over in folders.
@@ -59,7 +59,7 @@ def find_jobs(
     return named
 
 
-def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) -> list[Job]:
+def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) -> list[PhotoJob]:
     """results: takes the names of what is in the folders and was itself made by restoring."""
     *photos, last = words
     if os.path.exists(last):
@@ -73,14 +73,14 @@ def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) 
             hint = "" if "." in word or "/" in word else "; an instruction of several words needs quotes around it"
             raise ValueError(f"there is no photo or folder {escaped(word)}{hint}")
     instruction = parse(last)
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, PhotoJob] = {}
     for word in photos:
         for path, stem, problem in _listed(word, out):
             name = _name_of(path, word)
             if not problem and os.path.isdir(word) and _is_result(path):
                 results.append(name)
                 continue
-            job = Job(path, name, stem, instruction, seed, problem=problem)
+            job = PhotoJob(path, name, stem, instruction, seed, problem=problem)
             jobs.setdefault(os.path.abspath(path), job)
     return list(jobs.values())
 
@@ -122,13 +122,13 @@ def _is_csv(word: str) -> bool:
     return word.lower().endswith(".csv") and os.path.isfile(word)
 
 
-def _csv_jobs(words: Sequence[str], seed: int) -> list[Job]:
+def _csv_jobs(words: Sequence[str], seed: int) -> list[PhotoJob]:
     """The rows of a CSV, which comes alone or with one instruction for the rows that have none."""
     path = Path(words[0])
     if not _is_csv(words[0]) or len(words) > 2 or (len(words) == 2 and os.path.exists(words[1])):
         raise ValueError("a CSV comes alone, or with one instruction after it for the rows that have none")
     common = parse(words[1]) if len(words) == 2 else None
-    jobs: list[Job] = []
+    jobs: list[PhotoJob] = []
     for line, row in _rows(path):
         where = f"{escaped(path.name)} line {line}"
         text = row["instruction"]
@@ -147,7 +147,7 @@ def _csv_jobs(words: Sequence[str], seed: int) -> list[Job]:
         if not row["photo"]:
             problem = problem or "the row names no photo"
         name = f"{escaped(row['photo'])} ({where})" if row["photo"] else where
-        jobs.append(Job(photo, name, photo.stem, instruction, chosen, masks, problem=problem))
+        jobs.append(PhotoJob(photo, name, photo.stem, instruction, chosen, masks, problem=problem))
     if not jobs:
         raise ValueError(
             f"{escaped(str(path))} has no rows: the first line names the columns, each further one a photo"
@@ -199,7 +199,7 @@ def _seed(text: str) -> int:
     return checked_seed(int(text), "the seed")
 
 
-def _with_maps(jobs: Sequence[Job], masks: tuple[Path, ...], scale_map: Path | None) -> Job:
+def _with_maps(jobs: Sequence[PhotoJob], masks: tuple[Path, ...], scale_map: Path | None) -> PhotoJob:
     job, option = jobs[0], "--mask" if masks else "--scale-map"
     if masks and scale_map:
         raise ValueError("give --mask or --scale-map, not both: a scale map gives the scale of every pixel")

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from instructrestore.dataengine.photos.photo_file import UnusablePhoto
-from instructrestore.pipelines.inference.options import check_local
+from instructrestore.pipelines.terminal.arguments import check_local
 from instructrestore.pipelines.terminal.ending import escaped
 from instructrestore.pipelines.testset.folder import new_folder
 from instructrestore.pipelines.testset.from_csv import CsvSource
 from instructrestore.pipelines.testset.from_dataset import DatasetSource
-from instructrestore.pipelines.testset.material import PassedOver
+from instructrestore.pipelines.testset.material import UnfitPhoto
 from instructrestore.pipelines.testset.sample import make_sample
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.pipelines.testset.writer import SampleWriter
@@ -27,7 +27,7 @@ TWICE = "the same crop twice"
 
 
 @dataclass
-class Summary:
+class TestSetSummary:
     """What became of the photos that were looked at: input = made + passed over.
 
     passed_over: reason -> name and detail of each photo.
@@ -57,7 +57,7 @@ def make_testset(
     limit: int | None = None,
     files: bool = False,
     console: Console | None = None,
-) -> Summary:
+) -> TestSetSummary:
     """Makes a test set of a data set or a CSV in the folder `out`, and says what became of the photos.
 
     limit: at most so many samples, evenly spread over the source. files: also as plain files.
@@ -71,7 +71,7 @@ def make_testset(
     opened = _open(source)
     if settings.bokeh and isinstance(opened, CsvSource) and not opened.has_bokeh:
         raise ValueError(f"--bokeh takes the rows whose column bokeh says true, and {escaped(source)} has none")
-    summary = Summary()
+    summary = TestSetSummary()
     with new_folder(out) as folder:
         writer = SampleWriter(folder, settings, files)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress, writer:
@@ -82,8 +82,8 @@ def make_testset(
                 try:
                     sample = make_sample(opened.read(row, settings), settings)
                     if sample.record.photo.key in writer.keys:
-                        raise PassedOver(TWICE)
-                except (PassedOver, UnusablePhoto, OSError) as error:
+                        raise UnfitPhoto(TWICE)
+                except (UnfitPhoto, UnusablePhoto, OSError) as error:
                     reason, detail = _why(error)
                     name = escaped(opened.name_of(row))
                     summary.passed_over[reason].append(f"{name} ({escaped(detail)})" if detail else name)
@@ -120,7 +120,7 @@ def _open(source: str) -> DatasetSource | CsvSource:
     return DatasetSource(source)
 
 
-def _why(error: PassedOver | UnusablePhoto | OSError) -> tuple[str, str]:
+def _why(error: UnfitPhoto | UnusablePhoto | OSError) -> tuple[str, str]:
     if isinstance(error, FileNotFoundError):
         return "photo not found", ""
     if isinstance(error, OSError):
@@ -128,7 +128,7 @@ def _why(error: PassedOver | UnusablePhoto | OSError) -> tuple[str, str]:
     return error.reason, error.detail
 
 
-def _said(summary: Summary, count: int, out: Path) -> Iterator[str]:
+def _said(summary: TestSetSummary, count: int, out: Path) -> Iterator[str]:
     of_all = f" (of {count} in all)" if summary.input < count else ""
     passed_over = summary.input - summary.made
     yield f"input {summary.input}{of_all} = made {summary.made} + passed over {passed_over}"

@@ -12,7 +12,7 @@ REGION_SHARE = 0.75  # of the crop's side, that a region too large for the crop 
 
 
 @dataclass(frozen=True)
-class Crop:
+class CropBox:
     """A square of a photo that was scaled first.
 
     scale: of the photo; 1: as it is. width, height: of the whole photo at that scale, px.
@@ -39,7 +39,7 @@ class Crop:
 
 def place_crop(
     box: tuple[int, int, int, int], width: int, height: int, size: int, scalable: bool = True, step: int = 1
-) -> Crop | None:
+) -> CropBox | None:
     """The crop around a region of a photo; None where the photo is smaller than the crop.
 
     box: the region's bounding box, XYWH in px. scalable: a photo whose region is larger than the crop is made smaller,
@@ -56,4 +56,4 @@ def place_crop(
     for start, extent, before, side in zip(box[:2], box[2:], (width, height), scaled, strict=True):
         middle = (start + extent / 2) * side / before
         corner.append(min(max(round(middle - size / 2), 0), side - size) // step * step)
-    return Crop(scale, scaled[0], scaled[1], corner[0], corner[1], size)
+    return CropBox(scale, scaled[0], scaled[1], corner[0], corner[1], size)

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from instructrestore.dataengine.noun_phrases.english.parsed import fold
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.noun_phrases.grammar import Grammar
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.sources.places import readable, uri_of
 from instructrestore.pipelines.pictures.source_photo import read_grey
 from instructrestore.pipelines.terminal.ending import escaped
-from instructrestore.pipelines.testset.material import Material, PassedOver
+from instructrestore.pipelines.testset.material import Material, UnfitPhoto
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Piece, Region, key_of
@@ -67,13 +67,13 @@ class CsvSource:
         """The photo of a row. Raises PassedOver, UnusablePhoto or OSError where it gives no sample."""
         cells = self._rows[row].cells
         if self._rows[row].surplus:
-            raise PassedOver("row of more cells than columns", "a caption that has commas needs quotes around it")
+            raise UnfitPhoto("row of more cells than columns", "a caption that has commas needs quotes around it")
         for column in NEEDED:
             if not cells[column]:
-                raise PassedOver(f"row without {column}")
+                raise UnfitPhoto(f"row without {column}")
         for column in ("hq", "mask", "lq"):
             if "://" in cells.get(column, ""):
-                raise PassedOver("file that is not on this machine", cells[column])
+                raise UnfitPhoto("file that is not on this machine", cells[column])
         bokeh = _flag(cells.get("bokeh", ""))
         caption = _caption(cells["caption"])
         data = photo_file.read_bytes(uri_of(self._place(cells["hq"])))
@@ -98,30 +98,30 @@ class CsvSource:
         try:
             grey = read_grey(Path(self._place(cell)))
         except FileNotFoundError:
-            raise PassedOver("mask not found", cell) from None
+            raise UnfitPhoto("mask not found", cell) from None
         except photo_file.UnusablePhoto as fault:
-            raise PassedOver("mask that cannot be used", f"{cell}: {fault}") from None
+            raise UnfitPhoto("mask that cannot be used", f"{cell}: {fault}") from None
         if grey.shape != hq.shape[:2]:
-            raise PassedOver(
+            raise UnfitPhoto(
                 "mask of another size than its photo",
                 f"{grey.shape[1]}x{grey.shape[0]} and {hq.shape[1]}x{hq.shape[0]}",
             )
         if grey.max() == 1:
-            raise PassedOver("mask that cannot be used", f"{cell} goes only to 1: the region is white (255), not 1")
+            raise UnfitPhoto("mask that cannot be used", f"{cell} goes only to 1: the region is white (255), not 1")
         inside = grey >= (128 if grey.dtype == np.uint8 else 128 * 256)
         if not inside.any():
-            raise PassedOver("empty mask", cell)
+            raise UnfitPhoto("empty mask", cell)
         return Mask.from_array(inside)
 
     def _lq(self, cell: str, hq: NDArray[np.uint8]) -> NDArray[np.uint8]:
         try:
             lq = photo_file.decode(photo_file.read_bytes(uri_of(self._place(cell)))).rgb
         except FileNotFoundError:
-            raise PassedOver("LQ photo not found", cell) from None
+            raise UnfitPhoto("LQ photo not found", cell) from None
         except photo_file.UnusablePhoto as fault:
-            raise PassedOver("LQ photo that cannot be used", f"{cell}: {fault}") from None
+            raise UnfitPhoto("LQ photo that cannot be used", f"{cell}: {fault}") from None
         if not any(hq.shape[:2] == (lq.shape[0] * factor, lq.shape[1] * factor) for factor in FACTORS):
-            raise PassedOver(
+            raise UnfitPhoto(
                 "LQ photo of no fitting size",
                 f"{lq.shape[1]}x{lq.shape[0]}; {hq.shape[1]}x{hq.shape[0]} or exactly 1/2, 1/3, 1/4 of it fits",
             )
@@ -165,7 +165,7 @@ def _check_header(name: str, header: list[str]) -> None:
 
 def _flag(text: str) -> bool:
     if text.lower() not in _FLAGS:
-        raise PassedOver("bokeh is neither true nor false", text)
+        raise UnfitPhoto("bokeh is neither true nor false", text)
     return _FLAGS[text.lower()]
 
 
@@ -173,7 +173,7 @@ def _caption(text: str) -> str:
     caption = " ".join(text.split())
     tokens = clip_tokens(caption)
     if tokens > MAX_CAPTION_TOKENS:
-        raise PassedOver("caption too long", f"about {tokens} tokens, and {MAX_CAPTION_TOKENS} is the limit")
+        raise UnfitPhoto("caption too long", f"about {tokens} tokens, and {MAX_CAPTION_TOKENS} is the limit")
     return caption
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import SourcePhoto
-from instructrestore.pipelines.testset.material import NO_BOKEH, SMALL, Material, PassedOver
+from instructrestore.pipelines.testset.material import NO_BOKEH, SMALL, Material, UnfitPhoto
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.index import Dataset
 
@@ -30,16 +30,16 @@ class DatasetSource:
         facts = self._dataset.index.slice(row, 1).select(["width", "height", "bokeh"]).to_pylist()[0]
         # What the index already tells costs no reading.
         if min(facts["width"], facts["height"]) < settings.size:
-            raise PassedOver(SMALL, f"{facts['width']}x{facts['height']}")
+            raise UnfitPhoto(SMALL, f"{facts['width']}x{facts['height']}")
         if settings.bokeh and not any(facts["bokeh"]):
-            raise PassedOver(NO_BOKEH)
+            raise UnfitPhoto(NO_BOKEH)
         try:
             sample, data = self._dataset.read(row)
         except ValueError as error:
-            raise PassedOver("damaged record", str(error)) from None
+            raise UnfitPhoto("damaged record", str(error)) from None
         photo = sample.photo
         hq = photo_file.decode(data, photo.width * photo.height).rgb
         if hq.shape[:2] != (photo.height, photo.width):
-            raise PassedOver("photo and record differ in size", f"{hq.shape[1]}x{hq.shape[0]}")
+            raise UnfitPhoto("photo and record differ in size", f"{hq.shape[1]}x{hq.shape[0]}")
         origin = SourcePhoto("", photo.name, photo.source, photo.licence, photo.url)
         return Material(origin, photo.group or photo.key, hq, sample.regions)

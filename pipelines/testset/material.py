@@ -15,7 +15,7 @@ SMALL = "photo smaller than the crop"
 NO_BOKEH = "no bokeh region"
 
 
-class PassedOver(ValueError):
+class UnfitPhoto(ValueError):
     """A photo that gives no sample. reason: a few words that are counted. detail: what exactly."""
 
     def __init__(self, reason: str, detail: str = "") -> None:

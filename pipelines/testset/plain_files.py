@@ -15,7 +15,7 @@ from PIL import Image
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.pipelines.evaluation.tables.published import SCALES
 from instructrestore.pipelines.testset.folder import PLAIN_FILES
-from instructrestore.pipelines.testset.sample import Sample
+from instructrestore.pipelines.testset.sample import EncodedSample
 from instructrestore.shards.files import commit
 
 
@@ -28,7 +28,7 @@ class PlainFiles:
         for name in ("lq", "hq", "masks"):
             (self._folder / name).mkdir(parents=True)
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: EncodedSample) -> None:
         name = f"{sample.record.photo.key}.png"
         mask = BytesIO()
         Image.fromarray(sample.mask).convert("L").save(mask, "PNG")

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from instructrestore.dataengine.photos.intake import describe
-from instructrestore.dataengine.photos.photo_file import Decoded, encode
+from instructrestore.dataengine.photos.photo_file import DecodedPhoto, encode
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.model.degradation.chain import Degradation
 from instructrestore.model.degradation.settings import PRESETS
 from instructrestore.model.instruction.instruction import RegionScale
-from instructrestore.pipelines.testset.crops import Crop, place_crop
-from instructrestore.pipelines.testset.material import NO_BOKEH, SMALL, Material, PassedOver
+from instructrestore.pipelines.testset.crops import CropBox, place_crop
+from instructrestore.pipelines.testset.material import NO_BOKEH, SMALL, Material, UnfitPhoto
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import AnnotatedPhoto, Region
 
 
 @dataclass(frozen=True)
-class Sample:
+class EncodedSample:
     """A sample on its way to a shard. hq, lq: PNGs of one size.
 
     pair: its row of `PAIRS_SCHEMA`, but for the place of the LQ photo. mask: (H, W) bool.
@@ -50,13 +50,13 @@ def degraded(hq: NDArray[np.uint8], preset: str, seed: int) -> NDArray[np.uint8]
     return (lq.permute(1, 2, 0) * 255).round().byte().numpy()
 
 
-def make_sample(material: Material, settings: TestSetSettings) -> Sample:
+def make_sample(material: Material, settings: TestSetSettings) -> EncodedSample:
     """The sample of a photo. Raises PassedOver where its size or its regions give none."""
     crop, region, mask = _chosen(material, settings)
     hq = crop.cut(material.hq, Image.Resampling.LANCZOS)
     png = encode(hq)
     origin = material.origin
-    photo = describe(origin, png, Decoded(hq, "png", as_is=True))
+    photo = describe(origin, png, DecodedPhoto(hq, "png", as_is=True))
     photo = replace(photo, group=material.group)
     seed = None
     if material.lq is None:
@@ -72,31 +72,31 @@ def make_sample(material: Material, settings: TestSetSettings) -> Sample:
         "left": crop.left,
         "top": crop.top,
     }
-    return Sample(AnnotatedPhoto(photo, (_cut(region, mask, crop),)), png, encode(lq), pair, mask)
+    return EncodedSample(AnnotatedPhoto(photo, (_cut(region, mask, crop),)), png, encode(lq), pair, mask)
 
 
-def _chosen(material: Material, settings: TestSetSettings) -> tuple[Crop, Region, NDArray[np.bool_]]:
+def _chosen(material: Material, settings: TestSetSettings) -> tuple[CropBox, Region, NDArray[np.bool_]]:
     """The region that takes the most of its crop within the bounds, with that crop and the mask in it."""
     height, width = material.hq.shape[:2]
     regions = [region for region in material.regions if region.bokeh or not settings.bokeh]
     if not regions:
-        raise PassedOver(NO_BOKEH if settings.bokeh else "no region")
+        raise UnfitPhoto(NO_BOKEH if settings.bokeh else "no region")
     step = 1 if material.lq is None else width // material.lq.shape[1]
-    found: list[tuple[float, Crop, Region, NDArray[np.bool_]]] = []
+    found: list[tuple[float, CropBox, Region, NDArray[np.bool_]]] = []
     for region in regions:
         crop = place_crop(region.mask.box(), width, height, settings.size, scalable=material.lq is None, step=step)
         if crop is None:
-            raise PassedOver(SMALL, f"{width}x{height}")
+            raise UnfitPhoto(SMALL, f"{width}x{height}")
         mask = crop.cut_mask(region.mask.array())
         found.append((float(mask.mean()), crop, region, mask))
     fitting = [each for each in found if settings.least_share <= each[0] <= settings.most_share and each[0] > 0]
     if not fitting:
-        raise PassedOver(*_why_none([share for share, *_ in found], settings))
+        raise UnfitPhoto(*_why_none([share for share, *_ in found], settings))
     _, crop, region, mask = max(fitting, key=lambda each: each[0])
     try:
         RegionScale(region.caption)
     except ValueError as error:
-        raise PassedOver("caption no instruction can hold", str(error)) from None
+        raise UnfitPhoto("caption no instruction can hold", str(error)) from None
     return crop, region, mask
 
 
@@ -109,7 +109,7 @@ def _why_none(shares: Sequence[float], settings: TestSetSettings) -> tuple[str, 
     return f"no region of {settings.least_share:g} to {settings.most_share:g} of the crop", detail
 
 
-def _cut(region: Region, mask: NDArray[np.bool_], crop: Crop) -> Region:
+def _cut(region: Region, mask: NDArray[np.bool_], crop: CropBox) -> Region:
     """The region in the crop, and what of its pieces lies there."""
     pieces = []
     for piece in region.pieces:
@@ -119,7 +119,7 @@ def _cut(region: Region, mask: NDArray[np.bool_], crop: Crop) -> Region:
     return replace(region, mask=Mask.from_array(mask), pieces=tuple(pieces))
 
 
-def _given(lq: NDArray[np.uint8], factor: int, crop: Crop) -> NDArray[np.uint8]:
+def _given(lq: NDArray[np.uint8], factor: int, crop: CropBox) -> NDArray[np.uint8]:
     """The crop's part of an LQ photo whose side is 1 / factor of the HQ photo's, enlarged bicubically."""
     if factor == 1:
         return crop.cut(lq, Image.Resampling.BICUBIC)

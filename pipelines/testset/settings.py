@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from instructrestore.model.degradation.settings import PRESETS
-from instructrestore.pipelines.inference.options import checked_seed
+from instructrestore.pipelines.terminal.arguments import checked_seed
 
 SIDE_STEP = 64  # px: the networks halve a latent of an eighth of the side three times
 LARGEST_SIDE = 4096

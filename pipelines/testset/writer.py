@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from instructrestore.model.degradation.settings import PRESETS
 from instructrestore.pipelines.testset.plain_files import PlainFiles
-from instructrestore.pipelines.testset.sample import Sample
+from instructrestore.pipelines.testset.sample import EncodedSample
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA, ShardEntry
@@ -44,7 +44,7 @@ class SampleWriter:
             self._shard.abandon()
             self._open.__exit__(kind, *rest)
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: EncodedSample) -> None:
         """Adds a sample; its key must be new."""
         assert sample.record.photo.key not in self.keys
         if self._shard is None:

@@ -20,9 +20,10 @@ from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.checkpoints import last_of_run
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.workers import Worker
-from instructrestore.pipelines.training.job import Job, check_resumable, train
-from instructrestore.pipelines.training.log import RunLog
+from instructrestore.pipelines.terminal.arguments import anchored_place
 from instructrestore.pipelines.training.on_ray import OUT_OF_MEMORY, train_on_ray
+from instructrestore.pipelines.training.run_log import RunLog
+from instructrestore.pipelines.training.training_run import TrainingRun, check_resumable, train
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.order import exact_shares
 
@@ -79,12 +80,12 @@ def run(
         raise ValueError(f"a batch of {settings.batch} cannot be divided among {workers} workers: make it a multiple")
     if settings.preset == "stage2" and not (mix and init_from):
         console.print("the paper's stage 2 goes on from stage 1 (--init-from) with 75% of bokeh photos (--mix)")
-    job = Job(
-        datasets=tuple((anchored(path), share) for path, share in datasets),
+    job = TrainingRun(
+        datasets=tuple((anchored_place(path), share) for path, share in datasets),
         out=out.absolute(),
-        base=anchored(base),
+        base=anchored_place(base),
         base_revision=base_revision,
-        init_from=anchored(last_of_run(init_from)) if init_from else None,
+        init_from=anchored_place(last_of_run(init_from)) if init_from else None,
         init_revision=init_revision,
         settings=settings,
         cache=(cache or Path("~/.cache/instructrestore/shards")).expanduser().absolute(),
@@ -112,13 +113,7 @@ def run(
     return steps
 
 
-def anchored(place: str) -> str:
-    """A local path as an absolute one, since workers have other current folders; a URI or a hub id as it is."""
-    path = Path(place).expanduser()
-    return str(path.absolute()) if "://" not in place and path.exists() else place
-
-
-def _train_here(job: Job, device: str | None, console: Console) -> int:
+def _train_here(job: TrainingRun, device: str | None, console: Console) -> int:
     latest = job.checkpoints.latest()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with _interruptible(say) as stopped:
@@ -139,7 +134,7 @@ def _train_here(job: Job, device: str | None, console: Console) -> int:
     return steps
 
 
-def _say_where(job: Job, console: Console) -> None:
+def _say_where(job: TrainingRun, console: Console) -> None:
     latest, best = job.checkpoints.latest(), job.checkpoints.best()
     assert latest
     line = f"{latest.step} steps taken: restore with --base {job.base} --checkpoint {job.out}"

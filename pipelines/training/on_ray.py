@@ -26,8 +26,8 @@ from rich.console import Console
 
 from instructrestore.dataengine.running.on_ray.runner import MALLOC, cluster
 from instructrestore.model.training.workers import Worker
-from instructrestore.pipelines.training.job import Job, train
-from instructrestore.pipelines.training.log import RunLog
+from instructrestore.pipelines.training.run_log import RunLog
+from instructrestore.pipelines.training.training_run import TrainingRun, train
 from instructrestore.shards.stream import ReadingFailed
 
 COLLECTIVE_LIMIT_S = 1800  # a worker that waits so long for the others, in validation too, is lost
@@ -45,7 +45,7 @@ RAY_TRAIN = {
 }
 
 
-def train_on_ray(job: Job, workers: int, address: str | None, device: str | None, console: Console) -> int:
+def train_on_ray(job: TrainingRun, workers: int, address: str | None, device: str | None, console: Console) -> int:
     """Runs the job on `workers` workers, each with a GPU where the cluster has any; returns the steps taken in all.
 
     device: "cpu" or "cuda" to decide that oneself. The run's folder must be one that all nodes see. Raises ValueError,
@@ -79,7 +79,7 @@ def train_on_ray(job: Job, workers: int, address: str | None, device: str | None
                 _wait(needed, workers)
 
 
-def _fit(job: Job, workers: int, gpus: bool, needed: dict[str, float], mailbox: Any) -> int:
+def _fit(job: TrainingRun, workers: int, gpus: bool, needed: dict[str, float], mailbox: Any) -> int:
     """One attempt. Raises WorkerGroupError where workers are lost."""
     environment = {**MALLOC, **({} if gpus else {"OMP_NUM_THREADS": str(int(needed["CPU"]))})}
     trainer = TorchTrainer(
@@ -107,7 +107,7 @@ def _fit(job: Job, workers: int, gpus: bool, needed: dict[str, float], mailbox: 
 
 def _work(config: dict[str, Any]) -> int:
     """What each worker does."""
-    job: Job = config["job"]
+    job: TrainingRun = config["job"]
     mailbox: Any = config["mailbox"]
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
@@ -199,7 +199,7 @@ def _wait(needed: dict[str, float], workers: int) -> None:
         time.sleep(LISTEN_S)
 
 
-def _steps(job: Job) -> int:
+def _steps(job: TrainingRun) -> int:
     latest = job.checkpoints.latest()
     return latest.step if latest else 0
 

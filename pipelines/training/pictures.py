@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from instructrestore.model.training.held_out_photos import Restored
-from instructrestore.pipelines.pictures.contact_sheet import Cell, sheet, tinted
+from instructrestore.pipelines.pictures.contact_sheet import LabelledPicture, sheet, tinted
 
 MIN_SIDE = 192  # px; smaller photos are shown enlarged
 
@@ -19,9 +19,9 @@ def validation_sheet(restored: Sequence[Restored]) -> Image.Image:
         lq, result, hq = (_shown(Image.fromarray(pixels)) for pixels in (each.lq, each.result, each.hq))
         psnr = f"PSNR {each.psnr_inside:.1f} dB inside, {each.psnr_outside:.1f} dB outside"
         cells += [
-            Cell(tinted(lq, each.mask[None]), [(f"LQ, found: {each.caption}", None)]),
-            Cell(result, [("restored", None), (psnr, None)]),
-            Cell(hq, [("HQ", None)]),
+            LabelledPicture(tinted(lq, each.mask[None]), [(f"LQ, found: {each.caption}", None)]),
+            LabelledPicture(result, [("restored", None), (psnr, None)]),
+            LabelledPicture(hq, [("HQ", None)]),
         ]
     return sheet(cells, columns=3)
 

@@ -24,8 +24,8 @@ from rich.console import Console
 
 from instructrestore.dataengine.noun_phrases import prompt, validation
 from instructrestore.dataengine.noun_phrases.answers import AnswerCache
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
-from instructrestore.dataengine.noun_phrases.parser import Parse, ParserSettings, Question
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
+from instructrestore.dataengine.noun_phrases.parser import Parser, ParserSettings, Question
 from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.dataengine.running.on_ray.servers.in_process import _Asked
 from instructrestore.dataengine.running.on_ray.servers.vllm_server import VllmServer
@@ -84,7 +84,7 @@ def check(answers: pd.DataFrame, descriptions: Sequence[str], number: int) -> No
     for description, answer in zip(descriptions, answers.itertuples(), strict=True):
         faults = str(answer.faults).split()
         assert FORM.isdisjoint(faults), faults
-        said = Parsed(str(answer.noun_phrase), str(answer.subject))
+        said = NounPhrase(str(answer.noun_phrase), str(answer.subject))
         assert list(validation.faults(said, description)) == faults
 
 
@@ -97,7 +97,9 @@ def test_a_running_server(tiny_qwen: Path, tmp_path: Path, ray_cluster: Cluster)
     try:
         by_url = served(tiny_qwen, where="running", urls=[server.url], api_key_env="TINY_KEY", vllm={})
         settings = ServerSettings.model_validate(by_url)
-        requests = [Parse(ParserSettings(kind="server", server=settings)).request(Question(d, 3)) for d in DESCRIPTIONS]
+        requests = [
+            Parser(ParserSettings(kind="server", server=settings)).request(Question(d, 3)) for d in DESCRIPTIONS
+        ]
         for reply in LanguageModel(settings).ask(requests):
             assert isinstance(reply, str)
             said = json.loads(reply)
@@ -106,7 +108,7 @@ def test_a_running_server(tiny_qwen: Path, tmp_path: Path, ray_cluster: Cluster)
 
         # The prompt that is made in process is, token for token, the server's.
         question = Question(DESCRIPTIONS[0], 1)
-        stage = Parse(ParserSettings(kind="server", server=running), settings)
+        stage = Parser(ParserSettings(kind="server", server=running), settings)
         asked = _Asked(stage, TypeAdapter(Question), running)
         row = {"row": TypeAdapter(Question).dump_json(question).decode()}
         body = {"model": "Qwen/tiny", "messages": prompt.messages(question.description)}
@@ -205,9 +207,9 @@ def test_a_model_that_cannot_run_is_one_sentence(
 _DRIVER = """
 import sys
 from pathlib import Path
-from dataengine.noun_phrases.answers import AnswerCache
-from dataengine.noun_phrases.parser import ParserSettings
-from dataengine.running.on_ray.runner import cluster
+from instructrestore.dataengine.noun_phrases.answers import AnswerCache
+from instructrestore.dataengine.noun_phrases.parser import ParserSettings
+from instructrestore.dataengine.running.on_ray.runner import cluster
 settings = ParserSettings.model_validate_json(sys.argv[1])
 with cluster(None, 2) as held:
     cache = AnswerCache(Path(sys.argv[2]), lambda spec, tasks: held.run_stage(spec, tasks, 100, print), False, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from instructrestore.dataengine.noun_phrases.english.parsed import fold
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.noun_phrases.english.verbs import AUXILIARIES
 from instructrestore.dataengine.noun_phrases.english.words import (
     ADJECTIVES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from instructrestore.dataengine.noun_phrases.english.clauses import DEMONSTRATIVES, is_adverb, is_auxiliary, is_finite
-from instructrestore.dataengine.noun_phrases.english.parsed import fold
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.noun_phrases.english.verbs import (
     AUXILIARIES,
     NOUN_LIKE_PARTICIPLES,

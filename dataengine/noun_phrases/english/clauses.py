@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instructrestore.dataengine.noun_phrases.english.parsed import fold
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.noun_phrases.english.verbs import (
     AUXILIARIES,
     BARE,

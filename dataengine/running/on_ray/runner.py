@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -37,8 +38,15 @@ def cluster(
         try:
             yield held
         finally:
-            held.dismiss()
-            held.servers.stop()
+            held.close()
+
+
+@dataclass
+class WaitingWorkers:
+    """Workers between two stages, and the options they were started with."""
+
+    workers: list[ActorHandle] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class Cluster:
@@ -51,8 +59,7 @@ class Cluster:
 
     def __init__(self, wait_for_nodes_s: float = 0, alone: bool = True) -> None:
         self._wait_s = wait_for_nodes_s
-        self._idle: list[ActorHandle] = []
-        self._idle_options: dict[str, Any] = {}
+        self._waiting = WaitingWorkers()
         self.servers = Servers(alone, wait_for_nodes_s)
 
     def run_stage(
@@ -73,14 +80,14 @@ class Cluster:
         if spec.server and spec.server.where == "in_process":
             self.dismiss()
             return _run_in_process(spec, tasks, on_part)
-        if spec.gpus or spec.own_workers or options(spec) != self._idle_options:
+        if spec.gpus or spec.own_workers or options(spec) != self._waiting.options:
             self.dismiss()
-        run = StageRun(spec, tasks, max_failures_in_a_row, on_part, self._idle, self._wait_s)
-        self._idle = []
+        run = StageRun(spec, tasks, max_failures_in_a_row, on_part, self._waiting.workers, self._wait_s)
+        self._waiting.workers = []
         try:
             run.loop(self.servers.check)
         finally:
-            self._idle, self._idle_options = run.close(), options(spec)
+            self._waiting.workers, self._waiting.options = run.close(), options(spec)
         return [run.files[task.part] for task in tasks]
 
     def resources(self) -> tuple[int, int]:
@@ -90,9 +97,14 @@ class Cluster:
 
     def dismiss(self) -> None:
         """Ends the workers that wait."""
-        for worker in self._idle:
+        for worker in self._waiting.workers:
             ray.kill(worker)
-        self._idle = []
+        self._waiting.workers = []
+
+    def close(self) -> None:
+        """Ends the workers that wait and the servers that were started."""
+        self.dismiss()
+        self.servers.stop()
 
 
 def _run_in_process(spec: StageSpec, tasks: Sequence[Task], on_part: Callable[[PartSummary], None]) -> list[PartFile]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from instructrestore.pipelines.evaluation.method import Evaluated
-from instructrestore.pipelines.evaluation.tables.table import Cell, Table, TableRow
+from instructrestore.pipelines.evaluation.methods.method import Evaluation
+from instructrestore.pipelines.evaluation.tables.table import Cell, MethodRow, Table
 
 _WIDTH, _HEIGHT = 520, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 48  # the margins, in which the axes are labelled
@@ -29,7 +29,7 @@ class Line:
         return {s1: Cell(cell.mean - first) for s1, cell in self.points.items()}
 
 
-def sweep_lines(table: Table, evaluated: Evaluated) -> list[Line]:
+def sweep_lines(table: Table, evaluated: Evaluation) -> list[Line]:
     """The PSNR of Table 2, inside and outside the region, computed and quoted; lines of two points at least."""
     lines = []
     for scope in ("target", "remaining"):
@@ -132,7 +132,7 @@ def ticks_of(low: float, high: float) -> list[float]:
     return [step * n for n in range(first, last + 1)]
 
 
-def _s1(row: TableRow, evaluated: Evaluated) -> float | None:
+def _s1(row: MethodRow, evaluated: Evaluation) -> float | None:
     if row.origin == "computed":
         return next((method.s1 for method in evaluated.methods if method.title == row.method), None)
     found = re.search(r"s1\s*=\s*([0-9.]+)", row.label)

@@ -17,7 +17,7 @@ from string import Template
 from typing import Literal
 
 from instructrestore.model.metrics.metric import Scope
-from instructrestore.pipelines.evaluation.method import LQ, OURS, Evaluated
+from instructrestore.pipelines.evaluation.methods.method import LQ, OURS, Evaluation
 from instructrestore.pipelines.evaluation.page.chart import charts, sweep_lines
 from instructrestore.pipelines.evaluation.page.photos import photos_section
 from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, main_method
@@ -28,7 +28,7 @@ from instructrestore.pipelines.evaluation.tables.sweep import Sweep
 from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table
 
 
-def page_bytes(evaluated: Evaluated, report: Report, shown: Sequence[ShownPhoto]) -> bytes:
+def page_bytes(evaluated: Evaluation, report: Report, shown: Sequence[ShownPhoto]) -> bytes:
     """The page as UTF-8, the same bytes for the same input; some 12 MB at most.
 
     shown: the photos that `shown.choose_photos` names, in its order.
@@ -75,7 +75,7 @@ def page_bytes(evaluated: Evaluated, report: Report, shown: Sequence[ShownPhoto]
     return page.encode("utf-8", "replace")
 
 
-def _summary(evaluated: Evaluated) -> str:
+def _summary(evaluated: Evaluation) -> str:
     counts = dict.fromkeys(("model", "runner", "results"), 0)
     for method in evaluated.methods:
         counts[method.kind] += method.name != LQ
@@ -96,7 +96,7 @@ def _photos(count: int) -> str:
     return "1 photo" if count == 1 else f"{count:,} photos"
 
 
-def _headline(evaluated: Evaluated, tables: Sequence[Table], sweep: Sweep | None) -> str:
+def _headline(evaluated: Evaluation, tables: Sequence[Table], sweep: Sweep | None) -> str:
     figures = [("Photos", f"{evaluated.photos:,}", [])]
     main = main_method(evaluated)
     wanted: list[tuple[Scope, str]] = [("target", "psnr"), ("full", "psnr")]
@@ -160,7 +160,7 @@ def _card(title: str, better: Literal["higher", "lower"], cell: Cell, words: str
     )
 
 
-def _failures(evaluated: Evaluated) -> str:
+def _failures(evaluated: Evaluation) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(title)}</th><td>{escape(reason)}</td><td>{count:,}</td></tr>'
         for title, reasons in evaluated.failed.items()
@@ -172,7 +172,7 @@ def _failures(evaluated: Evaluated) -> str:
     )
 
 
-def _made(evaluated: Evaluated) -> str:
+def _made(evaluated: Evaluation) -> str:
     text = json.dumps(evaluated.configuration, indent=2, ensure_ascii=False)
     return (
         "<p>Every score of every photo is in <code>scores.parquet</code> beside this page. The results follow from "

@@ -10,7 +10,7 @@ from PIL import Image
 
 from instructrestore.dataengine.reporting.drawing import share_text
 from instructrestore.model.metrics.metric import METRICS
-from instructrestore.pipelines.evaluation.method import LQ, Evaluated
+from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation
 from instructrestore.pipelines.evaluation.page.pictures import data_uri, encoded, outline, view_of
 from instructrestore.pipelines.evaluation.page.shown import (
     ShownPhoto,
@@ -25,7 +25,7 @@ _SCOPES = {"target": "Target", "remaining": "Remaining", "full": "Full"}
 _STOPS = (("LQ", 0), ("LQ | result", 50), ("Result", 100), ("Result | HQ", 150), ("HQ", 200))
 
 
-def photos_section(evaluated: Evaluated, shown: Sequence[ShownPhoto]) -> str:
+def photos_section(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> str:
     """HTML of the tools for all photos at once and of each photo, in the order given."""
     files = iter(encoded([picture for photo in shown for picture in _pictures(photo)]))
     labels = method_labels(evaluated)
@@ -54,7 +54,7 @@ def _pictures(photo: ShownPhoto) -> list[Image.Image]:
     return pictures
 
 
-def _badges(evaluated: Evaluated, shown: Sequence[ShownPhoto]) -> dict[str, str]:
+def _badges(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> dict[str, str]:
     """ "best" and "2nd worst" of the photos shown, by key; of fewer than four photos none is called so."""
     order = ranked(evaluated)
     if len(order) < 4:
@@ -63,7 +63,7 @@ def _badges(evaluated: Evaluated, shown: Sequence[ShownPhoto]) -> dict[str, str]
     return {photo.key: named[photo.key] for photo in shown if photo.key in named}
 
 
-def _tools(evaluated: Evaluated, shown: Sequence[ShownPhoto], labels: dict[str, str]) -> str:
+def _tools(evaluated: Evaluation, shown: Sequence[ShownPhoto], labels: dict[str, str]) -> str:
     main = main_method(evaluated)
     with_results = {title for photo in shown for title, _ in photo.results}
     methods = "".join(
@@ -92,7 +92,7 @@ def _button(name: str, value: str, words: str, pressed: bool) -> str:
     return f'<button type="button" {name}="{escape(value)}" aria-pressed="{state}">{escape(words)}</button>'
 
 
-def _viewer(photo: ShownPhoto, sources: list[str], evaluated: Evaluated, labels: dict[str, str], badge: str) -> str:
+def _viewer(photo: ShownPhoto, sources: list[str], evaluated: Evaluation, labels: dict[str, str], badge: str) -> str:
     titles = [title for title, _ in photo.results]
     main = main_method(evaluated)
     first = main.title if main and main.title in titles else next(iter(titles), "")

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from instructrestore.model.metrics.metric import PSNR, Scope
-from instructrestore.pipelines.evaluation.method import LQ, Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, Method
 from instructrestore.pipelines.evaluation.tables.published import SCALES
 
 EXTREMES = 2  # so many of the worst and of the best photos are among those shown
@@ -17,7 +17,7 @@ EXTREMES = 2  # so many of the worst and of the best photos are among those show
 
 @dataclass(frozen=True)
 class ShownPhoto:
-    """A photo of a page. key, name, caption: as in `Evaluated.scores`.
+    """A photo of a page. key, name, caption: as in `Evaluation.scores`.
 
     lq, hq: RGB, of one size. mask: (H, W) bool, the region that the caption names.
     results: RGB pictures of that size too, each with its method's title, without the method LQ; a method that failed
@@ -33,7 +33,7 @@ class ShownPhoto:
     results: Sequence[tuple[str, Image.Image]]
 
 
-def main_method(evaluated: Evaluated) -> Method | None:
+def main_method(evaluated: Evaluation) -> Method | None:
     """The one that a page speaks of first, of those that have figures: the model at the paper's scales, or at the
     nearest there are; without the model the first that is not LQ itself. None where there is no such method."""
     measured = set(evaluated.scores["method"])
@@ -47,7 +47,7 @@ def main_method(evaluated: Evaluated) -> Method | None:
     return min(away, key=lambda method: away[method]) if away else next(iter(methods), None)
 
 
-def method_labels(evaluated: Evaluated) -> dict[str, str]:
+def method_labels(evaluated: Evaluation) -> dict[str, str]:
     """Short names of the methods, by their titles: of the model's rows no more than what tells them apart."""
     swept = [method for method in evaluated.methods if method.s1 is not None]
     names, rests = {method.name for method in swept}, {method.s2 for method in swept}
@@ -61,12 +61,12 @@ def method_labels(evaluated: Evaluated) -> dict[str, str]:
     return labels
 
 
-def ranking_scope(evaluated: Evaluated) -> Scope:
+def ranking_scope(evaluated: Evaluation) -> Scope:
     """Where the main method's PSNR ranks the photos: in the region, or in a bokeh set in the background."""
     return "remaining" if evaluated.bokeh else "target"
 
 
-def ranked(evaluated: Evaluated) -> list[str]:
+def ranked(evaluated: Evaluation) -> list[str]:
     """The keys of all photos that the main method restored, the worst first; by their order where PSNR is equal."""
     method = main_method(evaluated)
     scores = evaluated.scores
@@ -78,7 +78,7 @@ def ranked(evaluated: Evaluated) -> list[str]:
     return [str(key) for key in chosen.sort_values("value", kind="stable")["key"]]
 
 
-def choose_photos(evaluated: Evaluated, count: int = 12) -> list[str]:
+def choose_photos(evaluated: Evaluation, count: int = 12) -> list[str]:
     """The keys of at most `count` photos to show, in the test set's order: the two worst and the two best by the main
     method's PSNR, and others spread evenly over the set."""
     keys = [str(key) for key in evaluated.scores["key"].unique()]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from instructrestore.model.metrics.metric import PSNR
-from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.methods.method import Evaluation
 from instructrestore.pipelines.evaluation.page.chart import ticks_of
 from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, main_method, method_labels, ranking_scope
 
@@ -16,7 +16,7 @@ _LETTER, _LETTERS = 9.5, 26  # of a name: the room for one, and how many are sho
 _DOTS = 3000  # of all methods together; of more photos an even choice is drawn
 
 
-def strip(evaluated: Evaluated, shown: Sequence[ShownPhoto]) -> str:
+def strip(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> str:
     """HTML of a chart: a row a method, a dot a photo, its mean a line; photos of the page are linked."""
     scope = ranking_scope(evaluated)
     scores = evaluated.scores

@@ -9,7 +9,7 @@ from typing import Literal
 
 from instructrestore.model.metrics.metric import Metric
 from instructrestore.pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
-from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, MethodRow, Table
 from instructrestore.pipelines.evaluation.tables.writing import best_cells, printed
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
@@ -88,7 +88,7 @@ def interval_text(cell: Cell, digits: int) -> str:
     return f"{cell.low:.{digits}f}{between}{cell.high:.{digits}f}"
 
 
-def _row(row: TableRow, table: Table, photos: int, best: Sequence[frozenset[Cell]]) -> str:
+def _row(row: MethodRow, table: Table, photos: int, best: Sequence[frozenset[Cell]]) -> str:
     tag = '<small class="tag">quoted</small>' if row.origin == "quoted" else ""
     cells = "".join(
         _cell(cell, column, photos, best[place])

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from instructrestore.model.metrics.metric import BY_NAME, FOLLOWING, LOCALITY
-from instructrestore.pipelines.evaluation.method import Method
+from instructrestore.pipelines.evaluation.methods.method import Method
 from instructrestore.pipelines.evaluation.tables.sweep import sweep_of, sweep_title
 from instructrestore.pipelines.evaluation.tables.writing import SCHEMA_VERSION
 from instructrestore.shards.sample import first_error
@@ -123,7 +123,7 @@ def check_baseline(
     """Whether an evaluation compares with a baseline at all, before its work is done: raises ValueError, in the
     sentence that `compare_with_baseline` would raise after it.
 
-    baseline, name: as there. The rest: what `Evaluated` is going to have, of which `configuration` needs the entries
+    baseline, name: as there. The rest: what `Evaluation` is going to have, of which `configuration` needs the entries
     `testset` and `metrics`.
     """
     titles = {method.title for method in methods}

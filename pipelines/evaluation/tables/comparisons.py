@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from instructrestore.model.metrics.metric import Scope
-from instructrestore.pipelines.evaluation.method import Evaluated
-from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.methods.method import Evaluation
 from instructrestore.pipelines.evaluation.tables.layout import columns_of, methods_of
+from instructrestore.pipelines.evaluation.tables.photo_scores import PhotoScores
 from instructrestore.pipelines.evaluation.tables.statistics import holm, mean_interval, signed_rank_p
 
 LEVEL = 0.05  # an adjusted p below it is called significant
@@ -50,10 +50,10 @@ def by_pair(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], dict[tup
     return pairs
 
 
-def compare_methods(evaluated: Evaluated, number: int) -> tuple[Comparison, ...]:
+def compare_methods(evaluated: Evaluation, number: int) -> tuple[Comparison, ...]:
     """The comparisons of a table: in Table 2 of each s1 with the one before it; else of the first row, the model's
     where there is one, with every other."""
-    figures, titles = Figures(evaluated), [method.title for method in methods_of(evaluated, number)]
+    figures, titles = PhotoScores(evaluated), [method.title for method in methods_of(evaluated, number)]
     pairs = list(zip(titles[1:], titles, strict=False)) if number == 2 else [(titles[0], other) for other in titles[1:]]
     found = []
     for method, other in pairs:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from instructrestore.pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
-from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, MethodRow, Table
 from instructrestore.pipelines.evaluation.tables.writing import best_cells, printed, short_title
 
 _BETWEEN = 2  # blanks between groups; one between the columns of a group
@@ -62,7 +62,7 @@ def print_comparisons(table: Table, comparisons: Sequence[Comparison], console: 
     _print_notes([note], console)
 
 
-def _computed(row: TableRow, columns: Sequence[Column], best: Sequence[frozenset[Cell]]) -> list[_Line]:
+def _computed(row: MethodRow, columns: Sequence[Column], best: Sequence[frozenset[Cell]]) -> list[_Line]:
     means = _means(row, columns, "")
     marked = tuple(
         (text, "bold" if cell in of_column else style)
@@ -73,7 +73,7 @@ def _computed(row: TableRow, columns: Sequence[Column], best: Sequence[frozenset
     return [*lines, _Line("", spread)] if any(text for text, _ in spread) else lines
 
 
-def _means(row: TableRow, columns: Sequence[Column], style: str) -> tuple[tuple[str, str], ...]:
+def _means(row: MethodRow, columns: Sequence[Column], style: str) -> tuple[tuple[str, str], ...]:
     return tuple(
         (printed(cell.mean, column) if cell else "–", style if cell else "dim")
         for cell, column in zip(row.cells, columns, strict=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from instructrestore.model.metrics.metric import FOLLOWING, LOCALITY, MOST_PSNR
-from instructrestore.pipelines.evaluation.method import LQ, OURS, Evaluated, Method
-from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.methods.method import LQ, OURS, Evaluation, Method
+from instructrestore.pipelines.evaluation.tables.photo_scores import PhotoScores
 from instructrestore.pipelines.evaluation.tables.published import PUBLISHED, SCALES
 from instructrestore.pipelines.evaluation.tables.sweep import Sweep, measure_sweep, swept
-from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, MethodRow, Table
 
 MASK = Column("target", "mask_iou", "Mask")  # the paper has none
 # What a rule of regions means beside the paper's PSNR and SSIM. By pixels a photo's SSIM is no less than its target's
@@ -24,7 +24,7 @@ _RULES = {
 }
 
 
-def table_numbers(evaluated: Evaluated) -> tuple[int, ...]:
+def table_numbers(evaluated: Evaluation) -> tuple[int, ...]:
     """The tables that an evaluation fills: 4 of a bokeh set; else 2 where s1 was swept, 3 unless only LQ is left."""
     if evaluated.bokeh:
         return (4,)
@@ -33,7 +33,7 @@ def table_numbers(evaluated: Evaluated) -> tuple[int, ...]:
     return (2, 3) if any(method.name != LQ for method in methods_of(evaluated, 3)) else (2,)
 
 
-def build_table(evaluated: Evaluated, number: int, quoted: bool = True) -> Table:
+def build_table(evaluated: Evaluation, number: int, quoted: bool = True) -> Table:
     """Table `number` of the paper: the rows that were computed, then, if `quoted`, the paper's own.
 
     A cell is the mean over its method's own photos. Raises ValueError for a table that the evaluation cannot fill.
@@ -41,7 +41,7 @@ def build_table(evaluated: Evaluated, number: int, quoted: bool = True) -> Table
     if number not in table_numbers(evaluated):
         can = " and ".join(map(str, table_numbers(evaluated)))
         raise ValueError(f"{evaluated.testset} gives no Table {number}, but {can}: see docs/evaluation.md")
-    figures, paper = Figures(evaluated), PUBLISHED[number]
+    figures, paper = PhotoScores(evaluated), PUBLISHED[number]
     methods = methods_of(evaluated, number)
     columns = columns_of(number)
     computed = [tuple(figures.cell(method.title, of.scope, of.metric) for of in columns) for method in methods]
@@ -51,12 +51,12 @@ def build_table(evaluated: Evaluated, number: int, quoted: bool = True) -> Table
         if (quoted and column != MASK) or any(cells[place] for cells in computed)
     ]
     rows = [
-        TableRow(label, "computed", method.title, tuple(cells[place] for place in shown))
+        MethodRow(label, "computed", method.title, tuple(cells[place] for place in shown))
         for method, label, cells in zip(methods, labels_of(methods, number), computed, strict=True)
     ]
     if quoted:
         rows += [
-            TableRow(label, "quoted", "", tuple(Cell(row[place]) if place < len(row) else None for place in shown))
+            MethodRow(label, "quoted", "", tuple(Cell(row[place]) if place < len(row) else None for place in shown))
             for label, row in paper.rows.items()
         ]
     return Table(
@@ -77,7 +77,7 @@ def columns_of(number: int) -> tuple[Column, ...]:
     return (*PUBLISHED[number].columns, MASK)
 
 
-def methods_of(evaluated: Evaluated, number: int) -> tuple[Method, ...]:
+def methods_of(evaluated: Evaluation, number: int) -> tuple[Method, ...]:
     """The rows of a table: in Table 2 the sweep; else the model, at the paper's scales first, the other methods, LQ."""
     if number == 2:
         return swept(evaluated)
@@ -103,7 +103,7 @@ def _title(methods: tuple[Method, ...], number: int) -> str:
 
 
 def _notes(
-    evaluated: Evaluated, figures: Figures, methods: tuple[Method, ...], number: int, quoted: bool
+    evaluated: Evaluation, figures: PhotoScores, methods: tuple[Method, ...], number: int, quoted: bool
 ) -> tuple[str, ...]:
     notes = []
     scores = evaluated.scores[evaluated.scores["method"].isin([method.title for method in methods])]
@@ -117,7 +117,7 @@ def _notes(
     return tuple(notes)
 
 
-def _counts(evaluated: Evaluated, columns: Sequence[Column], rows: Sequence[Sequence[Cell | None]]) -> list[str]:
+def _counts(evaluated: Evaluation, columns: Sequence[Column], rows: Sequence[Sequence[Cell | None]]) -> list[str]:
     """Over how many photos the computed means are; a photo whose region fills it has no figure of the rest."""
     most: dict[Column, int] = {}
     for row in rows:
@@ -143,7 +143,9 @@ def _counts(evaluated: Evaluated, columns: Sequence[Column], rows: Sequence[Sequ
     ]
 
 
-def _missing(evaluated: Evaluated, figures: Figures, methods: Sequence[Method], columns: Sequence[Column]) -> list[str]:
+def _missing(
+    evaluated: Evaluation, figures: PhotoScores, methods: Sequence[Method], columns: Sequence[Column]
+) -> list[str]:
     """Which methods lack photos, and that a mean is then over others."""
     over = {
         method.title: [figures.photos((method.title, column.scope, column.metric)) for column in columns]
@@ -181,7 +183,7 @@ def sweep_notes(sweep: Sweep, quoted: bool) -> list[str]:
     return notes
 
 
-def _comparable(evaluated: Evaluated, number: int) -> list[str]:
+def _comparable(evaluated: Evaluation, number: int) -> list[str]:
     """What keeps a computed figure from standing beside a quoted one."""
     metrics = evaluated.configuration.get("metrics", {})
     scored = set(evaluated.scores["metric"])

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.methods.method import Evaluation
 from instructrestore.pipelines.evaluation.tables.comparisons import Comparison, compare_methods
 from instructrestore.pipelines.evaluation.tables.console import print_comparisons, print_table
-from instructrestore.pipelines.evaluation.tables.figures import Figures
 from instructrestore.pipelines.evaluation.tables.layout import build_table, table_numbers
+from instructrestore.pipelines.evaluation.tables.photo_scores import PhotoScores
 from instructrestore.pipelines.evaluation.tables.sweep import Sweep, measure_sweep
 from instructrestore.pipelines.evaluation.tables.table import Table
 from instructrestore.pipelines.evaluation.tables.writing import to_csv, to_json, to_latex
@@ -28,7 +28,7 @@ class Report:
     sweep: Sweep | None
 
 
-def report_of(evaluated: Evaluated, numbers: Sequence[int] = (), quoted: bool = True) -> Report:
+def report_of(evaluated: Evaluation, numbers: Sequence[int] = (), quoted: bool = True) -> Report:
     """numbers: of the tables that are wanted; (): all that the evaluation fills. quoted: with the paper's rows.
 
     Raises ValueError for a table that the evaluation cannot fill.
@@ -37,11 +37,11 @@ def report_of(evaluated: Evaluated, numbers: Sequence[int] = (), quoted: bool = 
     return Report(
         tuple(build_table(evaluated, number, quoted) for number in numbers),
         tuple(comparison for number in numbers for comparison in compare_methods(evaluated, number)),
-        measure_sweep(evaluated, Figures(evaluated)),
+        measure_sweep(evaluated, PhotoScores(evaluated)),
     )
 
 
-def files_of(evaluated: Evaluated, report: Report) -> dict[str, bytes]:
+def files_of(evaluated: Evaluation, report: Report) -> dict[str, bytes]:
     """By name: evaluation.json, and table-N.csv and table-N.tex of each table. The same evaluation, the same bytes."""
     files = {EVALUATION: to_json(evaluated, report.tables, report.comparisons, report.sweep)}
     for table in report.tables:

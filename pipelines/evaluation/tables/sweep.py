@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from instructrestore.model.metrics.metric import FOLLOWING, LOCALITY, Metric, Scope
 from instructrestore.model.metrics.sweep import following, locality
-from instructrestore.pipelines.evaluation.method import OURS, Evaluated, Method
-from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.methods.method import OURS, Evaluation, Method
+from instructrestore.pipelines.evaluation.tables.photo_scores import PhotoScores
 from instructrestore.pipelines.evaluation.tables.published import PUBLISHED, SCALES, SWEEP
 from instructrestore.pipelines.evaluation.tables.statistics import mean_interval, percentile_interval, resampled_means
 from instructrestore.pipelines.evaluation.tables.table import Cell
@@ -48,7 +48,7 @@ def sweep_title(scales: Sequence[float]) -> str:
     return f"{OURS} s1={','.join(f'{s1:g}' for s1 in scales)} s2=1"
 
 
-def swept(evaluated: Evaluated) -> tuple[Method, ...]:
+def swept(evaluated: Evaluation) -> tuple[Method, ...]:
     """The rows of Table 2: see `sweep_of`."""
     return sweep_of(evaluated.methods, evaluated.bokeh)
 
@@ -64,7 +64,7 @@ def sweep_of(methods: Sequence[Method], bokeh: bool) -> tuple[Method, ...]:
     return tuple(rows) if len(rows) > 1 else ()
 
 
-def measure_sweep(evaluated: Evaluated, figures: Figures) -> Sweep | None:
+def measure_sweep(evaluated: Evaluation, figures: PhotoScores) -> Sweep | None:
     """None where there is no sweep, or no photo with the PSNR of its target and of its rest at every scale."""
     methods = swept(evaluated)
     inside = [(method.title, "target", METRIC) for method in methods]

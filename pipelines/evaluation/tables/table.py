@@ -32,7 +32,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class TableRow:
+class MethodRow:
     """label: "s1 = 0.5", "SeeSR". origin: measured here, or quoted from the paper. method: the title of the method that
     was measured; "" for a quoted row. cells: one a column; None where there is no figure."""
 
@@ -49,5 +49,5 @@ class Table:
     number: int
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[TableRow, ...]
+    rows: tuple[MethodRow, ...]
     notes: tuple[str, ...] = ()

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from itertools import groupby
 
 from instructrestore.model.metrics.metric import BY_NAME, Metric, figure_order
-from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.methods.method import Evaluation
 from instructrestore.pipelines.evaluation.tables.comparisons import Comparison
-from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.tables.photo_scores import PhotoScores
 from instructrestore.pipelines.evaluation.tables.sweep import Sweep
-from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table, TableRow
+from instructrestore.pipelines.evaluation.tables.table import Cell, Column, MethodRow, Table
 
 SCHEMA_VERSION = 1  # raised when evaluation.json changes so that an older program would misread it
 _LATEX = {
@@ -71,12 +71,12 @@ def to_latex(table: Table) -> str:
 
 
 def to_json(
-    evaluated: Evaluated, tables: Sequence[Table], comparisons: Sequence[Comparison], sweep: Sweep | None
+    evaluated: Evaluation, tables: Sequence[Table], comparisons: Sequence[Comparison], sweep: Sweep | None
 ) -> bytes:
     """evaluation.json: the same bytes from the same evaluation. What `evaluate --baseline` compares with is `figures`,
     each with the noise that its mean may fall by, which whoever keeps the file may edit. Of the sweep they have, last
     and under the sweep's title, locality and instruction following."""
-    figures = Figures(evaluated)
+    figures = PhotoScores(evaluated)
     titles = [method.title for method in evaluated.methods]
     known = sorted(figures.known(), key=lambda of: (titles.index(of[0]), figure_order(of[1:])))
     entries = [
@@ -135,7 +135,7 @@ def _heading(column: Column) -> str:
     return _escaped(short_title(column)) + arrow
 
 
-def _latex_row(row: TableRow, columns: Sequence[Column], best: Sequence[frozenset[Cell]]) -> str:
+def _latex_row(row: MethodRow, columns: Sequence[Column], best: Sequence[frozenset[Cell]]) -> str:
     cells = [_escaped(row.label)]
     for cell, column, of_column in zip(row.cells, columns, best, strict=True):
         text = printed(cell.mean, column) if cell else "--"

@@ -23,8 +23,7 @@ from instructrestore.dataengine.descriptions.colour_terms import TERMS, ColourTe
 from instructrestore.dataengine.descriptions.describe import Describe, DescribeSettings
 from instructrestore.dataengine.descriptions.embedded import MULTICOLOURED, EmbeddedDescriber
 from instructrestore.dataengine.noun_phrases import validation
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
-from instructrestore.dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question
+from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer, ParserSettings, Question
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.rle import Mask
@@ -82,9 +81,9 @@ def test_the_names_of_coco_and_lvis_become_valid_noun_phrases(data_folder: Path)
         names += [each["name"] for each in (read["categories"] if isinstance(read, dict) else read)]
     phrases = sorted({phrase_of(name) for name in names})
     assert all(phrases)
-    answers = Parse(ParserSettings())([Question(phrase, 1) for phrase in phrases])
-    assert all(isinstance(each, Answered) for each in answers)
-    wrong = [each.question.description for each in answers if isinstance(each, Answered) and each.answer.faults]
+    answers = Parser(ParserSettings())([Question(phrase, 1) for phrase in phrases])
+    assert all(isinstance(each, ParserAnswer) for each in answers)
+    wrong = [each.question.description for each in answers if isinstance(each, ParserAnswer) and each.answer.faults]
     assert len(wrong) <= 0.01 * len(phrases), wrong
 
 
@@ -126,7 +125,7 @@ def rectangle(top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]
 
 
 def phrases(rgb: NDArray[np.uint8], *masks: NDArray[np.bool_]) -> list[str]:
-    return [each.noun_phrase for each in EmbeddedDescriber()(rgb, masks)]
+    return [each.text for each in EmbeddedDescriber()(rgb, masks)]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def test_two_colours_and_many() -> None:
     rgb[:, 250:] = ImageColor.getrgb("white")
     two = EmbeddedDescriber()(rgb, [rectangle(0, 0, 300, 400)])[0]
     assert two.subject == "blue area"
-    assert " blue area mixed with white " in two.noun_phrase
+    assert " blue area mixed with white " in two.text
     for column, css in enumerate(("red", "blue", "green", "yellow")):
         rgb[:, 100 * column : 100 * column + 100] = ImageColor.getrgb(css)
     assert EmbeddedDescriber()(rgb, [rectangle(0, 0, 300, 400)])[0].subject == "multicoloured area"
@@ -214,11 +213,11 @@ def check(rgb: NDArray[np.uint8], masks: list[NDArray[np.bool_]]) -> list[str]:
     """Valid, distinct and repeatable. Returns the phrases."""
     found = EmbeddedDescriber()(rgb, masks)
     assert found == EmbeddedDescriber()(rgb, masks)
-    assert len({each.noun_phrase for each in found}) == len(masks)
+    assert len({each.text for each in found}) == len(masks)
     for each in found:
         assert each.subject in SUBJECTS
-        assert validation.faults(Parsed(each.noun_phrase, each.subject), each.noun_phrase) == ()
-    return [each.noun_phrase for each in found]
+        assert validation.faults(each, each.text) == ()
+    return [each.text for each in found]
 
 
 def test_the_subjects_are_few_enough_for_the_ranks_to_keep() -> None:

@@ -1,13 +1,12 @@
-"""Osprey as a describer: its own code with small random weights where that is there, the rest without it.
+"""Osprey as a describer: its own code with small random weights, and what needs nothing of it.
 
-INSTRUCTRESTORE_OSPREY names a checkout of github.com/CircleRadon/Osprey (seen at deb0e57); requirements/osprey.txt says
-what it needs. Its mask extractor and vision tower are real; the tower has fewer blocks, the language model is narrow.
+The former run by `make test-checkouts`, against a checkout of github.com/CircleRadon/Osprey (tests/checkouts.py). Its
+mask extractor and vision tower are real; the tower has fewer blocks, the language model is narrow.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,10 +32,9 @@ from instructrestore.dataengine.running.stage import Drop
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.stages import photo_stages
 from instructrestore.shards.sample import Piece
+from tests.checkouts import OSPREY
 from tests.dataengine.descriptions.test_vision_language import balls
 
-CODE = os.environ.get("INSTRUCTRESTORE_OSPREY", "")
-needs_code = pytest.mark.skipif(not CODE, reason="INSTRUCTRESTORE_OSPREY names no checkout of Osprey's code")
 WIDTH = 256
 
 
@@ -194,7 +192,7 @@ def test_a_photo_without_any_description_is_dropped(tmp_path: Path, monkeypatch:
 @pytest.fixture(scope="module")
 def llama() -> Iterator[Any]:
     """osprey.model.language_model.osprey_llama, with 1, 1, 2 and 1 blocks in the tower and features of WIDTH."""
-    code = osprey_weights.import_code(CODE)[0]
+    code = osprey_weights.import_code(str(OSPREY.folder))[0]
     with pytest.MonkeyPatch.context() as patch:
         timm: Any = importlib.import_module("timm")
         create = timm.create_model
@@ -254,7 +252,7 @@ def weights(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def chosen(weights: Path, **changed: Any) -> OspreySettings:
     fields = {"model": str(weights / "model"), "revision": "r1", "vision_tower": str(weights / "tower.bin")}
-    here = {"checkout": CODE, "device": "cpu", "max_new_tokens": 12}
+    here = {"checkout": str(OSPREY.folder), "device": "cpu", "max_new_tokens": 12}
     return OspreySettings.model_validate(fields | here | changed)
 
 
@@ -273,7 +271,7 @@ def looked(describer: OspreyDescriber) -> tuple[torch.Tensor, dict[str, torch.Te
         return *describer.encode(rgb), torch.from_numpy(np.stack(masks)).float()
 
 
-@needs_code
+@pytest.mark.checkouts
 def test_the_prompt_is_that_of_osprey_s_template(describer: OspreyDescriber) -> None:
     conversation = importlib.import_module("osprey.conversation").conv_templates["osprey_v1"].copy()
     question = "Please give me a short description of <mask><pos>. Using a short phrase."
@@ -285,7 +283,7 @@ def test_the_prompt_is_that_of_osprey_s_template(describer: OspreyDescriber) -> 
     assert conversation.sep2 == osprey.STOP == describer.tokenizer.eos_token
 
 
-@needs_code
+@pytest.mark.checkouts
 @torch.inference_mode()
 def test_embeddings_are_those_of_osprey_s_own_code(describer: OspreyDescriber, looked: Any) -> None:
     photo, levels, masks = looked
@@ -305,7 +303,7 @@ def test_embeddings_are_those_of_osprey_s_own_code(describer: OspreyDescriber, l
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
-@needs_code
+@pytest.mark.checkouts
 @torch.inference_mode()
 def test_tokens_are_the_likeliest_of_a_plain_llama_batch_or_not(describer: OspreyDescriber, looked: Any) -> None:
     photo, levels, masks = looked
@@ -327,7 +325,7 @@ def test_tokens_are_the_likeliest_of_a_plain_llama_batch_or_not(describer: Ospre
         assert row[: len(told)] == told
 
 
-@needs_code
+@pytest.mark.checkouts
 def test_a_photo_is_encoded_once_and_the_end_is_the_end(
     describer: OspreyDescriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,7 +345,7 @@ def test_a_photo_is_encoded_once_and_the_end_is_the_end(
     assert describer.decode(letters) == "a cat"
 
 
-@needs_code
+@pytest.mark.checkouts
 def test_the_tower_is_the_file_s_whether_the_weights_hold_one_or_not(
     describer: OspreyDescriber, weights: Path, tmp_path: Path
 ) -> None:
@@ -370,7 +368,7 @@ def test_the_tower_is_the_file_s_whether_the_weights_hold_one_or_not(
     one_sentence(error, biased, "other.bin")
 
 
-@needs_code
+@pytest.mark.checkouts
 @pytest.mark.parametrize("fault", ["lacks", "shape", "no weights", "empty", "pickled code"])
 def test_a_tower_that_is_not_whole_is_one_sentence(fault: str, weights: Path, tmp_path: Path) -> None:
     file = torch.load(weights / "tower.bin", weights_only=True)
@@ -388,7 +386,7 @@ def test_a_tower_that_is_not_whole_is_one_sentence(fault: str, weights: Path, tm
     one_sentence(error, str(tmp_path / "tower.bin"))
 
 
-@needs_code
+@pytest.mark.checkouts
 @pytest.mark.parametrize("fault", ["lacks", "no config", "no tokenizer"])
 def test_weights_that_are_not_whole_are_one_sentence(fault: str, weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
@@ -405,7 +403,7 @@ def test_weights_that_are_not_whole_are_one_sentence(fault: str, weights: Path, 
     one_sentence(error, str(folder))
 
 
-@needs_code
+@pytest.mark.checkouts
 def test_the_stage_runs_it_and_names_model_and_revision(weights: Path, tmp_path: Path) -> None:
     row = balls(tmp_path / "a.png", ["yellow", "blue"])
     stage = Describe(DescribeSettings(describer="osprey", osprey=chosen(weights)))
@@ -418,7 +416,7 @@ def test_the_stage_runs_it_and_names_model_and_revision(weights: Path, tmp_path:
         assert done == Drop("no described region", "2 without words")
 
 
-@needs_code
+@pytest.mark.checkouts
 def test_reduced_precision_is_near(describer: OspreyDescriber, weights: Path, looked: Any) -> None:
     photo, levels, masks = looked
     reduced = OspreyDescriber(chosen(weights, dtype="bfloat16"))

@@ -23,7 +23,7 @@ from instructrestore.dataengine.descriptions import describe, region_pictures
 from instructrestore.dataengine.descriptions.describe import Describe, DescribeSettings
 from instructrestore.dataengine.descriptions.region_pictures import MAX_JPEG_BYTES, Pictures, RegionPictures
 from instructrestore.dataengine.descriptions.vision_language import (
-    Seen,
+    RegionDescription,
     VisionLanguageSettings,
     identity,
     messages,
@@ -403,7 +403,7 @@ def test_replies_are_read_strictly(reply: str, read: str | None) -> None:
     model = settings("http://a/v1").vision_language
     assert model
     seen = read_reply(reply, model)
-    assert isinstance(seen, str) if read is None else seen == Seen(read, None)
+    assert isinstance(seen, str) if read is None else seen == RegionDescription(read, None)
 
 
 def shapes() -> dict[str, tuple[tuple[int, int], NDArray[np.bool_]]]:

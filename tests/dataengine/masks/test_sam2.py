@@ -280,11 +280,10 @@ def test_pixels_are_within_a_level_of_transformers_processor_over_pillow(size: t
     assert (ours - expected).abs().mean() < 0.25 * level
 
 
+@pytest.mark.vision
 def test_pixels_points_and_masks_are_the_processor_s_where_torchvision_is() -> None:
-    try:
-        from transformers.models.sam2.image_processing_sam2 import Sam2ImageProcessor
-    except (ImportError, RuntimeError) as error:  # built for another torch it is a RuntimeError
-        pytest.skip(f"torchvision is not usable here: {str(error).splitlines()[0]}")
+    from transformers.models.sam2.image_processing_sam2 import Sam2ImageProcessor
+
     photo = blobs(600, 900)
     expected = Sam2ImageProcessor()(photo, return_tensors="pt").pixel_values
     torch.testing.assert_close(sam2.preprocess(photo, 1024, CPU), expected, rtol=0, atol=1e-5)

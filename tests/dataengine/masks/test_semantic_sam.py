@@ -1,8 +1,8 @@
 """Semantic-SAM: settings, sentences, weights, sizes and the alarm without its code; and, where a checkout of it is at
 hand, its real code on the CPU with random Swin-T weights.
 
-For the latter INSTRUCTRESTORE_SEMANTIC_SAM names a checkout of UX-Decoder/Semantic-SAM and INSTRUCTRESTORE_DETECTRON2
-one of facebookresearch/detectron2, in an environment with requirements/semantic-sam.txt and this project.
+The latter run by `make test-checkouts`, against checkouts of UX-Decoder/Semantic-SAM and facebookresearch/detectron2
+(tests/checkouts.py).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from instructrestore.dataengine.running.stage import Drop, StageSpec, StopStage
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.stages import photo_stages
 from instructrestore.shards.rle import Mask
+from tests.checkouts import DETECTRON2, SEMANTIC_SAM
 from tests.dataengine.masks.test_masks import blobs, row_of, square
 from tests.dataengine.masks.test_sam2 import stage_settings, tiny_model
 
@@ -334,10 +335,7 @@ def test_the_alarm_is_silent_where_it_has_no_place(sam2_weights: Path, photos: l
 
 
 def real_folders() -> tuple[str, str]:
-    names = ("INSTRUCTRESTORE_SEMANTIC_SAM", "INSTRUCTRESTORE_DETECTRON2")
-    if names[0] not in os.environ:
-        pytest.skip(f"{names[0]} does not name a checkout of Semantic-SAM")
-    return os.environ[names[0]], os.environ.get(names[1], "")
+    return str(SEMANTIC_SAM.folder), str(DETECTRON2.folder)
 
 
 @pytest.fixture(scope="module")
@@ -388,6 +386,7 @@ def real_settings(checkpoint: Path, **settings: Any) -> SemanticSamSettings:
     )
 
 
+@pytest.mark.checkouts
 def test_real_masks_are_those_of_its_own_loader_and_generator(checkpoint: Path) -> None:
     photo = blobs(150, 260)
     ours = SemanticSamSegmenter(real_settings(checkpoint, stability=0.9, duplicate_iou=0.97), ALL)
@@ -417,6 +416,7 @@ def test_real_masks_are_those_of_its_own_loader_and_generator(checkpoint: Path) 
     }
 
 
+@pytest.mark.checkouts
 @pytest.mark.parametrize("size", [(150, 260), (901, 700)])
 def test_real_pixels_are_those_of_its_own_preparation(size: tuple[int, int], tmp_path: Path) -> None:
     modules = semantic_sam._modules([Path(folder).resolve() for folder in real_folders() if folder])
@@ -428,6 +428,7 @@ def test_real_pixels_are_those_of_its_own_preparation(size: tuple[int, int], tmp
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 
 
+@pytest.mark.checkouts
 def test_real_masks_of_photos_of_any_size_and_every_mask_is_kept_or_counted(checkpoint: Path) -> None:
     tried = SemanticSamSegmenter(real_settings(checkpoint), ALL)
     assert tried.name == "semantic_sam 1 swint_random@main"
@@ -439,6 +440,7 @@ def test_real_masks_of_photos_of_any_size_and_every_mask_is_kept_or_counted(chec
         assert len(found) + sum(counts.values()) == 2 * 3**2
 
 
+@pytest.mark.checkouts
 def test_real_masks_are_the_same_again(checkpoint: Path) -> None:
     photo = blobs(140, 200)
     first = SemanticSamSegmenter(real_settings(checkpoint), ALL)
@@ -450,6 +452,7 @@ def test_real_masks_are_the_same_again(checkpoint: Path) -> None:
     assert any((mask != other).any() for mask, other in zip(other_photo, expected, strict=False))
 
 
+@pytest.mark.checkouts
 def test_real_thresholds_remove_and_count(checkpoint: Path) -> None:
     photo = blobs(140, 200)
     found, _ = SemanticSamSegmenter(real_settings(checkpoint), ALL).generate(photo)
@@ -463,6 +466,7 @@ def test_real_thresholds_remove_and_count(checkpoint: Path) -> None:
     assert list(none) == [] and counts == {semantic_sam.LOW_PREDICTED_IOU: 18}
 
 
+@pytest.mark.checkouts
 def test_real_weights_of_the_other_model_and_of_a_plain_swin_are_one_sentence(checkpoint: Path, tmp_path: Path) -> None:
     state = torch.load(checkpoint, weights_only=True)["model"]
     backbone = "model.backbone."
@@ -473,6 +477,7 @@ def test_real_weights_of_the_other_model_and_of_a_plain_swin_are_one_sentence(ch
     assert "masks.semantic_sam.model_type" in sentence(real_settings(checkpoint, model_type="L"))
 
 
+@pytest.mark.checkouts
 def test_a_real_stage_names_checkpoint_and_revision_in_every_piece(checkpoint: Path, tmp_path: Path) -> None:
     Image.fromarray(blobs(300, 400)).save(tmp_path / "photo.png")
     row = row_of(tmp_path / "photo.png", None)

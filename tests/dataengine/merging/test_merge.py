@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from instructrestore.dataengine.merging.merge import Merge, merge_pieces
-from instructrestore.dataengine.noun_phrases.parser import Phrase
+from instructrestore.dataengine.noun_phrases.parser import PhraseResult
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.rle import Mask
@@ -45,8 +45,8 @@ def row(*pieces: Piece) -> Row:
 def test_the_stage_gives_pieces_their_phrases_and_counts_what_has_none() -> None:
     answer = Answer("m", "r", 1, "the big cow", "cow")
     phrases = {
-        "cow!": Phrase("the big cow", "cow", "", (answer,)),
-        "??": Phrase("", "", "invalid noun phrase: empty", ()),
+        "cow!": PhraseResult("the big cow", "cow", "", (answer,)),
+        "??": PhraseResult("", "", "invalid noun phrase: empty", ()),
     }
     found = Merge()(
         [row(piece(0, 4, description="cow!"), piece(4, 5, description="??"), piece(9, 12, "a cow", "cow"))], phrases
@@ -59,5 +59,5 @@ def test_the_stage_gives_pieces_their_phrases_and_counts_what_has_none() -> None
 
 
 def test_a_photo_without_a_valid_region_is_dropped() -> None:
-    phrases = {"??": Phrase("", "", "rare subject", ())}
+    phrases = {"??": PhraseResult("", "", "rare subject", ())}
     assert Merge()([row(piece(0, 4, description="??"))], phrases) == [Drop("no valid region", "rare subject")]

@@ -19,7 +19,7 @@ from benchmarks.noun_phrases import (
     region_phrases,
 )
 from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed, fold
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase, fold
 from instructrestore.dataengine.noun_phrases.english.verbs import FINITE, present_participle
 from instructrestore.dataengine.noun_phrases.english.words import (
     ADVERBS,
@@ -107,7 +107,7 @@ NOTHING = [
 
 @pytest.mark.parametrize(("description", "noun_phrase", "subject"), PAPER + FORMS)
 def test_forms_of_english(description: str, noun_phrase: str, subject: str) -> None:
-    assert GRAMMAR(description) == Parsed(noun_phrase, subject)
+    assert GRAMMAR(description) == NounPhrase(noun_phrase, subject)
 
 
 @pytest.mark.parametrize("description", NOTHING)
@@ -117,19 +117,19 @@ def test_no_noun_phrase_is_none(description: str) -> None:
 
 
 def test_strict_rules_give_a_shorter_phrase() -> None:
-    assert STRICT("the brown cow is standing on the field") == Parsed("the brown cow", "cow")
-    assert STRICT("the sky is blue") == Parsed("the blue sky", "sky")
-    assert STRICT("the top of the tower") == Parsed("the top of the tower", "tower")
-    assert STRICT("a red red xkcdq truck truck that is parked") == Parsed("a red truck", "truck")
+    assert STRICT("the brown cow is standing on the field") == NounPhrase("the brown cow", "cow")
+    assert STRICT("the sky is blue") == NounPhrase("the blue sky", "sky")
+    assert STRICT("the top of the tower") == NounPhrase("the top of the tower", "tower")
+    assert STRICT("a red red xkcdq truck truck that is parked") == NounPhrase("a red truck", "truck")
 
 
 def test_captions_are_cut_at_joints_to_fit() -> None:
     things = ("hat", "cane", "scarf", "parrot", "lantern", "violin", "telescope", "barometer", "bicycle", "violet")
     parsed = GRAMMAR("a man " + " ".join(f"with a heavy {thing} near the {thing}stand" for thing in things))
     assert parsed is not None
-    assert clip_tokens(parsed.noun_phrase) <= MAX_CAPTION_TOKENS
-    assert parsed.noun_phrase.startswith("a man with a heavy hat near the hatstand with a heavy cane")
-    assert parsed.noun_phrase.split()[-1] not in PREPOSITIONS | DETERMINERS
+    assert clip_tokens(parsed.text) <= MAX_CAPTION_TOKENS
+    assert parsed.text.startswith("a man with a heavy hat near the hatstand with a heavy cane")
+    assert parsed.text.split()[-1] not in PREPOSITIONS | DETERMINERS
 
 
 _SENTENCES = st.lists(
@@ -168,9 +168,9 @@ def test_any_text_gives_a_valid_answer_or_none(description: str) -> None:
         if parsed is None:
             continue
         assert faults(parsed, description) == ()
-        assert parsed.subject in parsed.noun_phrase.casefold()
+        assert parsed.subject in parsed.text.casefold()
         assert grammar(description) == parsed
-        again = GRAMMAR(parsed.noun_phrase)
+        again = GRAMMAR(parsed.text)
         assert again is not None
         assert again.subject == parsed.subject
 

@@ -22,7 +22,7 @@ from benchmarks.noun_phrases import (
 )
 from instructrestore.dataengine.noun_phrases import prompt
 from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
-from instructrestore.dataengine.noun_phrases.english.parsed import Parsed
+from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.noun_phrases.grammar import Grammar
 from instructrestore.dataengine.noun_phrases.validation import FAULTS, MAX_REPLY_CHARACTERS, faults, read_answer
 
@@ -92,12 +92,12 @@ FAULTY = [
 
 @pytest.mark.parametrize(("noun_phrase", "subject", "description"), VALID)
 def test_valid_answers_have_no_fault(noun_phrase: str, subject: str, description: str) -> None:
-    assert faults(Parsed(noun_phrase, subject), description) == ()
+    assert faults(NounPhrase(noun_phrase, subject), description) == ()
 
 
 @pytest.mark.parametrize(("fault", "noun_phrase", "subject", "description"), FAULTY)
 def test_every_fault_is_named(fault: str, noun_phrase: str, subject: str, description: str) -> None:
-    assert fault in faults(Parsed(noun_phrase, subject), description)
+    assert fault in faults(NounPhrase(noun_phrase, subject), description)
 
 
 def test_each_fault_has_an_example_and_a_meaning() -> None:
@@ -106,7 +106,7 @@ def test_each_fault_has_an_example_and_a_meaning() -> None:
 
 
 def test_faults_come_in_the_order_of_the_table() -> None:
-    found = faults(Parsed("Answer: the the blue sky is blue", "cow"), "a dog")
+    found = faults(NounPhrase("Answer: the the blue sky is blue", "cow"), "a dog")
     assert found == ("leaked_prompt", "sentence", "subject_not_in_phrase", "repetition", "unfaithful")
     assert sorted(found, key=list(FAULTS).index) == list(found)
 
@@ -114,8 +114,8 @@ def test_faults_come_in_the_order_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("reply", "result"),
     [
-        ('{"noun_phrase": "the blue sky", "subject": "sky"}', Parsed("the blue sky", "sky")),
-        (' {"subject":" sky ","noun_phrase":"the blue sky"}\n', Parsed("the blue sky", "sky")),
+        ('{"noun_phrase": "the blue sky", "subject": "sky"}', NounPhrase("the blue sky", "sky")),
+        (' {"subject":" sky ","noun_phrase":"the blue sky"}\n', NounPhrase("the blue sky", "sky")),
         ("", "not_json"),
         ("the blue sky", "not_json"),
         ('{"noun_phrase": "the blue sky", "subject": "sky"', "not_json"),
@@ -142,13 +142,13 @@ def test_faults_come_in_the_order_of_the_table() -> None:
         ('{"Noun_Phrase": "the blue sky", "subject": "sky"}', "schema"),
     ],
 )
-def test_replies_are_read_strictly(reply: str, result: Parsed | str) -> None:
+def test_replies_are_read_strictly(reply: str, result: NounPhrase | str) -> None:
     assert read_answer(reply) == result
 
 
 def test_the_prompts_own_examples_are_valid_answers_to_themselves_only() -> None:
     for description, noun_phrase, subject in prompt.EXAMPLES:
-        parsed = Parsed(noun_phrase, subject)
+        parsed = NounPhrase(noun_phrase, subject)
         assert faults(parsed, description) == ()
         assert "leaked_prompt" in faults(parsed, "three zebras in the rain")
 
@@ -156,10 +156,10 @@ def test_the_prompts_own_examples_are_valid_answers_to_themselves_only() -> None
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300), st.text(max_size=60), st.text(max_size=300))
 def test_any_text_is_judged(noun_phrase: str, subject: str, description: str) -> None:
-    found = faults(Parsed(noun_phrase, subject), description)
+    found = faults(NounPhrase(noun_phrase, subject), description)
     assert set(found) <= set(FAULTS)
     read = read_answer(json.dumps({"noun_phrase": noun_phrase, "subject": subject}))
-    assert read == Parsed(noun_phrase.strip(), subject.strip()) or read == "not_json"
+    assert read == NounPhrase(noun_phrase.strip(), subject.strip()) or read == "not_json"
     assert isinstance(read_answer(noun_phrase), str)
 
 
@@ -169,7 +169,7 @@ def test_any_text_is_judged(noun_phrase: str, subject: str, description: str) ->
 def test_long_text_takes_no_longer(unit: str) -> None:
     text = unit * (100_000 // len(unit))
     start = time.perf_counter()
-    assert faults(Parsed(text, text), text)
+    assert faults(NounPhrase(text, text), text)
     read_answer(text)
     assert time.perf_counter() - start < 1.0
 
@@ -238,7 +238,7 @@ def test_clip_tokens_are_never_under_the_true_count(data_folder: Path) -> None:
     assert sum(estimates) <= 1.4 * sum(true)
     # Of the answers to long captions none is over the limit.
     answers = [Grammar()(text) for text in dam_captions(data_folder) + osprey_captions(data_folder)]
-    assert all(len(tokenizer.encode(parsed.noun_phrase)) <= MAX_CAPTION_TOKENS for parsed in answers if parsed)
+    assert all(len(tokenizer.encode(parsed.text)) <= MAX_CAPTION_TOKENS for parsed in answers if parsed)
 
 
 @pytest.mark.parametrize(

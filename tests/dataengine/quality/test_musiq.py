@@ -137,7 +137,7 @@ def random_weights(network: Any, folder: Path) -> None:
     torch.save(net.state_dict(), folder / WEIGHTS)
 
 
-@pytest.fixture(params=["plain", "pyiqa"])
+@pytest.fixture(params=["plain", pytest.param("pyiqa", marks=pytest.mark.vision)])
 def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of random weights for the network that is then used."""
     if request.param == "plain":
@@ -145,10 +145,7 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(musiq, "version", lambda package: "0.1.16")
         network = PlainMusiq
     else:
-        try:
-            from pyiqa.archs.musiq_arch import MUSIQ as network  # pyright: ignore[reportMissingImports]
-        except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
-            pytest.skip(f"pyiqa is not usable here: {str(error).splitlines()[0]}")
+        from pyiqa.archs.musiq_arch import MUSIQ as network  # pyright: ignore[reportMissingImports]
     folder = tmp_path / "random-musiq"
     folder.mkdir()
     random_weights(network, folder)

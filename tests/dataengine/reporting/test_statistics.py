@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from instructrestore.dataengine.reporting import statistics
-from instructrestore.dataengine.reporting.published import PUBLISHED
+from instructrestore.dataengine.reporting.statistics import PUBLISHED
 from instructrestore.pipelines.building.stats import stats as stats_command
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset
 from instructrestore.shards.sample import AnnotatedPhoto

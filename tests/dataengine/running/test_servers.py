@@ -19,7 +19,13 @@ from pydantic import ValidationError
 
 from instructrestore.dataengine.descriptions.describe import Describe
 from instructrestore.dataengine.noun_phrases.answers import AnswerCache
-from instructrestore.dataengine.noun_phrases.parser import Answered, Parse, ParserSettings, Question, cache_identity
+from instructrestore.dataengine.noun_phrases.parser import (
+    Parser,
+    ParserAnswer,
+    ParserSettings,
+    Question,
+    cache_identity,
+)
 from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.dataengine.running.on_ray.servers.replicas import count_replicas
 from instructrestore.dataengine.running.on_ray.servers.vllm_server import ServerFault, VllmServer, command, telling
@@ -124,10 +130,10 @@ def test_the_server_is_started_asked_and_stopped(
     server = VllmServer(settings(python, folder), "127.0.0.1", KEY)
     server.start()
     reached = settings(python, folder).reached([server.url], KEY)
-    outcome = Parse(ParserSettings(kind="server", server=settings(python, folder)), reached)(
+    outcome = Parser(ParserSettings(kind="server", server=settings(python, folder)), reached)(
         [Question("the dog is red", 1)]
     )
-    assert isinstance(outcome[0], Answered)
+    assert isinstance(outcome[0], ParserAnswer)
     assert (outcome[0].answer.noun_phrase, outcome[0].answer.model) == ("the red dog", "Qwen/small")
     assert len(alive(folder)) == 1
     server.stop()
@@ -238,7 +244,7 @@ def test_servers_stay_while_rounds_ask_the_same_model_and_give_way_to_another(
     rounds.ask(ask_large, 2)
     assert len(noted(large, "commands")) == 2, "what is known is not asked again"
 
-    spec = StageSpec("grammar", partial(Parse, ParserSettings()), "0", Question, Answered)
+    spec = StageSpec("grammar", partial(Parser, ParserSettings()), "0", Question, ParserAnswer)
     assert ray_cluster.servers.ready(spec) == spec
     assert alive(large) == [], "a stage that asks nobody has the GPUs"
 
@@ -318,13 +324,13 @@ def test_where_machines_may_join_a_server_waits_for_one() -> None:
 _DRIVER = """
 import sys, time
 import ray
-from dataengine.running.outcomes import StageSpec
-from dataengine.serving.language_model import ServerSettings
-from dataengine.noun_phrases.parser import Answered, Parse, Question
-from dataengine.running.on_ray.runner import cluster
+from instructrestore.dataengine.running.stage import StageSpec
+from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.noun_phrases.parser import ParserAnswer, Parser, Question
+from instructrestore.dataengine.running.on_ray.runner import cluster
 server = ServerSettings.model_validate_json(sys.argv[1])
 with cluster(None, 1) as held:
-    held.servers.ready(StageSpec("s", Parse, "0", Question, Answered, server=server))
+    held.servers.ready(StageSpec("s", Parser, "0", Question, ParserAnswer, server=server))
     print("up", flush=True)
     time.sleep(3600)
 """

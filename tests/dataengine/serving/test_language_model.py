@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from instructrestore.dataengine.noun_phrases import prompt
 from instructrestore.dataengine.noun_phrases.parser import (
-    Answered,
-    Parse,
+    Parser,
+    ParserAnswer,
     ParserSettings,
     Question,
     cache_identity,
@@ -37,10 +37,10 @@ def questions(count: int, round: int = 1) -> list[Question]:
     return [Question(text, round) for text in texts]
 
 
-def parser(*urls: str, **server: Any) -> Parse:
+def parser(*urls: str, **server: Any) -> Parser:
     """A parser with a server's settings made quick."""
     quick = {"timeout_s": 0.8, "backoff_s": 0.02, "give_up_s": 1.0, "model": "test-model", "revision": "r1"}
-    return Parse(ParserSettings(kind="server", server=ServerSettings(urls=urls, **{**quick, **server})))
+    return Parser(ParserSettings(kind="server", server=ServerSettings(urls=urls, **{**quick, **server})))
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_every_description_ends_with_an_answer_or_a_reason() -> None:
             assert outcome.error.startswith("HTTP 400: no")
             assert len(outcome.error) < 250
         else:
-            assert isinstance(outcome, Answered)
+            assert isinstance(outcome, ParserAnswer)
             assert outcome.question == question
             words = question.description.split()
             if served[-1] == "ok":
@@ -92,7 +92,7 @@ def test_every_description_ends_with_an_answer_or_a_reason() -> None:
     found = {
         server.served[outcome.question.description][-1]: outcome.answer.faults.split()
         for outcome in outcomes
-        if isinstance(outcome, Answered)
+        if isinstance(outcome, ParserAnswer)
     }
     assert "not_json" in found["wrong json"]
     assert "leaked_prompt" in found["prompt leak"]
@@ -110,7 +110,7 @@ def test_one_request_per_distinct_description() -> None:
 def test_several_servers_share_the_load_and_one_may_be_away() -> None:
     with FaultyServer(delay_s=0.02) as one, FaultyServer(delay_s=0.02) as other:
         outcomes = parser(one.url, _closed_port(), other.url, requests_in_flight=8)(questions(80))
-    assert all(isinstance(outcome, Answered) for outcome in outcomes)
+    assert all(isinstance(outcome, ParserAnswer) for outcome in outcomes)
     assert len(one.bodies) + len(other.bodies) == 80
     assert min(len(one.bodies), len(other.bodies)) > 20
 
@@ -145,7 +145,7 @@ def test_a_server_that_comes_back_is_used_again() -> None:
         for server in servers:
             server.__exit__()
     # Waiting for a server that is away is no fault of a request: one try was enough for each.
-    assert all(isinstance(outcome, Answered) for outcome in outcomes)
+    assert all(isinstance(outcome, ParserAnswer) for outcome in outcomes)
     assert all(served == ["ok"] for served in servers[0].served.values())
 
 
@@ -178,7 +178,7 @@ def test_an_endless_reply_fails_its_description_alone() -> None:
         outcomes = parser(server.url)(asked)
     assert isinstance(outcomes[0], Failed)
     assert "larger than" in outcomes[0].error
-    assert all(isinstance(outcome, Answered) for outcome in outcomes[1:])
+    assert all(isinstance(outcome, ParserAnswer) for outcome in outcomes[1:])
     assert server.served[asked[0].description] == ["endless"]
 
 
@@ -283,9 +283,9 @@ def test_retry_after_is_read_and_bounded() -> None:
 
 
 def test_the_grammar_answers_the_same_questions() -> None:
-    good, none = Parse(ParserSettings())([Question("the sky is blue", 1), Question("...", 2)])
-    assert isinstance(good, Answered)
-    assert isinstance(none, Answered)
+    good, none = Parser(ParserSettings())([Question("the sky is blue", 1), Question("...", 2)])
+    assert isinstance(good, ParserAnswer)
+    assert isinstance(none, ParserAnswer)
     assert (good.answer.noun_phrase, good.answer.subject, good.answer.faults) == ("the blue sky", "sky", "")
     assert none.answer.faults == "empty"
     assert none.answer.round == 2

@@ -3,7 +3,6 @@ names a checkout, against the steps of its own test scripts, with random weights
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from instructrestore.model.metrics.blur import blur_detector
 from instructrestore.model.metrics.d_dffnet import DDFFNet, build, load, prepare
 from instructrestore.model.metrics.settings import MetricSettings
+from tests.checkouts import D_DFFNET
 from tests.dataengine.textures import texture
 
 # A checkout of the same layout, whose network finds the red parts of a photo in focus: lazy imports within its package,
@@ -200,10 +200,7 @@ def test_the_network_sees_what_imagenet_s_normalisation_gives() -> None:
 
 @pytest.fixture(scope="module")
 def real_checkout() -> Path:
-    value = os.environ.get("INSTRUCTRESTORE_D_DFFNET", "")
-    if not value or not (Path(value) / "model/ours/PDNet_resnest.py").is_file():
-        pytest.skip("no checkout of yuxinjin-whu/D-DFFNet: set INSTRUCTRESTORE_D_DFFNET to one")
-    return Path(value)
+    return D_DFFNET.folder
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +223,7 @@ def random_weights(real_checkout: Path, tmp_path_factory: pytest.TempPathFactory
     path.unlink()  # 371 MB
 
 
+@pytest.mark.checkouts
 def test_the_answer_is_that_of_its_own_test_script(real_checkout: Path, random_weights: Path) -> None:
     """test.py: the image file, resized by torchvision's `F.resize` (Pillow's, for a Pillow image), `ToTensor`,
     `Normalize`, the model, the sigmoid, `F.interpolate` to the image's size; test_iou.py: cut at a half, 1 minus."""
@@ -247,6 +245,7 @@ def test_the_answer_is_that_of_its_own_test_script(real_checkout: Path, random_w
         assert torch.equal(found, expected[:, 0].bool())
 
 
+@pytest.mark.checkouts
 def test_dffnet_s_plain_resnest_is_not_taken_for_it(real_checkout: Path, tmp_path: Path) -> None:
     state = {
         name: value for name, value in build(real_checkout).state_dict().items() if "spatial_attention" not in name

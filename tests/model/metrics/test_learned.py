@@ -87,18 +87,9 @@ VARIANT = {"maniqa": "maniqa-pipal"}  # where it is not the one of pyiqa's that 
 RN50 = (1024, 224, (3, 4, 6, 3), 64, None, 77, 49408, 512, 8, 12)
 
 
-def _pyiqa() -> Any:
-    try:
-        import pyiqa  # pyright: ignore[reportMissingImports]
-
-        return pyiqa
-    except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
-        pytest.skip(f"pyiqa is not usable here: {str(error).splitlines()[0]}")
-
-
 def _untrained(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """pyiqa's own metric, with random weights."""
-    pyiqa = _pyiqa()
+    import pyiqa  # pyright: ignore[reportMissingImports]
     import timm  # pyright: ignore[reportMissingImports]
     import torchvision  # pyright: ignore[reportMissingImports]
     from pyiqa.archs import clip_model  # pyright: ignore[reportMissingImports]
@@ -163,9 +154,8 @@ class Pair:
         return self.theirs(results, hq if self.name == "lpips" else None).flatten().double()
 
 
-@pytest.fixture(scope="module", params=LEARNED)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.vision) for name in LEARNED])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    _pyiqa()
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         theirs = _untrained(request.param, patch)
@@ -261,8 +251,8 @@ def test_a_file_of_the_metric_that_is_absent_or_another_network_s(pair: Pair, tm
         sentence(error)
 
 
+@pytest.mark.vision
 def test_the_files_are_those_of_pyiqa_s_metrics() -> None:
-    _pyiqa()
     from pyiqa.default_model_configs import DEFAULT_CONFIGS  # pyright: ignore[reportMissingImports]
 
     options = {name: DEFAULT_CONFIGS[VARIANT.get(name, name)]["metric_opts"] for name in LEARNED}

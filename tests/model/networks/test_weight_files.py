@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from instructrestore.model.metrics import d_dffnet, iqa_weights
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.model.networks.weight_files import read_pickled
-from instructrestore.pipelines.evaluation.runners import network
+from instructrestore.pipelines.evaluation.methods import network
 
 Read = Callable[[Path], Any]
 NAME = iqa_weights.MUSIQ.name  # so that all of them find it

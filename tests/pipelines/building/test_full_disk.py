@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from instructrestore.dataengine.photos.encode import Encoded, ShardSink, Written
+from instructrestore.dataengine.photos.encode import EncodedPhoto, ShardSink, StoredPhoto
 from instructrestore.dataengine.running.part_files import Outcome, Slice
 from instructrestore.dataengine.running.stage import Task
 from instructrestore.pipelines import cli
@@ -119,9 +119,9 @@ def test_a_shard_without_room_is_given_up_cleanly(disk: Path, size: int) -> None
     sample = AnnotatedPhoto(photo, (region_of(photo, 2, 2, 9, 9, "the red box", "box"),))
     leave(disk, 64 << 10)
     task = Task(0, (Slice("", family="png"),), disk, "0" * 16, target=disk)
-    sink = ShardSink(task, TypeAdapter(Written))
+    sink = ShardSink(task, TypeAdapter(StoredPhoto))
     with pytest.raises(OSError, match="No space left"):  # noqa: PT012
         for number in range(1000):
-            sink.add(Outcome(f"photo {number}", "ok", Encoded(sample, bytes(size))))
+            sink.add(Outcome(f"photo {number}", "ok", EncodedPhoto(sample, bytes(size))))
     sink.abandon()
     assert [path.name for path in disk.iterdir()] == ["ballast"]

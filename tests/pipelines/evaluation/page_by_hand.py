@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image, ImageFilter
 from skimage import data
 
-from instructrestore.pipelines.evaluation.method import OURS, SCORE_COLUMNS, Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import OURS, SCORE_COLUMNS, Evaluation, Method
 from instructrestore.pipelines.evaluation.page.page import page_bytes
 from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, choose_photos
 from instructrestore.pipelines.evaluation.tables.report import report_of
@@ -28,7 +28,7 @@ def evaluated_of(
     name: str = "photo",
     caption: str = "the cup",
     bokeh: bool = False,
-) -> Evaluated:
+) -> Evaluation:
     """Photo k is k dB better than photo 0 by every method, and s1 raises the target by 10 dB and the rest by 1."""
     rows = []
     for method in methods:
@@ -46,7 +46,7 @@ def evaluated_of(
                 rows.append((*own, scope, metric, value))
     scores = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
     configuration = {"sampling": {"steps": 50}, "note": f"{ATTACK}</pre>"}
-    return Evaluated("photos", photos, bokeh, methods, scores, {}, configuration)
+    return Evaluation("photos", photos, bokeh, methods, scores, {}, configuration)
 
 
 def key_of(number: int) -> str:
@@ -60,7 +60,7 @@ def pictures() -> tuple[Image.Image, ...]:
     return tuple(Image.fromarray(rgb).resize((rgb.shape[1] // 4, rgb.shape[0] // 4)) for rgb in loaded)
 
 
-def shown_of(evaluated: Evaluated, key: str) -> ShownPhoto:
+def shown_of(evaluated: Evaluation, key: str) -> ShownPhoto:
     number = int(key, 16)
     hq = pictures()[number % len(pictures())]
     mask = np.zeros(hq.size[::-1], bool)
@@ -71,7 +71,7 @@ def shown_of(evaluated: Evaluated, key: str) -> ShownPhoto:
     return ShownPhoto(key, own["photo"], own["caption"], lq, hq, mask, tuple(blurs.items()))
 
 
-def page_of(evaluated: Evaluated, count: int = 12) -> bytes:
+def page_of(evaluated: Evaluation, count: int = 12) -> bytes:
     report = report_of(evaluated)
     shown = [shown_of(evaluated, key) for key in choose_photos(evaluated, count)]
     return page_bytes(evaluated, report, shown)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from instructrestore.pipelines.evaluation.method import OURS, SCORE_COLUMNS, Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import OURS, SCORE_COLUMNS, Evaluation, Method
 
 LQ = Method("LQ", "runner")
 SEESR = Method("SeeSR", "results")
@@ -25,7 +25,7 @@ def evaluated(
     bokeh: bool = False,
     failed: dict[str, dict[str, int]] | None = None,
     configuration: dict[str, Any] | None = None,
-) -> Evaluated:
+) -> Evaluation:
     """None: a photo without that figure."""
     methods = tuple(dict.fromkeys(method for method, _, _ in scores))
     rows = [
@@ -36,4 +36,4 @@ def evaluated(
     ]
     table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype({"s1": float, "s2": float, "value": float})
     photos = max(len(values) for values in scores.values())
-    return Evaluated("hand100", photos, bokeh, methods, table, failed or {}, configuration or {})
+    return Evaluation("hand100", photos, bokeh, methods, table, failed or {}, configuration or {})

@@ -16,8 +16,8 @@ from PIL import Image
 from rich.console import Console
 
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.pipelines.evaluation.method import OURS, Evaluated, Method
-from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making
+from instructrestore.pipelines.evaluation.methods.method import OURS, Evaluation, Method
+from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup, MethodInput, MethodOutput
 from instructrestore.pipelines.evaluation.run import run_evaluation
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA
@@ -65,7 +65,7 @@ class Blend:
         with loadings_of(log).open("a") as file:
             file.write("loaded\n")
 
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]:
         time.sleep(self._sleep_s)
         if len(calls(self._log)) == self._stop_at:
             raise KeyboardInterrupt
@@ -73,19 +73,21 @@ class Blend:
             file.writelines(f"{each.seed} {each.s1:g}\n" for each in asked)
         return [self._restored(each) for each in asked]
 
-    def _restored(self, asked: Asked) -> Answer:
+    def _restored(self, asked: MethodInput) -> MethodOutput:
         assert asked.s1 is not None and asked.s2 is not None
         assert asked.mask is not None
         scales = np.where(asked.mask, asked.s1, asked.s2)[..., None]
         lighter = asked.rgb + np.rint(STEP * scales).astype(np.uint8)
-        return Answer(lighter, asked.mask.astype(np.float32))
+        return MethodOutput(lighter, asked.mask.astype(np.float32))
 
 
-def blending(log: Path, scales: Sequence[float] = SWEEP, sleep_s: float = 0.0, stop_at: int | None = None) -> Making:
+def blending(
+    log: Path, scales: Sequence[float] = SWEEP, sleep_s: float = 0.0, stop_at: int | None = None
+) -> MethodGroup:
     """sleep_s: before each call. stop_at: after so many photos a call is broken off as by Ctrl-C."""
     methods = tuple(Method(OURS, "model", s1, 1.0) for s1 in scales)
     record = {"stand-in": "blend"}
-    return Making("restore", methods, partial(Blend, log, sleep_s, stop_at), record, record, given_masks=True)
+    return MethodGroup("restore", methods, partial(Blend, log, sleep_s, stop_at), record, record, given_masks=True)
 
 
 def loadings_of(log: Path) -> Path:
@@ -96,7 +98,7 @@ def calls(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def evaluated_by(testset: TestSet, out: Path, **changes: Any) -> tuple[Evaluated, str]:
+def evaluated_by(testset: TestSet, out: Path, **changes: Any) -> tuple[Evaluation, str]:
     """PSNR of LQ alone, unless something else is asked for; also what was said."""
     options: dict[str, Any] = {"makings": (), "found": (), "metrics": MetricSettings(metrics=("psnr",)), "seed": 3}
     said = io.StringIO()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from instructrestore.model.metrics.metric import FOLLOWING, LOCALITY, METRICS
-from instructrestore.pipelines.evaluation.method import Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import Evaluation, Method
 from instructrestore.pipelines.evaluation.tables import baseline
 from instructrestore.pipelines.evaluation.tables.baseline import (
     Verdict,
@@ -244,7 +244,7 @@ def test_a_baseline_that_does_not_compare_is_one_sentence(content: bytes, words:
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def beforehand(before: bytes, report: Evaluated) -> None:
+def beforehand(before: bytes, report: Evaluation) -> None:
     check_baseline(
         before,
         "old.json",

@@ -12,8 +12,8 @@ from instructrestore.dataengine.running.part_files import Outcome
 from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.measured_with import measured_with
-from instructrestore.pipelines.evaluation.method import OURS, Method
-from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making
+from instructrestore.pipelines.evaluation.methods.method import OURS, Method
+from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup, MethodInput, MethodOutput
 from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import blending, calls, evaluated_by, write_testset
 
@@ -24,8 +24,8 @@ def testset(tmp_path_factory: pytest.TempPathFactory) -> TestSet:
     return write_testset(tmp_path_factory.mktemp("set") / "testset", [(64, 72)] * 10)
 
 
-def without_mask(asked: list[Asked]) -> list[Answer]:
-    return [Answer(each.rgb) for each in asked]
+def without_mask(asked: list[MethodInput]) -> list[MethodOutput]:
+    return [MethodOutput(each.rgb) for each in asked]
 
 
 def unmasked(device: str | None) -> object:
@@ -76,7 +76,7 @@ def test_masks_of_an_earlier_result_go_with_it(testset: TestSet, tmp_path: Path)
     evaluated_by(testset, out, makings=[blending(tmp_path / "log", (0.5,))])
     assert len(list((out / "results").rglob("*-mask.png"))) == 10
     method = Method(OURS, "model", 0.5, 1.0)
-    evaluated_by(testset, out, makings=[Making("restore", (method,), unmasked, {"other": 1}, {})])  # type: ignore[arg-type]
+    evaluated_by(testset, out, makings=[MethodGroup("restore", (method,), unmasked, {"other": 1}, {})])  # type: ignore[arg-type]
     assert not list((out / "results").rglob("*-mask.png"))
 
 
@@ -103,7 +103,7 @@ def test_metrics_that_have_nothing_to_say_are_refused_at_once(testset: TestSet, 
 
 
 def test_a_store_is_no_folder(testset: TestSet) -> None:
-    with pytest.raises(ValueError, match="--out s3://bucket/x is in a store: name a local folder"):
+    with pytest.raises(ValueError, match="--out s3://bucket/x is in an object store: name a local folder instead"):
         evaluated_by(testset, Path("s3://bucket/x"))
 
 

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from instructrestore.pipelines.evaluation.runners.photos import shrunk
-from instructrestore.pipelines.evaluation.runners.runner import load_runner
+from instructrestore.pipelines.evaluation.methods.photos import shrunk
+from instructrestore.pipelines.evaluation.methods.restorers import load_method
+from instructrestore.pipelines.evaluation.methods.spec import MethodSpec
 from tests.pipelines.evaluation.small_photos import as_photo, enlarged, levels_apart, small_photo
 
 
@@ -81,15 +82,6 @@ def random_network(scale: int = 4) -> RRDB:
 
 
 @pytest.fixture(scope="module")
-def spandrel() -> Any:
-    try:
-        import spandrel  # pyright: ignore[reportMissingImports]
-    except (ImportError, RuntimeError) as error:  # torchvision built for another torch is a RuntimeError
-        pytest.skip(f"spandrel is not usable here (extra compare): {str(error).splitlines()[0]}")
-    return spandrel
-
-
-@pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file as the published one is: the weights' running mean under a name of its own."""
     file = tmp_path_factory.mktemp("weights") / "RealESRGAN_x4plus.pth"
@@ -97,7 +89,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.usefixtures("spandrel")
+@pytest.mark.vision
 @pytest.mark.parametrize("scale", [4, 2, 1])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_results_are_what_the_network_gives(tmp_path: Path, scale: int, suffix: str) -> None:
@@ -108,7 +100,7 @@ def test_results_are_what_the_network_gives(tmp_path: Path, scale: int, suffix: 
     else:
         save_file(network.state_dict(), file)
     photo = enlarged(small_photo(24, 32))
-    (result,) = load_runner("real-esrgan", str(file), None, "cpu")([photo], [0])
+    (result,) = load_method(MethodSpec("real-esrgan", str(file)), "cpu")([photo], [0])
     with torch.inference_mode():
         expected = as_photo(network(shrunk(photo, scale)))
     assert result.shape == photo.shape and result.std() > 10
@@ -116,9 +108,9 @@ def test_results_are_what_the_network_gives(tmp_path: Path, scale: int, suffix: 
     assert (result != expected).mean() < 1e-3
 
 
-@pytest.mark.usefixtures("spandrel")
+@pytest.mark.vision
 def test_a_result_depends_on_its_photo_alone(weights: Path) -> None:
-    runner = load_runner("real-esrgan", str(weights), None, "cpu")
+    runner = load_method(MethodSpec("real-esrgan", str(weights)), "cpu")
     photos = [enlarged(small_photo(*size, seed)) for seed, size in enumerate([(16, 16), (16, 24), (16, 16)])]
     together = runner(photos, [1, 2, 3])
     for photo, result in zip(photos, together, strict=True):
@@ -128,7 +120,7 @@ def test_a_result_depends_on_its_photo_alone(weights: Path) -> None:
         runner([np.zeros((32, 34, 3), np.uint8)], [0])
 
 
-@pytest.mark.usefixtures("spandrel")
+@pytest.mark.vision
 def test_files_that_hold_no_such_network_are_one_sentence(tmp_path: Path, weights: Path) -> None:
     state = random_network().state_dict()
     lacking = {name: values for name, values in state.items() if name != "conv_hr.bias"}
@@ -152,32 +144,34 @@ def test_files_that_hold_no_such_network_are_one_sentence(tmp_path: Path, weight
         "nowhere.pth": "there is no file .* are at https://github.com/xinntao/Real-ESRGAN",
     }.items():
         with pytest.raises(ValueError, match=expected) as caught:
-            load_runner("real-esrgan", str(tmp_path / name))
+            load_method(MethodSpec("real-esrgan", str(tmp_path / name)))
         assert "\n" not in str(caught.value)
-    runner = load_runner("real-esrgan", str(tmp_path / "infinite.safetensors"), None, "cpu")
+    runner = load_method(MethodSpec("real-esrgan", str(tmp_path / "infinite.safetensors")), "cpu")
     with pytest.raises(ValueError, match="no finite values"):
         runner([enlarged(small_photo(8, 8))], [0])
 
 
-def test_a_network_for_x8_is_one_sentence(tmp_path: Path, spandrel: Any) -> None:
+@pytest.mark.vision
+def test_a_network_for_x8_is_one_sentence(tmp_path: Path) -> None:
     from spandrel.architectures.Compact import Compact  # pyright: ignore[reportMissingImports]
 
     file = tmp_path / "x8.safetensors"
     save_file(Compact(num_feat=8, num_conv=2, upscale=8).state_dict(), file)
     with pytest.raises(ValueError, match="a network for x8; an LQ photo is enlarged x4 at the most"):
-        load_runner("real-esrgan", str(file))
+        load_method(MethodSpec("real-esrgan", str(file)))
 
 
-def test_another_network_is_not_called_real_esrgan(tmp_path: Path, spandrel: Any) -> None:
+@pytest.mark.vision
+def test_another_network_is_not_called_real_esrgan(tmp_path: Path) -> None:
     from spandrel.architectures.DnCNN import DnCNN  # pyright: ignore[reportMissingImports]
 
     network = DnCNN(in_nc=3, out_nc=3, nc=8, nb=17, act_mode="R").eval()
     file = tmp_path / "dncnn_color.safetensors"
     save_file(network.state_dict(), file)
     with pytest.raises(ValueError, match=r"holds DnCNN and not Real-ESRGAN.*--run network=dncnn_color\.safetensors"):
-        load_runner("real-esrgan", str(file))
+        load_method(MethodSpec("real-esrgan", str(file)))
     photo = enlarged(small_photo(8, 12))
-    (result,) = load_runner("network", str(file), None, "cpu")([photo], [0])
+    (result,) = load_method(MethodSpec("network", str(file)), "cpu")([photo], [0])
     with torch.inference_mode():
         pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 255
         assert levels_apart(result, as_photo(network(pixels))) <= 1
@@ -186,7 +180,7 @@ def test_another_network_is_not_called_real_esrgan(tmp_path: Path, spandrel: Any
 def test_without_spandrel_the_sentence_says_what_to_install(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(ValueError, match=r'needs spandrel: pip install "instructrestore\[compare\]"') as caught:
-        load_runner("real-esrgan", str(weights))
+        load_method(MethodSpec("real-esrgan", str(weights)))
     assert "\n" not in str(caught.value)
 
 

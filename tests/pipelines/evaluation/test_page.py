@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from instructrestore.pipelines.evaluation.method import OURS, Method
+from instructrestore.pipelines.evaluation.methods.method import OURS, Method
 from instructrestore.pipelines.evaluation.page.page import page_bytes
 from instructrestore.pipelines.evaluation.page.shown import choose_photos, main_method
 from instructrestore.pipelines.evaluation.tables.report import Report, report_of

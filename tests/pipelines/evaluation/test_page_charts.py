@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from instructrestore.pipelines.evaluation.method import Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import Evaluation, Method
 from instructrestore.pipelines.evaluation.page.chart import charts, sweep_lines, ticks_of
 from instructrestore.pipelines.evaluation.page.strip import strip
 from instructrestore.pipelines.evaluation.tables.report import report_of
@@ -14,7 +14,7 @@ from tests.html_page import Page
 from tests.pipelines.evaluation.page_by_hand import LQ, METHODS, OTHER, SWEPT, evaluated_of, page_of
 
 
-def all_equal(psnr: float, methods: tuple[Method, ...] = METHODS) -> Evaluated:
+def all_equal(psnr: float, methods: tuple[Method, ...] = METHODS) -> Evaluation:
     """Every result is HQ itself, say."""
     evaluated = evaluated_of(4, methods)
     scores = evaluated.scores.copy()
@@ -22,7 +22,7 @@ def all_equal(psnr: float, methods: tuple[Method, ...] = METHODS) -> Evaluated:
     return replace(evaluated, scores=scores)
 
 
-def without(evaluated: Evaluated, method: Method) -> Evaluated:
+def without(evaluated: Evaluation, method: Method) -> Evaluation:
     """As if it had failed on every photo."""
     scores = evaluated.scores[evaluated.scores["method"] != method.title]
     return replace(evaluated, scores=scores, failed={method.title: {"out of memory": evaluated.photos}})
@@ -66,7 +66,7 @@ def test_every_tick_says_where_it_is(low: float, high: float) -> None:
         np.testing.assert_allclose(places, places[0] + slope * (np.array(said) - said[0]), atol=0.2)
 
 
-def drawn_charts(evaluated: Evaluated) -> list[str]:
+def drawn_charts(evaluated: Evaluation) -> list[str]:
     (table,) = report_of(evaluated, (2,), quoted=False).tables
     return re.findall('<svg class="chart".*?</svg>', charts(sweep_lines(table, evaluated)), re.DOTALL)
 

@@ -13,6 +13,7 @@ from instructrestore.pipelines.evaluation.page.page import page_bytes
 from instructrestore.pipelines.evaluation.tables.report import report_of
 from tests.pipelines.evaluation.page_by_hand import evaluated_of, key_of, page_of, shown_of
 
+pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 STEPS = """
@@ -65,8 +66,7 @@ document.body.append(told);
 
 def dumped(folder: Path, page: bytes) -> str:
     """The document as chromium has it after the scripts ran."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium here")
+    assert CHROMIUM, "there is no chromium: install it (Debian: apt-get install chromium)"
     path = folder / "page.html"
     path.write_bytes(page)
     flags = ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom")

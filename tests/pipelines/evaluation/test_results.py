@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from instructrestore.dataengine.running.stage import StopStage
-from instructrestore.pipelines.evaluation.method import Method
-from instructrestore.pipelines.evaluation.restorers import Answer, Asked
-from instructrestore.pipelines.evaluation.results_folder import NO_RESULT, Found, find_results
+from instructrestore.pipelines.evaluation.methods.method import Method
+from instructrestore.pipelines.evaluation.methods.restorers import MethodInput, MethodOutput
+from instructrestore.pipelines.evaluation.methods.results_folder import NO_RESULT, GivenResults, find_results
 from instructrestore.pipelines.evaluation.row import rows_of
 from instructrestore.shards.pairs import TestSet
 from instructrestore.shards.sample import AnnotatedPhoto
@@ -46,7 +46,7 @@ def test_a_folder_of_results_is_measured_by_keys_or_by_the_photos_names(testset:
     Image.fromarray(picture(testset, 2)).save(folder / f"{key[2]}.jpg", quality=95)
     (folder / "photo 2.png").write_bytes(png(picture(testset, 3)))  # the key goes before
     (folder / "notes.txt").write_text("mine")
-    evaluated, said = evaluated_by(testset, tmp_path / "out", found=[Found(OTHER, folder)])
+    evaluated, said = evaluated_by(testset, tmp_path / "out", found=[GivenResults(OTHER, folder)])
     assert evaluated.failed == {"Other": {NO_RESULT: 1}}
     assert "input 8 = scored 7 + failed 1" in said and "failed, Other: no result: 1" in said
     scores = evaluated.scores[(evaluated.scores["method"] == "Other") & (evaluated.scores["scope"] == "full")]
@@ -56,7 +56,7 @@ def test_a_folder_of_results_is_measured_by_keys_or_by_the_photos_names(testset:
     assert key[3] not in by_key
 
     (folder / f"{key[3]}.png").write_bytes(png(picture(testset, 3)))
-    evaluated, said = evaluated_by(testset, tmp_path / "out", found=[Found(OTHER, folder)])
+    evaluated, said = evaluated_by(testset, tmp_path / "out", found=[GivenResults(OTHER, folder)])
     assert evaluated.failed == {} and "measure: 1 of 2 parts to do" in said
 
 
@@ -69,7 +69,7 @@ def test_results_that_do_not_fit_are_counted_by_what_is_wrong(testset: TestSet, 
     (folder / f"{key[2]}.png").write_bytes(png(picture(testset, 2)))
     (folder / f"{key[2]}.jpg").write_bytes(b"")
     (folder / f"{key[3]}.png").write_bytes(png(picture(testset, 3)))
-    evaluated, said = evaluated_by(testset, tmp_path / "out", found=[Found(OTHER, folder)])
+    evaluated, said = evaluated_by(testset, tmp_path / "out", found=[GivenResults(OTHER, folder)])
     assert evaluated.failed["Other"] == {
         "the result is 64x50 and the HQ photo 64x72": 1,
         "result: corrupt photo": 1,
@@ -100,12 +100,12 @@ def test_names_that_two_photos_share_are_nobodys(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_or_of_other_photos_is_one_sentence(testset: TestSet, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(f"there is no folder {tmp_path / 'no'}: --results is NAME=FOLDER")):
-        evaluated_by(testset, tmp_path / "out", found=[Found(OTHER, tmp_path / "no")])
+        evaluated_by(testset, tmp_path / "out", found=[GivenResults(OTHER, tmp_path / "no")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         ValueError, match=rf"has no result of .*: name each after its photo's key, as {keys(testset)[0]}"
     ):
-        evaluated_by(testset, tmp_path / "out", found=[Found(OTHER, tmp_path / "empty")])
+        evaluated_by(testset, tmp_path / "out", found=[GivenResults(OTHER, tmp_path / "empty")])
     assert not (tmp_path / "out").exists()
 
 
@@ -144,12 +144,12 @@ class Refusing:
     def __init__(self, device: str | None) -> None:
         pass
 
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]:
         for each in asked:
             height, width = each.rgb.shape[:2]
             if width > height:
                 raise ValueError(f"a photo of {width}x{height} is not square enough")
-        return [Answer(each.rgb) for each in asked]
+        return [MethodOutput(each.rgb) for each in asked]
 
 
 def test_nothing_measured_at_all_stops_with_the_reason(tmp_path: Path) -> None:

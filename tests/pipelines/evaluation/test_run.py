@@ -19,11 +19,11 @@ from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation.folder import EvaluationFolder
-from instructrestore.pipelines.evaluation.method import Method
-from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Restorer, model_making
-from instructrestore.pipelines.evaluation.results_folder import Found
+from instructrestore.pipelines.evaluation.methods.method import Method
+from instructrestore.pipelines.evaluation.methods.restorers import MethodInput, MethodOutput, Restorer, model_group
+from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults
 from instructrestore.pipelines.evaluation.run import source_of
-from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import Blend, blending, calls, evaluated_by, loadings_of, write_testset
 
@@ -162,14 +162,14 @@ def test_a_folder_of_something_else_is_left_alone(testset: TestSet, tmp_path: Pa
 
 def test_methods_have_names_of_their_own(testset: TestSet, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two methods are called lq"):
-        evaluated_by(testset, tmp_path / "out", found=[Found(Method("lq", "results"), tmp_path)])
+        evaluated_by(testset, tmp_path / "out", found=[GivenResults(Method("lq", "results"), tmp_path)])
     assert not (tmp_path / "out").exists()
 
 
 class Deadly(Blend):
     """Kills its process once, in the middle of a part."""
 
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]:
         died = self._log.with_name("died")
         if len(calls(self._log)) >= 12 and not died.exists():
             died.touch()
@@ -182,7 +182,7 @@ class Deadly(Blend):
 def test_on_ray_the_bytes_are_the_same_though_a_worker_dies(testset: TestSet, tiny_base: Path, tmp_path: Path) -> None:
     """A stand-in whose worker is killed, and a real model, which computes with one thread here as there."""
     settings = SamplingSettings(num_inference_steps=2, guidance_scale=1, tile=128, overlap=32)
-    model = model_making(Loading(str(tiny_base), device="cpu"), settings, [(0.8, 1.0)], given_masks=False)
+    model = model_group(ModelSource(str(tiny_base), device="cpu"), settings, [(0.8, 1.0)], given_masks=False)
     metrics = MetricSettings(metrics=("psnr", "ssim", "mask_iou"))
     outs = {}
     threads = torch.get_num_threads()

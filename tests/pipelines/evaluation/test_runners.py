@@ -14,23 +14,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from instructrestore.pipelines.evaluation.runners.names import KINDS, Run, parse_run
-from instructrestore.pipelines.evaluation.runners.photos import MAX_PIXELS, shrunk
-from instructrestore.pipelines.evaluation.runners.runner import load_runner
+from instructrestore.pipelines.evaluation.methods.photos import MAX_PIXELS, shrunk
+from instructrestore.pipelines.evaluation.methods.spec import KINDS, MethodSpec, parse_method
 from tests.pipelines.evaluation.small_photos import enlarged, small_photo
 
 # What is asked for
 
 
 def test_a_run_is_read_from_what_was_typed() -> None:
-    assert parse_run("lq") == Run("lq")
-    assert parse_run(" real-esrgan = weights/RealESRGAN_x4plus.pth ") == Run(
+    assert parse_method("lq") == MethodSpec("lq")
+    assert parse_method(" real-esrgan = weights/RealESRGAN_x4plus.pth ") == MethodSpec(
         "real-esrgan", "weights/RealESRGAN_x4plus.pth"
     )
-    assert parse_run("x4-upscaler=owner/name") == Run("x4-upscaler", "owner/name")
-    assert parse_run("x4-upscaler=owner/name@refs/pr/5") == Run("x4-upscaler", "owner/name", "refs/pr/5")
-    assert parse_run("x4-upscaler=./owner/name@main") == Run("x4-upscaler", "./owner/name@main")
-    assert parse_run("network=a/b@c.pth") == Run("network", "a/b@c.pth")
+    assert parse_method("x4-upscaler=owner/name") == MethodSpec("x4-upscaler", "owner/name")
+    assert parse_method("x4-upscaler=owner/name@refs/pr/5") == MethodSpec("x4-upscaler", "owner/name", "refs/pr/5")
+    assert parse_method("x4-upscaler=./owner/name@main") == MethodSpec("x4-upscaler", "./owner/name@main")
+    assert parse_method("network=a/b@c.pth") == MethodSpec("network", "a/b@c.pth")
 
 
 @pytest.mark.parametrize(
@@ -46,20 +45,21 @@ def test_a_run_is_read_from_what_was_typed() -> None:
 )
 def test_what_cannot_be_asked_for_is_one_sentence(text: str, expected: str) -> None:
     with pytest.raises(ValueError, match=expected) as caught:
-        parse_run(text)
+        parse_method(text)
     assert "\n" not in str(caught.value)
 
 
 def test_rows_are_called_as_in_the_tables() -> None:
-    assert Run("lq").title == "LQ"
-    assert Run("real-esrgan", "some/file.pth").title == "Real-ESRGAN"
-    assert Run("network", "some/SwinIR-L_x4.safetensors").title == "SwinIR-L_x4"
+    assert MethodSpec("lq").title == "LQ"
+    assert MethodSpec("real-esrgan", "some/file.pth").title == "Real-ESRGAN"
+    assert MethodSpec("network", "some/SwinIR-L_x4.safetensors").title == "SwinIR-L_x4"
     assert len({kind.name for kind in KINDS}) == len(KINDS)
 
 
 def test_names_are_read_without_torch() -> None:
     code = (
-        "import sys, pipelines.evaluation.runners.names; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
+        "import sys, instructrestore.pipelines.evaluation.methods.spec\n"
+        "print([m for m in ('torch', 'diffusers') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
@@ -67,19 +67,19 @@ def test_names_are_read_without_torch() -> None:
 def test_a_run_is_told_by_its_weights_and_not_by_where_they_are(tmp_path: Path) -> None:
     for name, data in (("a.pth", b"one"), ("b.pth", b"one"), ("c.pth", b"two")):
         (tmp_path / name).write_bytes(data)
-    a, b, c = (Run("real-esrgan", str(tmp_path / name)).identity() for name in ("a.pth", "b.pth", "c.pth"))
+    a, b, c = (MethodSpec("real-esrgan", str(tmp_path / name)).identity() for name in ("a.pth", "b.pth", "c.pth"))
     assert a == b != c
-    assert Run("network", str(tmp_path / "a.pth")).identity() != a
-    assert Run("x4-upscaler", "o/n", "1").identity() != Run("x4-upscaler", "o/n", "2").identity()
-    assert Run("real-esrgan", str(tmp_path / "a.pth")).record()["place"] == "a.pth"
+    assert MethodSpec("network", str(tmp_path / "a.pth")).identity() != a
+    assert MethodSpec("x4-upscaler", "o/n", "1").identity() != MethodSpec("x4-upscaler", "o/n", "2").identity()
+    assert MethodSpec("real-esrgan", str(tmp_path / "a.pth")).record()["place"] == "a.pth"
     with pytest.raises(ValueError, match=r"there is no file .*d\.pth"):
-        Run("real-esrgan", str(tmp_path / "d.pth")).identity()
+        MethodSpec("real-esrgan", str(tmp_path / "d.pth")).identity()
 
 
 def test_a_folder_is_told_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "config.json").write_text("{}")
-    run = Run("x4-upscaler", str(tmp_path))
+    run = MethodSpec("x4-upscaler", str(tmp_path))
     before = run.identity()
     (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"is never read")
     (tmp_path / "x4-upscaler-ema.safetensors").write_bytes(b"nor this")
@@ -89,30 +89,23 @@ def test_a_folder_is_told_by_its_files(tmp_path: Path) -> None:
 
 
 def test_a_run_says_beforehand_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Run("lq").check()
-    Run("x4-upscaler", "owner/name").check()
+    MethodSpec("lq").check()
+    MethodSpec("x4-upscaler", "owner/name").check()
     (tmp_path / "weights.pth").write_bytes(b"weights")
     monkeypatch.setitem(sys.modules, "spandrel", module_from_spec(ModuleSpec("spandrel", None)))
-    Run("network", str(tmp_path / "weights.pth")).check()
+    MethodSpec("network", str(tmp_path / "weights.pth")).check()
     for run, expected in (
-        (Run("real-esrgan", str(tmp_path / "no.pth")), r"there is no file .*no\.pth: .* BSD-3-Clause, .*github"),
-        (Run("network", str(tmp_path)), "there is no file .*: check its name"),
+        (MethodSpec("real-esrgan", str(tmp_path / "no.pth")), r"there is no file .*no\.pth: .* BSD-3-Clause, .*github"),
+        (MethodSpec("network", str(tmp_path)), "there is no file .*: check its name"),
     ):
         with pytest.raises(ValueError, match=expected):
             run.check()
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(ValueError, match=r"network needs spandrel: pip install .*compare"):
-        Run("network", str(tmp_path / "weights.pth")).check()
+        MethodSpec("network", str(tmp_path / "weights.pth")).check()
 
 
 # LQ photos
-
-
-def test_lq_is_the_photo_itself() -> None:
-    photos = [enlarged(small_photo(8, 12, seed)) for seed in range(2)]
-    results = load_runner("lq")(photos, [1, 2])
-    assert all(np.array_equal(one, other) for one, other in zip(results, photos, strict=True))
-    assert not any(np.shares_memory(one, other) for one, other in zip(results, photos, strict=True))
 
 
 @pytest.mark.parametrize("factor", [2, 4])

@@ -18,12 +18,18 @@ from instructrestore.dataengine.running.stage import Failed, Task
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation.folder import folder_name
+from instructrestore.pipelines.evaluation.methods.restorers import (
+    MethodGroup,
+    MethodInput,
+    MethodOutput,
+    compared_group,
+    model_group,
+)
+from instructrestore.pipelines.evaluation.methods.spec import MethodSpec
 from instructrestore.pipelines.evaluation.restore_stage import Restore, Restored, RestoreSink
-from instructrestore.pipelines.evaluation.restorers import Answer, Asked, Making, compared_making, model_making
 from instructrestore.pipelines.evaluation.row import Row, photo_seed, rows_of
-from instructrestore.pipelines.evaluation.runners.names import Run
 from instructrestore.pipelines.evaluation.score_stage import Score
-from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pipelines.restoration.dataset_folder import in_batches
 from instructrestore.shards.pairs import TestSet
@@ -55,7 +61,7 @@ def pixels(png: bytes | None) -> np.ndarray:
 def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
     testset: TestSet, tiny_base: Path, tmp_path: Path
 ) -> None:
-    making = model_making(Loading(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=False)
+    making = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=False)
     stage = Restore(testset.path, tmp_path, making, "cpu", seed=3, threads=None)
     rows = asked_for(testset, 0.5)
     assert [(row.slot, row.together) for row in rows] == [(0, 3), (1, 3), (2, 3)]
@@ -69,7 +75,7 @@ def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
 
 def test_a_sweep_differs_by_the_scale_alone(testset: TestSet, tiny_base: Path, tmp_path: Path) -> None:
     """The same noise at every scale: at two scales that mean the same the results are the same."""
-    making = model_making(Loading(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=True)
+    making = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=True)
     stage = Restore(testset.path, tmp_path, making, "cpu", seed=3, threads=None)
     first, again, other = (restored(stage(asked_for(testset, s1)))[0] for s1 in (0.5, 0.5 + 1e-12, 1.1))
     assert (pixels(first.png) == pixels(again.png)).all()
@@ -86,7 +92,7 @@ class Masks:
     def __init__(self, device: str | None) -> None:
         pass
 
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]:
         masks = [
             np.linspace(0, 1, each.rgb[..., 0].size, dtype=np.float32).reshape(each.rgb.shape[:2]) for each in asked
         ]
@@ -96,25 +102,25 @@ class Masks:
                 np.nextafter(np.float32(0.5), np.float32(1)),
                 np.nextafter(np.float32(0.5), np.float32(0)),
             )
-        return [Answer(each.rgb, mask, reports=["seen"]) for each, mask in zip(asked, masks, strict=True)]
+        return [MethodOutput(each.rgb, mask, reports=["seen"]) for each, mask in zip(asked, masks, strict=True)]
 
 
 def test_what_the_model_saw_is_cut_at_the_same_place_after_it_was_kept(testset: TestSet, tmp_path: Path) -> None:
-    stage = Restore(testset.path, tmp_path, Making("m", (), Masks, {}, {}), None, 0, None)
+    stage = Restore(testset.path, tmp_path, MethodGroup("m", (), Masks, {}, {}), None, 0, None)
     (result,) = restored(stage(asked_for(testset, 0.5)[:1]))
-    seen = Masks(None)([Asked(np.zeros((72, 64, 3), np.uint8), "", 1, 1, False, 0)])[0].mask
+    seen = Masks(None)([MethodInput(np.zeros((72, 64, 3), np.uint8), "", 1, 1, False, 0)])[0].mask
     assert seen is not None
     assert ((pixels(result.mask) / 255 > 0.5) == (seen > 0.5)).all()
     assert result.row.reports == ["seen"]
 
 
 class Larger(Masks):
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
-        return [Answer(np.pad(each.rgb, ((0, 1), (0, 0), (0, 0)))) for each in asked]
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]:
+        return [MethodOutput(np.pad(each.rgb, ((0, 1), (0, 0), (0, 0)))) for each in asked]
 
 
 def test_a_method_that_changes_the_size_is_told_so(testset: TestSet, tmp_path: Path) -> None:
-    stage = Restore(testset.path, tmp_path, Making("m", (), Larger, {}, {}), None, 0, None)
+    stage = Restore(testset.path, tmp_path, MethodGroup("m", (), Larger, {}, {}), None, 0, None)
     with pytest.raises(ValueError, match=r"gave \(73, 64, 3\) uint8 for a photo of \(72, 64, 3\) uint8"):
         stage(asked_for(testset, 0.5)[:1])
 
@@ -148,8 +154,8 @@ def test_a_result_says_how_it_was_made_and_is_taken_again_only_for_the_same(test
 
 
 def test_a_compared_method_gets_the_lq_photo_and_its_own_seed(testset: TestSet, tmp_path: Path) -> None:
-    making = compared_making(Run("lq"), "cpu")
-    assert [method.title for method in making.methods] == ["LQ"] and making.record == {"run": Run("lq").record()}
+    making = compared_group(MethodSpec("lq"), "cpu")
+    assert [method.title for method in making.methods] == ["LQ"] and making.record == {"run": MethodSpec("lq").record()}
     rows = [replace(row, s1=None, s2=None) for row in asked_for(testset, 1.0)]
     results = restored(Restore(testset.path, tmp_path, making, "cpu", 0, None)(rows))
     for row, result in zip(rows, results, strict=True):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from instructrestore.pipelines.evaluation.tables.comparisons import compare_methods
-from instructrestore.pipelines.evaluation.tables.figures import Figures
+from instructrestore.pipelines.evaluation.tables.photo_scores import PhotoScores
 from instructrestore.pipelines.evaluation.tables.statistics import (
     RESAMPLES,
     holm,
@@ -155,7 +155,7 @@ def test_sweep_figures_by_hand() -> None:
         }
     )
 
-    sweep = measure_sweep(report, Figures(report))
+    sweep = measure_sweep(report, PhotoScores(report))
 
     assert sweep is not None and sweep.locality is not None
     assert sweep.scales == (0.5, 0.7, 0.9)
@@ -179,7 +179,7 @@ def test_interval_of_locality_is_that_of_resampled_photos() -> None:
     drawn = [other.integers(0, 40, 40) for _ in range(4000)]
     ratios = [np.ptp(rest[of].mean(0)) / np.ptp(target[of].mean(0)) for of in drawn]
 
-    sweep = measure_sweep(report, Figures(report))
+    sweep = measure_sweep(report, PhotoScores(report))
 
     assert sweep is not None and sweep.locality is not None
     assert (sweep.locality.low, sweep.locality.high) == pytest.approx(np.quantile(ratios, [0.025, 0.975]), abs=0.02)
@@ -192,7 +192,7 @@ def test_no_sweep_of_one_scale_of_a_bokeh_set_or_of_a_target_that_stands_still()
         {(ours(s1), scope, "psnr"): [25.0, 26.0] for s1 in (0.5, 0.7) for scope in ("target", "remaining")}
     )
 
-    assert measure_sweep(one, Figures(one)) is None
-    assert measure_sweep(bokeh, Figures(bokeh)) is None
-    found = measure_sweep(still, Figures(still))
+    assert measure_sweep(one, PhotoScores(one)) is None
+    assert measure_sweep(bokeh, PhotoScores(bokeh)) is None
+    found = measure_sweep(still, PhotoScores(still))
     assert found is not None and found.locality is None and found.following.mean == 0

@@ -11,7 +11,7 @@ import pytest
 from instructrestore.model.metrics.metric import METRICS
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.model.metrics.sweep import following, locality
-from instructrestore.pipelines.evaluation.method import SCORE_COLUMNS
+from instructrestore.pipelines.evaluation.methods.method import SCORE_COLUMNS
 from tests.pipelines.evaluation.small_testset import DARKER, STEP, SWEEP, blending, evaluated_by, write_testset
 
 # Y of BT.601 in studio range moves by 219 of 255 for a grey level that all three channels move by.

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from instructrestore.model.metrics.metric import LEARNED, METRICS
-from instructrestore.pipelines.evaluation.method import Evaluated, Method
+from instructrestore.pipelines.evaluation.methods.method import Evaluation, Method
 from instructrestore.pipelines.evaluation.tables.comparisons import compare_methods
 from instructrestore.pipelines.evaluation.tables.console import print_comparisons, print_table
 from instructrestore.pipelines.evaluation.tables.layout import build_table
@@ -22,7 +22,7 @@ from tests.pipelines.evaluation.scores_by_hand import LQ, SEESR, evaluated, ours
 AWKWARD = Method(r"50% a_b & c#1 {x} ~^ $ \end <y> [red]|--`", "results")
 
 
-def all_figures(bokeh: bool = False, photos: int = 8) -> Evaluated:
+def all_figures(bokeh: bool = False, photos: int = 8) -> Evaluation:
     """Every column of every table has figures."""
     rng = np.random.default_rng(5)
     models = [ours(1.0)] if bokeh else [ours(s1) for s1 in (0.5, 0.7, 0.8, 0.9, 1.1)]
@@ -37,7 +37,7 @@ def all_figures(bokeh: bool = False, photos: int = 8) -> Evaluated:
     return evaluated(scores, bokeh=bokeh, configuration={"seed": 0, "metrics": metrics})
 
 
-def printed(width: int, *tables_of: Evaluated) -> list[str]:
+def printed(width: int, *tables_of: Evaluation) -> list[str]:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     for report in tables_of:
         print_report(report_of(report), console)

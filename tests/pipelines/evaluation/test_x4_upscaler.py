@@ -18,10 +18,10 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from numpy.typing import NDArray
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from instructrestore.pipelines.evaluation.runners.names import parse_run
-from instructrestore.pipelines.evaluation.runners.photos import shrunk
-from instructrestore.pipelines.evaluation.runners.runner import Runner, load_runner
-from instructrestore.pipelines.evaluation.runners.x4_upscaler import X4Upscaler
+from instructrestore.pipelines.evaluation.methods.photos import shrunk
+from instructrestore.pipelines.evaluation.methods.restorers import LoadedMethod, load_method
+from instructrestore.pipelines.evaluation.methods.spec import MethodSpec, parse_method
+from instructrestore.pipelines.evaluation.methods.x4_upscaler import X4Upscaler
 from tests.pipelines.evaluation.small_photos import enlarged, levels_apart, small_photo
 
 CPU = torch.device("cpu")
@@ -129,8 +129,8 @@ def test_an_upscaled_photo_has_its_size_whatever_the_networks_halve(upscaler: X4
 
 
 def test_a_loaded_upscaler_is_asked_for_by_name(upscaler_folder: Path) -> None:
-    run = parse_run(f"x4-upscaler={upscaler_folder}")
-    runner: Runner = load_runner(run.name, run.place, run.revision, "cpu")
+    run = parse_method(f"x4-upscaler={upscaler_folder}")
+    runner: LoadedMethod = load_method(run, "cpu")
     photo = enlarged(small_photo(8, 8))
     assert runner([photo], [0])[0].shape == photo.shape
 
@@ -162,7 +162,9 @@ def test_pipelines_that_are_not_whole_are_one_sentence(
     tmp_path: Path, upscaler_folder: Path, part: str, change: dict[str, Any] | None, config: str, expected: str
 ) -> None:
     with pytest.raises(ValueError, match=expected) as caught:
-        load_runner("x4-upscaler", broken(tmp_path / "broken", upscaler_folder, part, change, config), None, "cpu")
+        load_method(
+            MethodSpec("x4-upscaler", broken(tmp_path / "broken", upscaler_folder, part, change, config)), "cpu"
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -171,10 +173,10 @@ def test_a_pipeline_with_cut_or_pickled_weights_is_one_sentence(tmp_path: Path, 
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match="truncated or corrupt"):
-        load_runner("x4-upscaler", str(folder), None, "cpu")
+        load_method(MethodSpec("x4-upscaler", str(folder)), "cpu")
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(ValueError, match=r"as a pickle .* can run code"):
-        load_runner("x4-upscaler", str(folder), None, "cpu")
+        load_method(MethodSpec("x4-upscaler", str(folder)), "cpu")
 
 
 def test_an_upscaler_without_its_tokenizer_is_one_sentence(tmp_path: Path, upscaler_folder: Path) -> None:
@@ -182,15 +184,15 @@ def test_an_upscaler_without_its_tokenizer_is_one_sentence(tmp_path: Path, upsca
     for file in (folder / "tokenizer").iterdir():
         file.unlink()
     with pytest.raises(ValueError, match="token"):
-        load_runner("x4-upscaler", str(folder), None, "cpu")
+        load_method(MethodSpec("x4-upscaler", str(folder)), "cpu")
 
 
 def test_places_that_are_no_pipeline_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no folder"):
-        load_runner("x4-upscaler", str(tmp_path / "nowhere" / "at all"))
+        load_method(MethodSpec("x4-upscaler", str(tmp_path / "nowhere" / "at all")))
     with pytest.raises(ValueError, match="is not a saved pipeline: there is no"):
-        load_runner("x4-upscaler", str(tmp_path))
+        load_method(MethodSpec("x4-upscaler", str(tmp_path)))
     with pytest.raises(ValueError, match="a folder, which has no revision"):
-        load_runner("x4-upscaler", str(tmp_path), "main")
+        load_method(MethodSpec("x4-upscaler", str(tmp_path), "main"))
     with pytest.raises(ValueError, match="unknown device 'gpu'"):
-        load_runner("x4-upscaler", str(tmp_path), None, "gpu")
+        load_method(MethodSpec("x4-upscaler", str(tmp_path)), "gpu")

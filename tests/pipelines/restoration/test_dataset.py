@@ -31,8 +31,8 @@ from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.building.show import show
 from instructrestore.pipelines.building.verify import verify
-from instructrestore.pipelines.inference.loading import Loading
-from instructrestore.pipelines.inference.weights import Weights, weights_of
+from instructrestore.pipelines.inference.model_source import ModelSource
+from instructrestore.pipelines.inference.weights import Fingerprint, fingerprint_of
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pipelines.restoration.dataset import read_template, restore_dataset, triplets_of
 from instructrestore.pipelines.restoration.dataset_folder import RestoreFolder
@@ -71,7 +71,7 @@ def restore(dataset: Path, out: Path, base: Path, **changes: Any) -> tuple[Stage
     summary = restore_dataset(
         dataset=str(dataset),
         out=out,
-        loading=Loading(str(base), device="cpu"),
+        loading=ModelSource(str(base), device="cpu"),
         console=Console(file=said, width=200),
         **(options | changes),
     )
@@ -180,7 +180,7 @@ def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
     stored = pq.read_table(folder.rows)["row"].to_pylist()
     rows = [TypeAdapter(Triplet).validate_json(row) for row in stored]
     assert [(row.slot, row.together) for row in rows] == [(0, 3), (1, 3), (2, 3), (0, 2), (1, 2)]
-    loading = Loading(str(tiny_base), device="cpu")
+    loading = ModelSource(str(tiny_base), device="cpu")
     stage = Restore(str(dataset), read_template(None, "all"), loading, QUICK, seed=3, threads=None)
     together = [restored for batch in (rows[:3], rows[3:]) for restored in stage(batch)]
     alone = [restored for row in reversed(rows) for restored in stage([row])]
@@ -323,7 +323,7 @@ def test_a_mistake_is_one_sentence(name: str, dataset: Path, tiny_base: Path, tm
     model |= {part: wrong.pop(part) for part in ("base", "checkpoint", "dtype", "device") if part in wrong}
     with pytest.raises(ValueError, match=re.escape(sentence)) as told:
         restore_dataset(
-            out=tmp_path / "out", settings=QUICK, seed=0, output="files", address=None, loading=Loading(**model),
+            out=tmp_path / "out", settings=QUICK, seed=0, output="files", address=None, loading=ModelSource(**model),
             console=Console(file=io.StringIO()), **wrong,
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
@@ -347,28 +347,34 @@ def test_rows_of_one_size_lie_together_and_the_largest_region_is_chosen(dataset:
 def test_weights_trained_further_are_other_weights(tiny_base: Path, tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(tiny_base, copied)
-    before = weights_of(str(tiny_base), None)
-    assert weights_of(str(copied), None) == before
+    before = fingerprint_of(str(tiny_base), None)
+    assert fingerprint_of(str(copied), None) == before
     path = copied / "unet/diffusion_pytorch_model.safetensors"
     content = bytearray(path.read_bytes())
     header = int.from_bytes(content[:8], "little")
     content[8 + header] ^= 1
     path.write_bytes(content)
-    changed = weights_of(str(copied), None)
+    changed = fingerprint_of(str(copied), None)
     assert (changed.identity != before.identity) and changed.bytes == before.bytes
     path.write_bytes(b"\x80\x02pickle")
     with pytest.raises(ValueError, match="is no safetensors file"):
-        weights_of(str(copied), None)
-    assert weights_of("org/name", None, "1") != weights_of("org/name", None, "2")
-    assert isinstance(weights_of("org/name", None), Weights)
+        fingerprint_of(str(copied), None)
+    assert fingerprint_of("org/name", None, "1") != fingerprint_of("org/name", None, "2")
+    assert isinstance(fingerprint_of("org/name", None), Fingerprint)
     base = str(tiny_base)
-    assert weights_of(base, "org/a").identity != weights_of(base, "org/b").identity != weights_of(base, None).identity
+    assert (
+        fingerprint_of(base, "org/a").identity
+        != fingerprint_of(base, "org/b").identity
+        != fingerprint_of(base, None).identity
+    )
 
 
 def test_a_store_is_no_place_for_restored_photos(dataset: Path, tiny_base: Path) -> None:
-    with pytest.raises(ValueError, match=r"^--out s3://bucket/there is in a store: name a local folder$"):
+    with pytest.raises(
+        ValueError, match=r"^--out s3://bucket/there is in an object store: name a local folder instead$"
+    ):
         restore_dataset(
             dataset=str(dataset), instruction=None, out=Path("s3://bucket/there"), seed=0, regions="largest",
-            output="files", address=None, batch=1, settings=QUICK, loading=Loading(base=str(tiny_base), device="cpu"),
-            console=Console(file=io.StringIO()),
+            output="files", address=None, batch=1, settings=QUICK,
+            loading=ModelSource(base=str(tiny_base), device="cpu"), console=Console(file=io.StringIO()),
         )  # fmt: skip

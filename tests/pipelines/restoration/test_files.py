@@ -24,10 +24,10 @@ from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.pipelines import cli
-from instructrestore.pipelines.inference.loading import Loading
+from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.options import OPTIONS
-from instructrestore.pipelines.inference.restorer import Wanted, out_of_memory
-from instructrestore.pipelines.inference.weights import weights_of
+from instructrestore.pipelines.inference.restorer import OutputSettings, out_of_memory
+from instructrestore.pipelines.inference.weights import fingerprint_of
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pipelines.pictures.source_photo import read_photo
 from instructrestore.pipelines.restoration.files import restore
@@ -121,14 +121,14 @@ def test_the_record_says_how_and_gives_the_photo_again(run: Callable[..., Ended]
     assert (record["others"], record["seed"], record["photo"], record["masks"]) == (1.0, 5, "a.jpg", "predicted")
     assert record["photo_sha256"] == read_photo(source).sha256
     assert record["base"] == tiny_base.name
-    assert record["weights"] == weights_of(str(tiny_base), None).identity
+    assert record["weights"] == fingerprint_of(str(tiny_base), None).identity
     assert str(Path.cwd()) not in str(record)
     assert str(tiny_base.parent) not in str(record)
     with Image.open("o/a.png") as image:
         assert image.info["icc_profile"] == rgb_profile()
         assert image.info["exif"]
     # What the record says is all that is needed to come to the same pixels.
-    pipe = Loading(str(tiny_base), device="cpu").load()
+    pipe = ModelSource(str(tiny_base), device="cpu").load()
     made = pipe(
         read_photo(source).image,
         record["instruction"],
@@ -174,14 +174,14 @@ def test_a_batch_that_does_not_fit_is_done_one_by_one(
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
             return super().__call__(photos, *words, **options)
 
-    class Limited(Loading):
+    class Limited(ModelSource):
         def load(self) -> InstructRestorePipeline:
             return Small(**super().load().components)
 
     console = Console(file=open(os.devnull, "w"))  # noqa: SIM115
     settings = SamplingSettings.model_validate({"num_inference_steps": 1, "guidance_scale": 1})
     jobs = find_jobs(["p", DOG], Path("o"))
-    wanted = Wanted(sweep=(0.5, 0.7))
+    wanted = OutputSettings(sweep=(0.5, 0.7))
     summary = restore(jobs, Path("o"), Limited(str(tiny_base), device="cpu"), settings, wanted, 3, console)
     assert summary.restored == 2
     assert files("o") == ["0-sweep.png", "0.png", "2-sweep.png", "2.png"]
@@ -504,15 +504,15 @@ def test_memory_that_a_cpu_does_not_have_is_told_from_other_faults() -> None:
 
 
 def test_how_the_model_is_loaded(tiny_base: Path) -> None:
-    pipe = Loading(str(tiny_base), dtype="bfloat16", device="cpu", channels_last=True).load()
+    pipe = ModelSource(str(tiny_base), dtype="bfloat16", device="cpu", channels_last=True).load()
     weights = pipe.unet.conv_in.weight
     assert weights.dtype == torch.bfloat16
     assert weights.is_contiguous(memory_format=torch.channels_last)
     if torch.accelerator.current_accelerator() is None:
         with pytest.raises(ValueError, match="here is no GPU"):
-            Loading(str(tiny_base), cpu_offload=True).load()
+            ModelSource(str(tiny_base), cpu_offload=True).load()
     with pytest.raises(ValueError, match="no GPU"):
-        Loading(str(tiny_base), device="cpu", cpu_offload=True).load()
+        ModelSource(str(tiny_base), device="cpu", cpu_offload=True).load()
 
 
 def test_ctrl_c_ends_with_a_sentence_and_nothing_half_written(tiny_base: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.job import Job, stems
 from instructrestore.pipelines.inference.options import OPTIONS, parse_sweep, sampling_settings
+from instructrestore.pipelines.inference.photo_job import PhotoJob, stems
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.pipelines.restoration.inputs import find_jobs
 from instructrestore.pipelines.terminal.ending import escaped
@@ -102,7 +102,7 @@ def test_no_result_takes_the_name_of_anothers_mask() -> None:
 )
 @example(["a.jpg", "a.jpg", "a_2-mask.jpg"])
 def test_all_files_of_all_jobs_differ_and_stay_inside(paths: list[str]) -> None:
-    jobs = [Job(Path(path), path, Path(path).stem, PARSED, 0) for path in paths]
+    jobs = [PhotoJob(Path(path), path, Path(path).stem, PARSED, 0) for path in paths]
     chosen = stems(jobs)
     assert chosen == stems(jobs)
     endings = ("", "-mask", "-compare", "-sweep", "-mask-1", "-mask-2")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from instructrestore.dataengine.photos.intake import describe
-from instructrestore.dataengine.photos.photo_file import Decoded
+from instructrestore.dataengine.photos.photo_file import DecodedPhoto
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA
@@ -82,7 +82,7 @@ def write_dataset(folder: Path, photos: Sequence[tuple[NDArray[np.uint8], Sequen
             data = io.BytesIO()
             Image.fromarray(rgb).save(data, "PNG")
             origin = SourcePhoto("", f"photo {number}.png", "made up", "CC0-1.0", f"https://example.org/{number}")
-            photo = describe(origin, data.getvalue(), Decoded(rgb, "png", as_is=True))
+            photo = describe(origin, data.getvalue(), DecodedPhoto(rgb, "png", as_is=True))
             writer.add(AnnotatedPhoto(photo, tuple(regions)), data.getvalue())
         entry = writer.close()
     finish_dataset(folder, "made-up", [entry], [pa.Table.from_pylist(writer.rows, INDEX_SCHEMA)], {})

@@ -13,8 +13,8 @@ import torch
 from instructrestore.model.training.settings import TrainingSettings, tiny
 from instructrestore.model.training.workers import Worker
 from instructrestore.pipelines.building.presets import with_values
-from instructrestore.pipelines.training.job import Job, train
-from instructrestore.pipelines.training.log import RunLog
+from instructrestore.pipelines.training.run_log import RunLog
+from instructrestore.pipelines.training.training_run import TrainingRun, train
 
 SMALL: dict[str, Any] = {
     "steps": 6,
@@ -32,9 +32,9 @@ def small(**values: Any) -> TrainingSettings:
     return with_values(with_values(tiny(), SMALL), values)
 
 
-def job_of(dataset: Path, out: Path, base: Path, settings: TrainingSettings) -> Job:
+def job_of(dataset: Path, out: Path, base: Path, settings: TrainingSettings) -> TrainingRun:
     out.mkdir(exist_ok=True)
-    return Job(
+    return TrainingRun(
         datasets=((str(dataset), Fraction(1)),),
         out=out,
         base=str(base),
@@ -47,7 +47,7 @@ def job_of(dataset: Path, out: Path, base: Path, settings: TrainingSettings) -> 
     )
 
 
-def run(job: Job, worker: Worker | None = None, said: list[str] | None = None) -> list[dict[str, Any]]:
+def run(job: TrainingRun, worker: Worker | None = None, said: list[str] | None = None) -> list[dict[str, Any]]:
     """Trains to the end or on from where the run was; returns metrics.jsonl."""
     latest = job.checkpoints.latest()
     log = RunLog(job.out, job.settings, (said if said is not None else []).append, latest.step if latest else 0)

@@ -16,8 +16,8 @@ from torch import multiprocessing
 from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.workers import Worker
-from instructrestore.pipelines.training.job import Job, open_data, open_networks, train
 from instructrestore.pipelines.training.on_ray import train_on_ray
+from instructrestore.pipelines.training.training_run import TrainingRun, open_data, open_networks, train
 from tests.pipelines.training.runs import job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
 
@@ -29,7 +29,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _rank(rank: int, ranks: int, job: Job) -> None:
+def _rank(rank: int, ranks: int, job: TrainingRun) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{job.out}/meeting", rank=rank, world_size=ranks)
     worker = Worker(torch.device("cpu"), rank, ranks)

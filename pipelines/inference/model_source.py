@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.model.restoring.checkpoint import DTYPES, load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.pipelines.inference.weights import Fingerprint, fingerprint_of
+from instructrestore.pipelines.terminal.arguments import anchored_place
 
 
 @dataclass(frozen=True)
-class Loading:
+class ModelSource:
     """Where the weights are and how they run.
 
     base: a Stable Diffusion 2.1 base or a saved InstructRestorePipeline: a folder or a hub id.
@@ -33,6 +36,37 @@ class Loading:
     compile: bool = False
     channels_last: bool = False
     cpu_offload: bool = False
+
+    def check_runnable(self, address: str | None) -> None:
+        """Raises ValueError for a dtype or a device that no worker could use.
+
+        address: of the Ray cluster; a cluster elsewhere may have any device. None: this machine's devices count.
+        """
+        if self.dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
+        if self.device is None:
+            return
+        try:
+            kind = torch.device(self.device).type
+        except RuntimeError:
+            raise ValueError(f"unknown device {self.device!r}: name one such as cpu or cuda") from None
+        if self.cpu_offload and kind == "cpu":
+            raise ValueError("--cpu-offload moves idle parts of the model from a GPU to the CPU: drop --device cpu")
+        here = address is None and "RAY_ADDRESS" not in os.environ
+        if here and (
+            (kind == "cuda" and not torch.cuda.is_available())
+            or (kind == "mps" and not torch.backends.mps.is_available())
+        ):
+            raise ValueError(f"there is no device {self.device} here: leave out --device, or use cpu")
+
+    def anchored(self) -> ModelSource:
+        """With folders by their absolute paths: workers have other current folders."""
+        checkpoint = self.checkpoint and anchored_place(self.checkpoint)
+        return replace(self, base=anchored_place(self.base), checkpoint=checkpoint)
+
+    def fingerprint(self) -> Fingerprint:
+        """What the weights are, without loading them. Raises ValueError, in one sentence, if they are not there."""
+        return fingerprint_of(self.base, self.checkpoint, self.base_revision, self.checkpoint_revision)
 
     def load(self) -> InstructRestorePipeline:
         """The pipeline, ready to restore. Raises ValueError, in one sentence, for what cannot be loaded or run."""

@@ -1,4 +1,4 @@
-"""What a region description becomes: a noun phrase and its subject."""
+"""The noun phrase that a region's description becomes, its subject, and the form in which subjects are counted."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from instructrestore.dataengine.noun_phrases.english.words import IRREGULAR_PLUR
 
 
 @dataclass(frozen=True)
-class Parsed:
-    """A region's noun phrase and the subject of it (InstructRestore, data engine).
+class NounPhrase:
+    """A noun phrase and its subject (paper, section 3.1).
 
-    noun_phrase: the caption of a region, "the cow standing on the field".
-    subject: the thing the phrase is about, "cow"; lower case, one word or a compound, always inside the phrase.
+    text: what becomes a region's caption, "the cow standing on the field".
+    subject: the thing the phrase is about, "cow": lower case, one word or a compound, always part of the phrase.
     """
 
-    noun_phrase: str
+    text: str
     subject: str
 
 

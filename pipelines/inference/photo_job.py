@@ -17,7 +17,7 @@ _COMPANION = re.compile(r"-(mask(-\d+)?|compare|sweep)$")
 
 
 @dataclass(frozen=True)
-class Job:
+class PhotoJob:
     """One photo to restore.
 
     photo: the file. name: the photo as people know it. stem: the result's path within the output folder, without
@@ -43,7 +43,7 @@ class Job:
         return [f"{self.stem}-mask-{number}.png" for number, _ in enumerate(self.instruction.regions, 1)]
 
 
-def stems(jobs: Sequence[Job]) -> list[str]:
+def stems(jobs: Sequence[PhotoJob]) -> list[str]:
     """A stem for each job, all different, also on a disk that takes upper and lower case for the same.
 
     Photos of one stem are told apart by their folders; where that is not enough, the later ones get a number.
@@ -80,7 +80,7 @@ def _folded(stem: str) -> str:
     return unicodedata.normalize("NFC", os.path.normpath(stem)).casefold()
 
 
-def check_nothing_is_overwritten(jobs: Sequence[Job], out: Path, files: Sequence[Path]) -> None:
+def check_nothing_is_overwritten(jobs: Sequence[PhotoJob], out: Path, files: Sequence[Path]) -> None:
     """Raises ValueError where a result would take the place of a photo, a mask, a map or one of `files`."""
     root = os.path.join(os.path.realpath(out), "")
     read = [

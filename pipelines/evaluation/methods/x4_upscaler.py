@@ -28,8 +28,8 @@ from instructrestore.model.networks.weight_files import (
     quiet,
     read_json,
 )
-from instructrestore.pipelines.evaluation.runners.names import PIPELINE_FILES, WEIGHTS
-from instructrestore.pipelines.evaluation.runners.photos import Photo, restored, shrunk
+from instructrestore.pipelines.evaluation.methods.photos import PhotoArray, restored, shrunk
+from instructrestore.pipelines.evaluation.methods.spec import PIPELINE_FILES, WEIGHTS
 
 SCALE = 4
 STEPS = 75  # diffusers' own default, as the next
@@ -53,11 +53,11 @@ class X4Upscaler:
         halvings = len(self._pipeline.unet.config.block_out_channels) - 1
         self._multiple = lcm(2**halvings, self._pipeline.vae_scale_factor)
 
-    def __call__(self, lq: Sequence[Photo], seeds: Sequence[int]) -> list[Photo]:
+    def __call__(self, lq: Sequence[PhotoArray], seeds: Sequence[int]) -> list[PhotoArray]:
         # One by one, for results that are the same however photos come together.
         return [self._restore(photo, seed) for photo, seed in zip(lq, seeds, strict=True)]
 
-    def _restore(self, photo: Photo, seed: int) -> Photo:
+    def _restore(self, photo: PhotoArray, seed: int) -> PhotoArray:
         output: Any = self._pipeline(
             prompt=[PROMPT],
             image=shrunk(photo, SCALE, self._multiple),

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from instructrestore.dataengine.running.outcomes import describe_error
 from instructrestore.dataengine.running.part_files import Outcome
-from instructrestore.pipelines.evaluation.method import Method
+from instructrestore.pipelines.evaluation.methods.method import Method
 from instructrestore.pipelines.evaluation.row import Row
 from instructrestore.shards.pairs import TestSet
 
@@ -19,7 +19,7 @@ NO_RESULT = "no result"
 
 
 @dataclass(frozen=True)
-class Found:
+class GivenResults:
     """A method whose results somebody else made, in `folder`."""
 
     method: Method

@@ -16,21 +16,21 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from instructrestore.model.networks.weight_files import first_line, read_pickled, readable
-from instructrestore.pipelines.evaluation.runners.names import COMPARE_EXTRA, Run
-from instructrestore.pipelines.evaluation.runners.photos import Photo, restored, shrunk
+from instructrestore.pipelines.evaluation.methods.photos import PhotoArray, restored, shrunk
+from instructrestore.pipelines.evaluation.methods.spec import COMPARE_EXTRA, MethodSpec
 
 # spandrel's names of RRDBNet and of the smaller network of realesr-general-x4v3.
 REAL_ESRGAN = ("ESRGAN", "Compact")
 MAX_SCALE = 4  # a network for x8 would see less than the degradation left
 
 
-class Network:
+class OnePassNetwork:
     """A network that restores a photo in one pass, without chance: seeds have no part in it.
 
     The photo is shrunk by the network's scale (`photos.shrunk`), goes through it in float32 and comes back at its size.
     """
 
-    def __init__(self, run: Run, device: torch.device) -> None:
+    def __init__(self, run: MethodSpec, device: torch.device) -> None:
         """run: its place is a .safetensors file, or a .pth with nothing but tensors in it; of the name real-esrgan, its
         network and no other is taken.
 
@@ -54,12 +54,12 @@ class Network:
         self._network = found.to(device).eval()
         self._device = device
 
-    def __call__(self, lq: Sequence[Photo], seeds: Sequence[int]) -> list[Photo]:
+    def __call__(self, lq: Sequence[PhotoArray], seeds: Sequence[int]) -> list[PhotoArray]:
         assert len(lq) == len(seeds)
         # One by one: spandrel takes one photo at a time, and results are the same however photos come together.
         return [self._restore(photo) for photo in lq]
 
-    def _restore(self, photo: Photo) -> Photo:
+    def _restore(self, photo: PhotoArray) -> PhotoArray:
         small = shrunk(photo, self.scale)
         return restored(self._network(small.to(self._device)).cpu(), photo)
 

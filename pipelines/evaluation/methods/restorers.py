@@ -12,20 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
+from instructrestore.model.restoring.checkpoint import find_device
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.evaluation.method import OURS, Method
-from instructrestore.pipelines.evaluation.runners.names import Run
-from instructrestore.pipelines.evaluation.runners.runner import load_runner
-from instructrestore.pipelines.inference.loading import Loading
-from instructrestore.pipelines.inference.options import anchored_place
-from instructrestore.pipelines.inference.weights import weights_of
-from instructrestore.pipelines.restoration.dataset import anchored
+from instructrestore.pipelines.evaluation.methods.method import OURS, Method
+from instructrestore.pipelines.evaluation.methods.network import OnePassNetwork
+from instructrestore.pipelines.evaluation.methods.photos import PhotoArray
+from instructrestore.pipelines.evaluation.methods.spec import MethodSpec
+from instructrestore.pipelines.evaluation.methods.x4_upscaler import X4Upscaler
+from instructrestore.pipelines.inference.model_source import ModelSource
+from instructrestore.pipelines.terminal.arguments import anchored_place
 
 COMPARED_STEPS = 100  # at the most, with room to spare: what a compared method takes is not known
 
 
 @dataclass(frozen=True)
-class Asked:
+class MethodInput:
     """A photo to be restored.
 
     rgb: (H, W, 3) uint8, the LQ photo. caption: of its region. s1, s2: the scales of the region and of the rest; None
@@ -43,7 +44,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class MethodOutput:
     """rgb: (H, W, 3) uint8, of the LQ photo's size. mask: (H, W) float32 in [0, 1], where the method found the region;
     None where it did not look. instruction: as it was understood. reports: what the user should know."""
 
@@ -57,11 +58,11 @@ class Restorer(Protocol):
     """Photos of one size in, restored ones out, in order. A photo's result may depend on how many there are in the
     batch, in its last bits, but never on which others."""
 
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]: ...
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]: ...
 
 
 @dataclass(frozen=True)
-class Making:
+class MethodGroup:
     """Methods that are run here, by one restorer.
 
     name: of the stage, for people. build: makes the restorer on a device as torch names it (None: a GPU if there is
@@ -83,14 +84,14 @@ class Making:
     steps: int = 1
 
 
-class Model:
+class ModelUnderTest:
     """The model under test."""
 
-    def __init__(self, loading: Loading, settings: SamplingSettings, device: str | None) -> None:
+    def __init__(self, loading: ModelSource, settings: SamplingSettings, device: str | None) -> None:
         self._pipeline = replace(loading, device=device).load()
         self._settings = settings
 
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]:
         output = self._pipeline(
             [each.rgb for each in asked],
             [instruction_for(each) for each in asked],
@@ -99,42 +100,66 @@ class Model:
             generator=[torch.Generator("cpu").manual_seed(each.seed) for each in asked],
         )
         assert isinstance(output.images, list)
-        answers: list[Answer] = []
+        answers: list[MethodOutput] = []
         for number, each in enumerate(asked):
             found = output.masks[number][0] if each.mask is None else None
             image, instruction = np.asarray(output.images[number]), str(output.instructions[number])
-            answers.append(Answer(image, found, instruction, output.reports[number]))
+            answers.append(MethodOutput(image, found, instruction, output.reports[number]))
         return answers
 
 
-class Compared:
+class LoadedMethod(Protocol):
+    """A loaded method, which knows nothing of regions.
+
+    lq: photos (H, W, 3) uint8, of any sizes. seeds: one per photo, for whatever is random in the method. Returns the
+    restored photos, each of its LQ photo's size. On one device a result depends on its photo and seed alone, to the
+    last bit, not on the photos that it is restored with. Raises ValueError, in one sentence, for a photo that the
+    method cannot restore.
+    """
+
+    def __call__(self, lq: Sequence[PhotoArray], seeds: Sequence[int]) -> list[PhotoArray]: ...
+
+
+def load_method(run: MethodSpec, device: str | None = None) -> LoadedMethod:
+    """The method with its weights, on a device as torch names it; None: a GPU if there is one.
+
+    Raises ValueError, in one sentence with what to do, for whatever cannot be loaded.
+    """
+    where = find_device(device)
+    if run.name == "x4-upscaler":
+        assert run.place is not None
+        return X4Upscaler(run.place, run.revision, where)
+    return OnePassNetwork(run, where)
+
+
+class ComparedMethod:
     """A method that the model is compared with. It is told nothing of regions."""
 
-    def __init__(self, run: Run, device: str | None) -> None:
-        self._runner = load_runner(run.name, run.place, run.revision, device or "auto")
+    def __init__(self, run: MethodSpec, device: str | None) -> None:
+        self._runner = load_method(run, device)
 
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]:
         restored = self._runner([each.rgb for each in asked], [each.seed for each in asked])
-        return [Answer(rgb) for rgb in restored]
+        return [MethodOutput(rgb) for rgb in restored]
 
 
-def instruction_for(asked: Asked) -> Instruction:
+def instruction_for(asked: MethodInput) -> Instruction:
     """The paper's template: the region by its caption with s1, the rest with s2, blurred or not."""
     assert asked.s1 is not None and asked.s2 is not None
     return Instruction((RegionScale(asked.caption, asked.s1),), asked.s2, asked.bokeh)
 
 
-def model_making(
-    loading: Loading, settings: SamplingSettings, scales: Sequence[tuple[float, float]], given_masks: bool
-) -> Making:
+def model_group(
+    loading: ModelSource, settings: SamplingSettings, scales: Sequence[tuple[float, float]], given_masks: bool
+) -> MethodGroup:
     """The model at each (s1, s2). Raises ValueError, in one sentence, for weights that are not there."""
-    loading = anchored(loading)
-    weights = weights_of(loading.base, loading.checkpoint, loading.base_revision, loading.checkpoint_revision)
+    loading = loading.anchored()
+    weights = loading.fingerprint()
     how = {"settings": settings.model_dump(mode="json"), "given_masks": given_masks}
-    return Making(
+    return MethodGroup(
         name="restore",
         methods=tuple(Method(OURS, "model", s1, s2) for s1, s2 in scales),
-        build=partial(Model, loading, settings),
+        build=partial(ModelUnderTest, loading, settings),
         follows_from={"weights": weights.identity, "dtype": loading.dtype, **how},
         record={**how, **loading.record()},
         given_masks=given_masks,
@@ -144,15 +169,15 @@ def model_making(
     )
 
 
-def compared_making(run: Run, device: str | None) -> Making:
+def compared_group(run: MethodSpec, device: str | None) -> MethodGroup:
     """A compared method. Raises ValueError, in one sentence, for weights that are not there."""
     run.check()
     known = run.identity()
     run = replace(run, place=run.place and anchored_place(run.place))
-    return Making(
+    return MethodGroup(
         name=f"run {run.name}",
         methods=(Method(run.title, "runner"),),
-        build=partial(Compared, run),
+        build=partial(ComparedMethod, run),
         follows_from={"run": known},
         record={"run": run.record()},
         device=device,

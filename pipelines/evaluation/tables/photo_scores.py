@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from instructrestore.pipelines.evaluation.method import Evaluated
+from instructrestore.pipelines.evaluation.methods.method import Evaluation
 from instructrestore.pipelines.evaluation.tables.statistics import mean_interval
 from instructrestore.pipelines.evaluation.tables.table import Cell
 
 Figure = tuple[str, str, str]  # method's title, scope, metric's name
 
 
-class Figures:
+class PhotoScores:
     """The scores of an evaluation: a row a photo, in the order of keys, whatever the order of scoring was."""
 
-    def __init__(self, evaluated: Evaluated) -> None:
+    def __init__(self, evaluated: Evaluation) -> None:
         assert not evaluated.scores.duplicated(["method", "scope", "metric", "key"]).any(), "two scores of one result"
         wide = evaluated.scores.pivot(index="key", columns=["method", "scope", "metric"], values="value")
         self._values = wide.to_numpy(np.float64)  # (photos, figures), NaN where a photo lacks a figure

@@ -29,7 +29,7 @@ _HUB_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@(\S+)")
 
 
 @dataclass(frozen=True)
-class Kind:
+class MethodKind:
     """A method that can be run.
 
     title: of its row, as in the paper's tables; empty: it has its file's name. place: what has to be named after NAME=,
@@ -43,16 +43,16 @@ class Kind:
 
 
 KINDS = (
-    Kind("lq", "LQ", "nothing"),
-    Kind("real-esrgan", "Real-ESRGAN", "file", "spandrel"),
-    Kind("network", "", "file", "spandrel"),
-    Kind("x4-upscaler", "SD x4 upscaler", "pipeline"),
+    MethodKind("lq", "LQ", "nothing"),
+    MethodKind("real-esrgan", "Real-ESRGAN", "file", "spandrel"),
+    MethodKind("network", "", "file", "spandrel"),
+    MethodKind("x4-upscaler", "SD x4 upscaler", "pipeline"),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
-class Run:
+class MethodSpec:
     """A method to be run. place: its weights' file, its pipeline's folder or hub id; None where it has none. revision:
     branch, tag or commit of a hub id; None: its main branch."""
 
@@ -113,7 +113,7 @@ class Run:
         return self.place, self.revision
 
 
-def parse_run(text: str) -> Run:
+def parse_method(text: str) -> MethodSpec:
     """A method from what was typed: lq, real-esrgan=RealESRGAN_x4plus.pth, x4-upscaler=owner/name@revision.
 
     owner/name@revision is a hub id; a folder that is written like one is named with ./ before it. Raises ValueError,
@@ -130,9 +130,9 @@ def parse_run(text: str) -> Run:
     if kind.place == "nothing":
         if equals:
             raise ValueError(f"--run {name} takes no place: {name} alone")
-        return Run(name)
+        return MethodSpec(name)
     if not place:
         what = "FILE" if kind.place == "file" else "FOLDER or a hub id, owner/name@revision"
         raise ValueError(f"--run {name} needs its weights: {name}={what}")
     hub = _HUB_REVISION.fullmatch(place) if kind.place == "pipeline" else None
-    return Run(name, hub[1], hub[2]) if hub else Run(name, place)
+    return MethodSpec(name, hub[1], hub[2]) if hub else MethodSpec(name, place)

@@ -40,7 +40,7 @@ FREE = {
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingRun:
     """What a run is made of. Plain values: it is sent to every worker.
 
     datasets: folders or fsspec URIs, with the share of each in the run.
@@ -64,7 +64,9 @@ class Job:
         return Checkpoints(self.out / "checkpoints", self.settings.keep)
 
 
-def train(job: Job, worker: Worker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False) -> int:
+def train(
+    job: TrainingRun, worker: Worker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False
+) -> int:
     """Runs the job, or goes on with it, as one of `worker.ranks` workers; returns the steps taken in all.
 
     Raises ValueError, in one sentence, for a user's mistake and for data that cannot be read on.
@@ -111,7 +113,7 @@ def check_resumable(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
         )
 
 
-def open_data(job: Job, worker: Worker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
+def open_data(job: TrainingRun, worker: Worker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
     """The run's stream of crops, what it is judged by (None where nothing is held out), and what is to be said."""
     settings = job.settings
     cache = ShardCache(job.cache, job.cache_bytes)
@@ -168,7 +170,7 @@ def _judged(
     return Judged(crops) if crops else None
 
 
-def open_networks(job: Job, worker: Worker) -> tuple[Base, RegionControlNet]:
+def open_networks(job: TrainingRun, worker: Worker) -> tuple[Base, RegionControlNet]:
     """The frozen base and the ControlNet to train, on the worker's device."""
     settings, device = job.settings, str(worker.device)
     base = load_base(job.base, dtype="float32", device=device, revision=job.base_revision)

@@ -10,7 +10,7 @@ import pandas as pd
 OURS = "InstructRestore"
 LQ = "LQ"  # the unrestored photos, which every method has to be better than
 
-# The columns of `Evaluated.scores` and of scores.parquet: a row for each figure of each result.
+# The columns of `Evaluation.scores` and of scores.parquet: a row for each figure of each result.
 SCORE_COLUMNS = ("method", "s1", "s2", "key", "photo", "caption", "scope", "metric", "value")
 
 
@@ -34,7 +34,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluation:
     """All that an evaluation found.
 
     testset: its name. photos: how many it has. bokeh: a bokeh set, of which Table 4 is made, not Tables 2 and 3.

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from instructrestore.model.restoring.photos import resize, to_uint8
 
-Photo = NDArray[np.uint8]  # (H, W, 3)
+PhotoArray = NDArray[np.uint8]  # (H, W, 3)
 
 # More than a network's activations of one photo leave room for. The paper's test sets have 512x512.
 MAX_PIXELS = 2048 * 2048
 
 
-def checked(photo: Photo) -> Photo:
+def checked(photo: PhotoArray) -> PhotoArray:
     """The photo. Raises ValueError, in one sentence, where it is none or too large to go through a network whole."""
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
         raise ValueError(f"a photo is an array (H, W, 3) of uint8, not {photo.shape} {photo.dtype}")
@@ -35,7 +35,7 @@ def checked(photo: Photo) -> Photo:
     return photo
 
 
-def shrunk(photo: Photo, factor: int, multiple: int = 1) -> Tensor:
+def shrunk(photo: PhotoArray, factor: int, multiple: int = 1) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, h, w) float32 in [0, 1], h x w the photo divided by `factor`, then continued by its
     edge to the right and below until both are multiples of `multiple`.
 
@@ -72,7 +72,7 @@ def _resampled(photo: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(photo, size, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
-def restored(pixels: Tensor, like: Photo) -> Photo:
+def restored(pixels: Tensor, like: PhotoArray) -> PhotoArray:
     """(1, 3, >= H, >= W) in [0, 1] -> (H, W, 3) uint8, of the size of `like`.
 
     Raises ValueError where there are no finite values, as damaged weights give.

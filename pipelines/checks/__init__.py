@@ -1,1 +1,0 @@
-"""What `instructrestore doctor` looks at."""

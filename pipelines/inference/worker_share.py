@@ -1,0 +1,38 @@
+"""What one worker that restores gets of a machine, and how long it may be silent before it counts as stalled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FAILURES_IN_A_ROW = 100  # end a run: what fails this often has one cause
+# With the usual 4 GiB of memory per CPU, one CPU for every 2 GiB of weights lets a machine hold as many workers as it
+# has CPUs for.
+WEIGHTS_PER_CPU = 2 << 30
+# Limits far above what slow machines need: to start, and for one denoising step of a megapixel.
+START_S = 600
+MEGAPIXEL_STEP_S = {"cpu": 900.0, "gpu": 10.0}
+LEAST_MEGAPIXELS = 0.25
+
+
+@dataclass(frozen=True)
+class WorkerShare:
+    """What a worker gets.
+
+    device: as torch names it. threads: torch's; None: as they are. megapixel_step_s: the longest that one denoising
+    step of a megapixel may take before the worker counts as stalled.
+    """
+
+    device: str
+    cpus: int
+    gpus: int
+    threads: int | None
+    megapixel_step_s: float
+
+
+def share_of(device: str | None, weights_bytes: int, cluster_cpus: int, cluster_gpus: int) -> WorkerShare:
+    """A GPU for each worker where the cluster has any and the device allows it, otherwise CPUs."""
+    device = device or ("cuda" if cluster_gpus else "cpu")
+    if device.startswith("cuda"):  # Ray shows each worker only its own GPU
+        return WorkerShare("cuda", 1, 1, None, MEGAPIXEL_STEP_S["gpu"])
+    cpus = max(1, min(1 + weights_bytes // WEIGHTS_PER_CPU, cluster_cpus))
+    return WorkerShare(device, cpus, 0, cpus, MEGAPIXEL_STEP_S["cpu"])
