@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from instructrestore.dataengine.annotator.backbone import STRIDE
+from instructrestore.dataengine.annotator.backbone import STRIDE, load_backbone
 from instructrestore.dataengine.annotator.edges import guided
-from instructrestore.dataengine.annotator.features import working_size
-from instructrestore.dataengine.annotator.grouping import Segment, group
+from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
+from instructrestore.dataengine.annotator.grouping import Segment, group, kinds
+from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.reduction import Sight
 from instructrestore.dataengine.annotator.views import SIDE
+from instructrestore.dataengine.annotator.weights import SHIPPED, load_weights
 
 GUIDE_SIDE = 1024  # edges are found on the photo at most so large
 LEAST_PROBABILITY = 0.15  # names that nowhere reach this are no candidates
@@ -52,6 +56,17 @@ class Annotator:
         labels, maps = refined(rgb, probabilities)
         return group(labels, maps)
 
+    def regions(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[Segment]:
+        """What the given regions are, whoever found them: (H, W) bool each, none empty; in their order."""
+        labels, maps = refined(rgb, self.probabilities(rgb))
+        return [_seen(mask, labels, maps) for mask in masks]
+
+
+def load_annotator(path: Path = SHIPPED) -> tuple[Annotator, Calibration]:
+    """The annotator as it ships, or a trained one. Raises ValueError where weights are missing or damaged."""
+    trained = load_weights(path)
+    return Annotator(Sight(FeatureExtractor(load_backbone()), trained.reduction), trained.heads), trained.calibration
+
 
 def refined(rgb: NDArray[np.uint8], probabilities: Tensor) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """The candidates, (K,), and their probabilities with the photo's edges, (H, W, K) float32."""
@@ -68,6 +83,18 @@ def refined(rgb: NDArray[np.uint8], probabilities: Tensor) -> tuple[NDArray[np.i
         size = (rgb.shape[1], rgb.shape[0])
         sharp = np.dstack([cv2.resize(sharp[..., k], size, interpolation=cv2.INTER_LINEAR) for k in range(len(labels))])
     return labels.numpy(), sharp
+
+
+def _seen(mask: NDArray[np.bool_], labels: NDArray[np.intp], maps: NDArray[np.float32]) -> Segment:
+    """The likeliest kind in the mask, and the likeliest name of that kind."""
+    assert mask.any(), "an empty mask"
+    means = maps[mask].mean(0)  # (K,)
+    kind_of = kinds()[labels]
+    totals = {int(kind): float(means[kind_of == kind].sum()) for kind in np.unique(kind_of)}
+    best = max(totals, key=lambda kind: totals[kind])
+    within = np.flatnonzero(kind_of == best)
+    member = int(within[int(means[within].argmax())])
+    return Segment(mask, int(labels[member]), min(1.0, float(means[member])), min(1.0, totals[best]))
 
 
 def _resized(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

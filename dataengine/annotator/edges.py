@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RADIUS = 8  # of a window, in pixels of the small size
-SMOOTHING = 2e-3  # regularisation, in squared units of a channel in 0..1
+SMOOTHING = 5e-4  # regularisation, in squared units of a channel in 0..1
 
 FloatArray = NDArray[np.float32]
 

@@ -30,7 +30,7 @@ class TrainingSettings:
     as (its share of the photo) ** -area_power. average: of the weights' running mean. Learning rates are AdamW's."""
 
     seed: int = 0
-    steps: int = 400
+    steps: int = 300
     batch: int = 8
     views: int = 9
     learning_rate: float = 1e-3
@@ -38,7 +38,7 @@ class TrainingSettings:
     warmup: int = 50
     weight_decay: float = 0.05
     channels: int = 96
-    dropout: float = 0.2
+    dropout: float = 0.3
     smoothing: float = 0.05
     area_power: float = 0.5
     presence: float = 0.5
