@@ -18,7 +18,7 @@ from instructrestore.dataengine.annotator.features import FeatureExtractor, work
 from instructrestore.dataengine.annotator.grouping import Segment, group, kinds
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
-from instructrestore.dataengine.annotator.reduction import Sight
+from instructrestore.dataengine.annotator.reduction import Reduced, Sight
 from instructrestore.dataengine.annotator.views import SIDE
 from instructrestore.dataengine.annotator.weights import SHIPPED, load_weights
 
@@ -37,17 +37,14 @@ class Annotator:
     sight: Sight
     heads: tuple[Head, ...]
 
-    @torch.inference_mode()
     def probabilities(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """rgb: (H, W, 3) uint8. (names, h/16, w/16) float32: the mean over heads, the photo and its mirror image."""
-        height, width = working_size(*rgb.shape[:2], SIDE)
-        small = _resized(rgb, height, width)
-        plain = self.sight(small)
-        mirrored = self.sight(np.ascontiguousarray(small[:, ::-1]))
-        total = torch.zeros(())
-        for head in self.heads:
-            total = total + head(plain)[0].softmax(0) + head(mirrored)[0].softmax(0).flip(2)
-        return total / (2 * len(self.heads))
+        """rgb: (H, W, 3) uint8. (names, h/16, w/16) float32."""
+        return self.of_reduced(self.sight(_resized(rgb, *working_size(*rgb.shape[:2], SIDE))))
+
+    @torch.inference_mode()
+    def of_reduced(self, reduced: Reduced) -> Tensor:
+        """The same of a photo that was seen before: the mean over the heads."""
+        return torch.stack([head(reduced)[0].softmax(0) for head in self.heads]).mean(0)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> list[Segment]:
         """rgb: (H, W, 3) uint8 upright sRGB. Masks are of the photo's size and do not overlap."""
@@ -68,11 +65,15 @@ def load_annotator(path: Path = SHIPPED) -> tuple[Annotator, Calibration]:
     return Annotator(Sight(FeatureExtractor(load_backbone()), trained.reduction), trained.heads), trained.calibration
 
 
-def refined(rgb: NDArray[np.uint8], probabilities: Tensor) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The candidates, (K,), and their probabilities with the photo's edges, (H, W, K) float32."""
+def refined(
+    rgb: NDArray[np.uint8], probabilities: Tensor, also: Iterable[int] = ()
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The candidates, (K,), and their probabilities with the photo's edges, (H, W, K) float32. also: names that are
+    to be among them however unlikely."""
     peaks = probabilities.amax((1, 2))
+    peaks[list(also)] = 1.0
     order = peaks.argsort(descending=True)[:MOST_CANDIDATES]
-    labels = order[peaks[order] >= LEAST_PROBABILITY] if float(peaks.max()) >= LEAST_PROBABILITY else order[:1]
+    labels = order[peaks[order] >= min(LEAST_PROBABILITY, float(peaks.max()))]
     coarse = np.ascontiguousarray(probabilities[labels].permute(1, 2, 0).numpy())
     height, width = coarse.shape[0] * STRIDE // 4, coarse.shape[1] * STRIDE // 4  # half the working size
     maps = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)

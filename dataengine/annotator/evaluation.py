@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
 
 from instructrestore.dataengine.annotator.annotator import Annotator, refined
 from instructrestore.dataengine.annotator.grouping import group
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.naming import Calibration, fit_curve, named
-from instructrestore.dataengine.annotator.panoptic import PanopticPhoto
+from instructrestore.dataengine.annotator.panoptic import UNLABELLED, PanopticPhoto
 from instructrestore.dataengine.annotator.scores import dense_scores
 from instructrestore.dataengine.annotator.segment_scores import Kept, SegmentScores, fits
+from instructrestore.dataengine.annotator.views import ViewStore
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,12 @@ class Outcome:
     has_kind: bool
 
 
-def outcomes(annotator: Annotator, photos: Iterable[PanopticPhoto]) -> list[Outcome]:
+def outcomes(annotator: Annotator, photos: Iterable[PanopticPhoto], store: ViewStore) -> list[Outcome]:
+    """store: where their views are; view 0 is what the annotator itself sees."""
     found = []
     for photo in photos:
         annotated = photo.segments()
-        for segment in annotator(photo.rgb()):
+        for segment in group(*refined(photo.rgb(), _probabilities(annotator, photo, store))):
             name = coco_names()[segment.label]
             name_right = fits(segment.mask, name.word, annotated, photo.categories)
             kind_right = bool(name.parent) and fits(segment.mask, name.parent, annotated, photo.categories)
@@ -64,18 +66,27 @@ def fit_calibration(found: Sequence[Outcome], wanted: float) -> Calibration:
     return Calibration(*name, *kind, bar=round(float(bar), 2))
 
 
-def evaluate(annotator: Annotator, calibration: Calibration, photos: Sequence[PanopticPhoto]) -> dict[str, float]:
+def evaluate(
+    annotator: Annotator, calibration: Calibration, photos: Sequence[PanopticPhoto], store: ViewStore
+) -> dict[str, float]:
     """The figures of `dense_scores` and `SegmentScores` at the photos' own size."""
-    scores, dense = SegmentScores(), []
-    for photo in photos:
-        rgb, annotated = photo.rgb(), photo.segments()
-        probabilities = annotator.probabilities(rgb)
-        known, _ = named(group(*refined(rgb, probabilities)), calibration)
-        scores.add([Kept(e.segment.mask, e.word, e.segment.label) for e in known], annotated, photo.categories)
-        labels = torch.from_numpy(photo.labels(annotated))
-        full = F.interpolate(probabilities[None], size=labels.shape, mode="bilinear", align_corners=False)[0]
-        dense.append((full.half(), labels))
-    return {**dense_scores(dense).figures(), **scores.figures()}
+    scores = SegmentScores()
+
+    def dense() -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.uint8]]]:
+        for photo in photos:
+            rgb, annotated = photo.rgb(), photo.segments()
+            probabilities, labels = _probabilities(annotator, photo, store), photo.labels(annotated)
+            known, _ = named(group(*refined(rgb, probabilities)), calibration)
+            scores.add([Kept(e.segment.mask, e.word, e.segment.label) for e in known], annotated, photo.categories)
+            present = np.unique(labels[labels != UNLABELLED]).tolist()
+            yield *refined(rgb, probabilities, present), labels
+
+    return {**dense_scores(dense()).figures(), **scores.figures()}
+
+
+def _probabilities(annotator: Annotator, photo: PanopticPhoto, store: ViewStore) -> Tensor:
+    store.make(photo, 0)
+    return annotator.of_reduced(store.read(photo, 0)[0])
 
 
 def _curve(examples: list[tuple[float, float, bool]]) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from instructrestore.dataengine.annotator.names import coco_names
+from instructrestore.dataengine.annotator.names import THINGS, coco_names
 
 BoolArray = NDArray[np.bool_]
 
@@ -60,7 +60,10 @@ def group(labels: NDArray[np.intp], maps: NDArray[np.float32]) -> list[Segment]:
         total = by_kind[..., position]
         for member, mask in _split(region, members, maps, total):
             label = int(labels[member])
-            for part in _parts(mask):
+            parts = _parts(mask)
+            if label >= THINGS and len(parts) > 1:  # all the grass of a photo is one segment, as people annotate it
+                parts = [np.logical_or.reduce(parts)]
+            for part in parts:
                 name, kind = float(maps[..., member][part].mean()), float(total[part].mean())
                 segments.append(Segment(part, label, min(1.0, name), min(1.0, kind)))
     return sorted(segments, key=lambda segment: -segment.area)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 IMAGENET_CLASSES = 1000
+THINGS = 80  # the first of the names: what can be counted; the others are stuff
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,11 @@ def train_annotator(
         rest = [photo for number, photo in enumerate(photos) if settings.folds > 1 and number % settings.folds == fold]
         head = _trained(f"head-{fold}", out, settings.head, text, seen, store, report)
         heads.append(head)
-        unseen.extend(_outcomes(out / f"head-{fold}" / "unseen.json", Annotator(sight, (head,)), rest or validation))
+        unseen.extend(
+            _outcomes(out / f"head-{fold}" / "unseen.json", Annotator(sight, (head,)), rest or validation, store)
+        )
     trained = TrainedHeads(sight.reduction, tuple(heads), fit_calibration(unseen, settings.wanted))
-    figures = evaluate(Annotator(sight, trained.heads), trained.calibration, validation)
+    figures = evaluate(Annotator(sight, trained.heads), trained.calibration, validation, store)
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     save_weights(trained, out / "weights.safetensors", {**record, "settings": json.dumps(asdict(settings))})
     report("all", settings.head.steps, figures)
@@ -96,11 +98,11 @@ def _trained(
     return trainer.averaged.eval()
 
 
-def _outcomes(path: Path, annotator: Annotator, photos: Iterable[PanopticPhoto]) -> list[Outcome]:
+def _outcomes(path: Path, annotator: Annotator, photos: Iterable[PanopticPhoto], store: ViewStore) -> list[Outcome]:
     """Made once and kept, for they take as long as many steps."""
     if path.exists():
         return [Outcome(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    found = outcomes(annotator, photos)
+    found = outcomes(annotator, photos, store)
     path.write_text(json.dumps([asdict(each) for each in found]), encoding="utf-8")
     return found
 

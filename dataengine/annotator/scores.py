@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.panoptic import UNLABELLED
@@ -33,31 +33,31 @@ class DenseScores:
         return {"asked": self.asked, "argmax": self.argmax, "accuracy": self.accuracy, **named}
 
 
-def asked_for(logits: Tensor, label: int) -> Tensor:
-    """(names, h, w) -> (h, w) bool: where the name is, given that somebody who sees the photo asks for it.
-
-    A pixel belongs to it that has a fifth of the highest probability anywhere in the photo, or more than even odds.
-    """
-    probability = logits.softmax(0)[label]
+def asked_for(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(H, W) of one name -> where it is, given that somebody who sees the photo asks for it: the pixels that have a
+    fifth of the highest probability anywhere in the photo, or more than even odds."""
     return probability > min(0.5, ASKED * float(probability.max()))
 
 
-def dense_scores(predictions: Iterable[tuple[Tensor, Tensor]]) -> DenseScores:
-    """predictions: (logits (names, h, w), labels (h, w) uint8) per photo."""
+def dense_scores(
+    predictions: Iterable[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.uint8]]],
+) -> DenseScores:
+    """predictions, per photo: the candidates (K,), among them all names annotated; their probabilities (H, W, K); the
+    annotated labels (H, W)."""
     asked: defaultdict[int, list[float]] = defaultdict(list)
     likeliest: list[float] = []
     right = pixels = 0
-    for logits, labels in predictions:
+    for candidates, maps, labels in predictions:
         known = labels != UNLABELLED
-        best = logits.argmax(0)
-        right += int((best[known] == labels[known]).sum())
-        pixels += int(known.sum())
-        for label in labels[known].unique().tolist():
+        best = candidates[maps.argmax(-1)]
+        right += int(np.count_nonzero(best[known] == labels[known]))
+        pixels += int(np.count_nonzero(known))
+        for position, label in enumerate(candidates.tolist()):
             truth = labels == label
-            if float(truth.sum()) < LEAST_AREA * float(known.sum()):
+            if np.count_nonzero(truth) < max(1, LEAST_AREA * np.count_nonzero(known)):
                 continue
-            asked[label].append(_iou(asked_for(logits, label) & known, truth))
-            likeliest.append(_iou((best == label) & known, truth))
+            asked[label].append(overlap(asked_for(maps[..., position]) & known, truth))
+            likeliest.append(overlap((best == label) & known, truth))
     values = [value for each in asked.values() for value in each]
     names = coco_names()
     return DenseScores(
@@ -68,5 +68,6 @@ def dense_scores(predictions: Iterable[tuple[Tensor, Tensor]]) -> DenseScores:
     )
 
 
-def _iou(one: Tensor, other: Tensor) -> float:
-    return float((one & other).sum()) / max(1.0, float(torch.logical_or(one, other).sum()))
+def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Intersection over union."""
+    return float(np.count_nonzero(one & other)) / max(1, int(np.count_nonzero(one | other)))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.annotator.names import coco_names
+from instructrestore.dataengine.annotator.scores import overlap
 
 ENOUGH = 0.5  # intersection over union, for two segments to be one
 
@@ -53,17 +54,16 @@ class SegmentScores:
             inside = np.unique(segments[mask], return_counts=True)
             share = dict(zip(inside[0].tolist(), inside[1].tolist(), strict=True))
             fitting = [n for n, label in present if each.word in (names[label].word, names[label].parent)]
-            union = np.isin(segments, fitting)
-            self.right_merged += _iou(mask, union) >= ENOUGH
+            self.right_merged += fits(each.mask, each.word, segments, categories)
             # The annotation may hold several things of the name where the segment is one of them.
-            self.right += any(_iou(mask, segments == number) >= ENOUGH for number in fitting if number in share)
+            self.right += any(overlap(mask, segments == number) >= ENOUGH for number in fitting if number in share)
             by_label: defaultdict[int, int] = defaultdict(int)
             for number, pixels in share.items():
                 by_label[categories[number]] += pixels
             if by_label:
                 most = names[max(by_label, key=lambda label: by_label[label])]
                 self.named += each.word in (most.word, most.parent)
-            pairs = [(n, _iou(mask, segments == n)) for n, label in present if label == each.label and n in share]
+            pairs = [(n, overlap(mask, segments == n)) for n, label in present if label == each.label and n in share]
             best = max((pair for pair in pairs if pair[0] not in used), key=lambda pair: pair[1], default=(0, 0.0))
             if best[1] > ENOUGH:
                 used.add(best[0])
@@ -77,7 +77,7 @@ class SegmentScores:
 
     def figures(self) -> dict[str, float]:
         """right: share of the kept with the right word (the annotation's or its parent) at IoU >= 0.5 with one
-        annotated segment. right_merged: the same against the union of all segments that the word fits, as the data
+        annotated segment. right_merged: the same, or with the union of all segments that the word fits, as the data
         engine merges them. named: share whose word is right for most of their pixels. kept: per photo. covered: share
         of the annotated area. pq: panoptic quality, mean over names seen, in COCO's definition but at the photos'
         annotated pixels alone."""
@@ -99,12 +99,9 @@ class SegmentScores:
 
 
 def fits(mask: NDArray[np.bool_], word: str, segments: NDArray[np.int32], categories: dict[int, int]) -> bool:
-    """Whether the mask is, to half at least, all that the annotation has of the word, a name or a kind."""
+    """Whether the mask is, to half at least, one annotated segment of the word, a name or a kind, or all of them."""
     names = coco_names()
     numbers = [number for number, label in categories.items() if word in (names[label].word, names[label].parent)]
-    known = np.isin(segments, list(categories))
-    return _iou(mask & known, np.isin(segments, numbers)) >= ENOUGH
-
-
-def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    return float(np.count_nonzero(one & other)) / max(1, int(np.count_nonzero(one | other)))
+    known = mask & np.isin(segments, list(categories))
+    whole = overlap(known, np.isin(segments, numbers)) >= ENOUGH
+    return whole or any(overlap(known, segments == number) >= ENOUGH for number in numbers)

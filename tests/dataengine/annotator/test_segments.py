@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from instructrestore.dataengine.annotator.edges import guided
 from instructrestore.dataengine.annotator.grouping import Segment, group
@@ -99,9 +98,13 @@ def test_scores_of_a_perfect_and_of_a_wrong_answer() -> None:
 
 
 def test_asked_for_names() -> None:
-    labels = torch.full((8, 8), SKY, dtype=torch.uint8)
+    labels = np.full((8, 8), SKY, np.uint8)
     labels[:, 4:] = DOG
-    logits = torch.zeros(len(WORDS), 8, 8)
-    logits[SKY, :, :4] = logits[DOG, :, 4:] = 10
-    scores = dense_scores([(logits, labels)])
+    candidates = np.array([SKY, DOG, CAT])
+    maps = np.zeros((8, 8, 3), np.float32)
+    maps[:, :4, 0] = maps[:, 4:, 1] = 0.9
+    scores = dense_scores([(candidates, maps, labels)])
     assert scores.asked == scores.argmax == scores.accuracy == 1
+    maps[:, 4:, 1], maps[:, 4:, 2] = 0.1, 0.3  # taken for a cat, but asked for a dog it is found
+    scores = dense_scores([(candidates, maps, labels)])
+    assert (scores.asked, scores.argmax, scores.accuracy) == (1, 0.5, 0.5)
