@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -50,13 +50,13 @@ class Annotator:
         """rgb: (H, W, 3) uint8 upright sRGB. Masks are of the photo's size and do not overlap."""
         assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8, (rgb.shape, rgb.dtype)
         probabilities = self.probabilities(rgb)
-        labels, maps = refined(rgb, probabilities)
-        return group(labels, maps)
+        segments = group(*refined(rgb, probabilities))
+        return [_enlarged(segment, *rgb.shape[:2]) for segment in segments]
 
     def regions(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[Segment]:
         """What the given regions are, whoever found them: (H, W) bool each, none empty; in their order."""
         labels, maps = refined(rgb, self.probabilities(rgb))
-        return [_seen(mask, labels, maps) for mask in masks]
+        return [replace(_seen(_shrunk(mask, *maps.shape[:2]), labels, maps), mask=mask) for mask in masks]
 
 
 def load_annotator(path: Path = SHIPPED) -> tuple[Annotator, Calibration]:
@@ -68,8 +68,8 @@ def load_annotator(path: Path = SHIPPED) -> tuple[Annotator, Calibration]:
 def refined(
     rgb: NDArray[np.uint8], probabilities: Tensor, also: Iterable[int] = ()
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The candidates, (K,), and their probabilities with the photo's edges, (H, W, K) float32. also: names that are
-    to be among them however unlikely."""
+    """The candidates, (K,), and their probabilities with the photo's edges, (h, w, K) float32, at the photo's size or
+    at most `GUIDE_SIDE`. also: names that are to be among them however unlikely."""
     peaks = probabilities.amax((1, 2))
     peaks[list(also)] = 1.0
     order = peaks.argsort(descending=True)[:MOST_CANDIDATES]
@@ -79,11 +79,28 @@ def refined(
     maps = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
     scale = min(1.0, GUIDE_SIDE / max(rgb.shape[:2]))
     large = _resized(rgb, max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale)))
-    sharp = np.clip(guided(maps, _resized(rgb, height, width), large), 0, 1)
-    if sharp.shape[:2] != rgb.shape[:2]:
-        size = (rgb.shape[1], rgb.shape[0])
-        sharp = np.dstack([cv2.resize(sharp[..., k], size, interpolation=cv2.INTER_LINEAR) for k in range(len(labels))])
-    return labels.numpy(), sharp
+    return labels.numpy(), np.clip(guided(maps, _resized(rgb, height, width), large), 0, 1)
+
+
+def _enlarged(segment: Segment, height: int, width: int) -> Segment:
+    """With its mask at that size, its outline smoothed."""
+    if segment.mask.shape == (height, width):
+        return segment
+    soft = cv2.resize(segment.mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR)
+    return replace(segment, mask=np.greater(soft, 127))
+
+
+def _shrunk(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    """At that size; at least its middle pixel, however small it is."""
+    if mask.shape == (height, width):
+        return mask
+    assert mask.any(), "an empty mask"
+    small = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA) > 127
+    if not small.any():
+        rows, columns = np.nonzero(mask)
+        middle = rows.size // 2
+        small[rows[middle] * height // mask.shape[0], columns[middle] * width // mask.shape[1]] = True
+    return small
 
 
 def _seen(mask: NDArray[np.bool_], labels: NDArray[np.intp], maps: NDArray[np.float32]) -> Segment:

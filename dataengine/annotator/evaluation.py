@@ -33,7 +33,7 @@ class Outcome:
 
 
 def outcomes(annotator: Annotator, photos: Iterable[PanopticPhoto], store: ViewStore) -> list[Outcome]:
-    """store: where their views are; view 0 is what the annotator itself sees."""
+    """store: where their views are; view 0 is what the annotator itself sees. Photos of at most `GUIDE_SIDE`."""
     found = []
     for photo in photos:
         annotated = photo.segments()
