@@ -14,6 +14,7 @@ from torch import Tensor
 
 from instructrestore.dataengine.annotator.backbone import STRIDE, load_backbone
 from instructrestore.dataengine.annotator.edges import guided
+from instructrestore.dataengine.annotator.featureless import LEAST_SIDE, featureless, flat_pixels
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
 from instructrestore.dataengine.annotator.grouping import Segment, group, kinds
 from instructrestore.dataengine.annotator.naming import Calibration
@@ -50,13 +51,23 @@ class Annotator:
         """rgb: (H, W, 3) uint8 upright sRGB. Masks are of the photo's size and do not overlap."""
         assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8, (rgb.shape, rgb.dtype)
         probabilities = self.probabilities(rgb)
-        segments = group(*refined(rgb, probabilities))
-        return [_enlarged(segment, *rgb.shape[:2]) for segment in segments]
+        labels, maps = refined(rgb, probabilities)
+        flat = self._flat(rgb, maps)
+        return [_enlarged(_trusted(segment, flat), *rgb.shape[:2]) for segment in group(labels, maps)]
 
     def regions(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[Segment]:
         """What the given regions are, whoever found them: (H, W) bool each, none empty; in their order."""
         labels, maps = refined(rgb, self.probabilities(rgb))
-        return [replace(_seen(_shrunk(mask, *maps.shape[:2]), labels, maps), mask=mask) for mask in masks]
+        flat = self._flat(rgb, maps)
+        seen = ((mask, _seen(_shrunk(mask, *maps.shape[:2]), labels, maps)) for mask in masks)
+        return [replace(_trusted(segment, flat), mask=mask) for mask, segment in seen]
+
+    @staticmethod
+    def _flat(rgb: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """At the maps' size; a photo is small or not by its own."""
+        if min(rgb.shape[:2]) < LEAST_SIDE:
+            return np.ones(maps.shape[:2], np.bool_)
+        return flat_pixels(_resized(rgb, *maps.shape[:2]))
 
 
 def load_annotator(path: Path = SHIPPED) -> tuple[Annotator, Calibration]:
@@ -80,6 +91,11 @@ def refined(
     scale = min(1.0, GUIDE_SIDE / max(rgb.shape[:2]))
     large = _resized(rgb, max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale)))
     return labels.numpy(), np.clip(guided(maps, _resized(rgb, height, width), large), 0, 1)
+
+
+def _trusted(segment: Segment, flat: NDArray[np.bool_]) -> Segment:
+    """Without any probability where it shows nothing."""
+    return replace(segment, name=0.0, kind=0.0) if featureless(segment.mask, flat) else segment
 
 
 def _enlarged(segment: Segment, height: int, width: int) -> Segment:
