@@ -31,7 +31,6 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.overhead import photos
-from instructrestore.dataengine.engine import Engine
 from instructrestore.dataengine.noun_phrases.parser import ParserAnswer, Question
 from instructrestore.dataengine.photos.encode import EncodedPhoto
 from instructrestore.dataengine.photos.row import Row
@@ -40,8 +39,10 @@ from instructrestore.dataengine.reporting import statistics as dataset_statistic
 from instructrestore.dataengine.run_folder import RunFolder
 from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 from instructrestore.dataengine.running.part_files import PartSummary, digest
+from instructrestore.dataengine.running.run import Run
 from instructrestore.dataengine.running.stage import Drop, StageSpec, Task
 from instructrestore.dataengine.settings import BuildSettings
+from instructrestore.dataengine.stages import build_stages
 from instructrestore.pipelines.building.build import publish
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.rle import Mask
@@ -301,19 +302,21 @@ def dataset(options: Namespace) -> None:
 
         folder.append(photos(options.photos), settings.photos_per_part)
         phases.next("  the driver alone")
-        engine = Engine(folder, settings, run, retry_failed=False)
-        shards = engine.build()
+        stages = build_stages(settings, folder)
+        first = Run(folder.stages, folder.tables, run, retry_failed=False)
+        shards = first.through(stages, folder.parts())
         phases.next("index and dataset.json")
         made = publish(folder, settings, shards)
         phases.next("statistics, card and report")
         opened = Dataset(str(where / "dataset"))
         stats = dataset_statistics.of_dataset(opened)
         card.write_card(where / "dataset", made, stats)
-        report.write_report(where / "report.html", opened, stats, engine.summaries, "")
+        report.write_report(where / "report.html", opened, stats, first.summaries, "")
         phases.next("plan again, all done")
-        Engine(RunFolder(where), settings, run, retry_failed=False).build()
+        again = RunFolder(where)
+        Run(again.stages, again.tables, run, retry_failed=False).through(build_stages(settings, again), again.parts())
         phases.next("")
-        for summary in engine.summaries:
+        for summary in first.summaries:
             print(f"{summary.name}: {summary.input:,} in, {summary.ok:,} ok, {summary.counts}")
         print(f"{made.photos:,} photos, {made.regions:,} regions, {len(stats.subjects):,} subjects")
         index = [where / "dataset" / file for file in ("index.parquet", "dataset.json", "README.md", "croissant.json")]

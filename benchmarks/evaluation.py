@@ -40,9 +40,9 @@ from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS
 from instructrestore.pipelines.evaluation.methods.method import Method
 from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults
-from instructrestore.pipelines.evaluation.row import Row, rows_of
-from instructrestore.pipelines.evaluation.run import run_evaluation
-from instructrestore.pipelines.evaluation.score_stage import Score
+from instructrestore.pipelines.evaluation.row import EvaluationRow, rows_of
+from instructrestore.pipelines.evaluation.run import EvaluationRequest, run_evaluation
+from instructrestore.pipelines.evaluation.score_stage import ScoreStage
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA
 from instructrestore.shards.pairs import LQ_EXTENSION, TestSet, finish_test_set
@@ -113,14 +113,13 @@ def write_testset(folder: Path, results: Path, photos: list[NDArray[np.uint8]]) 
 
 def whole_run(testset: TestSet, results: Path, out: Path) -> float:
     begin = time.perf_counter()
-    evaluated = run_evaluation(
+    request = EvaluationRequest(
         testset=testset.path,
         out=out,
-        makings=(),
         found=[GivenResults(Method("blurred", "results"), results)],
         metrics=MetricSettings(device="cpu"),
-        console=Console(file=io.StringIO()),
     )
+    evaluated = run_evaluation(request, Console(file=io.StringIO()))
     assert not evaluated.failed and evaluated.scores["method"].nunique() == 2, evaluated.failed
     return time.perf_counter() - begin
 
@@ -134,7 +133,7 @@ def parts(testset: TestSet, results: Path, out: Path) -> None:
     fidelity, bokeh = (
         Scorer(MetricSettings(metrics=names, device="cpu")) for names in (("psnr", "ssim"), ("bokeh_iou",))
     )
-    stage = Score(testset.path, out, settings, threads=1)
+    stage = ScoreStage(testset.path, out, settings, threads=1)
     times: dict[str, list[float]] = {}
 
     def timed(name: str, do: Callable[..., object], *given: Any) -> None:
@@ -160,7 +159,9 @@ def parts(testset: TestSet, results: Path, out: Path) -> None:
         timed("all of a photo", stage, [row])
     outcomes = [Outcome(row.key, "ok", row) for row in rows[:PART_ROWS]]
     for number in range(SAMPLED):
-        timed(f"commit a part of {PART_ROWS}", write_part, out, number, "0" * 16, 0, outcomes, TypeAdapter(Row))
+        timed(
+            f"commit a part of {PART_ROWS}", write_part, out, number, "0" * 16, 0, outcomes, TypeAdapter(EvaluationRow)
+        )
     for name, seen in times.items():
         print(f"  {name:28}{statistics.median(seen):8.1f} ms")
 

@@ -26,10 +26,11 @@ from pydantic import TypeAdapter
 from instructrestore.dataengine.photos.intake import Intake, IntakeSettings
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.quality.quality_gate import QualityGate, QualityGateSettings
-from instructrestore.dataengine.run_folder import ManifestPart, RunFolder
+from instructrestore.dataengine.run_folder import RunFolder
 from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 from instructrestore.dataengine.running.part_files import PartSummary, Slice, digest, list_parts
 from instructrestore.dataengine.running.stage import StageSpec, Task
+from instructrestore.dataengine.running.stage_kinds import Part
 from instructrestore.shards.paths import ObjectPath, Place, make_folder, parse_place
 
 REPEATS = 5
@@ -54,9 +55,7 @@ def spec(name: str, build: Callable[[], Callable[..., Sequence[Any]]]) -> StageS
     return StageSpec(name, build, identity=name, row_type=Row, result_type=Row)
 
 
-def stage_rate(
-    connected: Cluster, stage: StageSpec, parts: Sequence[ManifestPart], folder: Path
-) -> tuple[float, list[Place]]:
+def stage_rate(connected: Cluster, stage: StageSpec, parts: Sequence[Part], folder: Path) -> tuple[float, list[Place]]:
     """Rows a second through a stage once its workers are ready, and the files it left."""
     folder.mkdir()
     tasks = [Task(part.part, (part.where,), folder, digest(stage.identity, part.content)) for part in parts]
@@ -93,7 +92,7 @@ def intake() -> None:
         for repeat in range(REPEATS):
             begin = time.monotonic()
             first, files = stage_rate(connected, spec("intake", _intake), run.parts(), folder / f"intake-{repeat}")
-            parts = [ManifestPart(n, Slice(str(file)), str(n)) for n, file in enumerate(files)]
+            parts = [Part(n, Slice(str(file)), str(n)) for n, file in enumerate(files)]
             second, _ = stage_rate(connected, spec("gate", _gate), parts, folder / f"gate-{repeat}")
             rates.append(1 / (1 / first + 1 / second))
             print(f"  intake {first:.0f}, gate {second:.0f} photos/s ({time.monotonic() - begin:.0f} s with start-up)")
@@ -153,7 +152,7 @@ def plan(place: str | None = None) -> None:
     print(f"peak memory {peak:.2f} GiB")
 
 
-def _pretend_done(folder: Place, parts: Sequence[ManifestPart], stages: int = 8) -> list[Place]:
+def _pretend_done(folder: Place, parts: Sequence[Part], stages: int = 8) -> list[Place]:
     """The part files of finished stages, empty: planning reads their names alone."""
     folders = [folder / f"{number:02d}-stage" for number in range(stages)]
     for number, stage in enumerate(folders):

@@ -3,12 +3,12 @@
 RUN/run.json               schema of the folder
 RUN/settings.toml          the settings that reproduce the run
 RUN/manifest/              the photos as the sources listed them, in parts fixed for good
-RUN/stages/<nn-stage>/     a Parquet file per part: the checkpoint (part_files.py)
-RUN/tables/                results over the whole data set: duplicates, noun phrases (side_table.py)
+RUN/stages/<nn-stage>/     a Parquet file per part: the checkpoint (running/part_files.py)
+RUN/tables/                results over the whole data set: duplicates, noun phrases (running/side_table.py)
 RUN/answers/               answers of the grammar or language model, by (model, revision, prompt), round
 RUN/dataset/               the data set: shards, index.parquet, dataset.json, README.md
 RUN/report.html
-RUN/.lock                  held by the one build that works here (run_lock.py)
+RUN/.lock                  held by the one build that works here (running/lock.py)
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,90 +27,66 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
-from instructrestore.dataengine.running.lock import locked
-from instructrestore.dataengine.running.part_files import PART_SCHEMA, Slice, digest, read_metadata, whole_files
-from instructrestore.shards.files import commit, replacing, sweep
-from instructrestore.shards.paths import Place, make_folder, names, read_if_there
+from instructrestore.dataengine.running.part_files import (
+    GROUP_ROWS,
+    PART_SCHEMA,
+    Slice,
+    digest,
+    read_metadata,
+    whole_files,
+)
+from instructrestore.dataengine.running.stage_kinds import Part
+from instructrestore.dataengine.running.work_folder import WorkFolder
+from instructrestore.shards.files import replacing
+from instructrestore.shards.paths import Place, names
 
 RUN_SCHEMA = 1
-GROUP_ROWS = 8192
 _PARTS_KEY = b"instructrestore.parts"
 _rows = TypeAdapter(Row)
 _sources = TypeAdapter(SourcePhoto)
 
 
-@dataclass(frozen=True)
-class ManifestPart:
-    """A part of the manifest: some 64 photos, and the hash of what the sources say of them."""
-
-    part: int
-    where: Slice
-    content: str
-
-
-class RunFolder:
-    """The folder of a run, which need not be there yet.
-
-    Raises ValueError where it is something else, or made by another version.
-    """
+class RunLayout:
+    """What lies where in the run's folder `path`, which need not be there."""
 
     def __init__(self, path: Place) -> None:
         self.path = path = path.absolute()  # workers have other current folders
         self.manifest, self.stages = path / "manifest", path / "stages"
         self.tables, self.answers, self.dataset = path / "tables", path / "answers", path / "dataset"
-        self._open()
 
-    def _open(self) -> None:
-        marker = self.path / "run.json"
-        if isinstance(self.path, Path) and self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file; --out names a folder")
-        content = read_if_there(marker)
-        if content is not None:
-            try:
-                schema = json.loads(content)["schema"]
-            except (ValueError, KeyError, TypeError):
-                raise ValueError(f"{marker} is damaged; build into another folder") from None
-            if schema != RUN_SCHEMA:
-                raise ValueError(
-                    f"{self.path} was made with schema {schema} of the run folder and this program writes "
-                    f"{RUN_SCHEMA}; build into another folder"
-                )
-        elif any(not name.startswith(".") for name in names(self.path)):
-            raise ValueError(f"{self.path} is not empty and no run of this program; build into another folder")
+
+class RunFolder(RunLayout):
+    """The folder of a build. Raises ValueError where it is something else, or was made by another version."""
+
+    def __init__(self, path: Place) -> None:
+        super().__init__(path)
+        self._folder = WorkFolder(self.path, "run.json", RUN_SCHEMA, "a build")
 
     def create(self) -> None:
         """Makes the folders that are not there yet."""
-        make_folder(self.path)
-        marker = self.path / "run.json"
-        if read_if_there(marker) is None:  # first of all, so that the folder is known for a run whatever happens next
-            commit(marker, json.dumps({"schema": RUN_SCHEMA}).encode())
-        for folder in (self.manifest, self.stages, self.tables, self.answers, self.dataset):
-            make_folder(folder)
+        self._folder.create(self.manifest, self.stages, self.tables, self.answers, self.dataset)
 
     @contextmanager
     def lock(self) -> Iterator[Callable[[], None]]:
         """Held by the one build that works here; makes the folders, and sweeps away what killed builds left.
 
-        Gives what raises StopStage if the lock is lost on the way. Raises ValueError where another build holds it.
+        Gives what raises StopStage if the lock is lost on the way. Raises ValueError where another run holds it.
         """
-        self.create()
-        with locked(self.path) as check:
-            for folder in (self.path, self.manifest, self.tables, self.dataset):
-                sweep(folder)
+        with self._folder.lock((self.manifest, self.stages, self.tables, self.answers, self.dataset)) as check:
             yield check
 
     def _manifest_files(self) -> list[Place]:
         return [self.manifest / name for name in names(self.manifest) if name.endswith(".parquet") and name[0] != "."]
 
-    def parts(self) -> list[ManifestPart]:
-        """The manifest's parts, in order."""
-        found: list[ManifestPart] = []
+    def parts(self) -> list[Part]:
+        """The manifest's parts, in order; a part's content is a hash of what the sources say of its photos."""
+        found: list[Part] = []
         files = self._manifest_files()
         for path, footer in zip(files, read_metadata(files), strict=True):
             stored = json.loads(footer.metadata[_PARTS_KEY])
             for place, content in enumerate(stored["hashes"]):
                 start = place * stored["size"]
-                found.append(ManifestPart(len(found), Slice(str(path), start, start + stored["size"]), content))
+                found.append(Part(len(found), Slice(str(path), start, start + stored["size"]), content))
         return found
 
     def known(self) -> dict[str, int]:

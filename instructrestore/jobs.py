@@ -102,26 +102,23 @@ def train(
     from instructrestore.model.training.checkpoints import last_of_run
     from instructrestore.model.training.settings import PRESETS
     from instructrestore.pipelines.building.presets import read_settings, with_values
-    from instructrestore.pipelines.training.command import run
+    from instructrestore.pipelines.training.command import TrainingOptions, run
 
     chosen = read_settings(PRESETS, preset, Path(config) if config else None, ())
-    run(
+    options = TrainingOptions(
         dataset=fspath(dataset),
-        mix=[f"{path}:{share}" for path, share in (mix or {}).items()],
         out=Path(out),
-        base=_text(base),
-        base_revision=None,
-        init_from=_text(init_from),
-        init_revision=None,
         settings=with_values(chosen, _nested(settings)),
+        mix=[f"{path}:{share}" for path, share in (mix or {}).items()],
+        base=_text(base),
+        init_from=_text(init_from),
         workers=workers,
         address=address,
         device=device,
         resume="auto" if resume else "never",
-        cache=None,
-        cache_gib=64,
-        console=Console(quiet=quiet),
     )
+    with _stops():
+        run(options, Console(quiet=quiet))
     return Path(last_of_run(fspath(out)))
 
 
@@ -159,6 +156,7 @@ def restore(
     from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.pipelines.inference.options import sampling_settings
     from instructrestore.pipelines.inference.restorer import OutputSettings
+    from instructrestore.pipelines.restoration.files import RestoreOptions
     from instructrestore.pipelines.restoration.files import restore as restore_files
     from instructrestore.pipelines.restoration.inputs import find_jobs
 
@@ -180,15 +178,8 @@ def restore(
         sweep=tuple(sweep),
         skip_existing=skip_existing,
     )
-    return restore_files(
-        jobs=jobs,
-        out=Path(out),
-        loading=source,
-        settings=sampling_settings(dict(settings or {}), ()),
-        wanted=wanted,
-        batch=batch,
-        console=console,
-    )
+    options = RestoreOptions(source, sampling_settings(dict(settings or {}), ()), wanted, batch)
+    return restore_files(jobs, Path(out), options, console)
 
 
 def make_testset(
@@ -254,7 +245,7 @@ def evaluate(
         scales_of,
         tables_of,
     )
-    from instructrestore.pipelines.evaluation.run import run_evaluation
+    from instructrestore.pipelines.evaluation.run import EvaluationRequest, run_evaluation
     from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.shards.pairs import TestSet
 
@@ -266,18 +257,18 @@ def evaluate(
         scales = scales_of(tables_of((), TestSet(fspath(testset)).bokeh))
         makings.insert(0, model_group(source, evaluation_settings(dict(settings or {}), ()), scales, given_masks))
     with _stops():
-        evaluated = run_evaluation(
+        request = EvaluationRequest(
             testset=fspath(testset),
             out=Path(out),
+            metrics=metric_settings(metrics, device),
             makings=makings,
             found=given_results([f"{name}={fspath(folder)}" for name, folder in (results or {}).items()]),
-            metrics=metric_settings(metrics, device),
-            console=Console(quiet=quiet),
             seed=seed,
             batch=batch,
             limit=limit,
             address=address,
         )
+        evaluated = run_evaluation(request, Console(quiet=quiet))
     return evaluated.scores
 
 

@@ -9,11 +9,10 @@ import typer
 from rich.console import Console
 
 from instructrestore import __version__
-from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.pipelines.annotator import cli as annotator
 from instructrestore.pipelines.evaluation import cli as evaluation
 from instructrestore.pipelines.restoration import cli as restoration
-from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end
+from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end, end_with_traceback
 from instructrestore.pipelines.testset import cli as testset
 from instructrestore.pipelines.training import cli as training
 
@@ -26,14 +25,15 @@ app = typer.Typer(
 
 Preset = Annotated[
     str,
-    typer.Option(help="Settings to begin from: embedded (no download, CPU), demo, paper or modern (GPUs and weights)."),
+    typer.Option(help="Settings to start from: embedded (no download, CPU), demo, paper or modern (GPUs and weights)."),
 ]
 Config = Annotated[Path | None, typer.Option(help="A TOML file of settings, laid over the preset.")]
 Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, as in quality_gate.score=55.")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A single setting, such as quality_gate.score=55."),
 ]
-Address = Annotated[str | None, typer.Option(metavar="RAY", help="A Ray cluster; unset: this machine.")]
-DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's folder, or its fsspec URI.")]
+Address = Annotated[str | None, typer.Option(metavar="RAY", help="The Ray cluster to run on; by default this machine.")]
+DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="The folder or fsspec URI of a data set.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,10 +51,10 @@ def instructrestore(
     pass
 
 
-BUILD_HELP = """Photos in, verified training triplets out.
+BUILD_HELP = """Turn photos into verified training triplets.
 
 Intake, near-duplicates, quality gate, masks, descriptions, noun phrases, merging, shards, a report. Run it again \
-after an interruption, or with more photos, and it goes on where it was.
+after an interruption, or with more photos, and it continues where it stopped.
 
 instructrestore build photos/ --out run
 
@@ -69,15 +69,16 @@ def build(
         typer.Argument(
             metavar="SOURCE...",
             help="Where photos are: [KIND:]PATH[?OPTION=VALUE&...]. KIND is folder, coco, panoptic, matte, tri-ir, "
-            "dataset or manifest; left out, it is found by content (but for mattes). PATH is local or any fsspec URI.",
+            "dataset or manifest; by default it is detected from the content, except for matte. PATH is local or any "
+            "fsspec URI.",
         ),
     ] = None,
     out: Annotated[
         str,
         typer.Option(
             metavar="FOLDER",
-            help="The run's folder, local or in an object store (s3://BUCKET/RUN): the data set, the report, and all "
-            "that resuming needs.",
+            help="The run's folder, local or in an object store (s3://BUCKET/RUN): the data set, the report, and "
+            "everything needed to resume.",
         ),
     ] = "run",
     preset: Preset = "embedded",
@@ -85,14 +86,18 @@ def build(
     assignments: Assignments = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="SOURCE", help="Test photos: they and their near-duplicates are left out."),
+        typer.Option(
+            metavar="SOURCE", help="Photos to leave out, such as test photos, together with their near-duplicates."
+        ),
     ] = None,
     address: Address = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many photos of the sources.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="NUMBER", help="Take at most this many photos from the sources.")
+    ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Do failed rows again, and those alone.")
+        bool, typer.Option("--retry-failed", help="Retry the failed rows, and nothing else.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, without doing it.")] = False,
 ) -> None:
     from instructrestore.pipelines.building.build import build as run_build
     from instructrestore.pipelines.building.build import print_plan, print_summary
@@ -108,9 +113,11 @@ def build(
     try:
         result = run_build(settings, folder, console, retry_failed)
     except KeyboardInterrupt:  # typer would end without a word
-        end("interrupted; run the same command again to go on", INTERRUPTED)
+        end("interrupted; run the same command again to continue", INTERRUPTED)
     print_summary(result, console)
     console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
+    if result.defects:
+        raise typer.Exit(FAULTS_FOUND)
 
 
 @app.command()
@@ -119,12 +126,18 @@ def doctor(
     config: Config = None,
     assignments: Assignments = None,
     out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="A run's folder: can it be written, locked, is there room?")
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="The run's folder, to check that it can be written and locked and has room."
+        ),
     ] = None,
     address: Address = None,
 ) -> None:
-    """Could a build with these settings run here? Packages, GPUs, weights, servers, licences: a line each, with what
-    to do. Nothing is downloaded. Exit status 1 if anything is missing."""
+    """Check whether a build with these settings could run here.
+
+    Packages, GPUs, weights, servers, licences: a line each, with what to do. Nothing is downloaded. Exit status 1 if
+    anything is missing.
+    """
     from instructrestore.pipelines.building.presets import read_build_settings, with_values
     from instructrestore.pipelines.doctor.doctor import doctor as run_doctor
     from instructrestore.shards.paths import parse_place
@@ -138,8 +151,8 @@ def doctor(
 
 @app.command()
 def verify(dataset: DatasetPath) -> None:
-    """Check a data set against itself: hashes, keys, masks, areas, counts. Exit status 1 if anything is wrong."""
-    from instructrestore.pipelines.building.verify import verify as run_verify
+    """Check that a data set is consistent: hashes, keys, masks, areas, counts. Exit status 1 if anything is wrong."""
+    from instructrestore.pipelines.building.dataset_commands import verify as run_verify
 
     if not run_verify(dataset, Console()):
         raise typer.Exit(FAULTS_FOUND)
@@ -148,10 +161,10 @@ def verify(dataset: DatasetPath) -> None:
 @app.command()
 def stats(
     dataset: DatasetPath,
-    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
-    """Table 1 of the paper with this data set's row, subject frequencies, histograms, licences, near-duplicates."""
-    from instructrestore.pipelines.building.stats import stats as run_stats
+    """Show a data set's statistics: its row of the paper's Table 1, subjects, histograms, licences, near-duplicates."""
+    from instructrestore.pipelines.building.dataset_commands import stats as run_stats
 
     run_stats(dataset, as_json)
 
@@ -159,26 +172,27 @@ def stats(
 @app.command()
 def show(
     dataset: DatasetPath,
-    key: Annotated[str, typer.Argument(help="A photo's key, or the beginning of it.")],
-    out: Annotated[str | None, typer.Option(help="The PNG to write; unset: KEY.png.")] = None,
+    key: Annotated[str, typer.Argument(help="The photo's key, or the beginning of it.")],
+    out: Annotated[str | None, typer.Option(help="The PNG to write; by default KEY.png.")] = None,
 ) -> None:
-    """A photo with its regions in colour and their captions, as a PNG."""
-    from instructrestore.pipelines.building.show import show as run_show
+    """Draw a photo of a data set with its regions in colour and their captions, as a PNG."""
+    from instructrestore.pipelines.building.dataset_commands import show as run_show
 
     typer.echo(run_show(dataset, key, out))
 
 
 @app.command()
 def phrase(
-    file: Annotated[str, typer.Argument(help="A description a line; - is standard input.")] = "-",
+    file: Annotated[str, typer.Argument(help="A file with one description per line; - reads standard input.")] = "-",
     preset: Preset = "embedded",
     config: Config = None,
     assignments: Assignments = None,
     round_number: Annotated[
-        int, typer.Option("--round", min=1, max=10, help="1 asks noun_phrases.small, later rounds noun_phrases.large.")
+        int,
+        typer.Option("--round", min=1, max=10, help="Round 1 asks noun_phrases.small, later ones noun_phrases.large."),
     ] = 1,
 ) -> None:
-    """Descriptions to noun phrases: a line in, a line of JSON out. To try a model or a prompt before a build."""
+    """Turn descriptions into noun phrases, to try a model or a prompt before a build: a line in, a line of JSON out."""
     from instructrestore.pipelines.building.phrase import phrase as run_phrase
     from instructrestore.pipelines.building.presets import read_build_settings
 
@@ -190,20 +204,26 @@ app.command(help=restoration.HELP)(restoration.restore)
 
 @app.command()
 def degrade(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")],
-    out: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("degraded"),
-    seed: Annotated[int, typer.Option(min=0, help="Of the first LQ photo; a seed always gives the same.")] = 0,
-    preset: Annotated[str, typer.Option(help="release (InstructRestore's, milder) or real-esrgan.")] = "release",
-    count: Annotated[int, typer.Option(min=1, help="LQ photos of each photo, with seeds counting up.")] = 1,
-    crop: Annotated[int, typer.Option(help="Use the middle square of so many px; 0: the whole photo.")] = 512,
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos or folders of photos.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("degraded"),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the first LQ photo; the same seed gives the same photo.")
+    ] = 0,
+    preset: Annotated[
+        str, typer.Option(help="release (InstructRestore's, the milder one) or real-esrgan.")
+    ] = "release",
+    count: Annotated[int, typer.Option(min=1, help="LQ photos to make of each photo, with seeds counting up.")] = 1,
+    crop: Annotated[
+        int, typer.Option(help="Side in pixels of the centre square to use; 0 uses the whole photo.")
+    ] = 512,
 ) -> None:
-    """Training pairs of photos: NAME-hq.png (sharpened), NAME-lq-SEED.png, and a sheet that says what was done."""
+    """Degrade photos as training does: NAME-hq.png (sharpened), NAME-lq-SEED.png, and a sheet that says how."""
     from instructrestore.pipelines.degrade import degrade as run_degrade
 
     try:
         summary = run_degrade(photos, out, seed=seed, preset=preset, count=count, crop=crop, console=Console())
     except KeyboardInterrupt:
-        end("interrupted; what is finished stays", INTERRUPTED)
+        end("interrupted; finished photos are kept", INTERRUPTED)
     if summary.failed:
         raise typer.Exit(FAULTS_FOUND)
 
@@ -216,26 +236,44 @@ app.command(help=evaluation.flags.HELP)(evaluation.evaluate)
 
 @app.command("tiny-base")
 def tiny_base(
-    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder: what --base then names.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of the random weights.")] = 0,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder, to be named with --base.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
 ) -> None:
-    """A whole model of tiny networks, made in seconds: to try everything without weights. It has learnt nothing."""
+    """Make a whole model of tiny networks in seconds, to try everything without weights. It has learnt nothing."""
     if out.exists():
-        raise ValueError(f"{out} is there already: name a new folder")
+        raise ValueError(f"{out} already exists: name a new folder")
     from instructrestore.model.restoring.tiny_base import build_tiny_base
 
     build_tiny_base(out, seed)
-    typer.echo(f"{out}: a Stable Diffusion 2.1 base in miniature, with random weights, for --base {out}")
+    typer.echo(f"{out}: a miniature Stable Diffusion 2.1 base with random weights; use it with --base {out}")
 
 
 def main() -> None:
     """Runs the command; a user's mistake ends with one sentence and status 2."""
     try:
         app(prog_name="instructrestore")  # also for `python -m instructrestore`
-    except (ValueError, StopStage) as error:
+    except SystemExit:
+        raise
+    except _explained() as error:
         end(str(error), USER_ERROR)
+    except _defect() as error:
+        end_with_traceback(str(error))
     except OSError as error:
         end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), USER_ERROR)
+
+
+def _explained() -> tuple[type[Exception], ...]:
+    """The errors whose text is for the user. Only called for an error, so that --help and completion are quick."""
+    from instructrestore.dataengine.running.stage import StopStage
+
+    return ValueError, StopStage
+
+
+def _defect() -> type[Exception]:
+    """A fault of this program that stopped a run."""
+    from instructrestore.dataengine.running.stage import Defect
+
+    return Defect
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`instructrestore degrade`: photos in, training pairs out as PNGs, with a sheet that shows the random choices."""
+"""`instructrestore degrade`: photos in, training pairs as PNGs out, with a sheet that shows the random choices."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from instructrestore.pipelines.terminal.arguments import checked_seed
 from instructrestore.pipelines.terminal.ending import escaped
 from instructrestore.shards.files import commit
 
-MAX_PIXELS = 24_000_000  # of what is degraded at once: about 4 GB of memory
-LABEL_WIDTH = 480  # px; a smaller picture is shown in whole multiples of its size, so that its label can be read
+MAX_PIXELS = 24_000_000  # degraded at once: about 4 GB of memory
+LABEL_WIDTH = 480  # px; smaller pictures are shown at whole multiples of their size, so that labels are readable
 
 
 @dataclass
@@ -53,18 +53,20 @@ def degrade(
 ) -> DegradeSummary:
     """Writes, for every photo, NAME-hq.png, NAME-lq-SEED.png and NAME-sheet.png into the folder `out`.
 
-    The HQ photo is sharpened, as the target of training is; the LQ photos, of the seeds `seed` .. `seed + count - 1`,
-    are enlarged to its size. photos: files and folders. crop: the middle square of so many px is used, or what a
-    smaller photo has of it; 0: the whole photo, but for the last px that make no multiple of 4.
-    Raises ValueError, in one sentence, for what cannot be meant, and OSError where `out` cannot be written to;
+    The HQ photo is sharpened, as the target of training is; the LQ photos, with seeds `seed` .. `seed + count - 1`, are
+    enlarged to its size. photos: files and folders. crop: the side in px of the middle square that is used, or of as
+    much of it as a smaller photo has; 0: the whole photo, less the last pixels that make no multiple of 4.
+    Raises ValueError, in one sentence, for options that make no sense, and OSError if `out` cannot be written to;
     whatever is wrong with a single photo is in the summary.
     """
     if preset not in PRESETS:
         raise ValueError(f"there is no preset {preset!r}: choose {' or '.join(PRESETS)}")
     if crop != 0 and (crop < LEAST_SIDE or crop % SHRINK):
-        raise ValueError(f"--crop is 0, for the whole photo, or a multiple of {SHRINK} from {LEAST_SIDE} px on")
+        raise ValueError(
+            f"--crop must be 0, for the whole photo, or a multiple of {SHRINK} and at least {LEAST_SIDE} px"
+        )
     if count < 1:
-        raise ValueError("--count is at least 1")
+        raise ValueError("--count must be at least 1")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the results")
     seeds = range(checked_seed(seed, "--seed"), checked_seed(seed + count - 1, "the last seed") + 1)
@@ -76,7 +78,7 @@ def degrade(
     for job in jobs:
         for ending in ("hq", "sheet", *(f"lq-{number}" for number in seeds)):
             if os.path.realpath(path := out / f"{job.stem}-{ending}.png") in read:
-                raise ValueError(f"{escaped(str(path))} would overwrite a photo that is read: choose another --out")
+                raise ValueError(f"{escaped(str(path))} would overwrite an input photo: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     console = console or Console()
     summary, degradation = DegradeSummary(), Degradation(PRESETS[preset])
@@ -97,7 +99,7 @@ def degrade(
 
 
 def _jobs(words: Sequence[str], out: Path) -> Iterator[PhotoJob]:
-    """A job for each photo, once; what lies in a folder because it was written there is none."""
+    """One job per photo; what an earlier run wrote into a folder is left out."""
     seen: set[str] = set()
     results = os.path.join(os.path.realpath(out), "")
     for word in words:
@@ -139,7 +141,7 @@ def _write_pairs(rgb: NDArray[np.uint8], seeds: range, degradation: Degradation,
     sharp = _image(hq)
     commit(place.with_name(f"{place.name}-hq.png"), _png(sharp))
     cells = [LabelledPicture(_at(sharp, shown), [(f"HQ, sharpened, {width}x{height}", None)])]
-    for seed in seeds:  # one by one: a whole photo is large
+    for seed in seeds:  # one at a time: a whole photo is large
         lq = _image(degradation(hq, [seed]))
         commit(place.with_name(f"{place.name}-lq-{seed}.png"), _png(lq))
         cells.append(LabelledPicture(_at(lq, shown), label(seed, draw_recipe(degradation.settings, seed))))
@@ -148,7 +150,7 @@ def _write_pairs(rgb: NDArray[np.uint8], seeds: range, degradation: Degradation,
 
 
 def label(seed: int, recipe: Recipe) -> list[tuple[str, RGB | None]]:
-    """A recipe in a few lines."""
+    """A recipe as the lines of a label."""
     end = f"{recipe.last_mode} to 1/{SHRINK}, {_kernel(recipe.last_filter)}"
     quality = f"JPEG {recipe.second.quality:.0f}"
     lines = [

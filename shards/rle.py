@@ -13,6 +13,8 @@ import numpy as np
 import pycocotools.mask
 from numpy.typing import NDArray
 
+BoolArray = NDArray[np.bool_]
+
 coco: Any = pycocotools.mask  # its type stubs say other things than its code does
 MAX_SIDE = 65_535
 # The longest outline that polygons() draws, in half circumferences of the photo: pycocotools needs memory for every
@@ -33,13 +35,13 @@ class Mask:
     counts: str
 
     @classmethod
-    def from_array(cls, array: NDArray[np.bool_]) -> Mask:
+    def from_array(cls, array: BoolArray) -> Mask:
         """array: (H, W) bool."""
         assert array.ndim == 2 and array.dtype == np.bool_, (array.shape, array.dtype)
         rle = coco.encode(np.asfortranarray(array.view(np.uint8)))
         return cls(array.shape[0], array.shape[1], rle["counts"].decode("ascii"))
 
-    def array(self) -> NDArray[np.bool_]:
+    def array(self) -> BoolArray:
         """The mask as (H, W) bool. Raises ValueError where the runs do not fill the mask exactly."""
         self.check()
         return coco.decode(self._rle()).view(np.bool_)
@@ -101,7 +103,7 @@ class Runs:
         place = int(self._ends[run]) - (int(self._ones[run]) - rank)
         return place % self.height, place // self.height
 
-    def window(self, top: int, left: int, height: int, width: int) -> NDArray[np.bool_]:
+    def window(self, top: int, left: int, height: int, width: int) -> BoolArray:
         """A window that lies inside the mask as (height, width) bool."""
         begin, end = left * self.height, (left + width) * self.height
         first = int(np.searchsorted(self._ends, begin, side="right"))

@@ -11,6 +11,10 @@ import pytest
 
 from instructrestore.dataengine.running.on_ray import runner
 
+# Ray, here and in the programs that tests start: its workers run at the priority of the tests beside them, which Ray by
+# itself puts first, and none is started in advance, which would not have the environment that a stage asks for.
+os.environ |= {"RAY_worker_niceness": "0", "RAY_prestart_worker_first_driver": "0"}
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -20,10 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With --dist loadgroup one process has all tests on Ray and starts it once; the others share the rest, by file."""
+    """With --dist loadgroup one process has all tests of a package that run on Ray, and starts it once; the rest goes
+    file by file to whoever is free."""
     for item in items:
+        file = item.nodeid.split("::")[0]
         on_ray = "_ray" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.nodeid.split("::")[0]))
+        item.add_marker(pytest.mark.xdist_group(f"ray {file.split('/')[1]}" if on_ray else file))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -45,17 +51,12 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def _ray() -> Iterator[None]:
-    """Ray's workers stay from one test to the next as they do from stage to stage: starting them was most of the work.
-
-    They run beside the other test processes, so at the same priority and not, as Ray has it, behind them.
-    """
+    """Ray, whose workers stay from one test to the next as they do from stage to stage: starting them takes longest."""
     waiting = runner.WaitingWorkers()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_worker_niceness", "0")
-        with runner.cluster(None, 2):
-            patch.setattr(runner, "WaitingWorkers", lambda: waiting)
-            patch.setattr(runner.Cluster, "close", lambda self: self.servers.stop())
-            yield
+    with runner.cluster(None, 2), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "WaitingWorkers", lambda: waiting)
+        patch.setattr(runner.Cluster, "close", lambda self: self.servers.stop())
+        yield
 
 
 @pytest.fixture

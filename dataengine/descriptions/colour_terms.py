@@ -1,8 +1,8 @@
 """Names of colours: the eleven basic terms of English (Berlin & Kay, "Basic Color Terms", 1969), with light and dark.
 
 Hue, chroma and lightness are those of OKLab (Ottosson, 2020), which keeps the hue of blues as they grow lighter,
-where CIELAB turns them purple. The bounds between the terms are ours, set by the CSS colours whose names say what
-people call them (navy, olive, maroon, tan, hotpink ...).
+where CIELAB turns them purple. The bounds between the terms are our own, fitted to the CSS colours whose names say
+what people call them (navy, olive, maroon, tan, hotpink ...).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TO_LAB = np.array(
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
 )
-_STEP = 8  # the table below has one entry per cube of 8x8x8 colours: finer than any bound between terms is sure
+_STEP = 8  # the table has one entry per cube of 8x8x8 colours, which is finer than the bounds are certain
 
 
 def oklab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -48,12 +48,12 @@ def term_of(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     chroma = np.hypot(lab[..., 1], lab[..., 2])
     hue = np.degrees(np.arctan2(lab[..., 2], lab[..., 1])) % 360
 
-    # Dark and very light colours need more chroma before anyone sees a hue in them.
+    # Dark and very light colours need more chroma before a hue is visible.
     colourless = (chroma < np.where(light < 0.4, 0.035, 0.028)) | (light < 0.15) | ((light > 0.95) & (chroma < 0.035))
     purplish_red, reddish = hue >= 340, hue < 38
     to_orange, to_yellow, to_green = hue < 85, hue < 118, hue < 190
     to_blue, to_purple = hue < 290, hue < 340
-    rules = (  # the first that holds
+    rules = (  # the first that holds applies
         (colourless & (light < 0.27), "black"),
         (colourless & (light < 0.54), "dark grey"),
         (colourless & (light < 0.73), "grey"),
@@ -92,7 +92,7 @@ def term_of(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class ColourTerms:
-    """Names every pixel of a photo by a table made once (in some 10 ms)."""
+    """Names the colour of every pixel of a photo, by a table that is made once (in about 10 ms)."""
 
     def __init__(self) -> None:
         levels = np.arange(_STEP // 2, 256, _STEP, dtype=np.uint8)

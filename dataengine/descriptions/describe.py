@@ -4,23 +4,25 @@ What comes in, of a piece:
 
     segmenter "annotated", no describer     its description is the source's category name, as written
     describer "annotated"                   a source's caption, which is complete
-    anything else                           a mask without words
+    anything else                           a mask alone
 
-What goes out has a description and a describer. The embedded describer knows the subject of its phrase and sets both
-(`embedded.py` says why); a vision-language model sets both where it is asked to and its answer is valid; all other
-descriptions, Osprey's among them, are left to the noun-phrase rounds. A piece of which a model says nothing that is of
-use is removed and counted.
+Each piece goes out with a description and a describer. The embedded describer sets the noun phrase and its subject too
+(`embedded.py` says why), and so does a vision-language model if it is asked to and its answer is valid; all other
+descriptions, Osprey's among them, are left to the noun-phrase rounds. A piece for which a model gives no usable
+description is removed and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from instructrestore.dataengine.descriptions import annotated, embedded, osprey_settings, vision_language
+from instructrestore.dataengine.descriptions import annotated, embedded, named, osprey_settings, vision_language
 from instructrestore.dataengine.descriptions.osprey_settings import OspreySettings
 from instructrestore.dataengine.descriptions.vision_language import (
     UNUSABLE_FAULTS,
@@ -35,11 +37,9 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.running.stage import Drop, Failed
+from instructrestore.dataengine.weights.own_class import PATTERN, own_class
 from instructrestore.shards.paths import Place
 from instructrestore.shards.sample import Answer, Piece
-
-if TYPE_CHECKING:
-    from instructrestore.dataengine.descriptions.osprey import OspreyDescriber
 
 ANNOTATED = "annotated"
 EMBEDDED = f"embedded {embedded.REVISION}"
@@ -52,16 +52,19 @@ UNUSABLE = "no usable description"
 
 
 class DescribeSettings(BaseModel):
-    """Whose words the pieces get."""
+    """Who describes the pieces."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    describer: Literal["annotated", "embedded", "osprey", "vision_language"] = Field(
+    describer: (
+        Literal["annotated", "embedded", "named", "osprey", "vision_language"] | Annotated[str, Field(pattern=PATTERN)]
+    ) = Field(
         default="embedded",
-        description="what describes a piece without words of its source; annotated: such pieces are removed; "
-        "osprey: Osprey, in the worker; vision_language: a model behind an OpenAI-compatible server",
+        description="what describes a piece without words from its source; annotated: such pieces are removed; "
+        "embedded: its colour and place; named: its name, from the embedded annotator; osprey: Osprey, in the worker; "
+        "vision_language: a model behind an OpenAI-compatible server; MODULE:CLASS: one of your own (see CONTRIBUTING)",
     )
-    reuse_annotations: bool = Field(default=True, description="keep the words that a source brings")
+    reuse_annotations: bool = Field(default=True, description="keep the words that a source provides")
     vision_language: VisionLanguageSettings | None = Field(
         default=None, description="the model; for describer vision_language"
     )
@@ -82,14 +85,14 @@ class DescribeSettings(BaseModel):
             )
         if self.describer != "vision_language" and self.vision_language is not None:
             raise ValueError(
-                f'the describer "{self.describer}" asks no server: set describer to "vision_language", or leave the '
-                "settings of vision_language out, with a preset that does not bring them"
+                f'the describer "{self.describer}" uses no server: set describer to "vision_language", or leave the '
+                "settings of vision_language out and choose a preset without them"
             )
         return self
 
     @model_serializer(mode="wrap")
     def _in_use(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the settings that no describer uses: a stage is known by its dump, which stays what it was."""
+        """Leaves out settings that the describer does not use: the dump identifies the stage and must stay the same."""
         fields = handler(self)
         if self.vision_language is None:
             fields.pop("vision_language", None)
@@ -99,9 +102,13 @@ class DescribeSettings(BaseModel):
 
 
 def identity(settings: DescribeSettings) -> tuple[Any, ...]:
-    """What the descriptions follow from besides the rows, to be hashed: revisions and settings."""
+    """What the descriptions depend on besides the rows, to be hashed: revisions and settings."""
     if settings.describer == "osprey":
         return REVISION, settings.model_dump(exclude={"osprey"}), osprey_settings.identity(settings.osprey)
+    if settings.describer == "named":
+        return REVISION, settings, named.REVISION
+    if ":" in settings.describer:
+        return REVISION, settings, own_class(settings.describer, "descriptions.describer").REVISION
     if settings.vision_language is None:
         return REVISION, settings
     return (
@@ -112,37 +119,46 @@ def identity(settings: DescribeSettings) -> tuple[Any, ...]:
 
 
 class Describe:
-    """The stage. A photo is read only where one of its pieces has to be looked at.
+    """The stage. A photo is read only if one of its pieces has to be looked at.
 
-    answers: the run's folder of answers, in which those of a vision-language model are kept; None: they are not.
-    server: the settings' own, as the model is reached at servers that the build has started.
-    Raises ValueError where the environment variable of its server's key is not set, or Osprey cannot be loaded.
+    answers: the run's folder of answers, in which those of a vision-language model are kept; None: they are not kept.
+    server: replaces that of the settings if the build has started the model's servers itself.
+    Raises ValueError if the environment variable of the server's key is not set, or Osprey cannot be loaded.
     """
 
     def __init__(
         self, settings: DescribeSettings, answers: Place | None = None, server: ServerSettings | None = None
     ) -> None:
         self._settings = settings
-        self._describer = embedded.EmbeddedDescriber()
+        self._name = ""
+        self._describer: embedded.EmbeddedDescriber | named.NamedDescriber | None = None
+        if settings.describer == "embedded":
+            self._describer, self._name = embedded.EmbeddedDescriber(), embedded.REVISION
+        elif settings.describer == "named":
+            self._describer, self._name = named.NamedDescriber(), named.REVISION
         asked = settings.vision_language
         if asked and server:
             asked = asked.model_copy(update={"server": server})
         self._model = VisionLanguageDescriber(asked, answers) if asked else None
-        self._osprey: OspreyDescriber | None = None
+        self._sentences: Callable[[NDArray[np.uint8], Iterable[NDArray[np.bool_]]], Sequence[str]] | None = None
         if settings.describer == "osprey":
             from instructrestore.dataengine.descriptions import osprey  # noqa: PLC0415  (imports torch, which is slow)
 
-            self._osprey = osprey.OspreyDescriber(settings.osprey)
+            made = osprey.OspreyDescriber(settings.osprey)
+            self._sentences, self._name = made, made.name
+        elif ":" in settings.describer:
+            own = own_class(settings.describer, "descriptions.describer")
+            self._sentences, self._name = own(), f"{settings.describer} {own.REVISION}"
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop | Failed]:
-        """Raises StopStage with the vision-language model's server gone."""
+        """Raises StopStage if the vision-language model's server is gone."""
         if self._model:
             return self._asked(self._model, rows)
         return [self._described(row) for row in rows]
 
     def _asked(self, model: VisionLanguageDescriber, rows: Sequence[Row]) -> list[Row | Drop | Failed]:
-        """The rows with what the model says of their silent pieces; the photos go through it together, so that the
-        requests of several are under way at once."""
+        """The rows with the model's descriptions of the pieces that have none. The photos are described together, so
+        that requests for several are in flight at once."""
         worded = [[self._in_source_words(piece) for piece in row.pieces] for row in rows]
 
         def to_look_at() -> Iterator[PhotoRegions]:
@@ -168,23 +184,26 @@ class Describe:
         pieces = [self._in_source_words(piece) for piece in row.pieces]
         silent = [index for index, piece in enumerate(pieces) if not piece.describer]
         masks = (pieces[index].mask.array() for index in silent)  # one at a time: they are as large as the photo
-        if silent and self._settings.describer == "embedded":
+        if silent and self._describer:
+            describer = self._settings.describer
             for index, phrase in zip(silent, self._describer(photo_file.load(row), masks), strict=True):
+                if phrase is None:
+                    continue
                 pieces[index] = replace(
                     pieces[index],
                     description=phrase.text,
-                    describer=EMBEDDED,
+                    describer=f"{describer} {self._name}",
                     noun_phrase=phrase.text,
                     subject=phrase.subject,
-                    answers=(Answer("embedded", embedded.REVISION, 0, phrase.text, phrase.subject),),
+                    answers=(Answer(describer, self._name, 0, phrase.text, phrase.subject),),
                 )
-        elif silent and self._osprey:
-            for index, text in zip(silent, self._osprey(photo_file.load(row), masks), strict=True):
-                pieces[index] = _seen(pieces[index], _judged(text), self._osprey.name)
-        return _with_words(row, pieces, UNUSABLE if self._osprey else NO_LABEL)
+        elif silent and self._sentences:
+            for index, text in zip(silent, self._sentences(photo_file.load(row), masks), strict=True):
+                pieces[index] = _seen(pieces[index], _judged(text), self._name)
+        return _with_words(row, pieces, UNUSABLE if self._sentences or self._describer else NO_LABEL)
 
     def _in_source_words(self, piece: Piece) -> Piece:
-        """The piece with its source's words, or with none and no describer."""
+        """The piece with its source's words, or without words and describer."""
         if self._settings.reuse_annotations:
             if piece.describer and piece.description.strip():
                 return _checked(piece) if piece.noun_phrase else piece
@@ -203,14 +222,14 @@ def _with_words(row: Row, pieces: Sequence[Piece], lost: str) -> Row | Drop:
 
 
 def _judged(text: str) -> RegionDescription | None:
-    """A description as a model wrote it; None where it is none."""
+    """A description as the model wrote it; None if it is unusable."""
     faults = validation.faults(NounPhrase(text, text), text)
     return RegionDescription(text, None) if UNUSABLE_FAULTS.isdisjoint(faults) else None
 
 
 def _seen(piece: Piece, seen: RegionDescription | None, describer: str) -> Piece:
-    """The piece with a model's description, and its noun phrase and subject where they are valid; as it is where
-    the model says nothing of use."""
+    """The piece with a model's description, and its noun phrase and subject if they are valid; unchanged if there is
+    no usable description."""
     if seen is None:
         return piece
     piece = replace(piece, description=seen.description, describer=describer)
@@ -222,8 +241,8 @@ def _seen(piece: Piece, seen: RegionDescription | None, describer: str) -> Piece
 
 
 def _checked(piece: Piece) -> Piece:
-    """A piece whose source gave caption and subject, with that as its answer; a faulty one (a caption too long for
-    an instruction, say) is left to the noun-phrase rounds."""
+    """A piece whose source gave caption and subject, with these as its answer. A faulty caption (one too long for an
+    instruction, say) is left to the noun-phrase rounds."""
     faults = validation.faults(NounPhrase(piece.noun_phrase, piece.subject), piece.noun_phrase)
     given = Answer(ANNOTATED, "", 0, piece.noun_phrase, piece.subject, " ".join(faults))
     if faults:

@@ -1,13 +1,13 @@
-"""The embedded describer: what a person would say of a region who sees only its colour, texture, size and place.
+"""The embedded describer: describes a region by its colour, texture, size and place alone.
 
 "a large smooth light blue area across the top of the photo", "a small dark brown patch in the lower left of the
-photo". It knows nothing of things: no model, no download, some milliseconds a region. It is there so that the whole
+photo". It does not recognise things: no model, no download, a few milliseconds a region. It exists so that the whole
 engine runs anywhere; captions that name things need a captioner or annotations.
 
-The subject is the colour with the noun: "light blue area". Regions of one subject are merged per photo, and of the
-plain head nouns there are four: with "area" alone for a subject, sky, lawn and lake would become one region. A grammar
-rightly answers "area" for such a phrase, so this describer, which knows its subject, gives it along with the phrase.
-There are 24 x 4 of these subjects, so that the frequency ranks of a whole data set keep them all.
+The subject is the colour with the noun: "light blue area". Regions of one subject are merged per photo, and there are
+only four head nouns: with "area" as their subject, sky, lawn and lake would become one region. A grammar would rightly
+answer "area" for such a phrase, so this describer gives its subject along with the phrase. There are 24 x 4 subjects,
+few enough for the frequency ranks of a whole data set to keep them all.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhra
 REVISION = "1"
 MULTICOLOURED = "multicoloured"
 
-_SIDE = 384  # regions are looked at with the photo's long side at so many pixels
+_SIDE = 384  # regions are examined with the photo's long side scaled to this many pixels
 
 # Shares of the photo.
 _LARGE, _AREA, _SMALL, _TINY = 0.20, 0.06, 0.02, 0.003
-# Mean step from pixel to pixel at that size, in grey levels: below the one even, above the other busy.
+# Mean step from pixel to pixel at that size, in grey levels: below the first a region is smooth, above the second busy.
 _SMOOTH, _TEXTURED = 4.0, 13.0
-_LONG = 4.0  # length by width, from which a region is a strip
-_ROUND = 0.98  # area by that of the ellipse with the same moments: a disc has 1, a square 0.955
+_LONG = 4.0  # ratio of length to width from which a region is a strip
+_ROUND = 0.98  # area over that of the ellipse with the same moments: 1 for a disc, 0.955 for a square
 _SHADOW = np.array([0.5 if term in ("black", "dark grey") else 1.0 for term in TERMS])
 
 _ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -42,7 +42,7 @@ _ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth",
 
 @dataclass(frozen=True)
 class _RegionLook:
-    """A region in words: "a" + looks + subject + other colour + place. x, y: its middle, 0..1 of the photo."""
+    """The words for a region: "a" + looks + subject + other colour + place. x, y: its centre, 0..1 of the photo."""
 
     looks: tuple[str, ...]
     subject: str
@@ -52,7 +52,8 @@ class _RegionLook:
     y: float
 
     def phrase(self, first: str = "", rank: str = "") -> str:
-        """first: what singles it out among its like ("leftmost", "second"); rank: by what order ("from the left")."""
+        """first: what distinguishes it from similar ones ("leftmost", "second"); rank: in which order ("from the
+        left")."""
         words = " ".join(filter(None, (first, *self.looks, self.subject, rank, self.other, self.place)))
         if first:
             return f"the {words}"
@@ -82,7 +83,7 @@ class EmbeddedDescriber:
 
 
 def _shrink(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask at (width, height), with at least one pixel however small the region."""
+    """The mask at (width, height), with at least one pixel, however small the region is."""
     if (mask.shape[1], mask.shape[0]) == size:
         return mask
     shrunk = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_AREA).astype(np.bool_)
@@ -128,9 +129,9 @@ def _see(mask: NDArray[np.bool_], share: float, terms: NDArray[np.uint8], steps:
 
 
 def _colours(terms: NDArray[np.uint8]) -> tuple[str, str]:
-    """The colour that a region is called by, and another that a quarter of it has ("" where none has).
+    """The colour that names a region, and another that at least a quarter of it has ("" if none has).
 
-    Shadows count half: a tree is green although most of its pixels may be nearly black.
+    Shadows count half: a tree is green even if most of its pixels are nearly black.
     """
     weights = np.bincount(terms, minlength=len(TERMS)) * _SHADOW
     weights /= weights.sum()
@@ -146,7 +147,7 @@ def _colours(terms: NDArray[np.uint8]) -> tuple[str, str]:
 
 
 def _texture(mask: NDArray[np.bool_], steps: NDArray[np.float32]) -> str:
-    """Even or busy, by what lies inside: the region's own outline is no texture."""
+    """Smooth or textured, judged by its inside: the region's own outline is not texture."""
     inside = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1).astype(bool)
     if np.count_nonzero(inside) < 50:
         return ""
@@ -155,7 +156,7 @@ def _texture(mask: NDArray[np.bool_], steps: NDArray[np.float32]) -> str:
 
 
 def _shape(xs: NDArray[np.int64], ys: NDArray[np.int64]) -> tuple[float, float]:
-    """Length by width, and the area by that of the ellipse with the same second moments; both of pixels as squares."""
+    """Length over width, and area over that of the ellipse with the same second moments, pixels being squares."""
     x, y = xs - xs.mean(), ys - ys.mean()
     a, b, c = float((x * x).mean()) + 1 / 12, float((x * y).mean()), float((y * y).mean()) + 1 / 12
     middle, spread = (a + c) / 2, math.hypot((a - c) / 2, b)
@@ -164,7 +165,7 @@ def _shape(xs: NDArray[np.int64], ys: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def _place(mask: NDArray[np.bool_], xs: NDArray[np.int64], ys: NDArray[np.int64], x: float, y: float) -> str:
-    """Where the region lies; x, y: its middle, 0..1."""
+    """Where the region is; x, y: its centre, 0..1."""
     height, width = mask.shape
     across = (xs.max() - xs.min() + 1) / width
     down = (ys.max() - ys.min() + 1) / height
@@ -187,7 +188,7 @@ def _place(mask: NDArray[np.bool_], xs: NDArray[np.int64], ys: NDArray[np.int64]
 
 
 def _told_apart(seen: Sequence[_RegionLook]) -> list[str]:
-    """A phrase for each region; those that read the same are told apart by which lies where among them."""
+    """A phrase for each region; equal phrases are made distinct by the regions' order across or down."""
     phrases = [region.phrase() for region in seen]
     alike: defaultdict[str, list[int]] = defaultdict(list)
     for index, phrase in enumerate(phrases):

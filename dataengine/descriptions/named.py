@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from instructrestore.dataengine.annotator.annotator import load_annotator
-from instructrestore.dataengine.annotator.naming import Named, named
 from instructrestore.dataengine.descriptions.colour_terms import BASIC, TERMS, ColourTerms
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.noun_phrases.english.words import word_set
 
-REVISION = "1"
+if TYPE_CHECKING:
+    from instructrestore.dataengine.annotator.naming import Named
+
+REVISION = "1"  # raised with new weights too
 
 _SIDE = 384  # colours and borders are looked at with the photo's long side at so many pixels
 _RULES = 0.6  # share of a region's pixels, from which a colour is its colour
@@ -70,12 +72,16 @@ class NamedDescriber:
     """Describes the regions of a photo. Raises ValueError where the weights are not installed or damaged."""
 
     def __init__(self) -> None:
+        from instructrestore.dataengine.annotator.annotator import load_annotator  # noqa: PLC0415  (imports torch)
+        from instructrestore.dataengine.annotator.naming import named  # noqa: PLC0415  (the same)
+
+        self._named = named
         self._annotator, self._calibration = load_annotator()
         self._colours = ColourTerms()
 
     def __call__(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[NounPhrase | None]:
         """rgb: (H, W, 3) uint8. masks: (H, W) bool each, none empty. In their order; None where nothing is known."""
-        known = [named([region], self._calibration)[0] for region in self._annotator.regions(rgb, masks)]
+        known = [self._named([region], self._calibration)[0] for region in self._annotator.regions(rgb, masks)]
         found = [each[0] for each in known if each]
         phrases = iter(describe(rgb, found, self._colours))
         return [next(phrases) if each else None for each in known]

@@ -1,14 +1,14 @@
-"""Osprey (Yuan et al., arXiv 2312.10032), which the paper describes regions with, on current torch and transformers.
+"""Osprey (Yuan et al., arXiv 2312.10032), the paper's describer, on current torch and transformers.
 
-A region reaches its language model as two vectors, one of what the mask covers and one of where it lies, in the middle
-of a fixed prompt that holds the photo's features too:
+A region reaches its language model as two vectors, one for what the mask covers and one for where it is, in the middle
+of a fixed prompt that also holds the photo's features:
 
     text | photo (1024 vectors) | text | region | place | text
 
 The vectors come from Osprey's own code (CircleRadon/Osprey, seen at deb0e57), the description from transformers' plain
 Llama over the same weights: Osprey's own `generate` was written for transformers 4.31 and fails on 5, and its `forward`
-turns the model into bfloat16. All prompts are of one length, so any regions of a photo go through together without
-padding, and the photo is encoded once, where Osprey's code encodes it once per region.
+converts the model to bfloat16. All prompts have the same length, so that any regions of a photo can be processed
+together without padding, and the photo is encoded once, where Osprey's code encodes it once per region.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from instructrestore.dataengine.descriptions.osprey_weights import (
     load_tokenizer,
 )
 from instructrestore.dataengine.weights.model_weights import choose_device
+from instructrestore.shards.rle import BoolArray
 
-BoolArray = NDArray[np.bool_]
 Levels = dict[str, Tensor]
 
 SIDE = 512
@@ -44,13 +44,13 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 class OspreyDescriber:
-    """Called with a photo, (H, W, 3) uint8 RGB upright sRGB, and masks, (H, W) bool each and gone through once, it
-    returns what Osprey says of each region, in order; "" where it says nothing.
+    """Maps a photo, (H, W, 3) uint8 RGB upright sRGB, and masks, (H, W) bool each and iterated once, to Osprey's
+    description of each region, in order; "" if it gives none.
 
-    name: model, revision and this file's own, for the record of every description.
+    name: model, its revision and that of this file, for the record of every description.
 
-    Raises ValueError, in one sentence, where Osprey's code or the weights cannot be had or are not of one piece, or
-    the device is missing.
+    Raises ValueError, in one sentence, if Osprey's code or weights cannot be found or are incomplete, or the device is
+    missing.
     """
 
     def __init__(self, settings: OspreySettings) -> None:
@@ -64,8 +64,8 @@ class OspreyDescriber:
         self.model = load_model(llama, folder, tower, self.dtype).to(self.device)
         self.tokenizer = load_tokenizer(folder)
         self.text = _text(self.model, self.tokenizer, texts, constants)
-        self.language_model: Any = _plain(self.model)  # its `generate` is annotated for other models than itself
-        # Each answer is the most likely one; the model's own defaults (temperature and the like) do not come into it.
+        self.language_model: Any = _plain(self.model)  # the type of its `generate` does not fit
+        # Greedy decoding; the model's own defaults (temperature and the like) are not used.
         self.generation = GenerationConfig(
             do_sample=False,
             num_beams=1,
@@ -85,15 +85,15 @@ class OspreyDescriber:
         return said
 
     def encode(self, rgb: NDArray[np.uint8]) -> tuple[Tensor, Levels]:
-        """The photo's features as the language model gets them, (1, 1024, D), and those of the tower's levels, from
-        which its regions are taken: "res2" (1, 192, 128, 128) to "res5" (1, 1536, 16, 16)."""
+        """The photo's features for the language model, (1, 1024, D), and those of the tower's levels, from which the
+        features of regions are taken: "res2" (1, 192, 128, 128) to "res5" (1, 1536, 16, 16)."""
         return self.model.encode_images(preprocess(rgb).to(self.device, self.dtype))
 
     def embeddings(self, photo: Tensor, levels: Levels, masks: Tensor) -> Tensor:
         """The prompts about some regions of a photo. masks: (n, H, W) float32, 0 or 1. Returns (n, L, D).
 
-        What `prepare_inputs_labels_for_multimodal` (osprey/model/osprey_arch.py) makes of n samples with the photo in
-        each, where it would encode the photo n times.
+        The same as `prepare_inputs_labels_for_multimodal` (osprey/model/osprey_arch.py) for n samples of the photo,
+        which would encode the photo n times.
         """
         (regions,), (places,) = self.model.mask_extractor(levels, [masks])  # (n, D) each
         before, between, after = self.text
@@ -114,10 +114,10 @@ class OspreyDescriber:
 
 
 def read_answer(text: str) -> str:
-    """The description in an answer, as Osprey's demo (demo/osprey_inference.py) takes it: without the stop string,
-    without what stands before a colon, and up to the first sentence that is said again.
+    """The description in an answer, as Osprey's demo (demo/osprey_inference.py) extracts it: without the stop string
+    and anything before a colon, and up to the first repeated sentence.
 
-    A colon or full stop counts where a space follows it ("10:30" and "3.3" are left whole), and none is added.
+    A colon or full stop counts if a space follows it ("10:30" and "3.3" stay whole).
     """
     text = " ".join(text.split()).removesuffix(STOP).strip()
     before, colon, after = text.partition(": ")
@@ -133,7 +133,7 @@ def preprocess(rgb: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, 512, 512) float32: the shorter side to 512 (bicubic, rounded to whole levels, as Pillow
     does), normalised by CLIP's mean and deviation, then stretched to a square (bilinear).
 
-    What the demo does by transformers 4.31, whose processor worked on Pillow, as that of 5 does not.
+    This is what the demo does with transformers 4.31, whose processor used Pillow; that of 5 does not.
     """
     height, width = rgb.shape[:2]
     short, long = min(height, width), max(height, width)
@@ -158,7 +158,7 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _text(model: Any, tokenizer: Any, texts: ModuleType, constants: ModuleType) -> tuple[Tensor, Tensor, Tensor]:
-    """The prompt's text before the photo, from there to the region, and after it: (1, l, D) each."""
+    """The embedded text of the prompt before the photo, between photo and region, and after it: (1, l, D) each."""
     tokens = torch.tensor(texts.tokenizer_image_token(PROMPT, tokenizer))
     photo = int(torch.argwhere(tokens == constants.IMAGE_TOKEN_INDEX).item())
     region = int(torch.argwhere(tokens == tokenizer.convert_tokens_to_ids("<mask>")).item())
@@ -173,7 +173,7 @@ def _text(model: Any, tokenizer: Any, texts: ModuleType, constants: ModuleType) 
 
 
 def _plain(model: Any) -> LlamaForCausalLM:
-    """transformers' own Llama around the same layers."""
+    """transformers' own Llama with the same layers."""
     with torch.device("meta"):
         plain = LlamaForCausalLM(model.config)
     plain.model, plain.lm_head = model.model, model.lm_head

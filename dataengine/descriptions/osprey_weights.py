@@ -1,9 +1,9 @@
-"""Osprey's code and weights, found and loaded: every tensor is the files', or there is one sentence saying what is not.
+"""Finds and loads Osprey's code and weights: every tensor comes from the files, or one sentence says which does not.
 
 The vision tower is LAION's ConvNeXt-L, from a file of its own. Osprey's code loads it with strict=False, and what it
-loads is lost on the meta device that transformers 5 builds a model on; `from_pretrained` goes on without tensors that
-it does not find, as 4.31 does without those of this tower that are called gamma. So the tower is loaded and compared
-here, tensor by tensor.
+loads is lost on the meta device on which transformers 5 builds a model. `from_pretrained` continues without tensors
+that it does not find, and so does 4.31 without those of this tower that are called gamma. So the tower is loaded and
+compared here, tensor by tensor.
 """
 
 from __future__ import annotations
@@ -20,16 +20,10 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from instructrestore.dataengine.descriptions.osprey_settings import OspreySettings
-from instructrestore.dataengine.weights.model_weights import (
-    explaining,
-    fetch_file,
-    find_folder,
-    first_line,
-    named,
-    require_whole,
-)
+from instructrestore.dataengine.weights.model_weights import explaining, fetch_file, find_folder, named, require_whole
+from instructrestore.shards.errors import first_line
 
-_TOWER = "model.vision_tower.vision_tower."  # where the tower lies in Osprey's weights
+_TOWER = "model.vision_tower.vision_tower."  # the prefix of the tower in Osprey's weights
 _CODE = ("osprey.model.language_model.osprey_llama", "osprey.mm_utils", "osprey.constants")
 
 
@@ -40,7 +34,7 @@ def import_code(checkout: str | None) -> list[ModuleType]:
         sys.path.insert(0, str(Path(checkout).expanduser().resolve()))
     try:
         modules = [importlib.import_module(name) for name in _CODE]
-    except (ImportError, RuntimeError, OSError) as error:  # torchvision of another torch is a RuntimeError
+    except (ImportError, RuntimeError, OSError) as error:  # torchvision built for another torch is a RuntimeError
         where = f"in {checkout}" if checkout else "as an installed package"
         raise ValueError(
             f"Osprey's code cannot be imported {where} ({first_line(error)}): install it and what it needs as "
@@ -50,18 +44,18 @@ def import_code(checkout: str | None) -> list[ModuleType]:
         sys.path[:] = path
     found = Path(str(modules[0].__file__)).resolve()
     if checkout is not None and Path(checkout).expanduser().resolve() not in found.parents:
-        raise ValueError(f"another Osprey than that in {checkout} is in use already, from {found.parents[3]}: restart")
+        raise ValueError(f"Osprey has already been loaded from {found.parents[3]} instead of {checkout}: restart")
     return modules
 
 
 def find_weights(model: str, revision: str) -> tuple[Path, str]:
-    """The folder of the weights, fetched where need be, and what they are called (`model_weights.find_folder`)."""
+    """The folder of the weights, fetched if necessary, and their name (`model_weights.find_folder`)."""
     patterns = ["*.json", "tokenizer.model", "model*.safetensors", "pytorch_model*.bin"]
     return find_folder(model, revision, patterns, f"the Osprey weights {model}")
 
 
 def find_tower(settings: OspreySettings) -> Path:
-    """The file of the vision tower's weights, fetched where need be."""
+    """The file of the vision tower's weights, fetched if necessary."""
     tower, name = settings.vision_tower, settings.vision_tower_file
     file = Path(tower).expanduser()
     if file.is_file():
@@ -71,9 +65,9 @@ def find_tower(settings: OspreySettings) -> Path:
 
 
 def load_model(llama: ModuleType, folder: Path, tower: Path, dtype: torch.dtype) -> Any:
-    """Osprey's model on the CPU, every weight from the folder, and the vision tower's from its file."""
-    if not (folder / "config.json").is_file():  # transformers would go on with 7 billion random weights
-        raise ValueError(f"{folder} holds no config.json, and so no Osprey weights: fetch them again")
+    """Osprey's model on the CPU, with every weight from the folder and those of the vision tower from its file."""
+    if not (folder / "config.json").is_file():  # transformers would continue with 7 billion random weights
+        raise ValueError(f"{folder} has no config.json, and so no Osprey weights: fetch them again")
     with explaining(
         f"{folder} does not hold the Osprey weights that its config.json describes, or {tower} no vision tower: fetch "
         "them again"
@@ -94,9 +88,9 @@ def load_model(llama: ModuleType, folder: Path, tower: Path, dtype: torch.dtype)
 
 
 def _load_tower(module: torch.nn.Module, file: Path, lacking: frozenset[str], folder: Path) -> None:
-    """Gives the vision tower the file's weights. lacking: those that the folder does not hold; the others must be the
-    file's, up to rounding: features of another tower would mean nothing to the language model."""
-    with explaining(f"{file} is no file of weights: fetch it again"):
+    """Gives the vision tower the file's weights. lacking: the weights that the folder does not hold; the others must
+    equal the file's up to rounding, because the language model cannot use the features of another tower."""
+    with explaining(f"{file} is not a file of weights: fetch it again"):
         weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     state = module.state_dict()
     missing = sorted(name for name in state if name not in weights)
@@ -122,13 +116,11 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Osprey's tokenizer with its two own tokens. legacy: the demo runs on transformers 4.31, whose fast tokenizer puts
-    a space before the text that follows a special token, whatever the tokenizer's settings say."""
+    """Osprey's tokenizer with its own two tokens. legacy: the demo runs on transformers 4.31, whose fast tokenizer puts
+    a space before text that follows a special token, whatever the tokenizer's settings say."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), legacy=True, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
-        raise ValueError(
-            f"{folder} holds no tokenizer that can be read: fetch it again ({first_line(error)})"
-        ) from error
+        raise ValueError(f"{folder} has no readable tokenizer: fetch it again ({first_line(error)})") from error
     tokenizer.add_tokens(["<mask>", "<pos>"], special_tokens=True)
     return tokenizer

@@ -1,9 +1,9 @@
 """The two pictures that show a vision-language model which region of a photo is meant, as JPEG.
 
     overview    the whole photo, the region outlined
-    crop        the region with some of what is around it, at the photo's own resolution, outlined as well
+    crop        the region with some of its surroundings, at the photo's own resolution, outlined as well
 
-The outline lies around the region and covers none of it, but where the region reaches the picture's edge.
+The outline is drawn around the region and covers none of it, except where the region reaches the picture's edge.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ REVISION = "1"  # raised when the same region gives other pictures
 OUTLINE = (230, 20, 30)
 RIM = (255, 255, 255)
 MAX_JPEG_BYTES = 1 << 20
-_LINES = 256  # lines that fill the longer side: of the outline, and again of its rim
+_LINES = 256  # how many lines would fill the longer side: the thickness of the outline, and of its rim
 _THINNEST = 2  # px; a single row of pixels is lost between JPEG's blocks
-_MARGIN = 0.15  # around the region's box, of its longer side
+_MARGIN = 0.15  # around the region's box, as a share of its longer side
 _LEAST_MARGIN = 16  # px of the photo
-_SMALLEST = 224  # px; a crop's longer side is brought up to it: models see little in a few pixels
+_SMALLEST = 224  # px; smaller crops are enlarged to this longer side: models see little in a few pixels
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Pictures:
 
 
 def outlined(picture: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
-    """A copy of `picture` (mode RGB) with a red line around the mask, and a white one around that: one of the two
-    shows on any ground. mask: (H, W) bool of its size."""
+    """A copy of `picture` (mode RGB) with a red line around the mask and a white one around that: one of the two is
+    visible on any background. mask: (H, W) bool of its size."""
     line = max(_THINNEST, round(max(picture.size) / _LINES))
     pixels = np.array(picture)
     red, both = _grown(mask, line), _grown(mask, 2 * line)
@@ -106,7 +106,7 @@ def _around(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _fitting(size: tuple[int, int], least: int, most: int) -> tuple[int, int]:
-    """(width, height) with the longer side brought into least..most."""
+    """(width, height) scaled so that the longer side is within least..most."""
     longer = max(size)
     scale = min(max(longer, least), most) / longer
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -117,7 +117,7 @@ def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _scaled(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask at (width, height), with at least one pixel however small the region."""
+    """The mask at (width, height), with at least one pixel, however small the region is."""
     if (mask.shape[1], mask.shape[0]) == size:
         return mask
     way = cv2.INTER_AREA if size[0] < mask.shape[1] else cv2.INTER_LINEAR
@@ -129,7 +129,7 @@ def _scaled(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]
 
 
 def _jpeg(picture: Image.Image, quality: int) -> bytes:
-    """As JPEG; made smaller where it would be over MAX_JPEG_BYTES, as only noise is."""
+    """As JPEG; scaled down if it exceeds MAX_JPEG_BYTES, as only noise does."""
     while True:
         data = io.BytesIO()
         picture.save(data, "jpeg", quality=quality, subsampling=0)  # full colour: the line is a few pixels wide

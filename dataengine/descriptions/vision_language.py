@@ -1,17 +1,17 @@
-"""Descriptions by a vision-language model behind any OpenAI-compatible server (Qwen3-VL on vLLM, for one).
+"""Descriptions by a vision-language model behind any OpenAI-compatible server (such as Qwen3-VL on vLLM).
 
 The model is shown the photo with the region outlined and a crop around it (`region_pictures.py`) and answers with
-one JSON object: the description and, where that is asked for, its noun phrase and subject too, which are then judged
-as the noun-phrase rounds judge theirs.
+one JSON object: the description and, if asked for, its noun phrase and subject, which are then judged by the same rules
+as in the noun-phrase rounds.
 
-What becomes of a region:
+What happens to a region:
 
     a usable description                        kept, whatever is wrong with its noun phrase
-    none (no JSON, no text, a leaked prompt)    asked again, sampled; after the third answer there is none to be had
-    a request that failed                       its photo has failed (language_model.py says when a request has)
+    none (no JSON, no text, a leaked prompt)    asked again, sampled, three times in all; then it is left out
+    a request that failed                       its photo fails (language_model.py says when a request does)
 
-Answers are kept, a file per photo, as soon as they are there, and of a region without a usable one the third; what is
-kept is never asked for again:
+Answers are kept as soon as they arrive, in a file per photo, and for a region without a usable one the third is kept;
+nothing that is kept is asked for again:
 
     answers/vision-language-<identity>/<2 digits>/<photo's key>.json     {pictures' sha256: {round, reply}}
 
@@ -25,16 +25,17 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from instructrestore.dataengine.descriptions import region_pictures
 from instructrestore.dataengine.descriptions.region_pictures import Pictures, RegionPictures
 from instructrestore.dataengine.noun_phrases import validation
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
+from instructrestore.dataengine.running.identity import NO_RESULT, marked
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
@@ -46,7 +47,7 @@ from instructrestore.shards.sample import Answer
 REVISION = "2"  # raised when the same reply gives another description
 MAX_CHARACTERS = 400
 _ANSWERS = 3  # as many as there are noun-phrase rounds
-_WAVE = 4  # requests prepared at once, in multiples of those under way at once: bounds the pictures in memory
+_WAVE = 4  # requests prepared at once, in multiples of those in flight: bounds the pictures in memory
 
 _SYSTEM = """\
 You describe regions of photos. Each message holds two pictures: the whole photo, in which a red line with a white \
@@ -64,22 +65,28 @@ adjectives or anything that follows."""
 
 _OVERVIEW, _CROP = "The whole photo:", "The close-up:"
 
-# A model that tells of the line instead of the region.
+# A model that describes the line instead of the region.
 _LINE = re.compile(
     r"\boutlined (?:in|by|with) (?:an? )?(?:red|line)|\bred (?:and white )?outline|\b(?:with)?in the red line\b", re.I
 )
-# Faults of a phrase (`validation.FAULTS`) that make a description unusable too; it may well be a sentence.
+# Faults of a phrase (`validation.FAULTS`) that also make a description unusable. It may be a sentence.
 UNUSABLE_FAULTS = frozenset({"empty", "not_text", "leaked_prompt", "repetition"})
 
 
 class VisionServerSettings(ServerSettings):
     """How to reach a vision-language model, and how to sample from it."""
 
-    requests_in_flight: int = Field(default=16, ge=1, le=4096, description="requests under way at once, of each worker")
-    timeout_s: float = Field(default=120, gt=0, description="seconds for a request, connecting included")
+    requests_in_flight: Annotated[int, NO_RESULT] = Field(
+        default=16, ge=1, le=4096, description="requests in flight at once, per worker"
+    )
+    timeout_s: Annotated[float, NO_RESULT] = Field(
+        default=120, gt=0, description="seconds for a request, including connecting"
+    )
     max_tokens: int = Field(default=256, ge=16, description="longest reply, in tokens")
     sampled_from_round: int = Field(
-        default=2, ge=1, description="which answer for a region, after unusable ones, is sampled at retry_temperature"
+        default=2,
+        ge=1,
+        description="the first answer for a region, after unusable ones, that is sampled at retry_temperature",
     )
 
 
@@ -90,7 +97,7 @@ class VisionLanguageSettings(BaseModel):
 
     server: VisionServerSettings = Field(description="the model's server")
     noun_phrases: bool = Field(
-        default=False, description="ask for noun phrase and subject too; valid ones need no noun-phrase rounds"
+        default=False, description="also ask for noun phrase and subject; valid ones skip the noun-phrase rounds"
     )
     longest_side: int = Field(default=768, ge=224, le=2048, description="of the pictures sent, in pixels")
     jpeg_quality: int = Field(default=88, ge=50, le=95, description="of the pictures sent")
@@ -100,7 +107,7 @@ class VisionLanguageSettings(BaseModel):
 class PhotoRegions:
     """A photo whose regions are to be described.
 
-    key: the photo's. rgb: (H, W, 3) uint8. masks: (H, W) bool each, none empty; gone through once.
+    key: the photo's. rgb: (H, W, 3) uint8. masks: (H, W) bool each, none empty; iterated once.
     """
 
     key: str
@@ -110,7 +117,7 @@ class PhotoRegions:
 
 @dataclass(frozen=True)
 class RegionDescription:
-    """What the model says of a region. answer: noun phrase and subject, judged; None where they were not asked for."""
+    """What the model says of a region. answer: noun phrase and subject, judged; None if they were not asked for."""
 
     description: str
     answer: Answer | None
@@ -128,8 +135,19 @@ class _PhraseReply(_Reply):
 
 
 @dataclass(frozen=True)
+class _StoredReply:
+    """A final reply in the photo's file of answers."""
+
+    round: int
+    reply: str
+
+
+_stored = TypeAdapter(dict[str, _StoredReply])
+
+
+@dataclass(frozen=True)
 class _KeptAnswer:
-    """A reply that is final: as received, in which round, and what it says; None: nothing of use."""
+    """A final reply: its round, its text as received, and the description in it; None if there is none."""
 
     round: int
     reply: str
@@ -138,7 +156,8 @@ class _KeptAnswer:
 
 @dataclass(frozen=True)
 class _PhotoState:
-    """A photo on its way. regions: the pictures' digest of each region. missing: pictures still to be asked about."""
+    """A photo being described. regions: the digest of each region's pictures. missing: those still to be asked
+    about."""
 
     key: str
     regions: list[str]
@@ -160,10 +179,11 @@ class VisionLanguageDescriber:
         self._folder = answers / f"vision-language-{identity(settings)}" if answers else None
 
     def __call__(self, photos: Iterable[PhotoRegions]) -> list[list[RegionDescription | None] | Failed]:
-        """What is seen of each photo's regions, in order, None where no answer is of use, or why the photo failed.
+        """The descriptions of each photo's regions, in order, None for a region without a usable one; or why the photo
+        failed.
 
-        Photos are taken as they are needed, some dozen at a time. Raises StopStage with the server gone, or where
-        answers cannot be kept.
+        Photos are taken as they are needed, about a dozen at a time. Raises StopStage if the server is gone or answers
+        cannot be written.
         """
         outcomes: list[list[RegionDescription | None] | Failed] = []
         wave: list[_PhotoState] = []
@@ -217,13 +237,19 @@ class VisionLanguageDescriber:
         content = read_if_there(path) if path else None
         if content is None:
             return {}
+        try:
+            stored = _stored.validate_json(content, strict=True)
+        except ValidationError:
+            raise ValueError(
+                f"the answers kept in {path} are damaged: delete the file, and they are asked for again"
+            ) from None
         told: dict[str, _KeptAnswer] = {}
-        for place, kept in json.loads(content).items():
-            seen = read_reply(kept["reply"], self._settings)
-            if isinstance(seen, RegionDescription):  # judged anew: the rules may have become stricter since
-                told[place] = _KeptAnswer(kept["round"], kept["reply"], seen)
-            elif kept["round"] == _ANSWERS:
-                told[place] = _KeptAnswer(_ANSWERS, kept["reply"], None)
+        for place, kept in stored.items():
+            seen = read_reply(kept.reply, self._settings)
+            if isinstance(seen, RegionDescription):  # judged again: the rules may have become stricter since
+                told[place] = _KeptAnswer(kept.round, kept.reply, seen)
+            elif kept.round == _ANSWERS:
+                told[place] = _KeptAnswer(_ANSWERS, kept.reply, None)
         return told
 
     def _keep(self, looked: _PhotoState) -> None:
@@ -242,17 +268,15 @@ class VisionLanguageDescriber:
 
 
 def identity(settings: VisionLanguageSettings) -> str:
-    """16 hex digits of all that a description follows from but photo and mask: the cache's name, and part of the
-    stage's. Where the server is, and how patiently it is asked, is no part of it."""
-    server = settings.server.model_dump(
-        include={"model", "revision", "max_tokens", "temperature", "sampled_from_round", "retry_temperature"}
-    )
+    """16 hex digits of everything besides photo and mask that a description depends on: names the cache and is part of
+    the stage's identity. Where the server is, and its timeouts and retries, are not part of it."""
+    server = settings.server.model_dump(exclude=marked(VisionServerSettings))
     pictures = [region_pictures.REVISION, settings.longest_side, settings.jpeg_quality]
     return digest(REVISION, prompt_revision(settings.noun_phrases), pictures, server)
 
 
 def schema(noun_phrases: bool) -> dict[str, Any]:
-    """The JSON schema of a reply; the description comes first, so that the noun phrase is made of it."""
+    """The JSON schema of a reply. The description comes first, so that the noun phrase is made from it."""
     properties = {"description": {"type": "string", "maxLength": MAX_CHARACTERS}}
     if noun_phrases:
         properties["noun_phrase"] = {"type": "string", "maxLength": 240}
@@ -275,8 +299,8 @@ def prompt_revision(noun_phrases: bool) -> str:
 
 
 def chat_request(region: RegionPictures, number: int, settings: VisionLanguageSettings) -> ChatRequest:
-    """The request for answer `number` (1, 2, 3): greedy at first, then sampled with a seed of the pictures, the same
-    on every machine."""
+    """The request for answer `number` (1, 2, 3): greedy at first, then sampled with a seed that depends on the pictures
+    and is the same on every machine."""
     server = settings.server
     temperature = server.temperature if number < server.sampled_from_round else server.retry_temperature
     known = hashlib.sha256(f"{number}\n{region.digest}".encode()).digest()
@@ -286,7 +310,7 @@ def chat_request(region: RegionPictures, number: int, settings: VisionLanguageSe
 
 
 def read_reply(reply: str, settings: VisionLanguageSettings) -> RegionDescription | str:
-    """What a raw reply says, or the names of the faults (of `validation.FAULTS`) that leave no description in it."""
+    """The description in a raw reply, or the names of the faults (in `validation.FAULTS`) that make it unusable."""
     if len(reply) > validation.MAX_REPLY_CHARACTERS:
         return "not_json"
     form = _PhraseReply if settings.noun_phrases else _Reply

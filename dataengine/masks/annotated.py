@@ -1,7 +1,7 @@
 """The masks a source brings: polygons, run lengths, segments of a panoptic PNG, mattes and mask files.
 
-The paper reuses EntitySeg's own annotations. What people and other programs wrote is never trusted: a mask that
-cannot be used is left out and counted under one of the reasons below, and never costs the photo.
+The paper reuses EntitySeg's own annotations. What people and other programs wrote is never trusted: an unusable mask is
+left out and counted under one of the reasons below, and the photo is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,9 @@ from PIL import Image
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Annotation, PolygonMask, RunMask, SegmentMask
 from instructrestore.shards import rle
-
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-# What Pillow's parsers let through on damaged bytes, which are all in memory by then: no I/O trouble is among them.
-_DECODING_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
-    Image.DecompressionBombError,
-)  # fmt: skip
-
 FEW_POINTS = "polygon of fewer than three points"
 BAD_POLYGON = "bad polygon"
 OUTSIDE = "polygon outside the photo"
@@ -41,18 +35,18 @@ EMPTY = "empty mask"
 
 
 class _UnusableMask(ValueError):
-    """A mask that is left out; the text is the reason it is counted under."""
+    """A mask that is left out; the text is the reason under which it is counted."""
 
 
 def each_mask(
     annotations: Sequence[Annotation], height: int, width: int, counts: Counter[str]
 ) -> Iterator[tuple[BoolArray, Annotation]]:
-    """The usable masks, (height, width) bool each, with their annotations in the order given; those left out are
-    added to `counts` by reason. One at a time: a large photo's masks need not lie in memory together.
+    """The usable masks, (height, width) bool each, with their annotations, in the order given; the others are counted
+    in `counts` by reason. Masks come one at a time, so that those of a large photo need not all be in memory.
 
-    height, width: the photo's upright size in pixels. A mask of the photo as it is stored, where a photo is stored
-    on its side, is "mask of another size": which way it would have to be turned is not for this place to guess.
-    Raises OSError where a mask's file is there but its storage does not answer.
+    height, width: the photo's upright size in pixels. If a photo is stored on its side, a mask of that stored size is
+    "mask of another size": this is not the place to guess which way it would have to be turned.
+    Raises OSError if a mask's file exists but its storage does not answer.
     """
     pictures = _Pictures(height, width)
     for annotation in annotations:
@@ -84,7 +78,7 @@ def _polygons(rings: list[list[float]], height: int, width: int) -> BoolArray:
         raise _UnusableMask(FEW_POINTS)
     if not rings or any(len(ring) % 2 for ring in rings) or not all(map(math.isfinite, chain.from_iterable(rings))):
         raise _UnusableMask(BAD_POLYGON)
-    # People click a little past the edge, never far: a point far outside was drawn on a photo of another size.
+    # People click slightly past the edge but never far: a point far outside was drawn on a photo of another size.
     slack = 2 + 0.02 * max(height, width)
     points = np.concatenate([np.reshape(ring, (-1, 2)) for ring in rings])
     if (points < -slack).any() or (points > (width + slack, height + slack)).any():
@@ -107,7 +101,7 @@ def _runs(mask: RunMask, height: int, width: int) -> BoolArray:
 
 
 class _Pictures:
-    """Reads a photo's mask images; a panoptic PNG that holds many segments is read once."""
+    """Reads a photo's mask images; a panoptic PNG with many segments is read once."""
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
@@ -117,7 +111,7 @@ class _Pictures:
         """A panoptic PNG as (H, W) uint32 segment ids: R + 256 G + 65536 B."""
         if uri not in self._ids:
             try:
-                rgb = np.asarray(self._open(uri, exact=True).convert("RGB"), np.uint32)
+                rgb = self._open(uri, exact=True, mode="RGB").astype(np.uint32)
                 self._ids[uri] = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
             except _UnusableMask as unusable:
                 self._ids[uri] = unusable
@@ -127,17 +121,19 @@ class _Pictures:
         return ids
 
     def matte(self, uri: str) -> BoolArray:
-        """A matte or mask file as (H, W) bool: inside where its grey is at least half."""
-        image = self._open(uri, exact=False)
+        """A matte or mask file as (H, W) bool: inside where its grey value is at least half."""
+        grey = self._open(uri, exact=False, mode="L")
         # 16-bit grey is compared as it is: Pillow would clip it, not scale it.
-        sixteen_bit = image.mode.startswith("I")
-        inside = np.asarray(image) >= 128 * 256 if sixteen_bit else np.asarray(image.convert("L")) >= 128
+        inside = grey >= (128 if grey.dtype == np.uint8 else 128 * 256)
         if inside.shape != (self.height, self.width):
             inside = np.asarray(Image.fromarray(inside).resize((self.width, self.height), Image.Resampling.NEAREST))
         return np.ascontiguousarray(inside)
 
-    def _open(self, uri: str, exact: bool) -> Image.Image:
-        """The image, decoded, of the photo's size, or, unless `exact`, of its aspect within 1%."""
+    def _open(self, uri: str, exact: bool, mode: str) -> NDArray[Any]:
+        """The image's pixels, of the photo's size, or, unless `exact`, of its aspect within 1%.
+
+        mode: the Pillow mode to convert to; for "L", 16-bit and 32-bit grey stay unchanged.
+        """
         try:
             data = photo_file.read_bytes(uri)
         except FileNotFoundError:
@@ -149,12 +145,13 @@ class _Pictures:
             size = image.size
             if size == (self.width, self.height) or (not exact and self._scaled(size)):
                 image.load()
-                return image
-        except _DECODING_ERRORS:
+                keep = mode == "L" and image.mode.startswith("I")
+                return np.asarray(image if keep else image.convert(mode))
+        except photo_file.PILLOW_ERRORS:
             raise _UnusableMask(NOT_READABLE) from None
         raise _UnusableMask(OTHER_SIZE)
 
     def _scaled(self, size: tuple[int, int]) -> bool:
-        """Whether an image of (width, height) is the photo's mask at another size, and of a size to be decoded."""
+        """Whether an image of (width, height) can be the photo's mask at another size, and is not too big."""
         aspect = (size[0] * self.height) / (size[1] * self.width)
         return 0.99 <= aspect <= 1.01 and size[0] * size[1] <= photo_file.MAX_PIXELS

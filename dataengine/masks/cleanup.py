@@ -1,9 +1,9 @@
-"""What is done to a photo's masks before they are described: holes, islands, areas, duplicates, parts.
+"""Cleans a photo's masks before they are described: holes, islands, areas, duplicates, parts.
 
-The paper asks Semantic-SAM for coarse semantic granularity: whole things and stuff, not their parts. A segmenter
-never gives exactly that, so parts of a kept mask go here. Every removal is counted under one of these reasons:
+The paper asks Semantic-SAM for coarse semantic granularity: whole things and stuff, not their parts. No segmenter
+gives exactly that, so parts of a kept mask are removed here. Every removal is counted under one of these reasons:
 
-    hole filled, island dropped     (within a mask: how many of them)
+    hole filled, island dropped     (within a mask: the number of holes and islands)
     empty, too small, too large, duplicate, part of another, beyond the most regions     (whole masks)
 """
 
@@ -15,16 +15,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
+
+HOLE_FILLED, ISLAND_DROPPED = "hole filled", "island dropped"
 
 
 class CleanupSettings(BaseModel):
     """What counts as a hole, an island, a duplicate and a part. Areas are shares of the photo's area.
 
-    The defaults are for a segmenter's masks. `CleanupSettings.gentle()` is for masks that people drew.
+    The defaults are for a segmenter's masks; `CleanupSettings.gentle()` is for masks drawn by people.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,12 +39,15 @@ class CleanupSettings(BaseModel):
     smallest: float = Field(default=0.01, description="regions below this share of the photo are dropped", ge=0, le=1)
     largest: float = Field(default=0.95, description="regions above this share of the photo are dropped", gt=0, le=1)
     duplicate_iou: float = Field(
-        default=0.8, description="of two masks with an IoU above this the smaller goes; 1 keeps both", gt=0, le=1
+        default=0.8, description="of two masks with an IoU above this, the smaller is dropped; 1 keeps both", gt=0, le=1
     )
     part: float = Field(
-        default=0.9, description="a mask with more than this share inside a larger one goes; 1 keeps both", gt=0, le=1
+        default=0.9,
+        description="a mask with more than this share inside a larger one is dropped; 1 keeps both",
+        gt=0,
+        le=1,
     )
-    most: int = Field(default=15, description="the most regions of a photo; the largest stay", ge=1)
+    most: int = Field(default=15, description="the most regions in a photo; the largest are kept", ge=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> CleanupSettings:
@@ -55,7 +59,7 @@ class CleanupSettings(BaseModel):
 
     @classmethod
     def gentle(cls) -> CleanupSettings:
-        """For masks that people drew: specks go, and what is too small to restore; the rest is what they meant.
+        """For masks drawn by people: removes only specks and what is too small to restore, for the rest is intended.
 
         A person behind a post keeps both parts, a face within a person stays, and so do two captions of one mask.
         """
@@ -64,19 +68,25 @@ class CleanupSettings(BaseModel):
 
 @dataclass(frozen=True)
 class CleanupResult:
-    """indices: which of the masks given each one kept was. counts: what was removed, by reason; whole masks removed
-    and kept add up to the masks given."""
+    """The masks that were kept, and the counts of what was removed, by reason: `masks_removed` and the masks kept add
+    up to the masks given."""
 
     shape: tuple[int, int]
     kept: list[_Candidate]
     counts: dict[str, int]
 
     @property
+    def masks_removed(self) -> dict[str, int]:
+        """The part of `counts` that is about whole masks."""
+        return {reason: n for reason, n in self.counts.items() if reason not in (HOLE_FILLED, ISLAND_DROPPED)}
+
+    @property
     def indices(self) -> list[int]:
+        """For each mask kept, its index among the masks given."""
         return [candidate.index for candidate in self.kept]
 
     def each(self) -> Iterator[BoolArray]:
-        """The masks kept, (H, W) bool each, the largest first: one at a time, for they are as large as the photo."""
+        """The masks kept, (H, W) bool each, the largest first, and one at a time: each is as large as the photo."""
         return (_full(candidate, self.shape) for candidate in self.kept)
 
     @property
@@ -87,7 +97,7 @@ class CleanupResult:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A mask cut to its box: array (h, w) bool, its top left pixel in the photo, its area in pixels."""
+    """A mask cropped to its bounding box: array (h, w) bool, its top left pixel in the photo, its area in pixels."""
 
     index: int
     array: BoolArray
@@ -97,12 +107,12 @@ class _Candidate:
 
 
 def clean(masks: Iterable[BoolArray], settings: CleanupSettings) -> CleanupResult:
-    """Cleans each mask by itself, then takes them from the largest to the smallest (equal ones in the order given)
-    and keeps each that is neither a duplicate nor a part of one kept before.
+    """Cleans each mask on its own, then goes from the largest to the smallest (equal ones in the order given) and keeps
+    each that is neither a duplicate nor a part of one already kept.
 
-    masks: (H, W) bool each, of one size. A thing in a true hole of a larger mask (a boat in the sea) shares no
-    pixels with it and so is no part of it; a hole so small that it is filled is smaller than any region kept.
-    Cleaning what was kept once more changes nothing.
+    masks: (H, W) bool each, all of one size. A thing in a real hole of a larger mask (a boat in the sea) shares no
+    pixels with it and so is not a part of it; a hole small enough to be filled is smaller than any region kept.
+    Cleaning the result again changes nothing.
     """
     counts: Counter[str] = Counter()
     candidates = []
@@ -136,7 +146,7 @@ def _clean_one(index: int, mask: BoolArray, settings: CleanupSettings, counts: C
     array = np.ascontiguousarray(mask[top : rows[-1] + 1, left : columns[-1] + 1])
     array, holes = fill_holes(array, settings.hole * mask.size)
     array, islands = drop_islands(array, settings.island * mask.size)
-    counts.update({name: n for name, n in (("hole filled", holes), ("island dropped", islands)) if n})
+    counts.update({name: n for name, n in ((HOLE_FILLED, holes), (ISLAND_DROPPED, islands)) if n})
     area = int(np.count_nonzero(array))
     if area < settings.smallest * mask.size or area == 0:
         counts["too small"] += 1
@@ -148,7 +158,7 @@ def _clean_one(index: int, mask: BoolArray, settings: CleanupSettings, counts: C
 
 
 def fill_holes(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
-    """Fills the holes of fewer than `below` pixels: background, 4-connected, that does not touch the edge.
+    """Fills holes of fewer than `below` pixels: 4-connected background that does not touch the edge.
 
     mask: (H, W) bool. Returns the mask and how many holes were filled.
     """
@@ -162,7 +172,7 @@ def fill_holes(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
 
 
 def drop_islands(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
-    """Drops the islands of fewer than `below` pixels: 8-connected parts of the mask.
+    """Drops islands of fewer than `below` pixels: 8-connected parts of the mask.
 
     mask: (H, W) bool. Returns the mask and how many islands were dropped.
     """
@@ -173,7 +183,7 @@ def drop_islands(mask: BoolArray, below: float) -> tuple[BoolArray, int]:
 
 
 def _redundant(candidate: _Candidate, kept: Sequence[_Candidate], settings: CleanupSettings) -> str:
-    """Why the candidate goes beside those kept, all of them at least as large; empty if it stays."""
+    """Why the candidate is redundant given those kept, all at least as large; empty if it is not."""
     if settings.duplicate_iou == 1 and settings.part == 1:
         return ""
     part = False

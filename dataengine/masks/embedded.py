@@ -1,15 +1,15 @@
 """The embedded segmenter: 3 to 15 coarse regions of a photo on the CPU, nothing downloaded, nothing learned.
 
-It works on a copy of the photo of at most 256 pixels and sees colour, texture, edges and focus, no meanings:
+It works on a copy of the photo of at most 256 pixels and sees colour, texture, edges and focus, but no meaning:
 
-1. Layout. Superpixels (SLIC: Achanta et al., PAMI 2012) are merged pairwise, always the pair that costs least: Ward's
-   criterion (the growth of the variance of colour and texture) plus the edge between the two, and less for a long
-   common border. It ends where the next merger would cost too much, at 5 to 13 regions, which tile the photo: sky,
-   field, wall, and things or parts of them.
-2. Figure. Superpixels that differ from the photo's margins, are in focus and near the middle seed a two-colour-model
-   segmentation (GrabCut: Rother et al., SIGGRAPH 2004). Where the result is in focus before a blurred background, or
-   detailed, of a colour of its own and strongly outlined, it is taken for the photo's subject, handed out whole and
-   cut out of the layout's regions, but for those that are parts of it: what becomes of these is for `cleanup.py`.
+1. Layout. Superpixels (SLIC: Achanta et al., PAMI 2012) are merged pairwise, always the pair with the lowest cost:
+   Ward's criterion (the increase in the variance of colour and texture) plus the edge between the two, with a discount
+   for a long common border. Merging stops when the next merger would cost too much, at 5 to 13 regions, which tile the
+   photo: sky, field, wall, and things or parts of them.
+2. Figure. Superpixels that differ from the photo's margins, are in focus and near the middle seed a segmentation with
+   two colour models (GrabCut: Rother et al., SIGGRAPH 2004). If the result is in focus before a blurred background, or
+   is detailed, strongly outlined and of a distinct colour, it is taken as the photo's subject: it is returned whole,
+   and cut out of all regions of the layout but those that are parts of it, which `cleanup.py` deals with.
 
 `benchmarks/masks.py` measures it, and says on which photos the constants were chosen.
 """
@@ -25,19 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import slic
 
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
+
 FloatArray = NDArray[Any]  # float32 or float64: OpenCV's annotations do not say which
 IntArray = NDArray[np.integer]
 
 REVISION = "1"
 
 WORKING_SIDE = 256
-FOCUS_SIDE = 640  # focus is measured on a copy of this size: at 256 pixels most blur is gone
+FOCUS_SIDE = 640  # focus is measured on a copy of this size: at 256 pixels most blur has disappeared
 LEAST_SIDE = 16  # below this a working copy is one region
 SUPERPIXELS = 300
 COMPACTNESS = 12.0
 LEAST_REGIONS, MOST_REGIONS = 5, 13  # of the layout
-MERGER_TOO_DEAR = 2e5  # cost of a merger that is only made above MOST_REGIONS
+MERGER_TOO_DEAR = 2e5  # a merger of a higher cost is only made while there are more than MOST_REGIONS
 MOST_FIGURES = 2
 
 # Weights of a superpixel's features: CIELAB lightness and chroma, root of texture energy, place (percent of the side).
@@ -50,15 +51,16 @@ FIGURE_FOCUS = 0.5
 # the photo) times the distance of its mean colour from that around it (in its own spread of colours) is this much.
 FIGURE_DETAIL, FIGURE_CONTRAST = 0.7, 4.4
 LEAST_FIGURE = 0.01  # share of the photo
-PART_OF_FIGURE = 0.9  # a region of the layout with more than this share in the figure is a part of it
+PART_OF_FIGURE = 0.9  # a region of the layout with more than this share inside the figure is a part of it
 GRABCUT_ITERATIONS = 2
 
 
 class EmbeddedSegmenter:
-    """Called with a photo, (H, W, 3) uint8 RGB upright sRGB, it returns its regions, (H, W) bool each.
+    """Maps a photo, (H, W, 3) uint8 RGB upright sRGB, to its regions, (H, W) bool each.
 
-    Figures come first, then the layout. Regions do not overlap, but for parts of a figure. The same pixels give the
-    same regions. A photo too narrow to show anything (a working copy below 16 pixels high or wide) is one region.
+    Figures come first, then the layout. Regions do not overlap, except for parts of a figure. The same pixels give the
+    same regions. A photo too narrow to show anything (less than 16 pixels high or wide in the working copy) is one
+    region.
     """
 
     def __call__(self, rgb: NDArray[np.uint8]) -> list[BoolArray]:
@@ -82,7 +84,7 @@ class EmbeddedSegmenter:
 
 @dataclass(frozen=True)
 class _Look:
-    """What the working copy looks like, pixel by pixel, float32.
+    """The appearance of the working copy, pixel by pixel, float32.
 
     lab: (h, w, 3) CIELAB. texture: (h, w, 3) local root mean square of the gradients across and down and of fine
     detail, in lightness. gradient: (h, w) length of the gradient in lightness and both chroma axes.
@@ -94,7 +96,7 @@ class _Look:
 
 
 def _at_most(rgb: NDArray[np.uint8], side: int) -> NDArray[Any]:
-    """The photo with its long side scaled down to `side` pixels, where it is longer."""
+    """The photo, scaled down to `side` pixels on its long side if that is longer."""
     scale = min(1.0, side / max(rgb.shape[:2]))
     height, width = (max(1, round(length * scale)) for length in rgb.shape[:2])
     return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
@@ -123,7 +125,7 @@ def _means(superpixels: IntArray, planes: FloatArray) -> FloatArray:
 
 
 def _layout(superpixels: IntArray, look: _Look) -> IntArray:
-    """Merges superpixels to the layout's regions: (h, w) labels from 0 up."""
+    """Merges superpixels into the layout's regions: (h, w) labels from 0 up."""
     height, width = superpixels.shape
     rows, columns = np.mgrid[:height, :width] * (100 / max(height, width))
     lab = look.lab * (LIGHTNESS, CHROMA, CHROMA)
@@ -133,9 +135,9 @@ def _layout(superpixels: IntArray, look: _Look) -> IntArray:
 
 
 class _Regions:
-    """Regions being merged: lists grow by one region a merger.
+    """Regions during merging: each merger appends one region to the lists.
 
-    area: share of the photo in 1/10,000. features: mean. neighbours: to each neighbour the length of the common
+    area: share of the photo in 1/10,000. features: mean. neighbours: for each neighbour, the length of the common
     border in pixels and the sum of the gradient along it. outline: length of all borders with neighbours.
     """
 
@@ -149,7 +151,7 @@ class _Regions:
         self.outline = [sum(length for length, _ in around.values()) for around in self.neighbours]
 
     def merged(self) -> IntArray:
-        """Merges the cheapest pair until that is too dear; for each superpixel the number of its region, from 0 up."""
+        """Merges the cheapest pairs until they cost too much. Returns the region of each superpixel, from 0 up."""
         superpixels = left = len(self.area)
         parent = list(range(superpixels))
         queue = [(self._cost(a, b), a, b) for a, around in enumerate(self.neighbours) for b in around if b > a]
@@ -197,7 +199,7 @@ class _Regions:
 
 
 def _borders(labels: IntArray, gradient: FloatArray) -> tuple[list[int], list[int], list[int], list[float]]:
-    """Pairs of labels that touch (4-connected): the lower, the higher, pixels of border, gradient summed along it."""
+    """Pairs of touching labels (4-connected): the lower, the higher, border length, gradient summed along it."""
     number, pairs, edges = int(labels.max()) + 1, [], []
     for one, other in (((slice(None), slice(-1)), (slice(None), slice(1, None))), ((slice(-1),), (slice(1, None),))):
         differs = labels[one] != labels[other]
@@ -218,7 +220,7 @@ def _focus_bands(rgb: NDArray[np.uint8], shape: tuple[int, ...]) -> FloatArray:
 
 
 def _figures(rgb: NDArray[np.uint8], superpixels: IntArray, look: _Look, focus_bands: FloatArray) -> list[BoolArray]:
-    """The photo's subject, (h, w) bool, as one region or, in pieces, as several, the largest first; or none."""
+    """The photo's subject, (h, w) bool, as one region or several separate ones, the largest first; or none."""
     seeds = _seeds(superpixels, look)
     if np.count_nonzero(seeds & 1) < 64 or np.count_nonzero(~seeds & 1) < 64:
         return []
@@ -235,7 +237,7 @@ def _figures(rgb: NDArray[np.uint8], superpixels: IntArray, look: _Look, focus_b
 
 
 def _seeds(superpixels: IntArray, look: _Look) -> NDArray[np.uint8]:
-    """GrabCut's first guess, (h, w): from how each superpixel differs from the margins, its focus and its place."""
+    """GrabCut's initial labels, (h, w), from each superpixel's difference to the margins, focus and position."""
     height, width = superpixels.shape
     rows, columns = np.mgrid[:height, :width]
     central = np.exp(-(((columns / width - 0.5) / 0.28) ** 2 + ((rows / height - 0.55) / 0.35) ** 2) / 2)
@@ -254,8 +256,8 @@ def _seeds(superpixels: IntArray, look: _Look) -> NDArray[np.uint8]:
 def _unlike_margins(lab: FloatArray) -> FloatArray:
     """How far each pixel's colour is from those of the photo's four margins, (h, w), 1 on average.
 
-    A margin is a Gaussian of its colours, the distance Mahalanobis's; the margin farthest off does not count, for
-    the subject itself often touches one.
+    A margin is modelled as a Gaussian of its colours, with Mahalanobis distance; the farthest margin does not count,
+    since the subject itself often touches one.
     """
     smooth = cv2.GaussianBlur(lab, (0, 0), 2)
     band = max(2, round(0.06 * max(lab.shape[:2])))
@@ -283,7 +285,7 @@ def _stands_out(figure: BoolArray, look: _Look, focus_bands: FloatArray) -> bool
         return False
     mask = figure.view(np.uint8)
     outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    outline[[0, -1]] = outline[:, [0, -1]] = False  # the photo's edge is no outline
+    outline[[0, -1]] = outline[:, [0, -1]] = False  # the photo's edge is not an outline
     edge = float(look.gradient[outline].sum()) / (np.count_nonzero(outline) * float(look.gradient.mean()) + 1e-6)
     colours = look.lab * np.array([LIGHTNESS, CHROMA, CHROMA], np.float32)
     around = (cv2.dilate(mask, np.ones((25, 25), np.uint8)) > 0) & ground
@@ -292,7 +294,7 @@ def _stands_out(figure: BoolArray, look: _Look, focus_bands: FloatArray) -> bool
 
 
 def _enlarge(region: BoolArray, height: int, width: int) -> BoolArray:
-    """The region at the photo's size, its outline smoothed: (height, width) bool."""
+    """The region at the photo's size, with a smooth outline: (height, width) bool."""
     if region.shape == (height, width):
         return region
     soft = cv2.GaussianBlur(region.astype(np.uint8) * 255, (0, 0), 0.8)

@@ -11,9 +11,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from instructrestore.dataengine.annotator.annotator import load_annotator
-from instructrestore.dataengine.annotator.naming import named
-
+REVISION = "1"  # raised with new weights too
 NOT_KNOWN = "not known"
 
 
@@ -25,8 +23,12 @@ class NamedSegmenter:
     """
 
     def __init__(self) -> None:
+        from instructrestore.dataengine.annotator.annotator import load_annotator  # noqa: PLC0415  (imports torch)
+        from instructrestore.dataengine.annotator.naming import named  # noqa: PLC0415  (the same)
+
         self._annotator, self._calibration = load_annotator()
+        self._named = named
 
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[str]]:
-        known, unknown = named(self._annotator(rgb), self._calibration)
+        known, unknown = self._named(self._annotator(rgb), self._calibration)
         return [each.segment.mask for each in known], Counter({NOT_KNOWN: unknown} if unknown else {})

@@ -1,17 +1,17 @@
 """SAM 2.1 (Ravi et al., arXiv 2408.00714) through transformers: a grid of points, the masks they give, the coarse ones.
 
-It stands in for Semantic-SAM, which the paper asks for whole things and stuff at a coarse level. SAM 2 has no levels:
-every point gives three masks, from a part to the whole, and of nested masks the largest stays (`cleanup.py`).
+It replaces Semantic-SAM, which the paper asks for whole things and stuff at a coarse level. SAM 2 has no levels: every
+point gives three masks, from a part to the whole, and of nested masks the largest is kept (`cleanup.py`).
 
-The photo is encoded once. Masks are judged, and compared with each other, at the decoder's own size, 256x256 for the
-released weights; only those left in the end are ever made as large as the photo, one at a time. Until then the logits
-of those that pass the thresholds are held, 256 KiB each: at most 0.8 GB for 32 points a side, three masks a point.
+The photo is encoded once. Masks are filtered and compared with each other at the decoder's own size, 256x256 for the
+released weights; only the remaining ones are enlarged to the photo's size, one at a time. Until then the logits of the
+masks that pass the thresholds are held, 256 KiB each: at most 0.8 GB for 32 points a side and three masks a point.
 
-What goes in and comes out is what transformers' processor makes of it, which needs torchvision, and so is not used:
-the pixels as by `Sam2ImageProcessor` (models/sam2/image_processing_sam2.py, image_processing_backends.py), the points
-as by `Sam2Processor._normalize_coordinates` (models/sam2/processing_sam2.py), the upscaling as by its
-`post_process_masks`. Its `generate_crop_boxes` is not followed: that scales points by the photo's longer side, as for
-SAM 1, though the photo is stretched to a square, and so leaves a strip of every photo that is not square unasked.
+Inputs and outputs match those of transformers' processor, which is not used because it needs torchvision: the pixels
+follow `Sam2ImageProcessor` (models/sam2/image_processing_sam2.py, image_processing_backends.py), the points
+`Sam2Processor._normalize_coordinates` (models/sam2/processing_sam2.py), the upscaling its `post_process_masks`. Its
+`generate_crop_boxes` is not followed: it scales points by the photo's longer side, as for SAM 1, although the photo is
+stretched to a square, and so leaves a strip of every photo that is not square without points.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from transformers import Sam2Model
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.sam2_settings import REVISION, Sam2Settings
 from instructrestore.dataengine.weights.model_weights import choose_device, explaining, find_folder, load, require_whole
-
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
 
 FILES = ["config.json", "model*.safetensors*"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB
@@ -40,18 +39,16 @@ STABILITY_OFFSET = 1.0  # in logits
 LOW_PREDICTED_IOU = "low predicted IoU"
 UNSTABLE = "unstable"
 DUPLICATE = "duplicate"
-_WITHIN_A_MASK = {"hole filled", "island dropped"}
 
 
 class Sam2Segmenter:
-    """Called with a photo, (H, W, 3) uint8 RGB upright sRGB, it returns its coarse masks, (H, W) bool each and made one
-    at a time, and how many of the points' masks were removed, by reason.
+    """Maps a photo, (H, W, 3) uint8 RGB upright sRGB, to its coarse masks, (H, W) bool each, enlarged one at a time,
+    and the number of the points' masks that were removed, by reason.
 
-    name: model, revision and this file's own, for the record of every mask.
+    name: model, its revision and that of this file, for the record of every mask.
     cleanup: decides at low resolution which masks are too small, too large, duplicates or parts of another.
 
-    Raises ValueError, in one sentence, where the weights cannot be had or are not of one piece, or the device is
-    missing.
+    Raises ValueError, in one sentence, if the weights cannot be found or are incomplete, or the device is missing.
     """
 
     def __init__(self, settings: Sam2Settings, cleanup: CleanupSettings) -> None:
@@ -74,7 +71,7 @@ class Sam2Segmenter:
         best = order[unlike((logits > 0)[order], self.settings.duplicate_iou)]
         counts[DUPLICATE] += len(order) - len(best)
         coarse = clean(((logits[index] > 0).cpu().numpy() for index in best), self.cleanup)
-        counts.update({reason: n for reason, n in coarse.counts.items() if reason not in _WITHIN_A_MASK})
+        counts.update(coarse.masks_removed)
         kept = logits[best[coarse.indices]]
         return (upscale(each, rgb.shape[0], rgb.shape[1]) for each in kept), +counts
 
@@ -95,7 +92,7 @@ class Sam2Segmenter:
     def _predictions(self, rgb: NDArray[np.uint8]) -> Iterator[tuple[Tensor, Tensor]]:
         """By batches of P points: mask logits (3 P, h, w) and predicted IoU (3 P,), float32."""
         pixels = preprocess(rgb, self.side, self.device)
-        # Under autocast the points' positions would be rounded to 8 bits as well, so only the image is encoded in it.
+        # Autocast would round the points' positions to 8 bits as well, so only the image is encoded in it.
         reduced = self.settings.dtype == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
             encoded = self.model.get_image_embeddings(pixels)
@@ -117,8 +114,8 @@ def preprocess(rgb: NDArray[np.uint8], side: int, device: torch.device) -> Tenso
 
 
 def grid(points_per_side: int, side: int) -> Tensor:
-    """The middles of equal cells, row by row, as (x, y) in pixels of the square that the photo is stretched to:
-    (points_per_side^2, 2) float32. The cells are as wide and high as the photo makes them: the grid scales with it."""
+    """The centres of equal cells, row by row, as (x, y) in pixels of the square that the photo is stretched to:
+    (points_per_side^2, 2) float32. The grid is stretched with the photo."""
     middles = (torch.arange(points_per_side) + 0.5) / points_per_side * side
     y, x = torch.meshgrid(middles, middles, indexing="ij")
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
@@ -132,7 +129,7 @@ def stability(logits: Tensor) -> Tensor:
 
 
 def unlike(masks: Tensor, most_iou: float) -> Tensor:
-    """Mask-IoU suppression: the indices of those that have no IoU above `most_iou` with one kept before them.
+    """Mask-IoU suppression: the indices of the masks that have no IoU above `most_iou` with one kept before them.
 
     masks: (M, h, w) bool, the best first. Returns ascending int64 indices on the same device.
     """
@@ -142,7 +139,7 @@ def unlike(masks: Tensor, most_iou: float) -> Tensor:
     for index in range(len(flat)):
         if not alive[index]:
             continue
-        # The IoU of two masks is at most the ratio of their areas: most pairs need not be compared.
+        # The IoU of two masks is at most the ratio of their areas, so most pairs need not be compared.
         near = torch.minimum(areas, areas[index]) > most_iou * torch.maximum(areas, areas[index])
         near[: index + 1] = False
         others = (near & alive).nonzero().flatten()
@@ -153,13 +150,13 @@ def unlike(masks: Tensor, most_iou: float) -> Tensor:
 
 @torch.inference_mode()
 def upscale(logits: Tensor, height: int, width: int) -> BoolArray:
-    """(h, w) logits over the stretched photo -> its mask at the photo's own size, (height, width) bool."""
+    """(h, w) logits over the stretched photo -> the mask at the photo's own size, (height, width) bool."""
     large = F.interpolate(logits[None, None], (height, width), mode="bilinear", align_corners=False)
     return (large[0, 0] > 0).cpu().numpy()
 
 
 def _load(folder: Path, device: torch.device) -> Sam2Model:
-    """The model with every weight from the folder."""
+    """The model, with every weight from the folder."""
     with explaining(
         f"{folder} does not hold the SAM 2 weights that its config.json describes, as safetensors: fetch or save them "
         "again"

@@ -1,24 +1,25 @@
-"""The mask stage: every photo gets its regions' masks, its source's own or a segmenter's, and cleaned."""
+"""The mask stage: every photo gets the masks of its regions, its source's own or a segmenter's, cleaned."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from instructrestore.dataengine.masks import annotated, embedded, sam2_settings, semantic_sam_settings
+from instructrestore.dataengine.masks import annotated, embedded, named, sam2_settings, semantic_sam_settings
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.dataengine.masks.semantic_sam_settings import SemanticSamSettings
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Annotation, Row
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.running.stage import Drop, StopStage
+from instructrestore.dataengine.weights.own_class import PATTERN, own_class
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Piece
 
@@ -26,19 +27,24 @@ REVISION = "1"  # raised when the stage gives other results from the same masks 
 ANNOTATED = "annotated"
 
 Segmenter = Callable[[NDArray[np.uint8]], tuple[Iterable[NDArray[np.bool_]], Counter[str]]]
-"""A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what it removed before, by reason."""
+"""A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what the segmenter removed, by reason."""
+
+
+SegmenterName = (
+    Literal["annotated", "embedded", "named", "sam2", "semantic_sam"] | Annotated[str, Field(pattern=PATTERN)]
+)
 
 
 class AlarmSettings(BaseModel):
-    """When a segmenter with weights is taken to be broken: it then runs, but hardly any photo gets a region, and the
-    whole data set would be dropped. Never changes a result. Counted by every worker over the photos it segments."""
+    """When a segmenter with weights is considered broken: it runs, but almost no photo gets a region, and the whole
+    data set would be dropped. Never changes a result. Each worker counts the photos that it segments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     empty: int = Field(
-        default=20, ge=0, description="so many photos without a region among the last 'photos' stop the run; 0: never"
+        default=20, ge=0, description="this many photos without a region among the last 'photos' stop the run; 0: never"
     )
-    photos: int = Field(default=25, ge=1, description="how many photos are looked back at; fewer never stop the run")
+    photos: int = Field(default=25, ge=1, description="how many photos are considered; fewer never stop the run")
 
     @model_validator(mode="after")
     def _possible(self) -> AlarmSettings:
@@ -52,30 +58,32 @@ class MaskSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    segmenter: Literal["annotated", "embedded", "sam2", "semantic_sam"] = Field(
+    segmenter: SegmenterName = Field(
         default="embedded",
-        description="annotated: only masks that the source brings; embedded: regions found on the CPU; sam2: SAM 2.1; "
-        "semantic_sam: Semantic-SAM, as in the paper",
+        description="annotated: only masks from the source; embedded: regions of one colour and texture, on the CPU; "
+        "named: things and places that the embedded annotator knows, on the CPU; sam2: SAM 2.1; semantic_sam: "
+        "Semantic-SAM, as in the paper; MODULE:CLASS: one of your own (see CONTRIBUTING)",
     )
     reuse_annotations: bool = Field(
         default=True,
-        description="a photo whose source brings masks keeps those and is not segmented (as for EntitySeg)",
+        description="a photo with masks from its source keeps them and is not segmented (as for EntitySeg)",
     )
-    cleanup: CleanupSettings = Field(default_factory=CleanupSettings, description="for masks that a segmenter found")
+    cleanup: CleanupSettings = Field(default_factory=CleanupSettings, description="for masks from a segmenter")
     annotated_cleanup: CleanupSettings = Field(
-        default_factory=CleanupSettings.gentle, description="for masks that a source brings"
+        default_factory=CleanupSettings.gentle, description="for masks from a source"
     )
     sam2: Sam2Settings = Field(default=Sam2Settings(), description='for the segmenter "sam2"')
     semantic_sam: SemanticSamSettings = Field(
         default=SemanticSamSettings(), description='for the segmenter "semantic_sam"'
     )
-    alarm: AlarmSettings = Field(
-        default=AlarmSettings(), description='for the segmenters "sam2" and "semantic_sam": when they seem broken'
+    alarm: Annotated[AlarmSettings, NO_RESULT] = Field(
+        default=AlarmSettings(),
+        description='for the segmenters "sam2" and "semantic_sam": when they are considered broken',
     )
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A segmenter's settings, as they are by default, are no part of what a stage without it is."""
+        """Leaves out a segmenter's settings where they are the defaults and it is not used."""
         values = handler(self)
         if self.segmenter != "sam2" and self.sam2 == Sam2Settings():
             values.pop("sam2", None)
@@ -87,21 +95,24 @@ class MaskSettings(BaseModel):
 
     @property
     def segmenter_revision(self) -> str:
-        """Of the segmenter's own code, part of what the stage is; its weights' revision is among its settings."""
-        revisions = {"sam2": sam2_settings.REVISION, "semantic_sam": semantic_sam_settings.REVISION}
+        """The revision of the segmenter's code; that of its weights is among its settings."""
+        if ":" in self.segmenter:
+            return own_class(self.segmenter, "masks.segmenter").REVISION
+        revisions = {
+            "named": named.REVISION,
+            "sam2": sam2_settings.REVISION,
+            "semantic_sam": semantic_sam_settings.REVISION,
+        }
         return revisions.get(self.segmenter, embedded.REVISION)
 
-    @property
-    def of_results(self) -> MaskSettings:
-        """These settings as far as results follow from them: what the stage is told apart by."""
-        sam = self.semantic_sam
-        # Where its files lie and on what device it runs; its revision stands for what is in them.
-        here = {"checkout": "", "detectron2": "", "checkpoint": Path(sam.checkpoint).name, "device": "auto"}
-        return self.model_copy(update={"alarm": AlarmSettings(), "semantic_sam": sam.model_copy(update=here)})
+
+def identity(settings: MaskSettings) -> tuple[Any, ...]:
+    """What the masks depend on besides the rows, to be hashed: revisions and settings."""
+    return REVISION, settings.segmenter_revision, settings
 
 
 class Segment:
-    """Fills in `Row.pieces`, the largest first; drops photos without any region."""
+    """The stage: fills in `Row.pieces`, the largest first, and drops photos without any region."""
 
     def __init__(self, settings: MaskSettings) -> None:
         self.settings = settings
@@ -109,6 +120,8 @@ class Segment:
         self.name = ANNOTATED
         if settings.segmenter == "embedded":
             self.segmenter, self.name = _embedded, f"embedded {embedded.REVISION}"
+        elif settings.segmenter == "named":
+            self.segmenter, self.name = named.NamedSegmenter(), f"named {named.REVISION}"
         elif settings.segmenter == "sam2":
             from instructrestore.dataengine.masks import sam2  # noqa: PLC0415  (imports torch, which is slow)
 
@@ -119,7 +132,10 @@ class Segment:
 
             found = semantic_sam.SemanticSamSegmenter(settings.semantic_sam, settings.cleanup)
             self.segmenter, self.name = found, found.name
-        with_weights = settings.segmenter not in ("annotated", "embedded")
+        elif ":" in settings.segmenter:
+            own = own_class(settings.segmenter, "masks.segmenter")
+            self.segmenter, self.name = _OwnSegmenter(own()), f"{settings.segmenter} {own.REVISION}"
+        with_weights = settings.segmenter not in ("annotated", "embedded", "named")
         self.alarm = _Alarm(settings.alarm, settings.segmenter) if with_weights else None
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:
@@ -130,8 +146,8 @@ class Segment:
         if annotations and (self.settings.reuse_annotations or self.segmenter is None):
             return self._reuse(row, annotations)
         if self.segmenter is None:
-            return Drop("no annotated mask", f"the source {row.origin.source} brings no mask for this photo")
-        # The photo is only decoded here: masks that a source brings need no more than its size.
+            return Drop("no annotated mask", f"the source {row.origin.source} has no mask for this photo")
+        # The photo is only decoded here: masks from a source need nothing but its size.
         masks, counts = self.segmenter(photo_file.load(row))
         cleaned = clean(masks, self.settings.cleanup)
         pieces = [Piece(Mask.from_array(mask), self.name) for mask in cleaned.each()]
@@ -159,16 +175,26 @@ class Segment:
         return _with_pieces(row, pieces, dict(unusable + Counter(cleaned.counts)))
 
 
+class _OwnSegmenter:
+    """A user's class: a photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each."""
+
+    def __init__(self, segment: Callable[[NDArray[np.uint8]], Iterable[NDArray[np.bool_]]]) -> None:
+        self._segment = segment
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> tuple[Iterable[NDArray[np.bool_]], Counter[str]]:
+        return self._segment(rgb), Counter()
+
+
 class _Alarm:
-    """Stops the run when too many photos in a worker's hands got no region."""
+    """Stops the run when too many of a worker's photos got no region."""
 
     def __init__(self, settings: AlarmSettings, segmenter: str) -> None:
         self._settings = settings
         self._segmenter = segmenter
-        self._empty: dict[str, bool] = {}  # by photo: one that is done again after another's failure counts once
+        self._empty: dict[str, bool] = {}  # by photo: one that is segmented again after another's failure counts once
 
     def note(self, photo: str, empty: bool) -> None:
-        """Raises StopStage where this photo, `empty` or not, is one too many."""
+        """Takes note of a photo, and raises StopStage if too many have been empty."""
         self._empty.pop(photo, None)
         self._empty[photo] = empty
         if len(self._empty) > self._settings.photos:
@@ -178,8 +204,8 @@ class _Alarm:
             name = self._segmenter
             raise StopStage(
                 f"{found} of the last {self._settings.photos} photos got no region from {name}: its checkpoint or the "
-                f"versions of torch and its packages are likely wrong; correct them and change masks.{name}.revision, "
-                "so that photos dropped before are segmented again, or, where photos are like that, set "
+                f"versions of torch and its packages may well be wrong; correct them and change masks.{name}.revision, "
+                "so that the photos already dropped are segmented again, or, if the photos really have no regions, set "
                 "masks.alarm.empty to 0"
             )
 
@@ -189,8 +215,8 @@ def _embedded(rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[
 
 
 def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:
-    """A category name is left to be made into a phrase; a caption is a description already, and with the source's
-    own subject beside it the noun-phrase rounds have nothing left to do."""
+    """A category name is made into a phrase later; a caption already is a description, and if the source also gives its
+    subject, the noun-phrase rounds have nothing left to do."""
     if not annotation.is_caption:
         return Piece(mask, ANNOTATED, description=annotation.label)
     if not annotation.subject:
@@ -209,6 +235,6 @@ def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:
 def _with_pieces(row: Row, pieces: list[Piece], counts: dict[str, int]) -> Row | Drop:
     if not pieces:
         return Drop("no region", ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())))
-    # The source's annotations are bulky, and used up.
+    # The source's annotations are bulky and no longer needed.
     origin = dataclasses.replace(row.origin, annotations=None)
     return dataclasses.replace(row, origin=origin, pieces=tuple(pieces), counts=dict(sorted(counts.items())))

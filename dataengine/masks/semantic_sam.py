@@ -1,20 +1,20 @@
 """Semantic-SAM (Li et al., arXiv 2307.04767), the paper's segmenter, by its own code and automatic mask generator.
 
-It is no package: its code is a git checkout that the settings name, and so is detectron2, which it needs. Both are put
-first on this process's module search path, and their code runs: that the user configured them is the consent. Their
+It is not a package: its code is a git checkout named in the settings, and so is detectron2, which it needs. Both are
+put first on this process's module search path, and their code runs; configuring them is the user's consent. Their
 modules have names as general as `utils` and `tasks`, so the stage's workers serve no other stage
 (`StageSpec.own_workers`).
 
-Its own `build_semantic_sam` is not used: that finds its configuration relative to the working folder, wants a GPU,
-downloads a backbone, unpickles whatever the checkpoint holds, and goes on with random weights where it lacks some. The
-rest is as there: the photo's shorter side is scaled to 640 pixels (bicubic), one photo at a time, and
-`SemanticSamAutomaticMaskGenerator` asks for masks and chooses among them. Where its deformable attention is not
-compiled for this torch, its own plain torch code stands in.
+Its own `build_semantic_sam` is not used: it finds its configuration relative to the working folder, needs a GPU,
+downloads a backbone, unpickles anything in the checkpoint, and continues with random weights if some are missing. The
+rest is the same: the photo's shorter side is scaled to 640 pixels (bicubic), one photo at a time, and
+`SemanticSamAutomaticMaskGenerator` asks for masks and chooses among them. If its deformable attention is not compiled
+for this torch, its own plain torch code is used instead.
 
-Its masks come at the size that the model saw. They are cleaned there, and only those left are brought to the photo's
-size, by bilinear interpolation and a threshold of a half: nearer than nearest neighbours to what the model's own
-logits, of which the generator keeps nothing, would give at that size (0.62% of the pixels differ, and not 0.79%, for
-random blobs brought from 960x640 to 2040x1356), and about as quick (6 and 3 ms a mask there, 22 ms for logits).
+Its masks have the size that the model saw. They are cleaned at that size, and only the remaining ones are enlarged to
+the photo's, by bilinear interpolation and a threshold of one half. That is closer than nearest neighbours to what the
+model's own logits, which the generator discards, would give (0.62% of the pixels differ instead of 0.79%, for random
+blobs enlarged from 960x640 to 2040x1356), and nearly as fast (6 and 3 ms a mask; 22 ms for logits).
 
 The same photo gives the same masks on the same machine; the random state is not used.
 """
@@ -44,28 +44,27 @@ from torch.overrides import TorchFunctionMode
 
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.semantic_sam_settings import REVISION, SemanticSamSettings
-from instructrestore.dataengine.weights.model_weights import choose_device, first_line
+from instructrestore.dataengine.weights.model_weights import choose_device
 from instructrestore.shards import rle
+from instructrestore.shards.errors import first_line
+from instructrestore.shards.rle import BoolArray
 
-BoolArray = NDArray[np.bool_]
-
-LONGEST_ASPECT = 4  # a photo longer than this is scaled further down, or its masks would not fit in memory
+LONGEST_ASPECT = 4  # a photo longer than this is scaled down further: its masks would not fit in memory
 CONFIGS = {"T": "configs/semantic_sam_only_sa-1b_swinT.yaml", "L": "configs/semantic_sam_only_sa-1b_swinL.yaml"}
-OPERATION = "MultiScaleDeformableAttention"  # the compiled deformable attention, where somebody compiled it
+OPERATION = "MultiScaleDeformableAttention"  # the compiled deformable attention, if it is there
 
 LOW_PREDICTED_IOU = "low predicted IoU"
 UNSTABLE_OR_DUPLICATE = "unstable or duplicate"
-_WITHIN_A_MASK = {"hole filled", "island dropped"}
 
 
 class SemanticSamSegmenter:
-    """Called with a photo, (H, W, 3) uint8 RGB upright sRGB, it returns its masks, (H, W) bool each and made one at a
-    time, and how many of the points' masks were removed, by reason.
+    """Maps a photo, (H, W, 3) uint8 RGB upright sRGB, to its masks, (H, W) bool each, enlarged one at a time, and the
+    number of the points' masks that were removed, by reason.
 
-    name: checkpoint, revision and this file's own, for the record of every mask.
+    name: checkpoint, its revision and that of this file, for the record of every mask.
     cleanup: decides at the model's size which masks are too small, too large, duplicates or parts of another.
 
-    Raises ValueError, in one sentence, where a checkout, the checkpoint, a package or the device is not as it must be.
+    Raises ValueError, in one sentence, if a checkout, the checkpoint, a package or the device is missing or wrong.
     """
 
     def __init__(self, settings: SemanticSamSettings, cleanup: CleanupSettings) -> None:
@@ -89,12 +88,12 @@ class SemanticSamSegmenter:
         height, width = rgb.shape[:2]
         found, counts = self.generate(rgb)
         coarse = clean((_decoded(each) for each in found), self.cleanup)
-        counts.update({reason: n for reason, n in coarse.counts.items() if reason not in _WITHIN_A_MASK})
+        counts.update(coarse.masks_removed)
         return (enlarge(mask, height, width) for mask in coarse.each()), +counts
 
     def generate(self, rgb: NDArray[np.uint8]) -> tuple[list[dict[str, Any]], Counter[str]]:
-        """What Semantic-SAM's generator gives for the photo, masks as COCO RLE at the model's size, and how many it
-        did not give, by reason."""
+        """The results of Semantic-SAM's generator, masks as COCO RLE at the model's size, and the number of masks that
+        it discarded, by reason."""
         self.model.asked = self.model.low = 0
         found = self.generator.generate(prepare(rgb, self.settings.short_side).to(self.device))
         others = self.model.asked - self.model.low - len(found)
@@ -109,8 +108,8 @@ def prepare(rgb: NDArray[np.uint8], short_side: int) -> Tensor:
 
 
 def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """The (width, height) that the model sees: as torchvision's Resize gives it, at most `LONGEST_ASPECT` times as long
-    as `short_side`; a photo more than so much longer than wide gets a shorter side of its own."""
+    """The (width, height) that the model sees: as torchvision's Resize gives it, but at most `LONGEST_ASPECT` times
+    `short_side` long; the short side of a photo longer than that is reduced accordingly."""
     short, long = sorted((width, height))
     longest = LONGEST_ASPECT * short_side
     if int(short_side * long / short) > longest:
@@ -121,7 +120,7 @@ def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def enlarge(mask: BoolArray, height: int, width: int) -> BoolArray:
-    """(h, w) bool -> (height, width) bool: inside where the interpolated mask is at least a half."""
+    """(h, w) bool -> (height, width) bool: inside where the interpolated mask is at least one half."""
     soft = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(soft) >= 128
 
@@ -132,7 +131,7 @@ def _decoded(found: dict[str, Any]) -> BoolArray:
 
 
 class _CountingModel:
-    """Stands before the model, where the generator calls it: counts what it answers, lets it run on a CPU."""
+    """A wrapper around the model that the generator calls: counts its answers and lets it run on a CPU."""
 
     def __init__(self, model: Any, device: torch.device, threshold: float) -> None:
         self.model = self  # the generator asks for `.model.evaluate_demo`
@@ -151,7 +150,7 @@ class _CountingModel:
 
 
 class _CpuInsteadOfGpu(TorchFunctionMode):
-    """Semantic-SAM's code asks for "the GPU" in places; within this, on a machine without, that is the CPU."""
+    """Semantic-SAM's code asks for "the GPU" in places; in this mode that is the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         to_gpu = func is Tensor.to and isinstance(args[-1], str) and args[-1] == "cuda"
@@ -168,7 +167,7 @@ def _checkout(setting: str, value: str, files: tuple[str, ...]) -> Path:
     project = "UX-Decoder/Semantic-SAM" if setting == "checkout" else "facebookresearch/detectron2"
     folder = Path(value).expanduser().resolve()
     if not value or not all((folder / name).is_file() for name in files):
-        what = f"{value} is no checkout of {project}" if value else f"Semantic-SAM needs a checkout of {project}"
+        what = f"{value} is not a checkout of {project}" if value else f"Semantic-SAM needs a checkout of {project}"
         raise ValueError(
             f"{what}: git clone https://github.com/{project}, and set masks.semantic_sam.{setting} to its folder"
         )
@@ -192,10 +191,10 @@ def _modules(folders: list[Path]) -> dict[str, ModuleType]:
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
     if OPERATION not in sys.modules and find_spec(OPERATION) is None:
-        sys.modules[OPERATION] = ModuleType(OPERATION)  # empty: what is missing from it is computed by plain torch
+        sys.modules[OPERATION] = ModuleType(OPERATION)  # empty: plain torch computes what is missing
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a code of 2023 on packages of today
+            warnings.simplefilter("ignore")  # from code of 2023 on current packages
             names = ("semantic_sam", "utils.arguments", "tasks.automatic_mask_generator")
             modules = {name: importlib.import_module(name) for name in names}
     except ModuleNotFoundError as error:
@@ -223,7 +222,9 @@ def _network(modules: dict[str, ModuleType], configuration: Path, device: torch.
     """The network, with random weights."""
     try:
         config = modules["utils.arguments"].load_opt_from_config_file(str(configuration))
-        config["MODEL"]["BACKBONE"]["LOAD_PRETRAINED"] = False  # else it downloads what the checkpoint then replaces
+        config["MODEL"]["BACKBONE"]["LOAD_PRETRAINED"] = (
+            False  # otherwise it downloads what the checkpoint then replaces
+        )
         with _on(device):
             network: Any = modules["semantic_sam"].build_model(config)
         inspect.signature(network.evaluate_demo).bind([], None, None, None, None, level=[0])
@@ -235,14 +236,14 @@ def _network(modules: dict[str, ModuleType], configuration: Path, device: torch.
 def load(model: nn.Module, checkpoint: Path, model_type: str) -> None:
     """Fills in every parameter of the model, from the released files' layout: {"model": {"model." + name: weight}}.
 
-    What a checkpoint holds besides is passed over (the released ones have `criterion.empty_weight`, of the training).
-    Raises ValueError, in one sentence, where a parameter is missing or of another shape.
+    Anything else in a checkpoint is ignored (the released ones have `criterion.empty_weight`, from training).
+    Raises ValueError, in one sentence, if a parameter is missing or has another shape.
     """
     try:
         state: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise ValueError(
-            f"{checkpoint} is no file of weights alone, as torch.load(weights_only=True) reads them: fetch it again "
+            f"{checkpoint} is not a file of weights that torch.load(weights_only=True) can read: fetch it again "
             f"({first_line(error)})"
         ) from error
     state = state.get("model", state) if isinstance(state, dict) else {}
@@ -280,6 +281,6 @@ def _generator(modules: dict[str, ModuleType], model: _CountingModel, settings: 
 
 def _other_version(error: Exception) -> ValueError:
     return ValueError(
-        "the checkout of Semantic-SAM is of another version than this was written for: git checkout e11f8b5 there "
+        "the checkout of Semantic-SAM is not the version that this program was written for: git checkout e11f8b5 there "
         f"({first_line(error)})"
     )

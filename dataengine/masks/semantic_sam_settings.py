@@ -1,77 +1,81 @@
-"""The settings of Semantic-SAM, apart from its code, which imports torch: a command line starts without that."""
+"""The settings of Semantic-SAM, in a file without torch, so that the command line starts quickly."""
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, WeightsNeed
+from instructrestore.dataengine.running.identity import NO_RESULT, Counts
+from instructrestore.dataengine.weights.needs import CheckoutNeed, DeviceName, Need, PackageNeed, WeightsNeed
 
 REVISION = "1"  # raised when the same weights and settings give other masks (semantic_sam.py)
 
 
 class SemanticSamSettings(BaseModel):
-    """Which checkout and weights, and which of the masks they give are used.
+    """Which checkout and weights are used, and which of their masks are kept.
 
-    Points, thresholds and the smallest area are by default those of Semantic-SAM's own automatic mask generator
+    The default points, thresholds and smallest area are those of Semantic-SAM's own automatic mask generator
     (UX-Decoder/Semantic-SAM, tasks/automatic_mask_generator.py, seen at e11f8b5).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    checkout: str = Field(default="", description="the folder of a git clone of UX-Decoder/Semantic-SAM; its code runs")
-    detectron2: str = Field(
-        default="",
-        description="the folder of a git clone of facebookresearch/detectron2, not compiled; unset: the installed one",
+    checkout: Annotated[str, NO_RESULT] = Field(
+        default="", description="the folder of a git clone of UX-Decoder/Semantic-SAM; its code runs"
     )
-    checkpoint: str = Field(default="", description="the file of the released weights: swinl_only_sam_many2many.pth")
+    detectron2: Annotated[str, NO_RESULT] = Field(
+        default="",
+        description="the folder of a git clone of facebookresearch/detectron2, uncompiled; unset: the installed one",
+    )
+    checkpoint: Annotated[str, Counts(lambda path: Path(path).name)] = Field(
+        default="", description="the file of the released weights: swinl_only_sam_many2many.pth"
+    )
     model_type: Literal["T", "L"] = Field(default="L", description="Swin-T or Swin-L, as the checkpoint is")
     revision: str = Field(
         default="main",
         min_length=1,
-        description="any name for what is in the checkpoint and the checkouts, changed whenever that changes: the "
-        "photos are then segmented again",
+        description="any name for the contents of the checkpoint and the checkouts; when it changes, the photos are "
+        "segmented again",
     )
     levels: tuple[Literal[1, 2, 3, 4, 5, 6], ...] = Field(
         default=(1, 2),
         min_length=1,
-        description="granularities: 1 and 2 whole things and stuff, 3 instances, 4 to 6 parts",
+        description="granularities: 1 and 2 are whole things and stuff, 3 instances, 4 to 6 parts",
     )
     points_per_side: int = Field(
-        default=32, ge=1, le=64, description="a grid of so many points across and down asks for masks"
+        default=32, ge=1, le=64, description="masks are asked for at a grid of this many points across and down"
     )
     points_per_batch: int = Field(
         default=200,
         ge=1,
-        description="points a call of the mask decoder, where they see each other: results and memory follow from it",
+        description="points per call of the mask decoder, which attend to each other: affects results and memory",
     )
     predicted_iou: float = Field(
-        default=0.88, ge=0, le=1, description="masks whose quality the model puts higher than this are kept"
+        default=0.88, ge=0, le=1, description="masks whose predicted quality is above this are kept"
     )
     stability: float = Field(
         default=0.92,
         ge=0,
         le=1,
-        description="masks are kept whose IoU between the thresholds +1 and -1 on their logits is at least this",
+        description="masks are kept if the IoU between their logits thresholded at +1 and at -1 is at least this",
     )
     duplicate_iou: float = Field(
         default=0.7,
         gt=0,
         le=1,
-        description="of two masks whose boxes have an IoU above this the one of lower predicted IoU goes",
+        description="of two masks whose boxes have an IoU above this, the one of lower predicted IoU is dropped",
     )
     smallest_area: int = Field(
-        default=10, ge=0, description="holes and islands of fewer pixels, at the model's size, go from every mask"
+        default=10,
+        ge=0,
+        description="holes and islands of fewer pixels than this, at the model's size, are removed from every mask",
     )
     short_side: int = Field(
         default=640, ge=64, le=2048, description="pixels to which the photo's shorter side is scaled for the model"
     )
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto: the GPU where there is one, else the CPU",
-    )
+    device: DeviceName = "auto"
 
 
 def needs(settings: SemanticSamSettings) -> list[Need]:

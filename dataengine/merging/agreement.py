@@ -2,15 +2,15 @@
 
 The score is the CLIPScore of Hessel et al. (arXiv 2104.08718, equation 1) with the weight 100 that torchmetrics gives
 it instead of the paper's 2.5: 100 max(cos(image, text), 0), the text being "A photo depicts" and the caption, as there.
-So it lies in 0..100, though what CLIP was trained on seldom reaches 40.
+So it is in 0..100, although even the pairs that CLIP was trained on rarely reach 40.
 
-How a region is shown: a square around it with some of its surroundings, everything outside its mask blurred. Of the
-ways to point at a part of a photo for a CLIP that was not trained for it, Yang et al. (Fine-Grained Visual Prompting,
-arXiv 2306.04356) found this the best, before boxes, circles (Shtedritski et al., arXiv 2304.06712) and masked or
-plain crops: what is near a thing helps to tell what it is, its details only distract. A uniform colour around the
-region is something that CLIP never saw (Liang et al., arXiv 2210.04150, had to train it on such pictures), and
-Alpha-CLIP (Sun et al., arXiv 2312.03818) needs weights of its own. There the whole photo is shown; here the box is
-cut out first, for a region of one percent of the photo would be 22 of CLIP's 224 pixels wide.
+A region is shown as a square around it with some of its surroundings, everything outside its mask blurred. Of the
+ways to point a CLIP that was not trained for it at a part of a photo, Yang et al. (Fine-Grained Visual Prompting,
+arXiv 2306.04356) found this the best, ahead of boxes, circles (Shtedritski et al., arXiv 2304.06712) and masked or
+plain crops: the surroundings of a thing help to tell what it is, but their details distract. A uniform colour around
+the region is something CLIP has never seen (Liang et al., arXiv 2210.04150, had to train it on such pictures), and
+Alpha-CLIP (Sun et al., arXiv 2312.03818) needs weights of its own. They show the whole photo; here the box is cut out
+first, because a region of one percent of the photo would be only 22 of CLIP's 224 pixels wide.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.dataengine.weights.model_weights import choose_device, explaining, find_folder, load, require_whole
+from instructrestore.shards.rle import BoolArray
 from instructrestore.shards.sample import Agreement, Region
 
 FILES = ("config.json", "model*.safetensors*")
@@ -44,20 +45,18 @@ LOW = "low agreement"
 PROMPT = "A photo depicts {}"
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training pictures, RGB
 STD = (0.26862954, 0.26130258, 0.27577711)
-MARGIN = 0.15  # around the region's box, of its longer side
-BLUR = 1 / 16  # sigma of the blur outside the region, of the picture's side: shapes and colours stay, details go
+MARGIN = 0.15  # around the region's box, as a share of its longer side
+BLUR = 1 / 16  # sigma of the blur outside the region, as a share of the side: shapes and colours stay visible
 
 RGB = NDArray[np.uint8]
-BoolArray = NDArray[np.bool_]
 
 
 class CaptionAgreement:
-    """The stage: scores every region and drops those below the threshold; a photo without any left is dropped.
+    """The stage: scores every region and drops those below the threshold, and photos with no region left.
 
-    name: model, revision and this file's own, for the record of every region.
+    name: model, its revision and that of this file, for the record of every region.
 
-    Raises ValueError, in one sentence, where the weights cannot be had or are not of one piece, or the device is
-    missing.
+    Raises ValueError, in one sentence, if the weights cannot be found or are incomplete, or the device is missing.
     """
 
     def __init__(self, settings: AgreementSettings) -> None:
@@ -75,9 +74,9 @@ class CaptionAgreement:
         return [self._judge(row) for row in rows]
 
     def _judge(self, row: Row) -> Row | Drop:
-        masks = (region.mask.array() for region in row.regions)  # one at a time: they are as large as the photo
+        masks = (region.mask.array() for region in row.regions)  # one at a time: each is as large as the photo
         scores = self.scores(photo_file.load(row), zip(masks, (region.caption for region in row.regions), strict=True))
-        # Rounded before they are compared: the record then says why a region was kept.
+        # Rounded before the comparison, so that the record shows why a region was kept.
         scored = [
             replace(region, agreement=Agreement(round(score, 2), self.name))
             for region, score in zip(row.regions, scores, strict=True)
@@ -91,7 +90,7 @@ class CaptionAgreement:
     @torch.inference_mode()
     def scores(self, rgb: RGB, regions: Iterable[tuple[BoolArray, str]]) -> list[float]:
         """Scores, 0..100, of a photo's regions. rgb: (H, W, 3) uint8 sRGB. regions: (H, W) bool, none empty, and the
-        caption of each; gone through once."""
+        caption of each; iterated once."""
         found: list[float] = []
         waiting = iter(regions)
         while batch := list(islice(waiting, self.settings.regions_per_batch)):
@@ -109,7 +108,7 @@ class CaptionAgreement:
         return F.normalize(features.float(), dim=1)
 
     def text_embeddings(self, captions: Sequence[str]) -> Tensor:
-        """Captions -> (N, D) float32 of length 1. Padding has no influence: the text encoder looks back only."""
+        """Captions -> (N, D) float32 of length 1. Padding has no effect: the text encoder is causal."""
         encoded = self.tokenizer(
             [PROMPT.format(caption) for caption in captions],
             padding="longest",
@@ -126,8 +125,8 @@ class CaptionAgreement:
 def picture(rgb: RGB, mask: BoolArray, side: int) -> RGB:
     """What the model is shown of a region: (side, side, 3) uint8.
 
-    A square around the mask with its margin, scaled to `side` pixels; where the photo is too narrow for that, it lies
-    in the middle and what it leaves has CLIP's mean colour, which the model sees as zeros.
+    A square around the mask with its margin, scaled to `side` pixels. If the photo is too narrow for that, it is in the
+    middle and the rest has CLIP's mean colour, which the model sees as zeros.
     """
     assert mask.shape == rgb.shape[:2] and mask.any(), (mask.shape, rgb.shape)
     left, top, right, bottom = _box(mask)
@@ -146,8 +145,8 @@ def picture(rgb: RGB, mask: BoolArray, side: int) -> RGB:
 
 
 def preprocess(pictures: RGB) -> Tensor:
-    """(N, side, side, 3) uint8 -> (N, 3, side, side) float32: the rest of what transformers' CLIPImageProcessor does
-    over Pillow, which resizes, as `picture` does, by Pillow's bicubic filter."""
+    """(N, side, side, 3) uint8 -> (N, 3, side, side) float32: what transformers' CLIPImageProcessor does after
+    resizing, which it and `picture` do by Pillow's bicubic filter."""
     pixels = torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).float() / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return (pixels - mean) / std
@@ -159,7 +158,7 @@ def _score(region: Region) -> float:
 
 
 def _box(mask: BoolArray) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom (excluded) of a square around the mask with its margin, as far as the photo goes."""
+    """Left, top, right and bottom (excluded) of a square around the mask with its margin, clipped to the photo."""
     left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     side = max(width, height) + 2 * round(MARGIN * max(width, height))
     first, last = _span(left, width, side, mask.shape[1])
@@ -168,14 +167,14 @@ def _box(mask: BoolArray) -> tuple[int, int, int, int]:
 
 
 def _span(start: int, length: int, wanted: int, whole: int) -> tuple[int, int]:
-    """The interval within 0..whole of the wanted length, or all there is, that has the other one nearest its middle."""
+    """The interval of the wanted length within 0..whole, or all of it, that has the given one nearest its middle."""
     reach = min(wanted, whole)
     first = min(max(0, start + (length - reach) // 2), whole - reach)
     return first, first + reach
 
 
 def _load(folder: Path, device: torch.device) -> tuple[CLIPModel, CLIPTokenizer]:
-    """The model with every weight from the folder, and its tokenizer."""
+    """The model, with every weight from the folder, and its tokenizer."""
     with explaining(
         f"{folder} does not hold a CLIP model as its config.json describes it, as safetensors with its tokenizer: "
         "fetch or save it again"
@@ -184,8 +183,8 @@ def _load(folder: Path, device: torch.device) -> tuple[CLIPModel, CLIPTokenizer]
         tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     require_whole(missing, folder, "CLIP")
     known = model.config.text_config.vocab_size
-    if len(tokenizer) != known:  # without its files transformers makes one that knows next to nothing
+    if len(tokenizer) != known:  # without its files, transformers makes an almost empty one
         raise ValueError(
-            f"the tokenizer in {folder} has {len(tokenizer)} tokens and its model {known}: they are not of one model"
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens and its model {known}: they do not belong together"
         )
     return model.to(device).eval(), tokenizer

@@ -1,18 +1,19 @@
-"""The settings of the agreement stage, apart from its code, which imports torch: a command line starts without that."""
+"""The settings of the agreement stage, in a file without torch, so that the command line starts quickly."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from instructrestore.dataengine.weights.needs import Need, WeightsNeed
+from instructrestore.dataengine.running.identity import NO_RESULT
+from instructrestore.dataengine.weights.needs import DeviceName, Need, WeightsNeed, WeightsRevision
 
 REVISION = "1"  # raised when the same weights and settings give other scores (agreement.py)
 
 
 class AgreementSettings(BaseModel):
-    """Which CLIP says how well a region's caption fits its pixels, and how well it must."""
+    """Which CLIP judges how well a region's caption fits its pixels, and how well it must fit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,25 +22,18 @@ class AgreementSettings(BaseModel):
         min_length=1,
         description="a hub id, or a folder as transformers saves it: a CLIPModel with its tokenizer",
     )
-    revision: str = Field(
-        default="main",
-        min_length=1,
-        description="of the hub's weights: a commit where a run must be repeatable; of a folder: any name for what is "
-        "in it, changed whenever that changes",
-    )
+    revision: WeightsRevision = "main"
     threshold: float = Field(
         default=0,
         ge=0,
         le=100,
-        description="regions that score lower are dropped; 0 drops none. Scores depend on the model: look at those of "
-        "a few hundred photos first",
+        description="regions that score lower are dropped; 0 drops none. Scores depend on the model: look at the "
+        "scores of a few hundred photos first",
     )
-    regions_per_batch: int = Field(default=32, ge=1, description="regions a call of the model; bounds its memory")
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto: the GPU where there is one, else the CPU",
+    regions_per_batch: Annotated[int, NO_RESULT] = Field(
+        default=32, ge=1, description="regions per call of the model; bounds its memory"
     )
+    device: DeviceName = "auto"
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="what both encoders compute in")
 
 

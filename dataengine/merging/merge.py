@@ -1,4 +1,4 @@
-"""Regions of one subject in a photo become one region (paper, section 3.1)."""
+"""Merges the regions of one subject in a photo into one region (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ REVISION = "1"
 class Merge:
     """The stage: gives each piece its phrase, then merges the pieces of one subject.
 
-    Masks by union. The caption stays where the pieces say the same, and otherwise becomes the subject (the release
-    takes the subject whenever a region has more than one caption). Pieces are kept within their region.
+    Masks are united. The caption is kept if all pieces have the same, and otherwise becomes the subject (the release
+    takes the subject whenever a region has more than one caption). The region keeps its pieces.
     """
 
     def __call__(self, rows: Sequence[Row], phrases: Mapping[str, PhraseResult]) -> list[Row | Drop]:
-        """phrases: by description, of all pieces that do not bring a phrase of their own."""
+        """phrases: by description, for all pieces that have no noun phrase yet."""
         return [self._merge(row, phrases) for row in rows]
 
     def _merge(self, row: Row, phrases: Mapping[str, PhraseResult]) -> Row | Drop:
@@ -54,7 +54,7 @@ class Merge:
 
 
 def merge_pieces(pieces: Sequence[Piece]) -> tuple[Region, ...]:
-    """Pieces with noun phrases as regions, the largest first; equal areas by subject."""
+    """Merges pieces with noun phrases into regions, the largest first, equal areas by subject."""
     by_subject: dict[str, list[Piece]] = {}
     for piece in pieces:
         by_subject.setdefault(fold(piece.subject), []).append(piece)

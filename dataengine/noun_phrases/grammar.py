@@ -1,11 +1,11 @@
-"""The embedded grammar: a region description -> its noun phrase and subject, with rules of English and no model.
+"""The embedded grammar: a region's description -> its noun phrase and subject, by rules of English and without a model.
 
-It plays the part of the paper's Qwen: "the sky is blue" -> ("the blue sky", "sky"). A sentence is read as
+It does what Qwen does in the paper: "the sky is blue" -> ("the blue sky", "sky"). A sentence is read as
 
     opening, core noun phrase, modifiers, predicate
     "there is" "a wooden chair" "with its back to us" "is standing near a plant"
 
-The opening is dropped, the predicate becomes part of the noun phrase (`predicate.py`), and of the phrases so made,
+The opening is dropped and the predicate becomes part of the noun phrase (`predicate.py`). Of the resulting phrases,
 longest first, the first valid one is the answer.
 """
 
@@ -56,7 +56,7 @@ _SMALL_WORDS = DETERMINERS | PREPOSITIONS | CONJUNCTIONS | {","}
 
 @dataclass(frozen=True)
 class _Reading:
-    """One sentence, read: its words as written, their lower-case forms, and the core noun phrase in them."""
+    """A sentence as it is read: its words, their lower-case forms, and the core noun phrase in them."""
 
     words: list[str]
     lower: list[str]
@@ -64,9 +64,9 @@ class _Reading:
 
 
 class Grammar:
-    """Descriptions to noun phrases by rule; deterministic, offline, thousands of descriptions a second.
+    """Turns descriptions into noun phrases by rule: deterministic, offline, thousands of descriptions a second.
 
-    strict: the rules of a retry. The phrase is the determiner, the adjectives and the noun alone, without clauses,
+    strict: the rules of a retry. The phrase is only the determiner, the adjectives and the noun, without clauses,
         modifiers, repeated or garbled words: shorter and safer than the first answer.
     """
 
@@ -74,10 +74,10 @@ class Grammar:
         self.strict = strict
 
     def __call__(self, description: str) -> NounPhrase | None:
-        """The noun phrase and subject of `description`, or None where no valid noun phrase is found.
+        """The noun phrase and subject of `description`, or None if no valid noun phrase is found.
 
-        Whatever is returned has no fault (`validation.faults`) and would be read as having the same subject. Only
-        the first 1,000 characters are read.
+        The result has no fault (`validation.faults`), and the grammar reads the same subject in it. Only the first
+        1,000 characters are read.
         """
         for sentence in _sentences(description):
             reading = _read(sentence)
@@ -112,7 +112,7 @@ def _sentences(description: str) -> list[list[str]]:
 
 
 def _without_repeats(words: list[str]) -> list[str]:
-    """Words said twice or more in a row, once."""
+    """The words without immediate repetitions."""
     return [word for i, word in enumerate(words) if i == 0 or word.casefold() != words[i - 1].casefold()]
 
 
@@ -132,7 +132,7 @@ def _subject(noun_phrase: str) -> str | None:
 
 
 def _cut_at_joints(words: list[str], core_length: int) -> Iterator[list[str]]:
-    """`words` without dangling ends, cut at the last joint, at the one before, and so on; from 40 tokens down.
+    """`words` without dangling ends, cut at the last joint, at the one before, and so on; none over 40 tokens.
 
     The core is never cut.
     """
@@ -174,7 +174,7 @@ def _strict_core(reading: _Reading) -> list[str]:
 
 
 def _is_garbled(word: str) -> bool:
-    """Whether a word is hardly English: no vowel, three equal letters in a row, or letters and digits mixed."""
+    """Whether a word is unlikely to be English: no vowel, three equal letters in a row, or mixed letters and digits."""
     lower = word.casefold()
     if len(lower) < 3 or not lower.isalnum():
         return False
@@ -184,7 +184,7 @@ def _is_garbled(word: str) -> bool:
 
 
 def _plain_first(words: list[str]) -> list[str]:
-    """A sentence without the capital of its first word, unless a name, and in lower case where all is shouted."""
+    """A sentence with its first word in lower case, unless it is a name; all in lower case if all was in capitals."""
     if not words:
         return words
     if all(word.isupper() for word in words if word.isalpha()) and len(words) > 1:

@@ -1,7 +1,7 @@
-"""The one prompt and the one JSON schema that any language model gets: description -> noun phrase + subject.
+"""The prompt and the JSON schema, the same for every language model: description -> noun phrase + subject.
 
-The few-shot examples are the paper's (section 3.1), and two that show what captioners like to wrap around a
-description. Both question and reply are JSON, so that a description, whatever it holds, stays inside its quotes.
+The few-shot examples are the paper's (section 3.1), and two that show what captioners tend to wrap around a
+description. Question and reply are JSON, so that a description stays inside its quotes whatever it contains.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ EXAMPLES = (
 )
 
 # Characters that chat templates build their control tokens from ("<|im_end|>", "</s>", "[INST]"). Written as JSON
-# escapes they mean the same to a reader of JSON and nothing to a tokenizer.
+# escapes they mean the same in JSON and nothing to a tokenizer.
 _CONTROL = {ord(character): f"\\u{ord(character):04x}" for character in "<>[]|"}
 
 
 def bounded(description: str) -> str:
-    """The description with white space made single and cut, at a word where there is one, to 1,000 characters."""
+    """The description with single spaces, cut to 1,000 characters, between words if possible."""
     text = " ".join(description.encode("utf-8", "replace").decode("utf-8").split())
     if len(text) <= MAX_DESCRIPTION_CHARACTERS:
         return text
@@ -69,4 +69,4 @@ def _quoted(description: str) -> str:
 
 
 PROMPT_REVISION = hashlib.sha256(json.dumps([messages(""), SCHEMA]).encode()).hexdigest()[:12]
-"""Changes with any word of the prompt or the schema: part of what the answer cache is addressed by."""
+"""Changes with any word of the prompt or the schema: part of the answer cache's address."""

@@ -1,7 +1,7 @@
-"""Is an answer a noun phrase and its subject? Used after the grammar and after a language model alike.
+"""Whether an answer is a noun phrase with its subject; the same rules for the grammar and for language models.
 
-Each fault has a name, so that a report can count it. `read_answer` finds what is wrong with the form of a language
-model's reply, `faults` what is wrong with its content.
+Each fault has a name, so that reports can count it. `read_answer` checks the form of a language model's reply, `faults`
+its content.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FAULTS: dict[str, str] = {
 
 MAX_REPLY_CHARACTERS = 2_000
 MAX_SUBJECT_WORDS = 4
-# Longer texts are too long whatever their tokens; the other faults are looked for in this much of them.
+# Longer texts are too long whatever their tokens; the other faults are looked for in the first so many characters.
 MAX_PHRASE_CHARACTERS = 1_000
 
 # A model may parrot the prompt's examples instead of reading the description.
@@ -58,7 +58,7 @@ _SMALL_WORDS = DETERMINERS | PREPOSITIONS | CONJUNCTIONS
 _NO_NOUNS = (
     _SMALL_WORDS | PRONOUNS | SUBORDINATORS | ADVERBS | PLAIN_ADJECTIVES | PAST | PHOTO_NOUNS | (AUXILIARIES - {"can"})
 )
-# Similarity from which two spellings are one word: a model may mend "windshiled", not turn "house" into "horse".
+# Similarity from which two spellings are one word: a model may correct "windshiled" but not turn "house" into "horse".
 _SAME_WORD = 0.85
 
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
@@ -74,13 +74,14 @@ _SEVERAL = re.compile(r"[\n\r]|[.!?;:](?=\s)|[!?;]")
 # Unicode categories: control, format, private use, surrogate.
 _CONTROL = frozenset(("Cc", "Cf", "Co", "Cs"))
 _LETTER = re.compile(r"[^\W\d_]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_answer(text: str) -> NounPhrase | str:
     """The answer in a language model's raw reply, or the name of its fault: "not_json" or "schema".
 
-    The reply must be one JSON object {"noun_phrase": str, "subject": str} of at most 2,000 characters, with nothing
-    before or after it but white space, no other key and no key twice. White space around the values is taken off.
+    The reply must be one JSON object {"noun_phrase": str, "subject": str} of at most 2,000 characters, with
+    nothing but white space before or after it, no other key and no repeated key. The values are stripped.
     """
     if len(text) > MAX_REPLY_CHARACTERS:
         return "not_json"
@@ -95,6 +96,8 @@ def read_answer(text: str) -> NounPhrase | str:
     values = dict(answer)
     if not all(isinstance(value, str) for value in values.values()):
         return "schema"
+    if any(map(_SURROGATE.search, values.values())):  # half of an escaped character, which no file could hold
+        return "not_json"
     return NounPhrase(values["noun_phrase"].strip(), values["subject"].strip())
 
 
@@ -105,8 +108,8 @@ def _pairs(pairs: list[tuple[str, object]]) -> tuple[tuple[str, object], ...]:
 def faults(parsed: NounPhrase, description: str) -> tuple[str, ...]:
     """The names of everything wrong with `parsed` as an answer to `description`, in the order of FAULTS.
 
-    Empty when the answer is valid. No length of any text makes it slow: of a noun phrase the first 1,000 characters
-    are looked at (and a longer one is too long), of a description the first 1,000, as the grammar and the prompt do.
+    Empty if the answer is valid. Long texts do not make it slow: it reads the first 1,000 characters of a noun phrase
+    (a longer one is too long) and of a description, as the grammar and the prompt do.
     """
     phrase, subject = parsed.text, parsed.subject
     if not (_LETTER.search(phrase[:MAX_PHRASE_CHARACTERS]) and _LETTER.search(subject[:MAX_PHRASE_CHARACTERS])):
@@ -171,12 +174,12 @@ def _is_noun(subject: list[str], phrase: list[str]) -> bool:
     return after not in ("of", "showing", "depicting", "taken") and (after != "" or bool(set(before) - _OF_A_PHOTO))
 
 
-# What is said of a photo as a whole.
+# Words about a photo as a whole.
 _OF_A_PHOTO = word_set("indoor outdoor daytime night whole entire close-up")
 
 
 def _repeats(words: list[str]) -> bool:
-    """A word twice in a row, a group of two to six words twice in a row, or one telling word four times in all."""
+    """A word twice in a row, a group of two to six words twice in a row, or one content word four times in all."""
     for size in range(1, 7):
         for i in range(len(words) - 2 * size + 1):
             if words[i : i + size] == words[i + size : i + 2 * size]:
@@ -186,7 +189,7 @@ def _repeats(words: list[str]) -> bool:
 
 
 def _is_faithful(subject: list[str], description: str) -> bool:
-    """Whether the description holds the subject's last word, in any number, spelling it nearly so, or in parts."""
+    """Whether the description contains the subject's last word: in any number, spelt almost the same, or in parts."""
     if not subject:
         return False
     head = fold(subject[-1])

@@ -10,22 +10,24 @@ from PIL import Image, ImageCms
 
 BROKEN = "broken colour profile"
 CONVERTED = "colour profile converted"
-# A profile that moves no colour by more than this, in levels of 255, is sRGB under one of its many names.
+# A profile that changes no colour by more than this, in levels of 255, is sRGB under one of its many names.
 _SAME = 2
+# What ImageCms raises over a damaged profile.
+_PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
-    """An image of mode L, RGB or CMYK as 8-bit sRGB, through its ICC profile (empty: none) at perceptual intent.
+    """Converts an image of mode L, RGB or CMYK to 8-bit sRGB by its ICC profile (empty: none), perceptual intent.
 
-    Returns the RGB image and what happened: "" (no profile, or one that is sRGB), `CONVERTED`, or `BROKEN`: a
-    profile that cannot be read or is not for this kind of photo is passed over, as nearly all viewers do.
+    Returns the RGB image and what happened: "" (no profile, or one that is sRGB), `CONVERTED`, or `BROKEN`. A
+    profile that cannot be read or is for another kind of image is ignored, as nearly all viewers do.
     """
     if not profile:
         return _plain(image), ""
     try:
         mode, transform, same = _transform(profile)
-    except (ImageCms.PyCMSError, OSError, ValueError):
+    except _PROFILE_ERRORS:
         return _plain(image), BROKEN
     if mode == "RGB" and image.mode == "L":  # many programs write a grey photo with an RGB profile
         image = image.convert("RGB")
@@ -33,8 +35,11 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
         return _plain(image), BROKEN
     if same:
         return _plain(image), ""
-    converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None
+    try:
+        converted = ImageCms.applyTransform(image, transform)
+    except _PROFILE_ERRORS:
+        return _plain(image), BROKEN
+    assert converted is not None, "not in place"
     return converted, CONVERTED
 
 
@@ -44,10 +49,12 @@ def _plain(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform, bool]:
-    """The Pillow mode that a profile is for, its transform to sRGB, and whether that leaves every colour where it is.
+    """The Pillow mode that a profile is for, its transform to sRGB, and whether that leaves every colour unchanged.
 
-    Raises PyCMSError, OSError or ValueError for a profile that cannot be used.
+    Raises one of _PROFILE_ERRORS for a profile that cannot be used.
     """
+    if not isinstance(profile, bytes):  # a TIFF's tag may be of any type
+        raise ValueError(f"a profile of type {type(profile).__name__}")
     mode = _MODES.get(profile[16:20])  # where an ICC header names its colour space
     if mode is None:
         raise ValueError(f"a profile of colour space {profile[16:20]!r}")

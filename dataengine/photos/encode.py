@@ -1,4 +1,4 @@
-"""Annotated rows into shards: the photo's bytes as they are stored, and the sink that writes them."""
+"""From annotated rows to shards: the bytes that are stored for a photo, and the sink that writes them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from instructrestore.dataengine.running.part_files import Outcome, PartFile, Par
 from instructrestore.dataengine.running.stage import Task
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import ShardEntry
+from instructrestore.shards.paths import Place, remove, sizes
 from instructrestore.shards.sample import AnnotatedPhoto
 from instructrestore.shards.write import ShardWriter, shard_name
 
 REVISION = "1"
+PUBLISHED = ("dataset.json", "index.parquet", "README.md", "croissant.json")  # what declares a data set complete
 
 
 class ShardSettings(BaseModel):
-    """How photos lie in shards."""
+    """How photos are divided into shards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     photos_per_shard: int = Field(
-        default=256, ge=1, le=100_000, description="Photos in a shard; the last one has the rest."
+        default=256, ge=1, le=100_000, description="Photos in a shard; the last shard has the remainder."
     )
 
 
@@ -40,7 +42,7 @@ class EncodedPhoto:
 
 
 class Encode:
-    """The stage: the original bytes wherever they already are upright sRGB in any decoder, else a lossless PNG."""
+    """The stage: keeps the original bytes if they are upright sRGB in any decoder, otherwise makes a lossless PNG."""
 
     def __call__(self, rows: Sequence[Row]) -> list[EncodedPhoto]:
         return [self._encode(row) for row in rows]
@@ -55,7 +57,7 @@ class Encode:
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """What a shard's part file keeps of a photo: its row of the index, and, with its first photo, the shard's entry."""
+    """What a shard's part file keeps of a photo: its row in the index and, for the first photo, the shard's entry."""
 
     index: dict[str, Any]
     entry: ShardEntry | None = None
@@ -65,7 +67,7 @@ _written = TypeAdapter(StoredPhoto)
 
 
 class ShardSink:
-    """Writes a shard as its photos come, commits it, and then the part file that says it is done."""
+    """Writes a shard photo by photo, commits it, and then commits the part file that says it is done."""
 
     def __init__(self, task: Task, rows: TypeAdapter[Any]) -> None:
         self._task = task
@@ -98,16 +100,35 @@ class ShardSink:
 
     def abandon(self) -> None:
         self._writer.abandon()
-        with suppress(OSError):  # on a full disk closing the file fails like the write before it
+        with suppress(OSError):  # on a full disk, closing the file fails like the write before it
             self._stack.__exit__(InterruptedError, InterruptedError(), None)
 
 
+class DatasetShards:
+    """The shards in a data set's folder, as what a stage writes beside its parts (`checkpoints.Outputs`)."""
+
+    def __init__(self, dataset: Place) -> None:
+        self._dataset = dataset
+
+    def lost(self, files: Sequence[PartFile]) -> list[PartFile]:
+        """Of shards that are no longer there, or not whole."""
+        there = sizes(self._dataset)
+        entries = map(entry_of, written(files))
+        return [
+            file for file, entry in zip(files, entries, strict=True) if entry and there.get(entry.name) != entry.bytes
+        ]
+
+    def withdraw(self) -> None:
+        """Takes the data set's card away: until all shards are written it is no data set."""
+        remove([self._dataset / name for name in PUBLISHED])
+
+
 def entry_of(photos: Sequence[StoredPhoto]) -> ShardEntry | None:
-    """The entry in `dataset.json` of the shard that these photos are; None where there are none."""
+    """The `dataset.json` entry of the shard that consists of these photos; None if there are none."""
     return next((photo.entry for photo in photos if photo.entry), None)
 
 
 def written(files: Sequence[PartFile]) -> Iterator[list[StoredPhoto]]:
-    """Of each shard's part file the index rows of its photos, in order."""
+    """For each shard's part file, the records of its photos, in order."""
     for outcomes in read_outcomes_of([file.path for file in files], _written):
         yield [outcome.row for outcome in outcomes if outcome.row]

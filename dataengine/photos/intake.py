@@ -1,4 +1,4 @@
-"""Intake: reads a photo for the first time and writes down what it is, or why it cannot be used."""
+"""Intake: reads a photo for the first time and records what it is, or why it cannot be used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from instructrestore.shards.sample import Photo, key_of
 REVISION = "1"  # raised whenever intake or the perceptual hash gives other results
 
 
-# Of an exclude list: its near-duplicates stay, which people should see.
+# A photo on an exclude list that cannot be read: its near-duplicates are kept, which people should know.
 UNUSABLE_TEST_PHOTO = "test photo that excludes nothing"
 
 
@@ -30,24 +30,22 @@ class IntakeSettings(BaseModel):
 
     max_pixels: int = Field(
         default=photo_file.MAX_PIXELS,
-        description="Photos of more pixels than this by their header are not decoded.",
+        description="Photos whose header states more pixels than this are not decoded.",
         ge=1,
     )
-    max_bytes: int = Field(
-        default=photo_file.MAX_BYTES, description="Photos of bigger files than this are not read.", ge=1
-    )
+    max_bytes: int = Field(default=photo_file.MAX_BYTES, description="Files larger than this are not read.", ge=1)
     licences: tuple[str, ...] | None = Field(
         default=None,
         description="The licences to keep, by name, short form (CC-BY-4.0) or URL; case and punctuation do not matter, "
-        "and a name without a version (CC-BY) allows every version. Photos with another licence, or with none, are "
-        "dropped. Unset: all are kept.",
+        "and a name without a version (CC-BY) allows every version. Photos with any other licence, or none, are "
+        "dropped. Unset: all photos are kept.",
     )
 
 
 class Intake:
     """The stage that reads a photo and fills in `Row.photo`; its group stays empty until duplicates are known.
 
-    Drops carry the reason of `SourcePhoto.problem`, "licence" or one of `photo_file.decode`. Raises OSError where
+    The reason of a drop is `SourcePhoto.problem`, "licence" or one of those of `photo_file.decode`. Raises OSError if
     the file cannot be read.
     """
 
@@ -79,7 +77,7 @@ class Intake:
 
 
 def describe(origin: SourcePhoto, data: bytes, decoded: photo_file.DecodedPhoto) -> Photo:
-    """The record of a photo that was read as `data` and decoded; its group is left empty."""
+    """The record of a photo from its bytes and its decoded pixels; its group is left empty."""
     sha256 = hashlib.sha256(data).hexdigest()
     height, width = decoded.rgb.shape[:2]
     return Photo(
@@ -112,11 +110,11 @@ _SAYS_NOTHING = ("license", "licence", "the", "version", "international", "unpor
 
 
 def licence_name(text: str) -> str:
-    """A licence in one spelling, so that its name, its SPDX form and its URL compare equal.
+    """A licence in one spelling, so that its name, its SPDX identifier and its URL compare equal.
 
     "CC BY-NC 4.0", "CC-BY-NC-4.0" and "http://creativecommons.org/licenses/by-nc/4.0/" all give "cc by nc 4.0".
-    Without a version, as COCO writes its licences ("Attribution-NonCommercial License"), it has none: "cc by nc".
-    Other licences lose their case and punctuation only.
+    A licence without a version, as COCO writes them ("Attribution-NonCommercial License"), gives "cc by nc".
+    Other licences only lose their case and punctuation.
     """
     text = text.lower()
     if url := _CC_URL.search(text):
@@ -128,6 +126,6 @@ def licence_name(text: str) -> str:
 
 
 def _is_allowed(licence: str, allowed: frozenset[str]) -> bool:
-    """Whether a licence is allowed; one allowed without a version is so in every version."""
+    """Whether a licence is allowed. A licence listed without a version is allowed in every version."""
     name = licence_name(licence)
     return name in allowed or re.sub(r" \d+(\.\d+)*$", "", name) in allowed

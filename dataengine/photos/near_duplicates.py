@@ -1,8 +1,8 @@
-"""Photos that are the same picture: a perceptual hash, groups of near ones, and who is kept.
+"""Photos that show the same picture: a perceptual hash, groups of near-duplicates, and which photos are kept.
 
-The hash is Zauner's DCT hash ("Implementation and benchmarking of perceptual image hash functions", 2010) with the
-64 lowest frequencies but the mean. Near means few differing bits; groups are the connected components of near pairs,
-so that a split by group can never part two near photos.
+The hash is Zauner's DCT hash ("Implementation and benchmarking of perceptual image hash functions", 2010) of the 64
+lowest frequencies without the mean. Photos are near if few bits differ; groups are the connected components of near
+pairs, so that a split by group can never separate two near photos.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from instructrestore.shards.sample import key_of
 
 REVISION = "1"  # raised whenever this file gives other results
 # Of 64 bits. On 86 photos of the test data, copies (half size, JPEG quality 50, 10% brighter) differ from their
-# original in at most 4 bits and different photos in at least 16, while among a million random hashes about one pair
-# is within 6.
+# original in at most 4 bits and different photos in at least 16; among a million random hashes about one pair is
+# within 6.
 DISTANCE = 6
 EXACT = "exact duplicate"
 EXCLUDED = "exclude list"
 
 _SIDE = 32
-# A photo whose low frequencies vary by less than this (root mean square, grey levels) is flat: its hash would be
-# rounding noise. It gets 0, which no other photo can have, half of whose bits are always set.
+# A photo whose low frequencies vary by less than this (root mean square, grey levels) is flat, and its hash would be
+# rounding noise. It gets 0, which no other photo can have: half of its bits are always set.
 _FLAT_LEVELS = 1.0
 _FLAT = "0" * 16
 _MAX_EDGES = 4_000_000
 
 
 def _low_frequencies() -> NDArray[np.intp]:
-    """Flat indices into the 32x32 DCT of its 64 lowest frequencies, without the mean, by distance from it."""
+    """Flat indices into the 32x32 DCT of the 64 lowest frequencies, without the mean, by distance from the mean."""
     rows, columns = np.divmod(np.arange(_SIDE * _SIDE), _SIDE)
     return np.lexsort((rows, rows**2 + columns**2))[1:65]
 
@@ -50,13 +50,13 @@ _LOW = _low_frequencies()
 
 
 def perceptual_hash(rgb: NDArray[np.uint8]) -> str:
-    """The 64-bit hash of a photo (H, W, 3) uint8, as 16 hex digits: a bit per low frequency, set above the median."""
+    """The 64-bit hash of a photo, (H, W, 3) uint8, as 16 hex digits: a bit per low frequency, set above the median."""
     small = cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     grey = small.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     low = cv2.dct(grey).ravel()[_LOW]
     if np.sqrt(np.square(low).sum()) / _SIDE < _FLAT_LEVELS:
         return _FLAT
-    # By rank and not by value, so that ties cannot unbalance it.
+    # By rank, not by value, so that ties cannot unbalance it.
     bits = np.zeros(64, np.uint8)
     bits[np.argsort(low, kind="stable")[32:]] = 1
     return np.packbits(bits).tobytes().hex()
@@ -65,14 +65,14 @@ def perceptual_hash(rgb: NDArray[np.uint8]) -> str:
 def group(hashes: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
     """For each photo the index of the first photo of its group.
 
-    hashes: (N,) uint64. Photos are of one group if a chain of photos joins them, each within `distance` differing
-    bits of the next. Flat photos (hash 0) are each alone.
+    hashes: (N,) uint64. Photos belong to one group if a chain of photos joins them, each within `distance` bits of the
+    next. Flat photos (hash 0) form groups of one.
     """
     some = np.flatnonzero(hashes)
     values, photo_to_value = np.unique(hashes[some], return_inverse=True)
     label = np.arange(len(values))
     for left, right in _near_pairs(values, distance):
-        # Joined as they come, so that a big cluster's pairs never lie in memory together.
+        # Joined batch by batch, so that the pairs of a big cluster are never all in memory.
         edges = coo_matrix((np.ones(len(left), np.bool_), (label[left], label[right])), shape=(len(values),) * 2)
         label = connected_components(edges, directed=False)[1][label]
     _, first, group_of = np.unique(label[photo_to_value], return_index=True, return_inverse=True)
@@ -82,9 +82,9 @@ def group(hashes: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.in
 
 
 def _near_pairs(values: NDArray[np.uint64], distance: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Pairs of indices of distinct values within `distance` bits: every such pair at least once, in batches.
+    """Pairs of indices of distinct values within `distance` bits: each pair at least once, in batches.
 
-    If 64 bits are cut into B blocks, two values that differ in at most d bits agree on B - d blocks at least. So
+    If 64 bits are cut into B blocks, two values that differ in at most d bits agree on at least B - d blocks. So
     for every choice of B - d blocks the values are sorted by those blocks alone, and only neighbours that agree on
     them are compared (Manku, Jain, Das Sarma, "Detecting near-duplicates for web crawling", 2007).
     """
@@ -109,8 +109,8 @@ def _near_pairs(values: NDArray[np.uint64], distance: int) -> Iterator[tuple[NDA
 
 
 def _block_masks(count: int, distance: int) -> list[np.uint64]:
-    """The masks to sort by, for the number of blocks that costs least: sorting for each choice of blocks, and
-    comparing the pairs that agree by chance."""
+    """The masks to sort by, for the number of blocks with the lowest cost, which is that of sorting for each choice of
+    blocks and of comparing the pairs that agree by chance."""
 
     def cost(blocks: int) -> float:
         agreeing_by_chance = count * 2.0 ** (-64 / blocks * (blocks - distance))
@@ -124,7 +124,7 @@ def _block_masks(count: int, distance: int) -> list[np.uint64]:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What becomes of a photo. drop: the reason, or "" if it is kept. group: key of the first photo of its group."""
+    """What happens to a photo. drop: the reason, or "" if it is kept. group: key of the first photo of its group."""
 
     drop: str
     detail: str
@@ -132,7 +132,7 @@ class Assignment:
 
 
 def assign(photos: pa.Table, distance: int = DISTANCE) -> list[Assignment]:
-    """What becomes of every photo of a run, in the table's order, which decides who comes first.
+    """What happens to every photo of a run, in the order of the table, which decides which photo comes first.
 
     photos: a row per photo, columns name, sha256, perceptual_hash (16 hex digits), excluded (a test photo) and cut_from
     (the key of the photo that this one is a crop of, or empty).
@@ -145,7 +145,7 @@ def assign(photos: pa.Table, distance: int = DISTANCE) -> list[Assignment]:
     hashes = np.array([int(text, 16) for text in photos["perceptual_hash"].to_pylist()], np.uint64)
     group_of = first[group(hashes[first], distance)][codes]
     excluded = np.flatnonzero(photos["excluded"].to_numpy())
-    excluder: dict[int, str] = {}  # the group by its first photo -> what it is to a test photo
+    excluder: dict[int, str] = {}  # a group, by its first photo -> how it is related to a test photo
     for row in excluded.tolist():
         excluder.setdefault(int(group_of[row]), f"near-duplicate of {names[row]}")
     cut_from = photos["cut_from"].to_pylist()

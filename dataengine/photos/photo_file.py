@@ -1,7 +1,7 @@
 """From a URI to the pixels of a photo: the only file that reads and decodes source photos.
 
-Whatever the file holds becomes upright 8-bit sRGB, or an `UnusablePhoto` with a reason that is counted. Which format
-a file has is told by its first bytes, never by its name, and only the formats listed here are ever opened.
+Any file becomes upright 8-bit sRGB, or an `UnusablePhoto` with a countable reason. A file's format is recognised by
+its first bytes, never by its name, and only the formats listed here are ever opened.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import hashlib
 import os
 import re
 import stat
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -37,9 +39,9 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 2**20
 MAGIC_BYTES = 32
 
-# The classes are called directly rather than through Image.open: that keeps every other plugin of Pillow shut,
-# reads an MPO file (a phone's JPEG with a second picture behind it) as the JPEG it begins with, and leaves out
-# Image.open's own size check, which warns and raises by a limit that is global to the process.
+# The classes are called directly rather than through Image.open: no other plugin of Pillow is ever used, an MPO file (a
+# phone's JPEG with a second picture behind it) is read as the JPEG it begins with, and Image.open's own size check,
+# whose limit is global to the process, is avoided.
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
     "jpg": JpegImageFile,
     "png": PngImageFile,
@@ -50,10 +52,13 @@ _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
     "ppm": PpmImageFile,
     "jp2": Jpeg2KImageFile,
 }
-# What Pillow's parsers let through on damaged bytes, which are all in memory by then: no I/O trouble is among them.
-_DECODING_ERRORS = (
+# What Pillow's decoders raise on damaged bytes. The bytes are all in memory by then, so no I/O error is among these.
+PILLOW_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
+    AssertionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
+# What fsspec and its file systems raise, apart from OSError, on an address they cannot use.
+_ADDRESS_ERRORS = (ImportError, ValueError, TypeError, LookupError, AttributeError, AssertionError, NotImplementedError)
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -68,9 +73,9 @@ BYTE_RANGE = re.compile(r"(?P<uri>.+)#(?P<offset>\d+),(?P<size>\d+)", re.DOTALL)
 
 
 class UnusablePhoto(ValueError):
-    """The bytes are no photo that can be used: a fault of the data, the same at every attempt.
+    """The bytes are not a usable photo. This is a fault of the data, the same at every attempt.
 
-    reason: a short name that is counted ("corrupt photo"). detail: what exactly.
+    reason: a short, countable name ("corrupt photo"). detail: what exactly is wrong.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -85,8 +90,8 @@ class DecodedPhoto:
 
     rgb: (H, W, 3) uint8, upright, sRGB.
     format: "jpg", "png", "webp", or another format's name in lower case, by content.
-    as_is: the bytes already are upright 8-bit sRGB RGB in jpg, png or webp: any decoder gives these pixels.
-    notes: what was converted or passed over, in countable words ("colour profile converted").
+    as_is: the bytes already are upright 8-bit sRGB in jpg, png or webp: any decoder gives these pixels.
+    notes: what was converted or ignored, in countable words ("colour profile converted").
     """
 
     rgb: NDArray[np.uint8]
@@ -96,9 +101,9 @@ class DecodedPhoto:
 
 
 def format_of(head: bytes) -> str:
-    """The format that a file's first `MAGIC_BYTES` bytes announce, or "" where they are no photo's.
+    """The format that a file's first `MAGIC_BYTES` bytes announce, or "" if they are not those of a photo.
 
-    "heic", "avif" and "jxl" are recognised and not read.
+    "heic", "avif" and "jxl" are recognised but not read.
     """
     if head.startswith(b"\xff\xd8\xff"):
         return "jpg"
@@ -110,7 +115,7 @@ def format_of(head: bytes) -> str:
         return "tiff"
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return "gif"
-    # "BM" alone begins many a text: the reserved bytes and the header's size must fit as well.
+    # Many texts begin with "BM": the reserved bytes and the size of the header must match as well.
     if head[:2] == b"BM" and head[6:10] == bytes(4) and head[14:18] in _BITMAP_HEADERS:
         return "bmp"
     if re.match(rb"P[56]\s+(\d|#)", head):
@@ -132,28 +137,47 @@ def read_bytes(uri: str, max_bytes: int = MAX_BYTES) -> bytes:
 
     uri: a local path, any fsspec URI, or either with "#OFFSET,SIZE" for a byte range (a photo inside a shard). A
     "file:///..." URI is percent-decoded, so that a name of any bytes (and "#") can be written in it.
-    Raises OSError if it cannot be read and UnusablePhoto("file size") above `max_bytes`.
+    Raises OSError if it cannot be read, ValueError if the URI cannot be used, and UnusablePhoto("file size") above
+    `max_bytes`.
     """
     place = BYTE_RANGE.fullmatch(uri)
     base, start, size = (place["uri"], int(place["offset"]), int(place["size"])) if place else (uri, 0, None)
     _check_size(size or 0, max_bytes)
     local = local_path(base)
     if local is None:
-        files, path = fsspec.url_to_fs(base)
-        # One request; a byte over the limit tells that the file is too big, whatever its size is said to be.
-        data = files.cat_file(path, start=start, end=start + (max_bytes + 1 if size is None else size))
+        # One byte over the limit shows that the file is too big, whatever size it is said to have.
+        data = _read_remote(base, start, start + (max_bytes + 1 if size is None else size))
         _check_size(len(data), max_bytes)
     else:
         status = os.stat(local)
-        # A pipe with a photo's name would block for ever, a device never end.
+        # A pipe named like a photo would block for ever, and a device would never end.
         if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{base} is not a regular file")
         _check_size(status.st_size if size is None else size, max_bytes)
         with open(local, "rb") as file:
-            file.seek(start)
+            file.seek(min(start, status.st_size))
             data = file.read(size if size is not None else -1)
     if size is not None and len(data) != size:
         raise OSError(f"{base} ends before byte {start + size}")
+    return data
+
+
+def file_system(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URI and the path on it. Raises ValueError if its protocol is unknown or not installed."""
+    try:
+        return fsspec.url_to_fs(uri)
+    except _ADDRESS_ERRORS as error:
+        raise ValueError(f"{uri} cannot be opened: {error}") from None
+
+
+def _read_remote(uri: str, start: int, end: int) -> bytes:
+    """Bytes `start` to `end` (excluded) of a file, or as many of them as exist, in one request."""
+    files, path = file_system(uri)
+    try:
+        data = files.cat_file(path, start=start, end=end)
+    except _ADDRESS_ERRORS as error:
+        raise OSError(f"{uri} cannot be read: {type(error).__name__}: {error}") from error
+    assert isinstance(data, bytes), "one file was asked for"
     return data
 
 
@@ -163,7 +187,7 @@ def byte_range(uri: str, offset: int, size: int) -> str:
 
 
 def local_path(uri: str) -> str | None:
-    """The local path that a URI means, or None where it lies elsewhere."""
+    """The local path that a URI stands for, or None if it is remote."""
     if "://" not in uri:
         return uri
     if uri.startswith("file:///"):
@@ -178,7 +202,7 @@ def load(row: Row) -> NDArray[np.uint8]:
 
 
 def read_source(row: Row) -> bytes:
-    """The bytes of a row's photo. Raises OSError if they cannot be read or are not those that intake saw."""
+    """The bytes of a row's photo. Raises OSError if they cannot be read or have changed since intake."""
     assert row.photo is not None, "the row has not passed intake"
     try:
         data = read_bytes(row.origin.uri, row.photo.bytes)
@@ -192,8 +216,8 @@ def read_source(row: Row) -> bytes:
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
     """The photo in `data` as upright 8-bit sRGB.
 
-    Colour profiles are converted (a broken one is passed over as if it were sRGB, and noted), CMYK, grey, palette
-    and 16-bit photos too (16-bit by their high byte), and a fully opaque alpha channel is left out.
+    Colour profiles are converted (a broken one is ignored and noted), as are CMYK, grey, palette and 16-bit photos
+    (16-bit by their high byte), and a fully opaque alpha channel is removed.
     Raises UnusablePhoto: "empty file", "not a photo", "unsupported format", "pixel limit" (from the header, before
     anything is decoded), "animated", "transparent", "colour space" or "corrupt photo".
     """
@@ -207,16 +231,27 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
     if format == "webp":
         _check_pixels(_webp_size(data), max_pixels)
     try:
-        with _OPENERS[format](BytesIO(data)) as image:
-            _check_pixels(image.size, max_pixels)
-            if format != "jpg" and getattr(image, "is_animated", False):
-                raise UnusablePhoto("animated", f"{getattr(image, 'n_frames', 2)} pictures in one file")
-            image.load()
-            return _convert(image, data, format)
+        image = _OPENERS[format](BytesIO(data))
+        _check_pixels(image.size, max_pixels)
+        if format != "jpg" and getattr(image, "is_animated", False):
+            raise UnusablePhoto("animated", f"{getattr(image, 'n_frames', 2)} pictures in one file")
+        image.load()
+        opaque = _without_alpha(image)
+        # Pillow turns a TIFF upright itself while loading.
+        orientation = 1 if format == "tiff" else _orientation(image)
     except UnusablePhoto:
         raise
-    except _DECODING_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise UnusablePhoto("corrupt photo", str(error) or type(error).__name__) from None
+    plain = format in PHOTO_FORMATS and image.mode == "RGB" and "transparency" not in image.info
+    # By now Pillow has reduced 16-bit colours to 8: only the header (byte 24: bits per channel) still shows it.
+    if format == "png" and data[24] != 8:
+        plain = False
+    rgb, outcome = to_srgb(opaque, image.info.get("icc_profile") or b"")
+    if orientation in _TRANSPOSE:
+        rgb = rgb.transpose(_TRANSPOSE[orientation])
+    as_is = plain and orientation not in _TRANSPOSE and outcome == ""
+    return DecodedPhoto(np.asarray(rgb), format, as_is, (outcome,) if outcome else ())
 
 
 def encode(rgb: NDArray[np.uint8]) -> bytes:
@@ -226,24 +261,8 @@ def encode(rgb: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _convert(image: ImageFile.ImageFile, data: bytes, format: str) -> DecodedPhoto:
-    profile = image.info.get("icc_profile") or b""
-    # Pillow turns a TIFF upright itself while loading.
-    orientation = 1 if format == "tiff" else _orientation(image)
-    plain = format in PHOTO_FORMATS and image.mode == "RGB" and "transparency" not in image.info
-    # Pillow has by now reduced 16-bit colours to 8: only the header (byte 24: bits a channel) still tells.
-    if format == "png" and data[24] != 8:
-        plain = False
-    opaque = _without_alpha(image)
-    rgb, outcome = to_srgb(opaque, profile)
-    if orientation in _TRANSPOSE:
-        rgb = rgb.transpose(_TRANSPOSE[orientation])
-    as_is = plain and orientation not in _TRANSPOSE and outcome == ""
-    return DecodedPhoto(np.asarray(rgb), format, as_is, (outcome,) if outcome else ())
-
-
 def _without_alpha(image: Image.Image) -> Image.Image:
-    """The loaded image in a mode without alpha: L, RGB, CMYK or another that converts to RGB plainly."""
+    """The loaded image in a mode without alpha: L, RGB or CMYK."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F", "LAB", "HSV"):
@@ -260,14 +279,16 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where the data are broken, as every viewer shows such a photo as it is stored."""
     try:
-        return image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODING_ERRORS:
-        return 1  # broken EXIF data says nothing: every viewer shows such a photo as it is stored
+        stated = image.getexif().get(_ORIENTATION_TAG, 1)
+        return stated if stated in _TRANSPOSE else 1
+    except PILLOW_ERRORS:
+        return 1
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height from a WebP file's header: Pillow's own reader reserves the whole canvas on opening."""
+    """Width and height from a WebP file's header: Pillow's own reader allocates the whole canvas on opening."""
     kind, body = data[12:16], data[20:30]
     if len(body) < 10:
         raise UnusablePhoto("corrupt photo", "the file ends within its header")

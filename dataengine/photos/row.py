@@ -1,8 +1,6 @@
-"""The row that travels through the stages, and what a stage makes of it.
+"""The one record that travels through the stages: a photo as its source lists it, and what each stage adds.
 
-A stage is a class whose constructor takes its settings and loads its model, and whose call maps a batch of rows to
-results of the same length and order: a row, or a `Drop` with a reason. A stage knows nothing of Ray, of files or of
-resuming; an exception it raises is the outcome of the row it was given (`outcomes.apply` turns it into one).
+What a stage is, and how it takes rows and returns them, is in `running/stage.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ _strict = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True)
 class PolygonMask:
-    """A source's mask as COCO polygons, in pixels of the photo as stored; checked when it is used."""
+    """A source's mask as COCO polygons, in pixels of the photo as stored; checked when used."""
 
     __pydantic_config__ = _strict
 
@@ -53,10 +51,10 @@ class SegmentMask:
 
 @dataclass(frozen=True)
 class Annotation:
-    """A mask that the source brings, and the name or captions it gives it (empty where it gives none).
+    """A mask from the source, with the name or caption that the source gives it (empty if it gives none).
 
-    label: a category name ("sky-other-merged") or a caption that already is one (`is_caption`).
-    subject: the source's own subject for a caption; empty where it has none.
+    label: a category name ("sky-other-merged"), or a caption if `is_caption` is set.
+    subject: the source's own subject for a caption; empty if it has none.
     """
 
     __pydantic_config__ = _strict
@@ -73,11 +71,11 @@ class SourcePhoto:
 
     uri: a local path or any fsspec URI; `uri` + "#" + member for a photo inside a shard.
     name: relative to the source, for people.
-    bokeh: what the source says of its photos (Tri-IR's `Bokeh/`); None where it says nothing.
-    excluded: a test photo: it and its near-duplicates are dropped.
+    bokeh: what the source says about its photos (Tri-IR's `Bokeh/`); None if it says nothing.
+    excluded: whether it is a test photo: it and its near-duplicates are dropped.
     problem: why the photo cannot be used although the source lists it ("missing photo"), or empty.
-    cut_from: of a crop in a test set the key of the photo that it was cut from (or of the first of that one's
-        near-duplicates); empty, and then no field of the record, for all others.
+    cut_from: for a crop in a test set, the key of the photo it was cut from (or of the first of that photo's
+        near-duplicates); empty for all others, and then left out of the serialised record.
     """
 
     __pydantic_config__ = _strict
@@ -103,10 +101,10 @@ class SourcePhoto:
 
 @dataclass(frozen=True)
 class Row:
-    """The one record that travels through the stages. Each stage fills in its part and leaves the rest as it is.
+    """The one record that travels through the stages. Each stage fills in its part and leaves the rest unchanged.
 
     photo: from intake on.   pieces: from masks on, emptied by merge.   regions: from merge on.
-    counts: what the latest stage removed or noticed inside the photo, by reason ("island": 3).
+    counts: what the latest stage removed or noticed within the photo, by reason ("island dropped": 3).
     """
 
     __pydantic_config__ = _strict
@@ -119,5 +117,5 @@ class Row:
 
     @property
     def family(self) -> str:
-        """Which shards the photo goes to: those of its format; "" before intake."""
+        """Which shards the photo goes to: those of its format. Empty before intake."""
         return self.photo.format if self.photo else ""

@@ -1,9 +1,9 @@
-"""Bokeh: is a region sharp and its surroundings blurred. Decides the instruction template in training.
+"""Bokeh: whether a region is sharp and its surroundings are blurred. Decides the instruction template in training.
 
-What is compared is in-focus detail, block by block: the fine gradient energy beyond what an edge blurred by sigma 1
-or more would have (twice its coarse energy), freed from noise. Edges that exist but are soft count nothing whatever
-their contrast, so a busy blurred background is no obstacle, and a plain sky is no evidence: surroundings without
-large-scale structure are not blurred, they are empty.
+In-focus detail is compared block by block: the fine gradient energy in excess of what an edge blurred by sigma 1 or
+more would have (twice its coarse energy), with the noise subtracted. Soft edges count for nothing whatever their
+contrast, so a busy blurred background is recognised as blurred; and a plain sky is no evidence, because surroundings
+without large-scale structure are empty, not blurred.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from instructrestore.dataengine.running.stage import Drop
 
 REVISION = "1"
 
-# Fine over coarse energy that an edge reaches although it is out of focus.
+# The highest ratio of fine to coarse energy that an edge out of focus reaches.
 SOFT_RATIO = 2.0
-# The noise is known from the flattest blocks, which show a little less than there is; a margin keeps what is left in
-# other blocks from passing for detail.
+# The noise is estimated from the flattest blocks, which show slightly less than there is; the margin keeps the rest
+# from passing for detail in other blocks.
 NOISE_MARGIN = 1.5
 # The sharpest tenth of the region's blocks against the sharpest tenth of those around it.
 QUANTILE = 0.9
-# In-focus detail, in grey levels between neighbouring pixels: what a sharp region has at least, what blurred
-# surroundings have at most, and what is as good as none.
+# In-focus detail, in grey levels between neighbouring pixels: the least that a sharp region has, the most that blurred
+# surroundings have, and what amounts to none.
 SHARP_DETAIL = 5.0
 BLURRED_DETAIL = 10.0
 NO_DETAIL = 0.5
@@ -48,7 +48,7 @@ NO_DETAIL = 0.5
 # skies and snow have 4 to 6, the plainest of blurred backgrounds 12.
 CELLS = 24
 STRUCTURE = 8.0
-# Surroundings of a smaller share of the photo say too little.
+# Surroundings with a smaller share of the photo are too little evidence.
 SMALLEST_SHARE = 0.1
 FEWEST_BLOCKS = 4
 
@@ -64,7 +64,7 @@ class BokehSettings(BaseModel):
 
 
 class BokehFlag:
-    """Sets `bokeh` of each region: as the source says where it does, else as measured."""
+    """Sets `bokeh` of each region: what the source says, otherwise what is measured."""
 
     def __init__(self, settings: BokehSettings) -> None:
         self.settings = settings
@@ -86,12 +86,12 @@ class BokehFlag:
 
 @dataclass(frozen=True)
 class FocusMap:
-    """Where a photo is in focus and where it has structure: computed once, asked for every region.
+    """Where a photo is in focus and where it has structure: computed once and used for every region.
 
     height, width: of the photo in pixels.
     detail: float32 (height // 16, width // 16): root mean square in-focus gradient of each block, in grey levels.
-    structure: float32 (rows, columns) of cells, 24 along the short side: difference to the next cells' mean colour.
-    Both are empty for a photo under 32 pixels a side.
+    structure: float32 (rows, columns) of cells, 24 along the short side: difference from the next cells' mean colour.
+    Both are empty for a photo with a side under 32 pixels.
     """
 
     height: int
@@ -130,10 +130,10 @@ def is_bokeh(focus: FocusMap, mask: NDArray[np.bool_], settings: BokehSettings) 
 
 
 def bokeh_score(focus: FocusMap, mask: NDArray[np.bool_]) -> float:
-    """How many times as sharp the region is as its surroundings; 0 where one of them gives no evidence.
+    """How many times as sharp the region is as its surroundings; 0 if either of them gives no evidence.
 
-    mask: (H, W) bool, of the photo's size. The surroundings are the whole rest of the photo but for the blocks
-    beside the region, which share its outline.
+    mask: (H, W) bool, of the photo's size. The surroundings are the rest of the photo without the blocks next to the
+    region, which share its outline.
     """
     assert mask.shape == (focus.height, focus.width) and mask.dtype == np.bool_, (mask.shape, mask.dtype)
     if focus.detail.size == 0:

@@ -1,14 +1,14 @@
 """MUSIQ (Ke et al., ICCV 2021, arXiv 2108.05997), trained on KonIQ-10k, with pyiqa's network and weights.
 
-MUSIQ sees a photo at three scales: its longer side at 224 and at 384 pixels, and the photo as it is. All patches of
+MUSIQ sees a photo at three scales: its longer side at 224 and at 384 pixels, and the photo at full size. All patches of
 32x32 pixels are tokens of one sequence, so a photo of 4464x2244 has 10,000 of them, and pyiqa's own forward needs
-memory for the square of that, six times in each layer. Here the arithmetic is the same, in memory that grows with the
-pixels: patches are embedded some at a time (nothing in there looks beyond its patch), attention never holds the whole
-matrix, and the tokens that fill up the two small scales, which all others ignore, are left out.
+memory for the square of that, six times in each layer. Here the arithmetic is the same, but memory grows linearly with
+the pixels: patches are embedded in batches (their embeddings are independent), attention never holds the whole matrix,
+and the padding tokens of the two small scales, which all others ignore, are left out.
 
 The network's parts are pyiqa's, called in the order of `MUSIQ.forward` (pyiqa/archs/musiq_arch.py, 0.1.16); at the
-start both ways are compared on a small picture, so that another version of pyiqa is noticed. The weights are published
-as pickles: they are read by torch's restricted unpickler, which runs no code, and not by pyiqa's loader, which would.
+start both ways are compared on a small picture, so that an incompatible version of pyiqa is noticed. The weights are
+published as pickles: torch's restricted unpickler reads them, which runs no code, and not pyiqa's loader, which would.
 """
 
 from __future__ import annotations
@@ -24,25 +24,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from instructrestore.dataengine.quality.musiq_settings import WEIGHTS, MusiqSettings
-from instructrestore.dataengine.weights.model_weights import (
-    choose_device,
-    explaining,
-    fetch_file,
-    first_line,
-    folder_name,
-)
+from instructrestore.dataengine.weights.model_weights import choose_device, explaining, fetch_file, folder_name
+from instructrestore.shards.errors import first_line
 
-PATCHES_AT_ONCE = 1024  # some 0.4 GB
-TOLERANCE = 1e-3  # of a score, between the two ways
+PATCHES_AT_ONCE = 1024  # about 0.4 GB
+TOLERANCE = 1e-3  # relative, between the two ways of computing a score
 
 
 class Musiq:
     """A photo, (H, W, 3) uint8 sRGB, -> its score, 0 (worst) to 100.
 
-    name: metric, training set, version of pyiqa and of the weights, for the record of every photo.
+    name: metric, training set, versions of pyiqa and of the weights, for the record of every photo.
 
-    Raises ValueError, in one sentence, where pyiqa is not installed or computes something else, the weights cannot be
-    had, or the device is missing.
+    Raises ValueError, in one sentence, if pyiqa is not installed or computes something else, the weights cannot be
+    found or fetched, or the device is missing.
     """
 
     def __init__(self, settings: MusiqSettings) -> None:
@@ -61,10 +56,10 @@ class Musiq:
 
     @torch.inference_mode()
     def score(self, pixels: Tensor) -> float:
-        """(1, 3, H, W) float32 in [0, 1] -> the score, which seldom leaves 0..100."""
+        """(1, 3, H, W) float32 in [0, 1] -> the score, which is rarely outside 0..100."""
         net = self.net
         [tokens] = self._patches(2 * pixels - 1, **net.data_preprocess_opts)  # (N, 3 P P + 3)
-        tokens = tokens[tokens[:, -1] > 0]  # the last column says which are not there to fill up
+        tokens = tokens[tokens[:, -1] > 0]  # the last column is 0 for padding
         places, scales = tokens[:, -3], tokens[:, -2]
         embedded = torch.cat([self._embed(some) for some in tokens[:, :-3].split(PATCHES_AT_ONCE)])  # (N, C)
         encoder = net.transformer_encoder
@@ -88,13 +83,13 @@ class Musiq:
         ours, theirs = self.score(ramp), float(self.net(ramp).item())
         if abs(ours - theirs) > TOLERANCE * max(1.0, abs(theirs)):
             raise ValueError(
-                f"pyiqa {version('pyiqa')} computes MUSIQ in another way than this program (a picture has {theirs:g} "
+                f"pyiqa {version('pyiqa')} computes MUSIQ differently from this program (a picture has {theirs:g} "
                 f'there and {ours:g} here): install pyiqa 0.1.16, or set quality_gate.metric to "embedded"'
             )
 
 
 def _attend(attention: Any, x: Tensor) -> Tensor:
-    """Attention of all tokens to all, (1, N, C) -> (1, N, C), without the N x N matrix."""
+    """Full self-attention, (1, N, C) -> (1, N, C), without the N x N matrix."""
     heads = attention.num_heads
     query, key, value = (
         layer(x).unflatten(2, (heads, -1)).transpose(1, 2)
@@ -105,7 +100,7 @@ def _attend(attention: Any, x: Tensor) -> Tensor:
 
 
 def _pyiqa() -> tuple[Any, Any]:
-    """pyiqa's network and what cuts photos into patches."""
+    """pyiqa's network and its function that cuts photos into patches."""
     try:
         from pyiqa.archs import musiq_arch  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
         from pyiqa.data import multiscale_trans_util  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
@@ -118,7 +113,7 @@ def _pyiqa() -> tuple[Any, Any]:
 
 
 def _find(weights: str, revision: str) -> tuple[Path, str]:
-    """The file of the weights, fetched where need be, and what they are called."""
+    """The file of the weights, fetched if necessary, and the name of the weights."""
     folder = Path(weights).expanduser()
     if folder.is_dir():
         return folder / WEIGHTS, folder_name(folder, revision)

@@ -1,7 +1,7 @@
-"""Keep | drop with a reason: the short side and a no-reference quality score (paper section 3: > 512 px, MUSIQ > 60).
+"""Keeps or drops photos by their short side and a no-reference quality score (paper, section 3: > 512 px, MUSIQ > 60).
 
-Two metrics on one scale, 0 to 100: MUSIQ (musiq.py), and the embedded one, which needs no download and sees sharpness,
-noise and JPEG blocking only: nothing of composition, exposure or content.
+There are two metrics on one scale, 0 to 100: MUSIQ (musiq.py), and the embedded one, which needs no download and sees
+only sharpness, noise and JPEG blocking: not composition, exposure or content.
 """
 
 from __future__ import annotations
@@ -45,18 +45,16 @@ class QualityMetric(Protocol):
 class QualityGateSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    short_side: int = Field(default=512, ge=0, description="pixels; photos whose short side is greater are kept")
-    score: float = Field(
-        default=60.0, ge=0, le=100, description="photos with a quality score greater than this are kept"
-    )
+    short_side: int = Field(default=512, ge=0, description="pixels; photos whose short side is longer are kept")
+    score: float = Field(default=60.0, ge=0, le=100, description="photos with a quality score above this are kept")
     metric: Literal["embedded", "musiq"] = Field(
-        default="embedded", description='what scores: "embedded" (no download, CPU) or "musiq" (the extra iqa)'
+        default="embedded", description='the metric: "embedded" (no download, CPU) or "musiq" (the extra iqa)'
     )
     musiq: MusiqSettings = Field(default=MusiqSettings(), description='for the metric "musiq"')
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """MUSIQ's settings, as they are by default, are no part of what a gate without it is."""
+        """Leaves out MUSIQ's settings where they are the defaults and MUSIQ is not used."""
         values = handler(self)
         if self.metric != "musiq" and self.musiq == MusiqSettings():
             values.pop("musiq", None)
@@ -64,7 +62,7 @@ class QualityGateSettings(BaseModel):
 
 
 def identity(settings: QualityGateSettings) -> tuple[Any, ...]:
-    """What the gate's results follow from besides the rows, to be hashed: revisions and settings."""
+    """What the gate's results depend on besides the rows, to be hashed: revisions and settings."""
     if settings.metric == "musiq":
         return REVISION, musiq_settings.REVISION, settings
     return REVISION, settings
@@ -89,7 +87,7 @@ class QualityGate:
         short_side = min(row.photo.width, row.photo.height)
         if short_side <= self.settings.short_side:
             return Drop("short side", f"{short_side} px")
-        # Rounded before it is compared: the record then says why the photo was kept.
+        # Rounded before the comparison, so that the record shows why the photo was kept.
         score = round(self.metric(photo_file.load(row)), 2)
         if score <= self.settings.score:
             return Drop("quality score", f"{score:g}")
@@ -97,13 +95,13 @@ class QualityGate:
 
 
 class EmbeddedQuality:
-    """Sharpness, less noise and JPEG blocking, on MUSIQ's scale: 60 is the border of good, the median good photo has
-    72, and 76 is the most there is, for a photo without any fault that it sees."""
+    """Sharpness minus noise and JPEG blocking, on MUSIQ's scale: 60 is the threshold of a good photo, 72 the median of
+    good photos, and 76 the maximum, for a photo in which it finds no fault."""
 
     name = "embedded"
 
     def __call__(self, rgb: NDArray[np.uint8]) -> float:
-        """rgb: (H, W, 3) uint8 of any size; under 32 pixels a side there is nothing to judge and the score is 0."""
+        """rgb: (H, W, 3) uint8 of any size; a side under 32 pixels is too little to judge, and the score is 0."""
         if min(rgb.shape[:2]) < SMALLEST_SIDE:
             return 0.0
         return 100 / (1 + math.exp(-OFFSET - evidence(measure(rgb))))
@@ -112,8 +110,8 @@ class EmbeddedQuality:
 def evidence(seen: Measurement) -> float:
     """The measurement as one number, without the offset: 0 for a perfectly sharp, clean photo, lower for worse.
 
-    Each fault counts by the logarithm of how far it exceeds what is tolerable, so that none is forgiven for another
-    being absent: log(1 + SOFT / (sharpness - 1)), log(1 + (noise / NOISY)^2), log(1 + (blocking / BLOCKY)^3).
+    Each fault counts by the logarithm of how far it exceeds what is tolerable, so that the absence of one does not make
+    up for another: log(1 + SOFT / (sharpness - 1)), log(1 + (noise / NOISY)^2), log(1 + (blocking / BLOCKY)^3).
     """
     softness, noise, blocking = faults(seen, SOFT, NOISY, BLOCKY)
     return -(SOFTNESS_WEIGHT * softness + NOISE_WEIGHT * noise + BLOCKING_WEIGHT * blocking)

@@ -1,11 +1,11 @@
 """Sharpness, noise and JPEG blocking of a photo, measured without a reference: for the quality gate and the bokeh flag.
 
-All three are read from one colour plane, green: it makes up most of the brightness, it is sampled at the most places
-of a camera's sensor, and noise is not averaged away in it as it is in a weighted grey.
+All three are measured on one colour plane, green: it contributes most of the brightness, it has the most samples on a
+camera's sensor, and noise is not averaged out in it as it is in a weighted grey.
 
 An edge in focus has most of its gradient between neighbouring pixels; a blurred one keeps the same gradient after a
-small box average. So the ratio of the gradient energy at a fine to that at a coarse scale tells how sharp an edge is
-whatever its contrast: 1 for a smooth ramp, about 1.2 after a Gaussian blur of sigma 2, 2 to 15 in focus, 64 for
+small box average. So the ratio of gradient energies at a fine and a coarse scale tells how sharp an edge is, whatever
+its contrast: 1 for a smooth ramp, about 1.2 after a Gaussian blur of sigma 2, 2 to 15 in focus, 64 for
 white noise. (Smoothing again and comparing: Crete et al., The blur effect, SPIE 2007; here on energies, by blocks.)
 """
 
@@ -24,11 +24,11 @@ SMOOTHING = 4
 # average, neighbouring boxes differ by two runs of 4 pixels of weight 1/16, in each of two directions.
 FINE_NOISE = 4.0
 COARSE_NOISE = 1 / 16
-# An energy in squared grey levels that is no structure but rounding: keeps flat blocks at the ratio 1.
+# The energy, in squared grey levels, that rounding alone can cause: it keeps the ratio of flat blocks at 1.
 ROUNDING = 1.0
 
-# A photo of more than 24 windows of 128x128 pixels is judged by so many, evenly spread and at full resolution
-# (scaling down would hide blur and noise), so that the cost is bounded.
+# A photo larger than 24 windows of 128x128 pixels is judged by that many, evenly spread and at full resolution (scaling
+# down would hide blur and noise), so that the cost is bounded.
 WINDOW = 128
 WINDOWS = 24
 DETAILED_SHARE = 0.1
@@ -47,7 +47,7 @@ HIGH_PASS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 class BlockEnergy:
     """Mean gradient energy of each block of 16x16 pixels, in squared grey levels: fine and coarse, float32 (h, w).
 
-    Block (i, j) begins at pixel (16 i, 16 j); what does not fill a block at the right and the bottom is left out.
+    Block (i, j) begins at pixel (16 i, 16 j); incomplete blocks at the right and the bottom are left out.
     """
 
     fine: NDArray[np.float32]
@@ -56,12 +56,12 @@ class BlockEnergy:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is seen of a photo's quality.
+    """What is measured of a photo's quality.
 
-    sharpness: fine over coarse gradient energy of its most detailed blocks, freed from noise; 1 (smooth) to about 20.
+    sharpness: fine over coarse gradient energy of its most detailed blocks, without noise; 1 (smooth) to about 20.
     noise: standard deviation in its flattest blocks, in grey levels of 255.
-    blocking: steps at the borders of JPEG's 8x8 blocks beyond those beside them, in grey levels, both directions
-        added, and discounted where the photo is busy; above about 2 it is plain to see.
+    blocking: how much larger steps are at the borders of JPEG's 8x8 blocks than next to them, in grey levels, both
+        directions added, and discounted in busy photos; above about 2 it is plainly visible.
     """
 
     sharpness: float
@@ -88,8 +88,8 @@ def measure(rgb: NDArray[np.uint8]) -> Measurement:
     return Measurement(
         sharpness=sharpness_ratio(energy, variance),
         noise=float(np.sqrt(variance)),
-        # One of the 8 places is the blocks' border, wherever the photo was cropped; the median is what the others
-        # have. Busy texture hides steps and makes them by chance.
+        # One of the 8 places is the border of the blocks, wherever the photo was cropped; the median is typical of the
+        # others. Busy texture hides steps and also produces them by chance.
         blocking=float((steps.max(1) - np.median(steps, 1)).sum() / (1 + np.sqrt(energy.fine).mean()) ** 0.25),
     )
 
@@ -100,7 +100,7 @@ def windows(height: int, width: int) -> list[tuple[slice, slice]]:
         return [(slice(0, height), slice(0, width))]
     down = max(1, min(round((WINDOWS * height / width) ** 0.5), height // WINDOW, WINDOWS))
     across = max(1, min(WINDOWS // down, width // WINDOW))
-    # Multiples of 8: JPEG's grid lies alike in all windows.
+    # Multiples of 8, so that JPEG's grid is at the same place in all windows.
     tops = np.linspace(0, max(0, height - WINDOW), down).astype(int) // JPEG_BLOCK * JPEG_BLOCK
     lefts = np.linspace(0, max(0, width - WINDOW), across).astype(int) // JPEG_BLOCK * JPEG_BLOCK
     return [(slice(top, top + WINDOW), slice(left, left + WINDOW)) for top in tops for left in lefts]
@@ -130,9 +130,9 @@ def block_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def high_pass_energy(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each block's variance would be if it were all white noise: float32 (H // 16, W // 16).
+    """What each block's variance would be if it were pure white noise: float32 (H // 16, W // 16).
 
-    From a mask blind to brightness, ramps and straight edges along the axes (Immerkaer, Fast noise variance
+    From a filter that ignores brightness, ramps and straight edges along the axes (Immerkaer, Fast noise variance
     estimation, 1996), divided by its gain on white noise.
     """
     response = cv2.filter2D(plane, -1, HIGH_PASS, borderType=cv2.BORDER_REFLECT_101)
@@ -145,7 +145,7 @@ def noise_variance(
 ) -> float:
     """The variance of the noise, in squared grey levels, as the flattest blocks show it; (N,) each.
 
-    White noise has next to no coarse energy and texture has much: that discounts what is texture.
+    White noise has next to no coarse energy and texture has a lot, which is used to discount texture.
     """
     unclipped = (brightness > CLIPPED) & (brightness < 255 - CLIPPED)
     variance = high_pass**2 / (high_pass + TEXTURE * coarse + 1e-9)
@@ -166,7 +166,7 @@ def sharpness_ratio(energy: BlockEnergy, variance: float) -> float:
 
 def steps_by_place(plane: NDArray[np.float32]) -> NDArray[np.float64]:
     """How much larger the step to the next pixel is than its two neighbours' mean, at each of the 8 places modulo 8:
-    (2, 8), along the rows and along the columns; limited, so that few strong edges do not decide.
+    (2, 8), along the rows and along the columns; limited, so that a few strong edges do not decide.
 
     Wang, Sheikh and Bovik, No-reference perceptual quality assessment of JPEG compressed images, 2002.
     """

@@ -29,7 +29,7 @@ _OTHER_LICENCES = {"mit", "apache-2.0", "pddl", "odbl", "odc-by", "unlicense", "
 
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
-# What the annotators that need no download can do and what not, by the section of the configuration that chooses them.
+# What the annotators without downloads can and cannot do, by the section of the configuration that chooses them.
 _EMBEDDED_LIMITS = {
     "quality_gate": "The photos were scored by the embedded measure of sharpness and noise. It tells blurred, noisy "
     "and heavily compressed photos from clean ones; it knows nothing of composition or content, and it is not MUSIQ.",
@@ -83,8 +83,8 @@ def write_card(folder: Place, card: DatasetCard, stats: Statistics) -> None:
 
 
 def hub_licence(licence: str) -> str:
-    """A source's licence, given by its name, its SPDX identifier or a Creative Commons URL, as Hugging Face names
-    it; "unknown" where none is stated and "other" where it has no name there."""
+    """Hugging Face's name of a licence that is given by its name, its SPDX identifier or a Creative Commons URL;
+    "unknown" if none is stated and "other" if Hugging Face has no name for it."""
     text = licence.strip().casefold()
     if text in ("", NOT_STATED):
         return "unknown"
@@ -124,7 +124,7 @@ def _readme(card: DatasetCard, stats: Statistics) -> str:
 
 
 def _front_matter(card: DatasetCard, stats: Statistics) -> str:
-    """YAML, each value as JSON, which YAML contains: no name can break out of its quotes."""
+    """YAML with each value as JSON, which is valid YAML: no name can break out of its quotes."""
     content = {
         "pretty_name": card.name,
         "license": sorted({hub_licence(entry.name) for entry in stats.licences}) or ["unknown"],
@@ -139,8 +139,8 @@ def _front_matter(card: DatasetCard, stats: Statistics) -> str:
 
 
 def _features(stats: Statistics) -> list[dict[str, Any]]:
-    """The columns as Hugging Face datasets notes them. Given, because it would guess them from the first photos of the
-    first shard alone: another shard has another format, and a field that is null there may hold a number later."""
+    """The columns in the notation of Hugging Face datasets, which would otherwise guess them from the first photos of
+    the first shard: other shards have other formats, and a field that is null there may hold a number later."""
     photos = [{"name": entry.name, "dtype": "image"} for entry in sorted(stats.formats, key=lambda entry: entry.name)]
     text = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__")]
     return [*photos, {"name": "json", "struct": _struct(AnnotatedPhoto)}, *text]
@@ -151,7 +151,7 @@ def _struct(record: type) -> list[dict[str, Any]]:
 
 
 def _feature(hint: Any) -> dict[str, Any]:
-    """A record's field by its type: text, numbers, records, and tuples, choices and options of those."""
+    """The notation of a field's type: text, numbers, records, and tuples, literals and optionals of those."""
     if hint in _FEATURE_TYPES:
         return {"dtype": _FEATURE_TYPES[hint]}
     if get_origin(hint) is Literal:
@@ -201,7 +201,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text of the data in Markdown: on one line, without meaning as Markdown or HTML."""
+    """Text from the data for Markdown: on one line, with everything escaped that has a meaning in Markdown or HTML."""
     return re.sub(r"([\\`*_\[\]<>|$~&])", r"\\\1", " ".join(text.split()))
 
 
@@ -249,7 +249,7 @@ def _file_object(name: str, kind: str, sha256: str) -> dict[str, Any]:
 
 
 def _file_set(name: str, pattern: str, kind: str, shards: list[dict[str, Any]], prefix: str = "") -> dict[str, Any]:
-    """The members named by `pattern` in the shards whose names begin with `prefix`."""
+    """The members that match `pattern` in the shards whose names begin with `prefix`."""
     inside = [{"@id": shard["@id"]} for shard in shards if shard["@id"].startswith(prefix)]
     head = {"@type": "cr:FileSet", "@id": name, "name": name, "containedIn": inside}
     return head | {"encodingFormat": kind, "includes": pattern}

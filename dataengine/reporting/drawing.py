@@ -14,7 +14,7 @@ from instructrestore.shards.sample import AnnotatedPhoto, Region
 
 RGB = tuple[int, int, int]
 
-# Okabe and Ito's palette, distinct for all common kinds of colour vision, without black (a photo's shadows).
+# Okabe and Ito's palette, distinct for all common kinds of colour vision, without black, the colour of shadows.
 OKABE_ITO: tuple[RGB, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -41,7 +41,7 @@ def draw(rgb: NDArray[np.uint8], sample: AnnotatedPhoto, max_side: int = 1600) -
     """The photo with coloured regions, and a legend below it (landscape) or beside it (portrait).
 
     rgb: (H, W, 3) uint8, upright sRGB, of the sample's size. max_side: of the photo in the picture, in pixels;
-    smaller photos keep their size. The legend comes on top of that.
+    smaller photos keep their size. The legend is added to that.
     """
     photo = overlay(rgb, sample, max_side)
     beside = photo.height > photo.width
@@ -61,7 +61,7 @@ def draw(rgb: NDArray[np.uint8], sample: AnnotatedPhoto, max_side: int = 1600) -
 def overlay(rgb: NDArray[np.uint8], sample: AnnotatedPhoto, max_side: int) -> Image.Image:
     """The photo alone with coloured regions, contours, and the regions' numbers from 1, scaled to `max_side`.
 
-    Of overlapping regions the smaller lies on top; all contours stay visible. Raises ValueError where rgb is not of
+    Smaller regions are drawn on top of larger ones; all contours stay visible. Raises ValueError if rgb does not have
     the sample's size.
     """
     height, width = rgb.shape[:2]
@@ -83,7 +83,7 @@ def overlay(rgb: NDArray[np.uint8], sample: AnnotatedPhoto, max_side: int) -> Im
     picture = np.ascontiguousarray(canvas.round().astype(np.uint8))
     line = max(1, round(max(size) / 500))
     for index in by_area:
-        # A white line under the coloured one: it shows on any ground.
+        # A white line under the coloured one makes it visible on any background.
         edges, _ = cv2.findContours(masks[index].astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(picture, edges, -1, (255, 255, 255), 2 * line + 1, cv2.LINE_AA)
         cv2.drawContours(picture, edges, -1, palette[index], line, cv2.LINE_AA)
@@ -93,12 +93,12 @@ def overlay(rgb: NDArray[np.uint8], sample: AnnotatedPhoto, max_side: int) -> Im
 
 
 def share_text(share: float) -> str:
-    """A share of the photo, 0..1, in words for people: what is there is never shown as 0%."""
+    """A share of the photo, 0..1, as text for people: what exists is never shown as 0%."""
     return "under 0.1% of the photo" if 0 < share < 0.001 else f"{share:.1%} of the photo"
 
 
 def _shrink(region: Region, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The region's mask as (H, W) bool at size (W, H); a pixel is inside where half of it is."""
+    """The region's mask as (H, W) bool at size (W, H); a pixel is inside if half of it is."""
     mask = region.mask.array().astype(np.uint8)
     if mask.shape[::-1] == size:
         return mask.astype(bool)
@@ -108,8 +108,8 @@ def _shrink(region: Region, size: tuple[int, int]) -> NDArray[np.bool_]:
 def _number(
     image: Image.Image, masks: list[NDArray[np.bool_]], by_area: list[int], palette: list[RGB], bokeh: list[bool]
 ) -> None:
-    """Writes each region's number where the region is widest, clear of smaller regions on top of it if it can; a
-    region too small to be seen around its number has it at its side."""
+    """Writes each region's number where the region is widest, clear of smaller regions on top of it if possible. The
+    number of a region too small to be visible around it is written next to the region."""
     pen = ImageDraw.Draw(image)
     radius = max(9, round(max(image.size) / 90))
     taken = np.zeros((image.height, image.width), bool)
@@ -132,8 +132,8 @@ def _number(
 def _beside(
     mask: NDArray[np.bool_], inside: tuple[int, int], radius: int, placed: list[tuple[int, int]]
 ) -> tuple[int, int]:
-    """A place (x, y) for a number just off the part of the mask around `inside`: above, below, right or left, the
-    first that is within the photo and free; else `inside` itself."""
+    """A place (x, y) for a number next to the part of the mask around `inside`: above, below, right or left, the first
+    that is within the photo and free; otherwise `inside` itself."""
     _, parts = cv2.connectedComponents(mask.astype(np.uint8))
     x, y = inside
     rows, columns = np.nonzero(parts == parts[y, x])
@@ -152,7 +152,7 @@ def _beside(
 
 
 def _badge(pen: ImageDraw.ImageDraw, x: int, y: int, radius: int, index: int, colour: RGB, bokeh: bool) -> None:
-    """A disc with the region's number; with rings around it for a bokeh region."""
+    """A disc with the region's number, with rings around it for a bokeh region."""
     if bokeh:
         ring = max(2, radius // 6)
         for grown, tint in ((3 * ring, (255, 255, 255)), (3 * ring - 1, colour), (2 * ring - 1, (255, 255, 255))):
@@ -215,7 +215,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """The text in lines of at most `width` px, broken between words, or inside a word wider than a line."""
     lines = [""]
-    # Control characters would break a line of their own accord; a lone surrogate cannot be encoded for the font.
+    # Control characters would break a line themselves; a lone surrogate cannot be encoded for the font.
     clean = "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8"))
     for word in clean.split():
         joined = f"{lines[-1]} {word}".strip()

@@ -1,7 +1,7 @@
-"""What a build leaves for people: one self-contained HTML file, its look in `report.html` and `report.css`.
+"""The report of a build for people: one self-contained HTML file, with its layout in `report.html` and `report.css`.
 
-Nothing is fetched: pictures are data URIs, there is no script, and a content security policy forbids the rest. So
-bars are SVG attributes and not inline styles. All text that comes from data goes through `escape`.
+Nothing is fetched: pictures are data URIs, there is no script, and a content security policy forbids everything else,
+which is why bars use SVG attributes and not inline styles. All text from data goes through `escape`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def write_report(
     settings_toml: str,
     samples: int = 24,
 ) -> None:
-    """Writes the report to `path`, whole or not at all; a few MB at the most.
+    """Writes the report to `path`, completely or not at all; a few MB at most.
 
     summaries: what each stage did, in order. settings_toml: the settings that reproduce the run. samples: photos
     shown, spread evenly over the data set.
@@ -69,7 +69,7 @@ def write_report(
             "Samples": _samples(dataset, samples),
         }
     else:
-        sections = {"Empty": "<p>No photo was kept: the data set is empty. The stages say why.</p>"} | sections
+        sections = {"Empty": "<p>No photo was kept: the data set is empty. The stages show why.</p>"} | sections
     sections["Settings"] = f'<pre tabindex="0">{escape(settings_toml)}</pre>'
     style = files("instructrestore.dataengine.reporting").joinpath("report.css").read_text("utf-8")
     page = Template(
@@ -87,13 +87,13 @@ def write_report(
             for title, content in sections.items()
         ),
     )
-    # A caption may hold a lone surrogate, which UTF-8 cannot.
+    # A caption may contain a lone surrogate, which UTF-8 cannot represent.
     commit(path, page.encode("utf-8", "replace"))
 
 
 def word_cloud(subjects: Sequence[Count], width: int = 560, height: int = 420) -> Image.Image | None:
-    """The commonest subjects by their frequency (as Fig. 3 of the paper), the same picture for the same counts, on
-    a transparent ground; None where there is no subject to draw."""
+    """The most common subjects by frequency (as in Fig. 3 of the paper) on a transparent background, the same picture
+    for the same counts; None if there is no subject to draw."""
     words = {}
     for entry in subjects[:CLOUD_WORDS]:
         word = "".join(letter for letter in entry.name if letter.isprintable())[:40].strip()
@@ -212,7 +212,7 @@ def _figure(sample: AnnotatedPhoto, picture: Image.Image, max_bytes: int) -> str
 
 
 def _jpeg(picture: Image.Image, max_bytes: int) -> bytes:
-    """The picture as JPEG at the best of a few qualities that fits `max_bytes`, smaller where none does."""
+    """The picture as JPEG at the best of a few qualities that fits `max_bytes`, scaled down if none does."""
     while True:
         for quality in (82, 65, 45):
             file = io.BytesIO()
@@ -244,7 +244,7 @@ def _table_1(stats: Statistics) -> str:
 def _subjects(stats: Statistics) -> str:
     shown = stats.subjects[:SUBJECTS_SHOWN]
     rows = [(f"{rank}. {s.name}", s.count, f"{s.count:,} ({s.share:.1%})") for rank, s in enumerate(shown, 1)]
-    table = _bar_table(f"The {len(rows)} commonest of {len(stats.subjects):,} subjects", rows, "names")
+    table = _bar_table(f"The {len(rows)} most common of {len(stats.subjects):,} subjects", rows, "names")
     cloud = word_cloud(stats.subjects)
     if cloud is None:
         return table
@@ -280,7 +280,7 @@ def _bar_table(title: str, rows: Sequence[tuple[str, int, str]], kind: str = "")
 
 
 def _bar(parts: dict[str, int], whole: int) -> str:
-    """A bar of coloured parts, by class, out of `whole`. For the eye alone: the figures stand beside it."""
+    """A bar of coloured parts, by class, out of `whole`. Hidden from screen readers: the figures are next to it."""
     rects, left = ['<rect class="track" width="100" height="10"/>'], 0.0
     for kind, value in parts.items():
         width = 100 * value / whole if whole else 0.0
@@ -296,7 +296,7 @@ def _near_duplicates(stats: Statistics) -> str:
         return "<p>No two photos are near-duplicates of each other.</p>"
     return (
         f"<p>{found.photos:,} photos are in {found.groups:,} groups of near-duplicates; the largest has "
-        f"{found.largest:,}. Every record names its group: split by group, and no validation photo has a "
+        f"{found.largest:,}. Every record names its group: if you split by group, no validation photo has a "
         "near-duplicate in training.</p>"
     )
 

@@ -1,5 +1,5 @@
-"""What is in a data set, counted from its index alone: Table 1 of the paper, subject frequencies (Fig. 3),
-histograms, licences, near-duplicates."""
+"""Statistics of a data set, from its index alone: Table 1 of the paper, subject frequencies (Fig. 3), histograms,
+licences, near-duplicates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.shards.index import Dataset
 
 NOT_STATED = "not stated"
-METRIC_NAMES = {"musiq": "MUSIQ", "embedded": "embedded score"}  # by a metric's first word; versions follow it
+METRIC_NAMES = {"musiq": "MUSIQ", "embedded": "embedded score"}  # by a metric's first word; versions follow
 METRIC_SAMPLES = 16
 
 # The label of each bin, and the lowest value in it.
@@ -32,13 +32,13 @@ MEGAPIXELS = {"0-0.25": 0, "0.25-0.5": 0.25, "0.5-1": 0.5, "1-2": 1, "2-4": 2, "
 
 @dataclass(frozen=True)
 class DatasetFigures:
-    """A data set as Table 1 compares it.
+    """A data set as it is compared in Table 1.
 
     annotations: (photo, region, caption) triplets.
     min_resolution, max_resolution: "WxH" in pixels of the photos with the fewest and the most pixels; empty for a
     data set without photos.
-    quality: mean no-reference score of the photos, 0..100; None where nothing was scored.
-    metric: what gave the score. Means of different metrics must not be compared.
+    quality: mean no-reference score of the photos, 0..100; None if none was scored.
+    metric: the metric of the scores. Means of different metrics must not be compared.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts per bin. what: the thing counted ("regions"); of: what it was binned by, with its unit."""
+    """Counts per bin. what: the things counted ("regions"); of: what they are binned by, with its unit."""
 
     what: str
     of: str
@@ -78,7 +78,7 @@ class Histogram:
     counts: tuple[int, ...]
 
     def filled(self) -> list[tuple[str, int]]:
-        """Label and count of each bin up to the last that holds anything."""
+        """Label and count of each bin, up to the last that is not empty."""
         last = max((place for place, count in enumerate(self.counts, 1) if count), default=0)
         return list(zip(self.labels[:last], self.counts[:last], strict=True))
 
@@ -96,10 +96,10 @@ class NearDuplicates:
 class Statistics:
     """The figures of one data set.
 
-    table_1: this data set as a row of the paper's Table 1, its quality metric named.
+    table_1: this data set as a row of the paper's Table 1, with the name of its quality metric.
     subjects: by falling count, ties alphabetical, so that a subject's rank is its place; shares of all regions.
     areas: by the region's share of the photo. short_sides, megapixels: of the photos. caption_words: words a caption.
-    formats, licences, sources: shares of all photos; "not stated" where the source states none.
+    formats, licences, sources: shares of all photos; "not stated" if the source states none.
     bokeh_regions, bokeh_photos: regions flagged, and photos with at least one of them.
     """
 
@@ -127,7 +127,7 @@ class Statistics:
 
 
 def of_dataset(dataset: Dataset) -> Statistics:
-    """The statistics of a data set. The index does not say what scored the photos: a few records do."""
+    """The statistics of a data set. The index does not name the metric of the scores: a few records are read."""
     scored = np.flatnonzero(dataset.index["quality"].is_valid().to_numpy())
     chosen = scored[np.linspace(0, len(scored) - 1, min(METRIC_SAMPLES, len(scored))).astype(int)]
     metrics = {dataset.read(int(row))[0].photo.quality_metric for row in chosen}
@@ -135,7 +135,7 @@ def of_dataset(dataset: Dataset) -> Statistics:
 
 
 def of_index(index: pa.Table, name: str, metrics: Sequence[str]) -> Statistics:
-    """index: columns of `shards.index.INDEX_SCHEMA`. metrics: what scored the photos, as their records say."""
+    """index: columns of `shards.index.INDEX_SCHEMA`. metrics: the metrics of the scores, from the records."""
     width = index["width"].to_numpy().astype(np.int64)
     height = index["height"].to_numpy().astype(np.int64)
     per_photo = index["region_count"].to_numpy()
@@ -171,13 +171,13 @@ def of_index(index: pa.Table, name: str, metrics: Sequence[str]) -> Statistics:
 
 
 def to_json(stats: Statistics) -> str:
-    """All figures as JSON, with the published rows of Table 1 beside this data set's."""
+    """All figures as JSON, with the published rows of Table 1 next to this data set's."""
     content = asdict(stats) | {"bokeh_share": stats.bokeh_share, "published": [asdict(row) for row in PUBLISHED]}
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 def console(stats: Statistics, subjects: int = 20) -> RenderableType:
-    """The statistics for a terminal, with the `subjects` commonest subjects. Text of the data is shown as it is,
+    """The statistics for a terminal, with the `subjects` most common subjects. Text from the data is shown as it is and
     never read as markup."""
     duplicates = stats.near_duplicates
     facts = Text(
@@ -190,7 +190,7 @@ def console(stats: Statistics, subjects: int = 20) -> RenderableType:
     for row in (*PUBLISHED, stats.table_1):
         cells = (row.name, f"{row.annotations:,}", row.min_resolution, row.max_resolution, quality_text(row))
         compared.add_row(*map(Text, cells), style="bold" if row is stats.table_1 else "")
-    ranked = _table(f"Commonest subjects (of {len(stats.subjects):,})", "subject", "rank", "regions", "share")
+    ranked = _table(f"Most common subjects (of {len(stats.subjects):,})", "subject", "rank", "regions", "share")
     for rank, entry in enumerate(stats.subjects[:subjects], 1):
         ranked.add_row(Text(entry.name), str(rank), f"{entry.count:,}", f"{entry.share:.1%}")
     named = [
@@ -201,12 +201,12 @@ def console(stats: Statistics, subjects: int = 20) -> RenderableType:
 
 
 def histograms(stats: Statistics) -> tuple[Histogram, ...]:
-    """The histograms, in the order in which people are shown them."""
+    """The histograms, in the order in which they are shown."""
     return stats.areas, stats.short_sides, stats.megapixels, stats.regions_per_photo, stats.caption_words
 
 
 def quality_text(row: DatasetFigures) -> str:
-    """The mean quality with its metric, so that one metric's figure is never read as another's."""
+    """The mean quality with its metric, so that figures of different metrics are never confused."""
     return "not scored" if row.quality is None else f"{row.quality:.2f} ({row.metric})"
 
 
@@ -228,8 +228,8 @@ def _elements(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _counts(names: pa.ChunkedArray, folded: Callable[[str], str] = str.strip) -> tuple[Count, ...]:
-    """Names by falling count, ties alphabetical. folded: names it maps to one are counted as one."""
-    seen = names.value_counts()  # folding is Python: it runs once for each distinct name
+    """Names by falling count, ties alphabetical. folded: names that it maps to one name are counted together."""
+    seen = names.value_counts()  # folding is slow: it runs once for each distinct name
     totals: Counter[str] = Counter()
     for name, count in zip(seen.field("values").to_pylist(), seen.field("counts").to_pylist(), strict=True):
         totals[folded(name or "") or NOT_STATED] += count
@@ -247,7 +247,7 @@ def _binned(what: str, of: str, values: NDArray[np.generic], bins: Mapping[str, 
 
 
 def _whole_numbers(what: str, of: str, values: NDArray[np.generic], first: int, last: int) -> Histogram:
-    """A bin per whole number from `first` on, the one of `last` taking all above."""
+    """A bin per whole number from `first` on; the bin of `last` includes all greater ones."""
     labels = {str(number): float(number) for number in range(first, last)} | {f"{last}+": float(last)}
     return _binned(what, of, values, labels)
 

@@ -1,17 +1,17 @@
-"""The lock of a run's folder: one build at a time.
+"""The lock of a work folder: one run at a time.
 
 In a local folder it is a lock of the operating system, which goes with its process however that ends. An object store
-has none; there an object says who holds the folder and is renewed by a thread as long as the build lives:
+has none; there an object says who holds the folder and is renewed by a thread as long as the run lives:
 
-    RUN/.lock       {owner, host, space, process, time}
+    OUT/.lock       {owner, host, space, process, time}
 
-A build that finds the object is refused, unless its owner is known to be dead: its process, on this machine, is gone;
+A run that finds the object is refused, unless its owner is known to be dead: its process, on this machine, is gone;
 or the object was last renewed more than STALE_S ago and is not renewed while the newcomer watches, so that clocks
-that disagree cost no live build its lock.
+that disagree cost no live run its lock.
 
-What this cannot exclude: a build that stands still for that long (a suspended machine, a network that is cut) and goes
+What this cannot exclude: a run that stands still for that long (a suspended machine, a network that is cut) and goes
 on after another has taken over may still commit the parts it has in hand before it notices. Those are the files that
-the other build writes too, byte for byte, or ones that no plan names. And two builds that take over a dead one's lock
+the other run writes too, byte for byte, or ones that no plan names. And two runs that take over a dead one's lock
 within the same second can both believe they have it for up to HEARTBEAT_S; then one of them stops.
 """
 
@@ -41,21 +41,23 @@ NAME = ".lock"
 
 
 @contextmanager
-def locked(folder: Place) -> Iterator[Callable[[], None]]:
+def locked(folder: Place, name: str = NAME, *, forks: bool = False) -> Iterator[Callable[[], None]]:
     """Holds the folder for the block; gives what raises StopStage if the lock is lost on the way.
 
-    Raises ValueError where another build holds it.
+    name: of the lock's file, in a local folder. forks: the process forks children that outlive it for some seconds;
+    the lock is then of the process alone, not of its children (and another lock within the process is not refused).
+    Raises ValueError where another run holds it.
     """
     if isinstance(folder, ObjectPath):
         with _locked_in_store(folder) as check:
             yield check
         return
-    descriptor = os.open(folder / NAME, os.O_CREAT | os.O_RDWR, 0o644)
+    descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another build is at work in {folder}") from None
+            (fcntl.lockf if forks else fcntl.flock)(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ValueError(f"another run is at work in {folder}") from None
         yield lambda: None
     finally:
         os.close(descriptor)
@@ -99,7 +101,7 @@ def _locked_in_store(folder: ObjectPath) -> Iterator[Callable[[], None]]:
     try:
         heart.begin()
     except FileExistsError:
-        raise ValueError(f"another build is at work in {folder}: it began at this moment") from None
+        raise ValueError(f"another run is at work in {folder}: it began at this moment") from None
     try:
         yield heart.check
     finally:
@@ -117,7 +119,7 @@ def _refuse_living(folder: ObjectPath, place: ObjectPath, held: _Holder) -> None
             return
         age = 0.0
     raise ValueError(
-        f"another build is at work in {folder}: process {held.process} on {held.host}, {age:.0f} s ago; if it was "
+        f"another run is at work in {folder}: process {held.process} on {held.host}, {age:.0f} s ago; if it was "
         f"killed, the folder is free {STALE_S:.0f} s after that"
     )
 
@@ -129,11 +131,11 @@ def _seen(place: ObjectPath) -> _Holder | None:
     try:
         return _holders.validate_json(content)
     except ValidationError:
-        raise ValueError(f"{place} is damaged; remove it if no build is at work there") from None
+        raise ValueError(f"{place} is damaged; remove it if no run is at work there") from None
 
 
 class _Heart:
-    """Renews the lock object until it is ended, or finds that another build has it."""
+    """Renews the lock object until it is ended, or finds that another run has it."""
 
     def __init__(self, place: ObjectPath) -> None:
         self._place = place
@@ -149,9 +151,9 @@ class _Heart:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises StopStage if the folder may be another build's by now."""
+        """Raises StopStage if the folder may be another run's by now."""
         if self._lost:
-            raise StopStage(f"another build has taken over {self._place.parent}: this one stood still for too long")
+            raise StopStage(f"another run has taken over {self._place.parent}: this one stood still for too long")
         if time.monotonic() - self._latest > STALE_S:
             raise StopStage(f"{self._place} could not be renewed for {STALE_S:.0f} s: the store does not answer")
 

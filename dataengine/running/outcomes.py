@@ -1,22 +1,41 @@
-"""A batch of rows through a stage, every row's end accounted for; and the sink that a part's outcomes go to."""
+"""A batch of rows through a stage, and what becomes of each row: the one place where an exception becomes an outcome.
+
+Drop, Failed                    what the stage says of a row
+StopStage                       stops the run with its sentence
+NameError, ImportError,
+NotImplementedError             a defect of the program that every row would meet: stops the run, with its traceback
+AssertionError, TypeError,
+AttributeError, KeyError,
+IndexError                      a defect of the program that one odd row may have met: the row's failure, with its
+                                traceback; the third from the same place stops the run
+anything else                   what bad data or the machine can cause: the row's failure
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from instructrestore.dataengine.running.part_files import Outcome
-from instructrestore.dataengine.running.stage import Drop, Failed, StopStage
+from instructrestore.dataengine.running.part_files import Outcome, PartSummary
+from instructrestore.dataengine.running.stage import Defect, Drop, Failed, StopStage
 
-MAX_DETAIL = 500
+STOPPING_DEFECTS = (NameError, ImportError, NotImplementedError)
+ROW_DEFECTS = (AssertionError, TypeError, AttributeError, KeyError, IndexError)
+DEFECTS_AT_ONE_PLACE = 3
+DEFECT = "defect: "  # how the reason of a row that met a defect begins
+MAX_DETAIL = 500  # characters
+MAX_TRACEBACK = 4000
+_PACKAGES = ("dataengine", "model", "pipelines", "shards")
 
 
 def apply(stage: Callable[..., Sequence[Any]], named_rows: Sequence[tuple[str, Any]], side: Any) -> list[Outcome[Any]]:
     """The rows through the stage in one call; one by one where that call raises.
 
-    The only place where an exception becomes an outcome: whatever a stage raises on one row is that row's failure.
-    `StopStage` alone passes through.
+    Raises StopStage where the stage does, and Defect for what every row would meet.
     """
     rows = [replace(row, counts={}) if getattr(row, "counts", None) else row for _, row in named_rows]
     try:
@@ -24,11 +43,22 @@ def apply(stage: Callable[..., Sequence[Any]], named_rows: Sequence[tuple[str, A
     except StopStage:
         raise
     except Exception as error:
-        if len(named_rows) > 1:
-            return [outcome for named in named_rows for outcome in apply(stage, [named], side)]
-        return [failed(*named_rows[0], describe_error(error))]
+        if len(named_rows) == 1:
+            return [_raised(*named_rows[0], error)]
+        outcomes = [outcome for named in named_rows for outcome in apply(stage, [named], side)]
+        if isinstance(error, STOPPING_DEFECTS):  # which no single row meets
+            raise Defect(f"rows {named_rows[0][0]} to {named_rows[-1][0]}: {_traceback(error)}") from error
+        return outcomes
     assert len(results) == len(rows), f"a stage gave {len(results)} results for {len(rows)} rows"
     return [_outcome(name, row, result) for (name, row), result in zip(named_rows, results, strict=True)]
+
+
+def _raised(name: str, row: Any, error: Exception) -> Outcome[Any]:
+    if isinstance(error, STOPPING_DEFECTS):
+        raise Defect(f"row {name}: {_traceback(error)}") from error
+    if isinstance(error, ROW_DEFECTS):
+        return Outcome(name, "failed", row, f"{DEFECT}{type(error).__name__} at {_place(error)}", _traceback(error), 1)
+    return failed(name, row, describe_error(error))
 
 
 def _outcome(name: str, row: Any, result: Any) -> Outcome[Any]:
@@ -56,13 +86,40 @@ def why_failed(outcome: Outcome[Any]) -> str:
     return outcome.detail if outcome.reason == ValueError.__name__ and outcome.detail else outcome.reason
 
 
-def too_many_failed(stage: str, failures: int, outcomes: Iterable[Outcome[Any]]) -> StopStage:
-    """What stops a stage of which `failures` rows in a row failed. outcomes: of the latest part."""
-    cause = [why_failed(outcome) for outcome in outcomes if outcome.kind == "failed"][-1]
-    return StopStage(
-        f"{failures} rows in a row failed in the {stage} stage, the latest with {cause!r}; put that right and run "
-        "again with --retry-failed"
-    )
+def defects(failures: Mapping[str, int]) -> dict[str, int]:
+    """Those of a stage's failures, by reason, that are defects of the program: kind and place -> rows."""
+    return {reason.removeprefix(DEFECT): n for reason, n in failures.items() if reason.startswith(DEFECT)}
+
+
+class FailureWatch:
+    """Counts a stage's failures as its parts are committed, and stops it where going on is pointless."""
+
+    def __init__(self, stage: str, most_in_a_row: int) -> None:
+        self._stage, self._most = stage, most_in_a_row
+        self._in_a_row = 0
+        self._defects: Counter[str] = Counter()
+
+    def part(self, summary: PartSummary, outcomes: Callable[[], Iterable[Outcome[Any]]]) -> None:
+        """Takes note of a committed part. outcomes: reads its rows, for the cause.
+
+        Raises StopStage where too many rows failed one after the other, and Defect for the third from one place.
+        """
+        for letter in summary.outcomes:
+            self._in_a_row = self._in_a_row + 1 if letter == "f" else 0
+            if self._in_a_row >= self._most:
+                cause = [why_failed(outcome) for outcome in outcomes() if outcome.kind == "failed"][-1]
+                raise StopStage(
+                    f"{self._in_a_row} rows in a row failed in the {self._stage} stage, the latest with {cause!r}; put "
+                    "that right and run again with --retry-failed"
+                )
+        self._defects.update(defects(summary.failed))
+        for place, count in self._defects.items():
+            if count >= DEFECTS_AT_ONE_PLACE and DEFECT + place in summary.failed:
+                of_place = [outcome for outcome in outcomes() if outcome.reason == DEFECT + place]
+                raise Defect(
+                    f"{count} rows of the {self._stage} stage met the same defect of this program, {place}; the last "
+                    f"is {of_place[-1].name}: {of_place[-1].detail}"
+                )
 
 
 def batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -75,3 +132,24 @@ def batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
+
+
+def _traceback(error: Exception) -> str:
+    """The end of the traceback, which is the part that says where."""
+    return "".join(traceback.format_exception(error)).rstrip()[-MAX_TRACEBACK:]
+
+
+def _place(error: Exception) -> str:
+    """File, line and function of the innermost frame in this program's own code, or of the innermost one of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != __file__ and _own(frame.filename)]
+    frame = (own or frames)[-1]
+    return f"{_own(frame.filename) or Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+
+
+def _own(filename: str) -> str:
+    """A file of this program relative to its root; "" for any other."""
+    path, root = Path(filename).resolve(), Path(__file__).resolve().parents[2]
+    if not path.is_relative_to(root) or path.relative_to(root).parts[0] not in _PACKAGES:
+        return ""
+    return str(path.relative_to(root))

@@ -42,6 +42,7 @@ PART_SCHEMA = pa.schema(
         ("row", pa.binary()),  # the row as JSON; of a failed row its input, so that it can be tried again
     ]
 )
+GROUP_ROWS = 8192  # of a row group of a manifest
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})-(\d+)-([0-9a-f]{16})\.parquet")
 _SUMMARY_KEY = b"instructrestore.summary"
 _FOOTER_BYTES = 64 << 10  # of a file in a store asked for when its footer is wanted; a longer one costs a request more

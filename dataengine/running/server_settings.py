@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,6 +19,8 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+
+from instructrestore.dataengine.running.identity import NO_RESULT
 
 
 class VllmSettings(BaseModel):
@@ -68,29 +70,43 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    where: Literal["running", "started", "in_process"] = Field(
+    where: Annotated[Literal["running", "started", "in_process"], NO_RESULT] = Field(
         default="running",
         description="running: at servers that run already, at urls; started: at vLLM servers that the build starts on "
         "its Ray cluster for the stages that ask them, and stops; in_process: in batches by ray.data.llm, without a "
         "server. Answers are kept under the same name",
     )
-    urls: tuple[str, ...] = Field(
+    urls: Annotated[tuple[str, ...], NO_RESULT] = Field(
         default=(), description="of running servers, OpenAI-compatible, of one model, as in http://host:8000/v1"
     )
-    vllm: VllmSettings = Field(
+    vllm: Annotated[VllmSettings, NO_RESULT] = Field(
         default=VllmSettings(), description="how the build runs the model; unless it runs already"
     )
     model: str = Field(min_length=1, description="the model's name at the server; a hub id where the build runs it")
     revision: str = Field(
         default="", description="of the model's weights: for provenance, and what is downloaded where the build runs it"
     )
-    api_key_env: str = Field(default="", description="environment variable that holds the key; never the key")
-    requests_in_flight: int = Field(default=64, ge=1, le=4096, description="requests under way at once, in all")
-    timeout_s: float = Field(default=60, gt=0, description="seconds for a request, connecting included")
-    tries: int = Field(default=6, ge=1, description="how often a request is sent before it has failed")
-    backoff_s: float = Field(default=0.5, gt=0, description="bound of the first wait before a new try; doubles to 20 s")
-    give_up_s: float = Field(default=30, gt=0, description="seconds without any server that stop the stage")
-    failures_in_a_row: int = Field(default=20, ge=1, description="failed requests in a row that stop the stage")
+    api_key_env: Annotated[str, NO_RESULT] = Field(
+        default="", description="environment variable that holds the key; never the key"
+    )
+    requests_in_flight: Annotated[int, NO_RESULT] = Field(
+        default=64, ge=1, le=4096, description="requests under way at once, in all"
+    )
+    timeout_s: Annotated[float, NO_RESULT] = Field(
+        default=60, gt=0, description="seconds for a request, connecting included"
+    )
+    tries: Annotated[int, NO_RESULT] = Field(
+        default=6, ge=1, description="how often a request is sent before it has failed"
+    )
+    backoff_s: Annotated[float, NO_RESULT] = Field(
+        default=0.5, gt=0, description="bound of the first wait before a new try; doubles to 20 s"
+    )
+    give_up_s: Annotated[float, NO_RESULT] = Field(
+        default=30, gt=0, description="seconds without any server that stop the stage"
+    )
+    failures_in_a_row: Annotated[int, NO_RESULT] = Field(
+        default=20, ge=1, description="failed requests in a row that stop the stage"
+    )
     max_tokens: int = Field(default=128, ge=16, description="longest reply, in tokens")
     # 0.0 and not 0: a default is not validated, and identities are hashed from its text.
     temperature: float = Field(default=0.0, ge=0, le=2, description="of the first rounds' sampling; 0 is greedy")

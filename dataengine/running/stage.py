@@ -1,8 +1,9 @@
-"""What a stage is to the machine that runs it: the tasks that it gets, the ends that its rows come to, where they go.
+"""What a stage is: how it is described to the machine that runs it, what it may answer, and where its answers go.
 
 A stage is a class whose constructor takes its settings and loads its model, and whose call maps a batch of rows to
-results of the same length and order: a row, or a `Drop` with a reason. A stage knows nothing of Ray, of files or of
-resuming; an exception it raises is the outcome of the row it was given (`outcomes.apply` turns it into one).
+results of the same length and order: a row, or a `Drop` with a reason. It knows nothing of Ray, of files or of
+resuming. What bad data can cause is named where data enters (decoders, parsers, servers): a `Drop`, a `Failed`, or a
+ValueError or OSError, which becomes the row's failure. Other exceptions are defects of the program (`outcomes.py`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Drop:
 
 @dataclass(frozen=True)
 class Failed:
-    """A row that could not be done for a reason outside it (a server's error), said by the stage itself where
-    raising would repeat the rest of the batch."""
+    """A row that could not be done for a reason outside it, such as a server's error. A stage returns it where raising
+    would repeat the rest of the batch."""
 
     error: str
 
@@ -38,13 +39,18 @@ class StopStage(Exception):
     """Raised by a stage when going on is pointless (its server is down): the run stops with this one sentence."""
 
 
+class Defect(Exception):
+    """A fault of the program itself that stops the run; its text names the stage, the row and the traceback."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A part to be done: where its rows come from and under which name its outcomes are committed.
 
-    side_table: where the part's slice of a result over the whole data set is, for a stage that depends on one.
+    input: hash of all that the part's content follows from (part_files.py).
+    side_table: the table over the whole data set of which the stage gets the part's slice; None: it needs none.
     retry: a committed file of this part whose failed rows alone are to be done again.
-    target: the folder in which the shards' sink puts its shard.
+    target: the folder for what a sink writes beside the part's file.
     """
 
     part: int
@@ -55,6 +61,11 @@ class Task:
     side_table: Place | None = None
     retry: Place | None = None
     target: Place | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Tells the task from all others of its stage."""
+        return str(self.folder), self.part
 
 
 class Sink(Protocol):

@@ -1,4 +1,4 @@
-"""A worker: holds a stage and does parts of it, or single rows when one of them may be deadly. Knows nothing of Ray."""
+"""A worker: holds a stage and does parts of it, or single rows where one of them may kill it. Knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from instructrestore.dataengine.running.outcomes import apply, batched
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, read_outcomes, read_rows
 from instructrestore.dataengine.running.side_table import SideTable
-from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
+from instructrestore.dataengine.running.stage import Defect, StageSpec, StopStage, Task
 from instructrestore.shards.paths import Place
 
 Done = tuple[PartFile, PartSummary]
@@ -22,9 +22,14 @@ Done = tuple[PartFile, PartSummary]
 
 @dataclass(frozen=True)
 class Stopped:
-    """A worker's word that the whole run must stop."""
+    """A worker's word that the whole run must stop. defect: because of a fault of the program."""
 
     sentence: str
+    defect: bool = False
+
+    def error(self) -> StopStage | Defect:
+        """What stops the run."""
+        return Defect(self.sentence) if self.defect else StopStage(self.sentence)
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Todo:
     attempts: int = 0
 
 
-class Worker:
+class StageWorker:
     """Holds a stage; another one can take its place."""
 
     def start(self, spec: StageSpec) -> Stopped | None:
@@ -69,9 +74,9 @@ class Worker:
                 for item in batch:
                     sink.add(next(done) if isinstance(item, Todo) else item)
             return sink.commit()
-        except StopStage as stop:
+        except (StopStage, Defect) as stop:
             sink.abandon()
-            return Stopped(str(stop))
+            return self._stopped(stop)
         except OSError as error:
             sink.abandon()
             return Stopped(disk_sentence(self._spec.name, task, error))
@@ -84,8 +89,13 @@ class Worker:
             return Stopped(_unreadable(self._spec.name, error))
         try:
             return self._outcomes([todo], side)[0]
-        except StopStage as stop:
-            return Stopped(str(stop))
+        except (StopStage, Defect) as stop:
+            return self._stopped(stop)
+
+    def _stopped(self, stop: StopStage | Defect) -> Stopped:
+        if isinstance(stop, Defect):
+            return Stopped(f"a defect of this program stopped the {self._spec.name} stage at {stop}", defect=True)
+        return Stopped(str(stop))
 
     def _outcomes(self, todo: list[Todo], side: Any) -> list[Outcome[Any]]:
         if not todo:

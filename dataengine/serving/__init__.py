@@ -1,0 +1,1 @@
+"""The client of language-model servers: requests in, replies or reasons out."""

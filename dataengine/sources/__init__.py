@@ -1,4 +1,7 @@
-"""Sources: whatever people have their photos in, as one stream of `SourcePhoto`. One file per layout."""
+"""Whatever people keep their photos in (folders, COCO, mattes, Tri-IR, manifests, shards), one file a layout.
+
+A path with options enters (`parse_source`); a stream of `SourcePhoto` leaves (`list_photos`).
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ _LAYOUTS = {
 def list_photos(source: SourceSettings) -> Iterator[SourcePhoto]:
     """The photos of a source, one by one, in an order that depends on its content alone.
 
-    What the source lists and cannot give carries a `problem`. Raises ValueError, in one sentence, for a source that
-    cannot be read or holds no photo, and OSError where storage fails.
+    A photo that the source lists but does not have carries a `problem`. Raises ValueError, in one sentence, for a
+    source that cannot be read or holds no photos, and OSError if storage fails.
     """
     empty = True
     for photo in _LAYOUTS[source.kind](source):

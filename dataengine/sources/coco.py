@@ -1,8 +1,8 @@
 """COCO instances JSON and panoptic PNG + JSON (the layout that EntitySeg uses too).
 
-Both list photos, categories, licences and annotations alike; they differ in what an annotation is. Crowds ("iscrowd")
-are left out: one mask over many things is no region with a name. An annotation that makes no sense keeps its place
-with a mask that no photo fits, so that the masks stage counts it.
+Both list photos, categories, licences and annotations in the same way; they differ in what an annotation is. Crowds
+("iscrowd") are left out: one mask over many things is not a region with a name. An invalid annotation keeps its place,
+with a mask that fits no photo, so that the masks stage counts it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from instructrestore.dataengine.sources import places
 from instructrestore.dataengine.sources.places import readable
 from instructrestore.dataengine.sources.settings import SourceSettings
 
-# COCO's own licence ids (the "licenses" of instances_train2017.json), for extracts that left the list out.
+# COCO's own licence ids (the "licenses" of instances_train2017.json), for extracts that lack the list.
 _COCO_LICENCES = {
     1: "CC BY-NC-SA 2.0",
     2: "CC BY-NC 2.0",
@@ -45,7 +45,7 @@ def list_coco(source: SourceSettings) -> Iterator[SourcePhoto]:
             label = categories.get(_key(entry.get("category_id")), "")
             annotations[_key(entry.get("image_id"))].append(Annotation(_mask(entry.get("segmentation")), label))
     for record, photo in _photos(source, content, excluded_folder=""):
-        if "annotations" not in content:  # a list of photos alone: it says nothing of masks
+        if "annotations" not in content:  # only a list of photos, which says nothing about masks
             yield photo
             continue
         yield replace(photo, annotations=tuple(annotations.pop(_key(record.get("id")), ())))
@@ -87,18 +87,18 @@ def _is_crowd(entry: dict[str, Any]) -> bool:
 def _read(path: str) -> dict[str, Any]:
     content = places.read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise ValueError(f"{path} is no COCO or panoptic annotation file: it has no list of images")
+        raise ValueError(f"{path} is not a COCO or panoptic annotation file: it has no list of images")
     return content
 
 
 def _entries(content: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
-    """The objects of a list in the JSON; what is no object says nothing and is passed over."""
+    """The objects of a list in the JSON; anything else in it is ignored."""
     found = content.get(name)
     return (entry for entry in (found if isinstance(found, list) else ()) if isinstance(entry, dict))
 
 
 def _key(value: Any) -> Any:
-    """An id that can be looked up, whatever the JSON has in its place; what is no id is equal to nothing."""
+    """An id that can be looked up, whatever the JSON has in its place; an invalid id is equal to nothing."""
     return value if isinstance(value, int | float | str) else object()
 
 
@@ -122,7 +122,7 @@ def _photos(
         record = record if isinstance(record, dict) else {}
         web = str(record.get("coco_url") or "")
         name = record.get("file_name")
-        if not isinstance(name, str) and web:  # LVIS names its photos by their address alone
+        if not isinstance(name, str) and web:  # LVIS gives only the addresses of its photos
             name = "/".join(web.rsplit("/", 2)[-2:])
         problem, uri = "", None
         if not isinstance(name, str) or not name:
@@ -139,7 +139,7 @@ def _photos(
         yield (
             record,
             SourcePhoto(
-                # A photo that is not there has no place of its own: the record's place names it, once.
+                # A missing photo has no path of its own: the position of its record identifies it.
                 uri=uri or f"{readable(places.absolute(source.path))}#images[{index}]",
                 name=readable(name),
                 source=source.title,
@@ -152,7 +152,7 @@ def _photos(
 
 
 def _licence(name: Any, url: Any) -> str:
-    """A licence's short form where its address is Creative Commons', for the names that COCO gives lack the version."""
+    """A licence's short form if its address is one of Creative Commons: the names in COCO lack the version."""
     parts = str(url or "").split("creativecommons.org/")[-1].strip("/").split("/")
     if "creativecommons.org/" in str(url) and len(parts) >= 3:
         return "CC0 1.0" if parts[1] == "zero" else readable(f"CC {parts[1].upper()} {parts[2]}")
@@ -160,9 +160,9 @@ def _licence(name: Any, url: Any) -> str:
 
 
 def _photo_folders(source: SourceSettings, excluded: str) -> list[str]:
-    """Where the photos may lie: the folder given, else in the JSON's folder, in one beside the JSON, or in one beside
-    the JSON's folder whose name is a part of the JSON's (annotations/instances_train2017.json: train2017/ or
-    images/train2017/) or "images"."""
+    """Where the photos may be: in the given folder; otherwise in the JSON's folder, in a folder next to the JSON, or in
+    one next to the JSON's folder whose name is "images" or a part of the JSON's name
+    (annotations/instances_train2017.json: train2017/ or images/train2017/)."""
     beside = places.parent(places.absolute(source.path))
     if source.images:
         return [places.given_folder(source.images, beside, "photos")]
@@ -174,12 +174,12 @@ def _photo_folders(source: SourceSettings, excluded: str) -> list[str]:
     folders = [places.join(beside, name) for name in near]
     for root in (above, images):
         folders += [places.join(root, name) for name in places.subfolders(root) if name in parts]
-    # Names that have folders of their own ("train2017/000000000001.jpg") start beside the JSON, or beside its folder.
+    # Names with folders ("train2017/000000000001.jpg") are relative to the JSON's folder or to the one above it.
     return [*folders, beside, *([above] if places.base_name(beside) == "annotations" else [])]
 
 
 def _mask_folder(source: SourceSettings) -> str:
-    """The folder of the panoptic PNGs: as given, or beside the JSON under its name."""
+    """The folder of the panoptic PNGs: as given, or next to the JSON under its name."""
     beside = places.parent(places.absolute(source.path))
     if source.masks:
         return places.given_folder(source.masks, beside, "panoptic PNGs")
@@ -204,7 +204,7 @@ def _mask(segmentation: Any) -> PolygonMask | RunMask:
     return _NO_MASK
 
 
-_FAR = 1e9  # no coordinate lies there, and no number as large makes a float overflow
+_FAR = 1e9  # beyond any coordinate; an integer much larger could not become a float
 
 
 def _is_ring(ring: Any) -> bool:

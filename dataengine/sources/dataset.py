@@ -1,4 +1,4 @@
-"""This project's own shards as a source: photos by byte range, their merged regions as annotations."""
+"""This project's own shards as a source: photos by byte range, with their merged regions as annotations."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _COLUMNS = ("shard", "key", "photo_offset", "photo_bytes", "json_offset", "json_
 
 
 def list_dataset(source: SourceSettings) -> Iterator[SourcePhoto]:
-    """The photos of a data set in the order of its shards. Raises ValueError where it is none of this schema.
+    """The photos of a data set in the order of its shards. Raises ValueError if it is not a data set of this schema.
 
-    Only the records are read, not the photos; one that is damaged leaves its photo listed with that problem.
+    Only the records are read, not the photos; a photo with a damaged record is listed with that problem.
     """
     root = places.absolute(source.path)
     dataset = Dataset(root)
@@ -60,7 +60,7 @@ def _photo(source: SourceSettings, uri: str, record: AnnotatedPhoto, is_test_set
             )
             for region in record.regions
         ),
-        # Where the regions of a photo disagree the bokeh stage decides anew.
+        # If the regions of a photo disagree, the bokeh stage decides again.
         bokeh=flags.pop() if len(flags) == 1 else None,
         excluded=source.exclude,
         cut_from=record.photo.group if is_test_set else "",

@@ -1,4 +1,4 @@
-"""A folder of photos: every file below it that is a photo by content, or by its ending claims to be one."""
+"""A folder of photos: every file below it that is a photo by its content or claims to be one by its extension."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from instructrestore.dataengine.photos.photo_file import MAGIC_BYTES, format_of
+from instructrestore.dataengine.photos.photo_file import MAGIC_BYTES, file_system, format_of
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.sources import places
 from instructrestore.dataengine.sources.settings import SourceSettings
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 def list_folder(source: SourceSettings) -> Iterator[SourcePhoto]:
     """The photos below a folder, in the order of their names, folder by folder.
 
-    Hidden files are left out. A file that has a photo's ending is listed whatever it is, so that it is accounted for
-    by name: broken links, pipes and unreadable folders carry a problem. Links to folders are followed once the rest
-    is done, and no folder is read twice, so that loops end. Remotely, endings alone decide; only files without one
-    are looked into.
+    Hidden files are left out. A file with a photo's extension is listed whatever it holds, so that it is accounted for
+    by name: broken links, pipes and unreadable folders carry a problem. Links to folders are followed after the rest,
+    and no folder is read twice, so that loops end. In remote folders the extension alone decides; only files without
+    one are opened.
     """
     root = places.absolute(source.path)
     found = _local(root) if places.is_local(root) else _remote(root)
@@ -70,11 +70,11 @@ def _local(root: str) -> Iterator[tuple[str, str, str]]:
                 others += 1
         waiting.extend(reversed(below))
     if others:
-        logger.info("%d files of %s are no photos", others, places.readable(root))
+        logger.info("%d files in %s are not photos", others, places.readable(root))
 
 
 def _problem(entry: os.DirEntry[str]) -> str | None:
-    """ "" for a photo, None for a file that is none, or why a file with a photo's ending cannot be read."""
+    """ "" for a photo, None for another file, or why a file with a photo's extension cannot be read."""
     claims = entry.name.lower().endswith(places.PHOTO_ENDINGS)
     try:
         if not stat.S_ISREG(os.stat(entry.path).st_mode):
@@ -102,7 +102,7 @@ def _remote(root: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _is_photo(uri: str) -> bool:
-    files, path = places.file_system(uri)
+    files, path = file_system(uri)
     head = files.cat_file(path, start=0, end=MAGIC_BYTES)
     assert isinstance(head, bytes)
     return bool(format_of(head))

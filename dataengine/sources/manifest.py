@@ -1,7 +1,7 @@
 """A CSV or Parquet table of photos: columns uri (required), name, licence, url, label and mask.
 
-A relative URI lies beside the manifest and may not leave its folder; an absolute path or a URI is taken as written,
-for naming photos wherever they lie is what a manifest is for.
+A relative URI is relative to the manifest and may not leave its folder. An absolute path or a URI is taken as written:
+the purpose of a manifest is to name photos wherever they are.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _SPELLINGS = {"license": "licence", "path": "uri", "file_name": "uri"}
 
 
 def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
-    """The rows of a manifest in its order, read in batches. Raises ValueError, in one sentence, for a table that
-    cannot be read or has no column `uri`."""
+    """The rows of a manifest in its order, read in batches. Raises ValueError, in one sentence, if the table cannot be
+    read or has no column `uri`."""
     path = places.absolute(source.path)
     folder = places.parent(path)
     title, row = source.title, 0
@@ -52,8 +52,10 @@ def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
                         source.exclude,
                         problem,
                     )
-    except pa.ArrowException as error:
-        raise ValueError(f"{source.path} cannot be read as a manifest: {str(error).splitlines()[0]}") from None
+    except (pa.ArrowException, UnicodeDecodeError, OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a fault of the storage; damaged Parquet files raise an OSError without a number
+        raise ValueError(f"{source.path} cannot be read as a manifest: {str(error).partition(chr(10))[0]}") from None
 
 
 def _place(folder: str, uri: str) -> str:
@@ -65,7 +67,7 @@ def _place(folder: str, uri: str) -> str:
 
 
 def _name(uri: str, row: int) -> str:
-    """The name of a photo that has none in the manifest: its path within the manifest's folder, or its last part."""
+    """The name of a photo without one in the manifest: its path within the manifest's folder, or its last part."""
     return (uri.rpartition("/")[2] if _is_absolute(uri) else uri) or f"row {row}"
 
 
@@ -81,7 +83,7 @@ def _batches(path: str, file: object) -> Iterator[pa.RecordBatch]:
         wanted = [name for name in names if _SPELLINGS.get(name, name) in COLUMNS]
         yield from table.iter_batches(batch_size=16_384, columns=wanted)
     else:
-        # Every column is read as text: a name like 0001 must stay one, and no block may guess otherwise.
+        # Every column is read as text: a name like 0001 must stay as it is, and no block may guess otherwise.
         reader = csv.open_csv(
             file,
             read_options=csv.ReadOptions(block_size=2**22),
@@ -100,8 +102,8 @@ def _check(path: str, names: list[str]) -> None:
 
 
 def _column(batch: pa.RecordBatch, name: str) -> list[str]:
-    """A column as texts; "" where it is missing or null."""
-    for found in batch.schema.names:
+    """A column as texts; "" for what is missing or null."""
+    for place, found in enumerate(batch.schema.names):
         if _SPELLINGS.get(found, found) == name:
-            return ["" if value is None else str(value) for value in batch.column(found).to_pylist()]
+            return ["" if value is None else str(value) for value in batch.column(place).to_pylist()]
     return [""] * batch.num_rows

@@ -1,4 +1,4 @@
-"""Pairs of a photo and a soft matte of its main subject, as matting sets have them."""
+"""Pairs of a photo and a soft matte of its main subject, as in matting data sets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ class _Pair:
 
 
 def list_matte(source: SourceSettings) -> Iterator[SourcePhoto]:
-    """The photos that have a matte of the same name but for the ending, in the order of their names.
+    """The photos that have a matte of the same name, apart from the extension, in the order of their names.
 
-    Either in two folders (`source.masks`, or original/ and alpha/ as P3M has them), or in one, photo.jpg beside
-    photo.png. A photo without a matte and a matte without a photo are listed with that problem.
+    The mattes are either in a folder of their own (`source.masks`, or original/ and alpha/ as in P3M) or next to the
+    photos (photo.jpg and photo.png). A photo without a matte and a matte without a photo are listed with that
+    problem.
     """
     photos, mattes = _folders(source)
     pairs: dict[str, _Pair] = defaultdict(_Pair)
     for photo in _list(source, photos):
         if photos != mattes and photo.uri.startswith(mattes + "/"):
-            continue  # the mattes lie in a folder among the photos
+            continue  # the folder of the mattes is within that of the photos
         is_matte = photos == mattes and photo.name.lower().endswith(".png")
         pair = pairs[_stem(photo.name)]
         (pair.mattes if is_matte else pair.photos).append(photo)

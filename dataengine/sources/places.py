@@ -1,4 +1,4 @@
-"""Places of a source: local folders and fsspec URIs behind the same few questions, and names from data made safe."""
+"""Places of a source: the same few functions for local folders and fsspec URIs, and names from data made safe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote_from_bytes
 
 import fsspec
 
-from instructrestore.dataengine.photos.photo_file import BYTE_RANGE, UnusablePhoto, local_path
+from instructrestore.dataengine.photos.photo_file import BYTE_RANGE, UnusablePhoto, file_system, local_path
 
 MISSING_PHOTO = "missing photo"
 OUTSIDE = "path outside its folder"
@@ -22,8 +22,8 @@ PHOTO_ENDINGS = (
 
 
 def readable(text: str) -> str:
-    """Text for people and for UTF-8 files: what cannot be encoded (undecodable bytes of a file name, lone surrogates
-    of a JSON string) becomes a visible escape."""
+    """Text for people and for UTF-8 files: what cannot be encoded (undecodable bytes in a file name, lone surrogates in
+    a JSON string) becomes a visible escape."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -32,14 +32,14 @@ def is_local(place: str) -> bool:
 
 
 def absolute(place: str) -> str:
-    """A local place as an absolute path, so that it means the same in every worker; a URI as it is."""
+    """A local place as an absolute path, so that it means the same in every worker; a URI unchanged."""
     local = local_path(place)
     return place.rstrip("/") if local is None else os.path.abspath(local)
 
 
 def uri_of(path: str) -> str:
-    """An absolute local path as a photo's URI: itself, or percent-encoded where it is not UTF-8 or would be read as
-    a byte range."""
+    """An absolute local path as a photo's URI: the path itself, or percent-encoded if it is not UTF-8 or would be read
+    as a byte range."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
@@ -56,7 +56,7 @@ def join(folder: str, name: str) -> str:
 
 
 def inside(folder: str, name: str) -> str:
-    """The place that data names within a folder.
+    """The place of a name, taken from data, within a folder.
 
     Raises UnusablePhoto("path outside its folder") for a name that is absolute, a URI, or climbs out with "..".
     """
@@ -82,14 +82,6 @@ def base_name(place: str) -> str:
     return posixpath.basename(place.partition("::")[0].rstrip("/"))
 
 
-def file_system(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a URI and the path on it. Raises ValueError where its protocol cannot be spoken."""
-    try:
-        return fsspec.url_to_fs(uri)
-    except ImportError as error:
-        raise ValueError(f"{uri} cannot be opened: {error}") from None
-
-
 def exists(place: str) -> bool:
     if (local := local_path(place)) is not None:
         return os.path.exists(local)
@@ -105,7 +97,7 @@ def is_folder(place: str) -> bool:
 
 
 def subfolders(folder: str) -> list[str]:
-    """Names of the folders directly in `folder`, sorted; hidden ones left out, none if there is no such folder."""
+    """Names of the folders directly in `folder`, sorted, without hidden ones; empty if there is no such folder."""
     if not is_folder(folder):
         return []
     if is_local(folder):
@@ -118,7 +110,7 @@ def subfolders(folder: str) -> list[str]:
 
 
 def remote_files(folder: str) -> Iterator[str]:
-    """Names, relative to a remote folder, of all the files below it, sorted; hidden ones left out."""
+    """Names, relative to a remote folder, of all the files below it, sorted, without hidden ones."""
     files, path = file_system(folder)
     root = path.rstrip("/")
     for found in sorted(files.find(root)):
@@ -128,17 +120,19 @@ def remote_files(folder: str) -> Iterator[str]:
 
 
 def read_json(place: str) -> Any:
-    """A JSON file's content. Raises ValueError, in one sentence, where it is none."""
+    """The content of a JSON file. Raises ValueError, in one sentence, if it is not valid JSON."""
     with fsspec.open(place, "rb") as file:
         try:
             return json.load(file)  # pyright: ignore[reportArgumentType]
         except (ValueError, RecursionError) as error:
-            reason = str(error) if isinstance(error, json.JSONDecodeError) else "not UTF-8 text, or nested too deep"
+            reason = (
+                str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text, or nested too deeply"
+            )
             raise ValueError(f"{place} is not valid JSON: {reason}") from None
 
 
 def given_folder(option: str, beside: str, what: str) -> str:
-    """The folder that a user names: as it stands, or relative to the source. Raises ValueError if it is not there."""
+    """The folder that a user names: as given, or relative to the source. Raises ValueError if it does not exist."""
     for folder in (absolute(option), join(beside, option) if is_local(option) else option):
         if is_folder(folder):
             return folder
@@ -146,14 +140,14 @@ def given_folder(option: str, beside: str, what: str) -> str:
 
 
 class PhotoFinder:
-    """Finds the photos that an annotation file names, in the first of some folders that has them."""
+    """Finds the photos that an annotation file names, each in the first of several folders that has it."""
 
     def __init__(self, folders: list[str]) -> None:
         self.folders = folders
         self._listed: dict[str, frozenset[str]] = {}
 
     def find(self, name: str) -> str | None:
-        """The photo's URI, or None where no folder has it. Raises UnusablePhoto for a name that leads outside."""
+        """The photo's URI, or None if no folder has it. Raises UnusablePhoto for a name that leads outside."""
         for folder in self.folders:
             place = inside(folder, name)
             if is_local(place):
@@ -164,7 +158,7 @@ class PhotoFinder:
         return None
 
     def _names(self, folder: str) -> frozenset[str]:
-        # A remote folder is listed once: a question per photo would take longer than reading the photos.
+        # A remote folder is listed once: a request per photo would take longer than reading the photos.
         if folder not in self._listed:
             files, path = file_system(folder)
             try:

@@ -1,4 +1,4 @@
-"""What a source is: its settings, and how people write one on the command line."""
+"""The settings of a source, and how people write one on the command line."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class SourceSettings(BaseModel):
     path: str = Field(description="The folder, annotation file or manifest: a path or any fsspec URI.", min_length=1)
     images: str = Field(
         default="",
-        description="Folder of the photos (coco, panoptic, matte), where it is not found beside the annotations.",
+        description="Folder of the photos (coco, panoptic, matte), if it is not found next to the annotations.",
     )
     masks: str = Field(
         default="",
-        description="Folder of the mattes (matte) or of the panoptic PNGs, where it is not found beside the photos.",
+        description="Folder of the mattes (matte) or of the panoptic PNGs, if it is not found next to the photos.",
     )
     label: str = Field(default="main subject", description="What a matte shows (matte; manifest rows without a label).")
-    licence: str = Field(default="", description="The licence of the photos for which the source states none.")
+    licence: str = Field(default="", description="The licence of photos for which the source states none.")
     name: str = Field(
         default="", description="The source's name in records and statistics; by default the path's last part."
     )
@@ -40,7 +40,7 @@ class SourceSettings(BaseModel):
 
     @property
     def title(self) -> str:
-        """The source's name in records: `name`, or the path's last part without a file's ending."""
+        """The source's name in records: `name`, or the path's last part without its extension."""
         last = places.base_name(places.absolute(self.path))
         return places.readable(self.name or re.sub(r"\.(json|csv|parquet)$", "", last) or self.path)
 
@@ -53,9 +53,9 @@ class SourceSettings(BaseModel):
 def parse_source(text: str) -> SourceSettings:
     """A source as people write it: [KIND:]PATH[?option=value&...].
 
-    Text that is an existing path is that path, whatever it looks like. Without KIND the layout is found by content.
-    Options are the fields of SourceSettings, percent-encoded where they hold "&" or "%".
-    Raises ValueError, in one sentence, for a path that is not there, an unknown kind or option, or no known layout.
+    Text that is an existing path is that path, whatever it looks like. Without KIND the layout is detected by content.
+    Options are the fields of SourceSettings, percent-encoded where they contain "&" or "%".
+    Raises ValueError, in one sentence, for a missing path, an unknown kind or option, or an unknown layout.
     """
     if not text.strip():
         raise ValueError("a source is empty: give a folder, an annotation file or a manifest")
@@ -69,7 +69,7 @@ def parse_source(text: str) -> SourceSettings:
     try:
         return SourceSettings.model_validate({"kind": kind, "path": path, **options})
     except ValidationError as error:
-        raise ValueError(f"the source {text} is not understood: {first_error(error)}") from None
+        raise ValueError(f"the source {text} is invalid: {first_error(error)}") from None
 
 
 def _split(text: str) -> tuple[str, str, dict[str, str]]:
@@ -78,7 +78,7 @@ def _split(text: str) -> tuple[str, str, dict[str, str]]:
     if kind:
         text = rest
     elif colon and re.fullmatch(r"[a-z-]{2,}", prefix) and not rest.startswith("/") and ":" not in rest:
-        raise ValueError(f"the source {text} does not exist, and {prefix} is no kind of source ({', '.join(KINDS)})")
+        raise ValueError(f"the source {text} does not exist, and {prefix} is not a kind of source ({', '.join(KINDS)})")
     path, mark, query = text.rpartition("?")
     if not mark or places.exists(text):
         return kind, text, {}
@@ -93,7 +93,7 @@ def _split(text: str) -> tuple[str, str, dict[str, str]]:
 
 
 def detect_kind(path: str) -> SourceKind:
-    """The layout of what lies at `path`. Raises ValueError, in one sentence, where it is none."""
+    """The layout of what is at `path`. Raises ValueError, in one sentence, if it is none that is known."""
     if places.is_folder(path):
         if places.exists(places.join(path, "dataset.json")):
             return "dataset"
@@ -108,7 +108,7 @@ def detect_kind(path: str) -> SourceKind:
         if b'"images"' in found:
             return "panoptic" if b'"segments_info"' in found else "coco"
         raise ValueError(f"{path} is neither COCO instances nor panoptic annotations: it lists no images")
-    raise ValueError(f"{path} is no source: give a folder, a COCO or panoptic .json, or a .csv or .parquet manifest")
+    raise ValueError(f"{path} is not a source: give a folder, a COCO or panoptic .json, or a .csv or .parquet manifest")
 
 
 def is_tri_ir(path: str) -> bool:
@@ -121,7 +121,7 @@ def is_tri_ir(path: str) -> bool:
 
 
 def _mentioned(path: str, words: tuple[bytes, ...]) -> set[bytes]:
-    """Which of the words a file holds; it is read in pieces, for annotation files can be big."""
+    """Which of the words a file contains; it is read in pieces, since annotation files can be big."""
     found: set[bytes] = set()
     overlap = max(map(len, words)) - 1
     tail = b""

@@ -1,7 +1,7 @@
 """The released Tri-IR: {Normal,Bokeh}/SET/{GT,masks,annotated_jsons}, a JSON item per triplet.
 
-An item names its photo, its mask file, the captions that were merged in it and their subject. As in the release, an
-item of several captions goes by its subject.
+An item names its photo, its mask file, the captions that were merged into it, and their subject. As in the release, the
+caption of an item with several captions is its subject.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _list_set(source: SourceSettings, title: str, root: str, bokeh: bool) -> Ite
     items: dict[str, list[dict[str, Any]]] = {}
     for item in _items(places.join(root, "annotated_jsons")):
         items.setdefault(item["content_image_name"], []).append(item)
-    # LSDIR's photos may be spread over folders of 1000; which one a number lies in differs by how it was unpacked.
+    # LSDIR's photos may be spread over folders of 1000; which folder holds which number depends on how it was unpacked.
     finder = places.PhotoFinder([photos, *(places.join(photos, name) for name in places.subfolders(photos))])
     for name, found in sorted(items.items()):
         problem, uri, annotations = "", None, ()
@@ -55,11 +55,11 @@ def _list_set(source: SourceSettings, title: str, root: str, bokeh: bool) -> Ite
 
 
 def _items(folder: str) -> Iterator[dict[str, Any]]:
-    """The items of all the JSON files of a set. Raises ValueError for a file that is no list of such items."""
+    """The items of all the JSON files of a set. Raises ValueError for a file that is not a list of such items."""
     for file in _json_files(folder):
         content = places.read_json(file)
         if not isinstance(content, list):
-            raise ValueError(f"{file} is no list of Tri-IR items")
+            raise ValueError(f"{file} is not a list of Tri-IR items")
         for index, item in enumerate(content):
             if not isinstance(item, dict) or not isinstance(item.get("content_image_name"), str):
                 raise ValueError(f"item {index} of {file} names no photo (content_image_name)")

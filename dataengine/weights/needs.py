@@ -1,16 +1,37 @@
-"""What an annotator needs besides this program: packages, code, weights, servers. Stated beside each annotator's
-settings (`needs`), looked for by `instructrestore doctor`; nothing here looks for anything."""
+"""What an annotator needs besides this program: packages, code, weights, servers; and the settings that say which.
+
+Each annotator states its needs next to its settings (`needs`), and `instructrestore doctor` checks them. Nothing here
+checks anything or imports torch.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
+
+from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.running.server_settings import ServerSettings
+
+WeightsRevision = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="for weights on the hub, a branch or commit (a commit makes runs repeatable); for a folder, any "
+        "name for its contents, changed whenever they change",
+    ),
+]
+DeviceName = Annotated[
+    str,
+    Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: the GPU if there is one, otherwise the CPU"),
+    NO_RESULT,
+]
 
 
 @dataclass(frozen=True)
 class PackageNeed:
-    """An installed package. name: on the package index; module: what is imported; install: the command."""
+    """An installed package. name: on the package index; module: what is imported; install: the command that does it."""
 
     name: str
     module: str
@@ -22,8 +43,8 @@ class PackageNeed:
 class CheckoutNeed:
     """The folder of a public repository's code.
 
-    setting: where the folder is named; folder: what is named there; holds: a file that lies in it.
-    or_module: a module that may be installed instead; empty: none.
+    setting: the setting that names the folder; folder: its value; holds: a file the folder must contain.
+    or_module: a module that may be installed instead; empty if there is none.
     """
 
     name: str
@@ -39,9 +60,9 @@ class CheckoutNeed:
 class WeightsNeed:
     """A model's weights: a hub id with its revision, a folder, or a file.
 
-    setting: where they are named. files: patterns, each of which some file of the folder or the hub's id must match;
-    where `model` is a file itself, there are none. licence: as its publisher states it; "" where that is not known.
-    device: "cpu", "auto" or "cuda": what the model is to run on; "server" where it runs on none of the stage's GPUs.
+    setting: the setting that names them. files: patterns, each of which must match a file in the folder or hub
+    repository; empty where `model` is itself a file. licence: as its publisher states it; "" if that is unknown.
+    device: "cpu", "auto" or "cuda", whichever the model is to run on; "server" if it uses none of the stage's GPUs.
     """
 
     name: str
@@ -55,7 +76,7 @@ class WeightsNeed:
 
 @dataclass(frozen=True)
 class ServerNeed:
-    """A language model and where it runs. setting: where that is set."""
+    """A language model and where it runs. setting: the setting that says so."""
 
     name: str
     setting: str

@@ -1,8 +1,8 @@
 """D-DFFNet (Jin et al., Depth and DOF Cues Make A Better Defocus Blur Detector, ICME 2023), by its own code.
 
 It is no package: its code is a git checkout that the settings name, which runs here: that the user configured it is the
-consent. Its modules are called `model.ours...`, as if they were of this project's own package: they are imported under
-that name from the checkout alone, and taken out of `sys.modules` again.
+consent. Its modules are called `model.ours...`, a name that anybody's module may have: they are imported under it from
+the checkout alone, and taken out of `sys.modules` again.
 
 All is done as its test.py and test_iou.py do it: the photo in 8 bits is scaled to 320x320 pixels (bilinear,
 antialiased) and normalised as for ImageNet; where the sigmoid of the answer, brought to the photo's size by nearest
@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.model.networks.weight_files import first_line, read_pickled
+from instructrestore.model.networks.weight_files import read_pickled
+from instructrestore.shards.errors import first_line
 
 PROJECT = "yuxinjin-whu/D-DFFNet"
 PACKAGE = "model.ours"  # the name under which the checkout's modules import one another
@@ -119,16 +120,24 @@ def _named(state: Any) -> bool:
 
 @contextmanager
 def _modules_of(checkout: Path) -> Iterator[None]:
-    """Within, `model.ours` is the checkout's; neither the search path nor any other module is touched."""
-    assert PACKAGE not in sys.modules
-    package = ModuleType(PACKAGE)
-    package.__path__ = [str(checkout / "model" / "ours")]
-    sys.modules[PACKAGE] = package
+    """Within, `model` and `model.ours` are the checkout's; after it, all modules of these names are what they were."""
+    before = _named_model()
+    for name in before:
+        del sys.modules[name]
+    for name in ("model", PACKAGE):
+        package = ModuleType(name)
+        package.__path__ = [str(checkout.joinpath(*name.split(".")))]
+        sys.modules[name] = package
     try:
         yield
     finally:
-        for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+        for name in _named_model():
             del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _named_model() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "model"}
 
 
 def _checkout(value: str) -> Path:

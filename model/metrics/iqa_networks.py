@@ -17,7 +17,7 @@ from torch import nn
 
 from instructrestore.model.metrics import iqa_weights
 from instructrestore.model.metrics.iqa_weights import Published, Weights
-from instructrestore.model.networks.weight_files import first_line
+from instructrestore.shards.errors import first_line
 
 Read = Callable[[Published], Weights]
 

@@ -24,6 +24,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RevisionResolutionError, StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
+from instructrestore.shards.errors import first_line
+
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 # What torch.load raises of pickles that are damaged or foreign.
 _DAMAGED = (
@@ -168,12 +170,6 @@ def fitting(path: Path) -> Iterator[None]:
             raise ValueError(
                 f"what {path} holds is not of one piece: fetch or save it again ({first_line(fault)})"
             ) from fault
-
-
-def first_line(fault: Exception) -> str:
-    """The first line of what a fault says, at most 200 characters; where it says nothing, its class."""
-    lines = str(fault).strip().splitlines() or [type(fault).__name__]
-    return lines[0][:200]
 
 
 @contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -13,18 +14,19 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from instructrestore.dataengine.engine import Engine
 from instructrestore.dataengine.photos.encode import entry_of, written
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.reporting import card, report, statistics
 from instructrestore.dataengine.run_folder import Appended, RunFolder
+from instructrestore.dataengine.running.executor import Executor
 from instructrestore.dataengine.running.on_ray import environments
 from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
-from instructrestore.dataengine.running.part_files import PartFile, PartSummary, StageSummary
-from instructrestore.dataengine.running.stage import StageSpec, Task
+from instructrestore.dataengine.running.outcomes import defects
+from instructrestore.dataengine.running.part_files import PartFile, StageSummary
+from instructrestore.dataengine.running.run import Run
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.sources import list_photos
-from instructrestore.dataengine.stages import SHARDS, photo_stages
+from instructrestore.dataengine.stages import build_stages
 from instructrestore.pipelines.building.presets import read_sources, to_toml
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.files import commit, sweep
@@ -49,6 +51,12 @@ class BuildResult:
     card: DatasetCard
     summaries: list[StageSummary]
 
+    @property
+    def defects(self) -> dict[str, int]:
+        """Faults of the program that rows met: stage, kind and place -> rows."""
+        met = [(summary.name, defects(summary.failed)) for summary in self.summaries]
+        return {f"{stage}: {place}": count for stage, of_stage in met for place, count in of_stage.items()}
+
 
 def build(settings: BuildSettings, out: Place, console: Console, retry_failed: bool = False) -> BuildResult:
     """Builds, or goes on building, the data set in `out`.
@@ -61,39 +69,31 @@ def build(settings: BuildSettings, out: Place, console: Console, retry_failed: b
     folder = RunFolder(out)
     photos = listed(settings)
     first = next(photos)  # a source that is empty or wrong leaves no folder behind
-    with folder.lock() as check, ExitStack() as stack:
+    how = settings.run
+
+    def ray() -> AbstractContextManager[Cluster]:  # a build with nothing left to do needs no cluster
+        console.print("starting Ray", highlight=False)
+        return cluster(how.address, how.cpus, how.object_store_mib, how.wait_for_nodes_s)
+
+    with (
+        folder.lock() as check,
+        Executor(ray, partial(StageProgress, console), how.max_failures_in_a_row, check) as executor,
+    ):
         appended = folder.append(chain([first], photos), settings.photos_per_part)
         parts = folder.parts()
         record = to_toml(_with_earlier_sources(settings, out))
         commit(out / "settings.toml", record.encode())
         console.print(_said(appended, len(parts), out), highlight=False, markup=False)
-        connected: list[Cluster] = []
-
-        def run(spec: StageSpec, tasks: Sequence[Task]) -> None:
-            if not connected:  # a build with nothing left to do needs no cluster
-                console.print("starting Ray", highlight=False)
-                how = settings.run
-                ray = cluster(how.address, how.cpus, how.object_store_mib, how.wait_for_nodes_s)
-                connected.append(stack.enter_context(ray))
-            check()
-            with StageProgress(console, spec.name, len(tasks)) as progress:
-
-                def on_part(summary: PartSummary) -> None:
-                    check()
-                    progress.part(summary)
-
-                connected[0].run_stage(spec, tasks, settings.run.max_failures_in_a_row, on_part)
-
-        engine = Engine(folder, settings, run, retry_failed)
-        shards = engine.build()
+        run = Run(folder.stages, folder.tables, executor, retry_failed)
+        shards = run.through(build_stages(settings, folder), parts)
         check()
         dataset_card = publish(folder, settings, shards)
         with reaching(folder.dataset):
             dataset = Dataset(str(folder.dataset))
             stats = statistics.of_dataset(dataset)
             card.write_card(folder.dataset, dataset_card, stats)
-            report.write_report(out / "report.html", dataset, stats, engine.summaries, record)
-    return BuildResult(folder.dataset, dataset_card, engine.summaries)
+            report.write_report(out / "report.html", dataset, stats, run.summaries, record)
+    return BuildResult(folder.dataset, dataset_card, run.summaries)
 
 
 def listed(settings: BuildSettings) -> Iterator[SourcePhoto]:
@@ -150,6 +150,9 @@ def print_summary(result: BuildResult, console: Console) -> None:
     console.print("At every stage: input = ok + dropped + failed.", highlight=False)
     if failed:
         console.print(f"{failed} failed; --retry-failed does those alone again.", highlight=False)
+    for place, count in result.defects.items():
+        said = f"a defect of this program, met by {count} rows: {place}; tracebacks are in the stage's parts"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     made = result.card
     if not made.photos:
         console.print("No photo came through: the data set is empty.", highlight=False)
@@ -175,6 +178,6 @@ def print_plan(settings: BuildSettings, out: Place, console: Console) -> None:
     for title, photos in listings.items():
         console.print(f"{photos:>9,}  photos of {title}", highlight=False, markup=False)
     console.print(f"{new:>9,}  of them are new to {out}, which has {len(known):,}", highlight=False, markup=False)
-    names = [*(spec.name for spec in photo_stages(settings)), SHARDS]
+    names = [stage.name for stage in build_stages(settings, folder)]
     console.print("stages: " + " -> ".join(names), highlight=False, markup=False)
     console.print(f"preset {settings.preset}; nothing was written", highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""`instructrestore phrase`: descriptions to noun phrases, outside of a build."""
+"""`instructrestore phrase`: descriptions to noun phrases, outside a build."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BATCH = 256
 
 
 def phrase(file: str, settings: NounPhraseSettings, number: int) -> None:
-    """Prints a line of JSON for each line of `file` ("-": standard input). Raises ValueError where it is not there.
+    """Prints a line of JSON for each line of `file` ("-": standard input). Raises ValueError if there is no such file.
 
-    number: the round; 1 asks the small model, any later one the large model.
+    number: the round; 1 asks the small model, later ones the large model.
     """
     parse = Parser(settings.small if number == 1 else settings.large)
     typed = file == "-" and sys.stdin.isatty()

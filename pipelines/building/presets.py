@@ -1,4 +1,4 @@
-"""Presets: functions that return settings; and settings from a preset, a TOML file and assignments."""
+"""Presets, which are functions that return settings; settings from a preset, a TOML file and assignments."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def demo() -> BuildSettings:
 def paper() -> BuildSettings:
     """The paper's annotators (section 3.1): MUSIQ, Semantic-SAM, Osprey, Qwen2.5-7B and then -72B, on GPUs of 80 GB.
 
-    Semantic-SAM's checkouts and checkpoint are yours to give: they are on no hub (docs/annotators.md).
+    Semantic-SAM's checkouts and checkpoint must be supplied, since they are on no hub (docs/annotators.md).
     """
     small = _started("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28")
     large = _started("Qwen/Qwen2.5-72B-Instruct", "495f39366efef23836d0cfae4fbe635880d2be31", tensor_parallel=4)
@@ -51,7 +51,7 @@ def paper() -> BuildSettings:
             "masks": {"segmenter": "semantic_sam"},
             "descriptions": {
                 "describer": "osprey",
-                # Of Osprey-7b itself no commit is known here: give descriptions.osprey.revision.
+                # No commit of Osprey-7b itself is known here: set descriptions.osprey.revision.
                 "osprey": {"vision_tower_revision": "654d0f80ff73c58e7281a3ca7dc425589049e2e1"},
             },
             "noun_phrases": {
@@ -64,8 +64,8 @@ def paper() -> BuildSettings:
 
 
 def modern() -> BuildSettings:
-    """Newer equivalents: SAM 2.1 and Qwen3-VL-8B, which describes, phrases and answers the rounds; no licence among
-    them forbids commercial use."""
+    """Newer equivalents: SAM 2.1 and Qwen3-VL-8B, which writes descriptions and noun phrases and answers the rounds.
+    None of their licences forbids commercial use."""
     model = _started("Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b", max_model_len=8192)
     return with_values(
         embedded(),
@@ -86,7 +86,7 @@ def modern() -> BuildSettings:
             "run": {
                 "stages": {
                     "masks": _gpu(0.5),
-                    # Workers draw the pictures and wait for the server: 3 answers, 6 tries, 600 s each.
+                    # Workers prepare pictures and wait for the server: 3 answers, 6 tries, 600 s each.
                     "descriptions": {"cpus": 0.5, "part_limit_s": 20_000, "row_limit_s": 12_000},
                 }
             },
@@ -95,14 +95,14 @@ def modern() -> BuildSettings:
 
 
 def _started(model: str, revision: str, **vllm: Any) -> dict[str, Any]:
-    """A model that the build serves by vLLM while it asks it."""
-    # Each server has hundreds of requests under way, so that a single one may take a while.
+    """A model that the build serves with vLLM for as long as it needs it."""
+    # Each server has hundreds of requests in flight, so a single one may take a while.
     asking = {"requests_in_flight": 512, "timeout_s": 600}
     return {"where": "started", "model": model, "revision": revision, "vllm": vllm, **asking}
 
 
 def _gpu(share: float) -> dict[str, Any]:
-    """A worker with so much of a GPU, and the CPUs that decode and clean beside it."""
+    """A worker with this share of a GPU, and CPUs to decode and post-process."""
     return {"cpus": 2, "gpus": share}
 
 
@@ -115,12 +115,12 @@ PRESETS: dict[str, Callable[[], BuildSettings]] = {
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """The settings with nested `values` laid over them. Raises ValueError, in one sentence, for what is not valid."""
+    """The settings, overridden by nested `values`. Raises ValueError, in one sentence, for invalid ones."""
     try:
         return type(settings).model_validate(_overlaid(settings.model_dump(), values))
     except ValidationError as error:
         complaint = first_error(error)
-        several = complaint.removeprefix("the text: value error, ")  # settings that do not go together
+        several = complaint.removeprefix("the text: value error, ")  # a combination that is not allowed
         raise ValueError(several if several != complaint else f"setting {complaint}") from None
 
 
@@ -162,9 +162,9 @@ def build_settings(
 
 
 def read_settings(presets: Presets[Settings], preset: str, config: Path | None, assignments: Sequence[str]) -> Settings:
-    """A preset, a TOML file laid over it, and `a.b=c` assignments over both.
+    """A preset, overridden by a TOML file and then by `a.b=c` assignments.
 
-    A file that names a preset begins from that one. Raises ValueError in one sentence.
+    A file may name the preset to start from. Raises ValueError, in one sentence.
     """
     values: dict[str, Any] = {}
     if config:
@@ -181,17 +181,17 @@ def read_settings(presets: Presets[Settings], preset: str, config: Path | None, 
     for assignment in assignments:
         settings = with_values(settings, _assignment(assignment))
     if settings.model_dump()["preset"] != preset:
-        raise ValueError("a preset is chosen by --preset or in the settings file, not by --set")
+        raise ValueError("choose a preset with --preset or in the settings file, not with --set")
     return settings
 
 
 def read_sources(text: str) -> tuple[SourceSettings, ...]:
-    """The sources that a settings file's text names."""
+    """The sources named in the text of a settings file."""
     return tuple(SourceSettings.model_validate(each) for each in tomllib.loads(text)["sources"])
 
 
 def _assignment(text: str) -> dict[str, Any]:
-    """`a.b=c` as {"a": {"b": c}}; c is read as TOML where it is that, else as text."""
+    """`a.b=c` as {"a": {"b": c}}; c is read as TOML if it is valid TOML, otherwise as text."""
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")):
         raise ValueError(f"--set takes NAME=VALUE as in quality_gate.score=55, not {text!r}")
@@ -205,5 +205,5 @@ def _assignment(text: str) -> dict[str, Any]:
 
 
 def to_toml(settings: BaseModel) -> str:
-    """The settings as the TOML file that gives them again."""
+    """The settings as a TOML file, from which they can be read again."""
     return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))

@@ -1,0 +1,1 @@
+"""`instructrestore doctor`: could a build with these settings run here?"""

@@ -1,8 +1,8 @@
 """`instructrestore doctor`: whether a build with these settings could run here, one line for each thing it needs.
 
-What the chosen annotators need is stated beside their settings (`needs`); here it is gathered, looked for by
-`pipelines/checks`, and shown. Nothing is downloaded, no model is loaded and no key is printed. Packages, weights and
-limits are those of the machine that this runs on; of a cluster it is asked what room it has.
+What the chosen annotators need is stated beside their settings (`needs`); here it is gathered, looked for by the other
+files of this folder, and shown. Nothing is downloaded, no model is loaded and no key is printed. Packages, weights and
+limits are those of this machine; a cluster is only asked whether it has room.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from instructrestore.dataengine.descriptions import osprey_settings
@@ -24,17 +23,16 @@ from instructrestore.dataengine.settings import BuildSettings, StageName
 from instructrestore.dataengine.stages import resources
 from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, ServerNeed, WeightsNeed
 from instructrestore.pipelines.doctor import machine, room
-from instructrestore.pipelines.doctor.finding import Finding
+from instructrestore.pipelines.doctor.findings import Finding, findings_table, print_verdict
 from instructrestore.pipelines.doctor.servers import check_server
 from instructrestore.pipelines.doctor.weights import check_checkout, check_package, check_weights
 from instructrestore.shards.paths import Place
 
-COLOURS = {"ok": "green", "warning": "yellow", "missing": "bold red"}
 _OWN_PYTHON = {"pip", "uv", "conda", "py_executable", "container", "image_uri"}
 
 
 def chosen(settings: BuildSettings) -> dict[StageName, list[Need]]:
-    """What the annotators that the settings choose need, by the stage that has them."""
+    """What the chosen annotators need, by stage."""
     s = settings
     found: dict[StageName, list[Need]] = {"quality gate": [], "masks": [], "descriptions": [], "noun phrases": []}
     if s.quality_gate.metric == "musiq":
@@ -60,12 +58,12 @@ def chosen(settings: BuildSettings) -> dict[StageName, list[Need]]:
 
 
 def doctor(settings: BuildSettings, out: Place | None, console: Console) -> bool:
-    """Looks and says; whether the build can run. out: the run's folder, looked at where it is given."""
+    """Prints what it finds and returns whether the build can run. out: the run's folder, if it is to be checked."""
     present = machine.gpus()
     needed = chosen(settings)
     servers = [need.server for needs in needed.values() for need in needs if isinstance(need, ServerNeed)]
     sections = {"this machine": list(_machine(settings, out, present, servers))}
-    with ThreadPoolExecutor() as pool:  # servers and the hub may each take their 5 s
+    with ThreadPoolExecutor() as pool:  # each server and the hub may take 5 s
         looked = {stage: [pool.submit(_look, need, stage, settings) for need in needed[stage]] for stage in needed}
         for stage, waiting in looked.items():
             sections[stage] = [finding for found in waiting for finding in found.result()]
@@ -73,14 +71,16 @@ def doctor(settings: BuildSettings, out: Place | None, console: Console) -> bool
         sections[stage] += _gpu_of(stage, needs, settings, bool(present))
     simple = [stage for stage, needs in needed.items() if not needs]
     if simple:
-        sections["other stages"] = [Finding("ok", ", ".join(simple), "embedded, or the source's own: need nothing")]
+        sections["other stages"] = [
+            Finding("ok", ", ".join(simple), "embedded, or taken from the source: nothing needed")
+        ]
     longest = max(len(finding.what) for findings in sections.values() for finding in findings)
     width = min(longest, console.width // 3)
     for title, findings in sections.items():
         if findings:
             console.print(Text(title, "bold"))
-            console.print(_table(findings, width))
-    return _verdict([finding for findings in sections.values() for finding in findings], console)
+            console.print(findings_table(findings, width))
+    return print_verdict([finding for findings in sections.values() for finding in findings], console)
 
 
 def _machine(
@@ -107,7 +107,7 @@ def _machine(
 def _look(need: Need, stage: StageName, settings: BuildSettings) -> list[Finding]:
     try:
         return _seen(need, stage, settings)
-    except OSError as error:  # a folder that may not be read, a name that is none
+    except OSError as error:  # an unreadable folder, an impossible name
         return [Finding("missing", need.name, f"{error.strerror or error}: {error.filename}", "correct it")]
 
 
@@ -125,39 +125,15 @@ def _seen(need: Need, stage: StageName, settings: BuildSettings) -> list[Finding
 
 
 def _gpu_of(stage: StageName, needs: Iterable[Need], settings: BuildSettings, here: bool) -> list[Finding]:
-    """A stage with a model of its own that was given no GPU: Ray hides all from its workers."""
+    """A stage with a model of its own whose workers were given no GPU: Ray hides all GPUs from them."""
     wanting = [need for need in needs if isinstance(need, WeightsNeed) and need.device != "server"]
     if not wanting or resources(settings, stage)["gpus"] or all(need.device == "cpu" for need in wanting):
         return []
     key = f'"{stage}"' if " " in stage else stage
     fix = f"--set 'run.stages.{key}.gpus=1'"
     if any(need.device.startswith("cuda") for need in wanting):
-        return [Finding("missing", "GPU", "its device is a GPU, and run.stages gives its workers none", fix)]
+        return [Finding("missing", "GPU", "its device is a GPU, but run.stages gives its workers none", fix)]
     if here or settings.run.address:
         return [Finding("warning", "GPU", "it runs on CPUs: run.stages gives its workers no GPU", fix)]
     there = "name a Ray cluster with one: --set run.address=HOST:PORT"
     return [Finding("warning", "GPU", "it runs on CPUs, slowly: this machine has no GPU", there)]
-
-
-def _table(findings: Iterable[Finding], width: int) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(width=8, justify="right", no_wrap=True)
-    table.add_column(width=width)
-    table.add_column(overflow="fold")
-    for finding in findings:
-        text = Text(finding.text)
-        if finding.fix:
-            text.append(f"\n-> {finding.fix}", "cyan")
-        table.add_row(Text(finding.level, COLOURS[finding.level]), Text(finding.what), text)
-    return table
-
-
-def _verdict(findings: list[Finding], console: Console) -> bool:
-    missing = sum(finding.level == "missing" for finding in findings)
-    warnings = sum(finding.level == "warning" for finding in findings)
-    said = f"{warnings} warning{'' if warnings == 1 else 's'}"
-    if missing:
-        console.print(Text(f"{missing} missing, {said}: this build cannot run here", COLOURS["missing"]))
-    else:
-        console.print(Text(f"nothing is missing, {said}: this build can run here", COLOURS["ok"]))
-    return not missing

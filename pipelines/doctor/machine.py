@@ -1,4 +1,4 @@
-"""This machine: Python, packages, GPUs, limits that Ray runs into, and the run's folder. Nothing heavy is imported."""
+"""This machine: Python, packages, GPUs, limits that matter to Ray, and the run's folder. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from instructrestore.pipelines.doctor.finding import Finding, first_line
+from instructrestore.pipelines.doctor.findings import Finding
+from instructrestore.shards.errors import first_line
 from instructrestore.shards.files import create
 from instructrestore.shards.paths import ObjectPath, Place, remove
 
-OLDEST, TOO_NEW = (3, 10), (3, 14)  # as pyproject.toml says
+OLDEST, TOO_NEW = (3, 10), (3, 14)  # as in pyproject.toml
 PACKAGES = ("transformers", "diffusers", "ray")
 FEWEST_FILES = 8192  # what Ray recommends
 LITTLE_SPACE = 10 << 30
@@ -41,7 +42,7 @@ class Gpu:
 
 
 def gpus() -> list[Gpu]:
-    """The NVIDIA GPUs of this machine, as its driver lists them."""
+    """The NVIDIA GPUs of this machine, as listed by its driver."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
         listed = subprocess.run(query, capture_output=True, text=True, check=True, timeout=_NVIDIA_S).stdout
@@ -88,7 +89,7 @@ def _torch(present: list[Gpu]) -> Finding:
 
 
 def _cuda() -> str:
-    """The version of CUDA that torch was built for, or ""; read from its files, for importing it takes seconds."""
+    """The version of CUDA that torch was built for, or ""; read from its files, because importing it takes seconds."""
     spec = find_spec("torch")
     if spec is None or not spec.submodule_search_locations:
         return ""
@@ -118,13 +119,13 @@ def devices(present: list[Gpu]) -> Finding:
 
 
 def limits(object_store_mib: int) -> Iterator[Finding]:
-    """What a Ray that is started on this machine needs of it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray raises its own to that, up to 65,536
+    """Whether this machine meets the needs of a Ray started on it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray raises its own limit to this, up to 65,536
     if hard == resource.RLIM_INFINITY or hard >= FEWEST_FILES:
         yield Finding("ok", "open files", "no limit" if hard == resource.RLIM_INFINITY else f"at most {hard:,}")
     else:
         fix = f"ulimit -n {FEWEST_FILES}, as root or in /etc/security/limits.conf"
-        yield Finding("warning", "open files", f"at most {hard:,}: connections of Ray may fail", fix)
+        yield Finding("warning", "open files", f"at most {hard:,}: Ray's connections may fail", fix)
     if SHARED_MEMORY.is_dir():
         free = shutil.disk_usage(SHARED_MEMORY).free >> 20
         if free >= object_store_mib:
@@ -135,8 +136,8 @@ def limits(object_store_mib: int) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "shared memory",
-                f"{free:,} MiB free in {SHARED_MEMORY}, Ray's object store takes {object_store_mib}: it goes to disk",
-                "more of it (docker run --shm-size=1g), or a smaller run.object_store_mib",
+                f"{free:,} MiB free in {SHARED_MEMORY}, Ray's object store takes {object_store_mib}: it uses the disk",
+                "enlarge it (docker run --shm-size=1g), or lower run.object_store_mib",
             )
     temporary = Path(tempfile.gettempdir())
     usage = shutil.disk_usage(temporary)
@@ -144,13 +145,13 @@ def limits(object_store_mib: int) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "temporary files",
-            f"the disk of {temporary} is {1 - usage.free / usage.total:.0%} full; from 95% on Ray refuses work",
-            "make room there, or set RAY_TMPDIR to another disk",
+            f"the disk of {temporary} is {1 - usage.free / usage.total:.0%} full; above 95% Ray refuses work",
+            "free some space, or set RAY_TMPDIR to another disk",
         )
 
 
 def run_folder(out: Place) -> Iterator[Finding]:
-    """Whether a build can write there, keep others out, and has room."""
+    """Whether a build can write there and lock it, and has room."""
     if isinstance(out, ObjectPath):
         yield _store(out)
         return
@@ -169,16 +170,16 @@ def run_folder(out: Place) -> Iterator[Finding]:
         yield Finding("missing", "run folder", f"{place} cannot be written and locked: {first_line(error)}", fix)
         return
     free = shutil.disk_usage(place).free
-    new = "" if place == out.absolute() else ", where it will be made,"
+    new = "" if place == out.absolute() else ", where it will be created,"
     text = f"{place}{new} can be written and locked; {free / (1 << 30):,.0f} GiB free"
     if free < LITTLE_SPACE:
-        yield Finding("warning", "run folder", text, "shards take as much as the photos kept: make room")
+        yield Finding("warning", "run folder", text, "shards take as much space as the photos that are kept: free some")
     else:
         yield Finding("ok", "run folder", text)
 
 
 def _store(out: ObjectPath) -> Finding:
-    """The same for an object store: an object is made on condition that it is not there, like the lock, and removed."""
+    """The same for an object store, by creating an object only if it does not exist, like the lock, and removing it."""
     outcome: list[str] = []
 
     def attempt() -> None:
@@ -187,7 +188,7 @@ def _store(out: ObjectPath) -> Finding:
             create(trial, b"doctor")
             try:
                 create(trial, b"a second build")
-                said = "it makes an object that is there already, so a second build would not be kept out"
+                said = "it creates objects that already exist, so a second build would not be locked out"
             except FileExistsError:
                 said = ""
             remove([trial])
@@ -195,7 +196,7 @@ def _store(out: ObjectPath) -> Finding:
         except OSError as error:
             outcome.append(first_line(error))
 
-    worker = threading.Thread(target=attempt, daemon=True)  # a store's client may try again for minutes
+    worker = threading.Thread(target=attempt, daemon=True)  # a store's client may retry for minutes
     worker.start()
     worker.join(_STORE_S)
     if outcome == [""]:

@@ -1,4 +1,4 @@
-"""Language models: those that run already are asked for their model; of those that a build starts, what that needs."""
+"""Language models: running servers are asked for their model; for those that a build starts, what they need."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import httpx
 
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.weights.needs import ServerNeed, WeightsNeed
-from instructrestore.pipelines.doctor.finding import Finding, first_line
+from instructrestore.pipelines.doctor.findings import Finding
 from instructrestore.pipelines.doctor.weights import check_weights
+from instructrestore.shards.errors import first_line
 
 LIMIT_S = 5.0
 _VLLM = "import importlib.metadata as m; print(m.version('vllm'))"
 
-# As the publishers' cards on the hub state them.
+# As stated on the publishers' cards on the hub.
 LICENCES = {
     "Qwen2.5-7B-Instruct": "Apache-2.0",
     "Qwen2.5-72B-Instruct": "Qwen LICENSE AGREEMENT",
@@ -27,7 +28,7 @@ LICENCES = {
 
 
 def check_server(need: ServerNeed) -> list[Finding]:
-    """What there is to say of a language model, wherever it runs."""
+    """The findings about a language model, wherever it runs."""
     server = need.server
     licence = LICENCES.get(server.model.rpartition("/")[2], "")
     if server.where == "running":
@@ -51,13 +52,13 @@ def _running(need: ServerNeed) -> Iterator[Finding]:
         yield Finding("ok", need.name, f"its key is in {server.api_key_env}")
     with ThreadPoolExecutor(len(server.urls)) as pool:
         found = list(pool.map(lambda url: _asked(need, url, key), server.urls))
-    if any(finding.level == "ok" for finding in found):  # the build goes on with those that answer
+    if any(finding.level == "ok" for finding in found):  # the build uses those that answer
         found = [Finding("warning", f.what, f.text, f.fix) if f.level == "missing" else f for f in found]
     yield from found
 
 
 def _asked(need: ServerNeed, url: str, key: str) -> Finding:
-    """One server: whether it answers, and knows the model."""
+    """Whether a server answers and has the model."""
     server = need.server
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     start = f"start it, as in: vllm serve {server.model}; or correct {need.setting}.urls"
@@ -72,12 +73,15 @@ def _asked(need: ServerNeed, url: str, key: str) -> Finding:
         fix = f"name the environment variable that holds its key in {need.setting}.api_key_env"
         return Finding("missing", need.name, f"{url} does not accept the key (HTTP {answer.status_code})", fix)
     if health.status_code >= 500:
-        return Finding("missing", need.name, f"{url} says that it is not well (HTTP {health.status_code})", start)
+        return Finding("missing", need.name, f"{url} reports that it is unhealthy (HTTP {health.status_code})", start)
     models = _models(answer)
     if models is None:
         text = f"{url} answers but lists no models (HTTP {answer.status_code}): it may not have {server.model}"
         return Finding(
-            "warning", need.name, text, f"check that {need.setting}.urls ends as the server wants it, in /v1"
+            "warning",
+            need.name,
+            text,
+            f"check that {need.setting}.urls ends in the path that the server expects, as in /v1",
         )
     if server.model not in models:
         text = f"{url} has {', '.join(sorted(models)[:3]) or 'no model'}, not {server.model}"
@@ -86,7 +90,7 @@ def _asked(need: ServerNeed, url: str, key: str) -> Finding:
 
 
 def _models(answer: httpx.Response) -> set[str] | None:
-    """The ids in an answer of GET /v1/models; None where it is none."""
+    """The ids in an answer to GET /v1/models; None if it is not one."""
     try:
         return {str(model["id"]) for model in answer.json()["data"]} if answer.status_code == 200 else None
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -94,7 +98,7 @@ def _models(answer: httpx.Response) -> set[str] | None:
 
 
 def _vllm(need: ServerNeed) -> Finding:
-    """The vLLM that a build is to run the model with, on this machine."""
+    """The vLLM on this machine with which a build would run the model."""
     server: ServerSettings = need.server
     python = server.vllm.python
     fix = "pip install vllm, in an environment of its own, and name its Python in " + f"{need.setting}.vllm.python"

@@ -1,4 +1,4 @@
-"""Weights and code: in a folder, in the hub's cache, or to be had from the hub, which is asked and not fetched from."""
+"""Weights and code: in a folder, in the hub's cache, or on the hub, which is asked without fetching anything."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 from huggingface_hub.utils import validate_repo_id
 
 from instructrestore.dataengine.weights.needs import CheckoutNeed, PackageNeed, WeightsNeed
-from instructrestore.pipelines.doctor.finding import Finding, first_line
+from instructrestore.pipelines.doctor.findings import Finding
+from instructrestore.shards.errors import first_line
 
 LIMIT_S = 5.0
 
 
 def check_package(need: PackageNeed) -> Finding:
-    """Found without importing it: that would take seconds, and run its code."""
+    """Looks for a package without importing it, which would take seconds and run its code."""
     if find_spec(need.module) is None:
         return _licensed(Finding("missing", need.name, "not installed", need.install), need.licence)
     try:
         found = version(need.name)
     except PackageNotFoundError:
-        found = "of no stated version"
+        found = "without a version"
     return _licensed(Finding("ok", need.name, found), need.licence)
 
 
@@ -49,17 +50,17 @@ def _code(need: CheckoutNeed) -> Finding:
     if not need.folder:
         if need.or_module and find_spec(need.or_module) is not None:
             return Finding("ok", name, "installed as a package")
-        return Finding("missing", name, "not here", fix)
+        return Finding("missing", name, "not found", fix)
     folder = Path(need.folder).expanduser()
     if not (folder / need.holds).is_file():
-        return Finding("missing", name, f"{folder} is no checkout of it: there is no {need.holds}", fix)
+        return Finding("missing", name, f"{folder} is not a checkout of it: there is no {need.holds}", fix)
     return Finding("ok", name, f"checkout in {folder}")
 
 
 def _found(need: WeightsNeed) -> Finding:
     name = f"weights of {need.name}"
     if not need.model:
-        return Finding("missing", name, "not named", f"name them in {need.setting}")
+        return Finding("missing", name, "not set", f"name them in {need.setting}")
     place = Path(need.model).expanduser()
     if not need.files:
         if not place.is_file():
@@ -90,15 +91,15 @@ def _cached(need: WeightsNeed) -> Path | None:
 
 
 def _hub(need: WeightsNeed, name: str) -> Finding:
-    """Whether the hub would give the weights, and how much that is."""
+    """Whether the hub has the weights, and their size."""
     fetch = f"hf download {need.model}" + (f" --revision {need.revision}" if need.revision else "")
     try:
         validate_repo_id(need.model)
     except HFValidationError:
         fix = f"correct {need.setting}"
-        return Finding("missing", name, f"{need.model} is no folder here and no id of the hub", fix)
+        return Finding("missing", name, f"{need.model} is neither a folder here nor a hub id", fix)
     if constants.HF_HUB_OFFLINE:
-        fix = f"unset it, or fetch them before: {fetch}"
+        fix = f"unset it, or fetch them first: {fetch}"
         return Finding("missing", name, f"{_named(need)}: not in the hub's cache, and HF_HUB_OFFLINE is set", fix)
     token = get_token()
     where = f"{constants.ENDPOINT}/api/models/{need.model}/revision/{quote(need.revision or 'main', safe='')}"
@@ -116,16 +117,18 @@ def _hub(need: WeightsNeed, name: str) -> Finding:
         return Finding("missing", name, f"{_named(need)} has no {', '.join(absent)}", f"correct {need.setting}")
     patterns = [part for pattern in need.files for part in pattern.split("|")]
     size = sum(size for name, size in files.items() if any(fnmatch(name, pattern) for pattern in patterns))
-    text = f"{_named(need)}, on the hub: each machine fetches {size / (1 << 30):.1f} GiB when it first needs them"
-    return Finding("warning", name, text, f"beforehand: {fetch}")
+    text = f"{_named(need)}, on the hub: each machine downloads {size / (1 << 30):.1f} GiB on first use"
+    return Finding("warning", name, text, f"to do so now: {fetch}")
 
 
 def _refused(need: WeightsNeed, name: str, answer: httpx.Response) -> Finding:
-    """The hub's reason, which is in a header of its answer."""
+    """A finding with the hub's reason, which is in a header of its answer."""
     reason = answer.headers.get("X-Error-Code", "")
     if reason == "GatedRepo":
         fix = f"accept its terms at {constants.ENDPOINT}/{need.model}, and set HF_TOKEN"
-        return Finding("missing", name, f"{need.model}: the hub gives it to those who accepted its terms", fix)
+        return Finding(
+            "missing", name, f"{need.model}: the hub gives it only to users who have accepted its terms", fix
+        )
     if reason == "RevisionNotFound":
         fix = "correct its revision"
         return Finding("missing", name, f"{need.model}: the hub has no revision {need.revision} of it", fix)
@@ -141,7 +144,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _absent(patterns: tuple[str, ...], names: list[str]) -> list[str]:
-    """The patterns, each of alternatives between |, that no name matches."""
+    """The patterns, each with alternatives separated by |, that no name matches."""
     return [
         " or ".join(pattern.split("|"))
         for pattern in patterns

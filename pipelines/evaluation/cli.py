@@ -11,7 +11,7 @@ from rich.console import Console
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation import flags
 from instructrestore.pipelines.evaluation.methods.method import OURS
-from instructrestore.pipelines.restoration import flags as restoration
+from instructrestore.pipelines.inference import flags as model_flags
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
 DEFAULTS = SamplingSettings.model_validate({})
@@ -19,10 +19,10 @@ DEFAULTS = SamplingSettings.model_validate({})
 
 def evaluate(
     testset: flags.TestSetPath,
-    base: restoration.Base = None,
-    checkpoint: restoration.Checkpoint = None,
-    base_revision: restoration.BaseRevision = None,
-    checkpoint_revision: restoration.CheckpointRevision = None,
+    base: model_flags.Base = None,
+    checkpoint: model_flags.Checkpoint = None,
+    base_revision: model_flags.BaseRevision = None,
+    checkpoint_revision: model_flags.CheckpointRevision = None,
     results: flags.Results = None,
     runs: flags.Runs = None,
     tables: flags.Tables = None,
@@ -39,9 +39,9 @@ def evaluate(
     baseline: flags.Baseline = None,
     given_masks: flags.GivenMasks = False,
     seed: flags.Seed = 0,
-    steps: restoration.Steps = DEFAULTS.num_inference_steps,
-    guidance: restoration.Guidance = DEFAULTS.guidance_scale,
-    official: restoration.Official = False,
+    steps: model_flags.Steps = DEFAULTS.num_inference_steps,
+    guidance: model_flags.Guidance = DEFAULTS.guidance_scale,
+    official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
     dtype: flags.Dtype = "float32",
@@ -65,8 +65,8 @@ def evaluate(
 
     if not (base or results or runs):
         raise ValueError(
-            "evaluate what? Name the model with --base (and --checkpoint), another method with --run, or a folder of "
-            "results with --results NAME=FOLDER"
+            "nothing to evaluate: name the model with --base (and --checkpoint), another method with --run, or a "
+            "folder of results with --results NAME=FOLDER"
         )
     if checkpoint and not base:
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
@@ -80,26 +80,23 @@ def evaluate(
     )  # fmt: skip
     found = given_results(results or ())
     if base and any(each.method.name.casefold() == OURS.casefold() for each in found):
-        raise ValueError(f"--results {OURS}: the model's own rows are called that here: name it otherwise")
+        raise ValueError(f"--results {OURS}: this is the name of the model's own rows: choose another")
     asked = [parse_method(text) for text in runs or ()]
     wanted = tables_of(tables or (), TestSet(testset).bokeh)
     if 2 in (tables or ()) and not base:
-        raise ValueError("Table 2 is of the model alone: name it with --base")
+        raise ValueError("Table 2 shows only the model: name it with --base")
     if baseline and os.path.realpath(baseline) == os.path.realpath(out / EVALUATION):
-        raise ValueError(
-            f"{baseline} is what this evaluation itself writes: keep a copy elsewhere, or name another --out"
-        )
+        raise ValueError(f"{baseline} is the file that this evaluation writes: copy it, or name another --out")
     earlier = read_baseline(baseline) if baseline else None
     console = Console()
     try:
-        # torch takes seconds to import: what is wrong with the command line has been said by now
+        # torch takes seconds to import; mistakes on the command line have been reported by now
         from instructrestore.model.training.checkpoints import last_of_run
         from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
-        from instructrestore.pipelines.evaluation.run import run_evaluation
-        from instructrestore.pipelines.evaluation.where import LOCAL
+        from instructrestore.pipelines.evaluation.run import LOCAL, EvaluationRequest, run_evaluation
         from instructrestore.pipelines.inference.model_source import ModelSource
 
-        makings = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always there
+        makings = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always included
         if base:
             loading = ModelSource(
                 base=base,
@@ -111,24 +108,15 @@ def evaluate(
             )
             loading.check_runnable(None if address == LOCAL else address)
             makings.insert(0, model_group(loading, settings, scales_of(wanted), given_masks))
-        evaluated = run_evaluation(
-            testset=testset,
-            out=out,
-            makings=makings,
-            found=found,
-            metrics=measured,
-            console=console,
-            seed=seed,
-            batch=batch,
-            limit=limit,
-            address=address,
-            retry_failed=retry_failed,
+        request = EvaluationRequest(
+            testset, out, measured, makings, found, seed, batch, limit, address, retry_failed,
             tables=wanted if tables else (),
             quoted=quoted,
             baseline=(str(baseline), earlier) if earlier is not None else None,
-        )
+        )  # fmt: skip
+        evaluated = run_evaluation(request, console)
     except KeyboardInterrupt:
-        end("interrupted; run the same command again to go on", INTERRUPTED)
+        end("interrupted; run the same command again to continue", INTERRUPTED)
     falls = False
     if earlier is not None:
         verdict = compare_with_baseline((out / EVALUATION).read_bytes(), earlier, str(baseline))

@@ -9,10 +9,11 @@ import typer
 
 from instructrestore.model.metrics.metric import BY_NAME
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.flags import SAMPLING
 
-_METHODS, _METRICS, _SAMPLING = "What is compared", "What is measured", "How it is restored"
+_METHODS, _METRICS = "What is compared", "What is measured"
 _RUNNING = "Where it runs"
-# Sampling settings that have an option of their own: fewer than of `restore`, so that all else is as in the paper.
+# Sampling settings that have an option: fewer than `restore` has, so that all others stay as in the paper.
 SAMPLING_OPTIONS = {
     "num_inference_steps": "--steps",
     "guidance_scale": "--guidance",
@@ -23,9 +24,9 @@ _FURTHER = ", ".join(name for name in SamplingSettings.model_fields if name not 
 
 HELP = """Measure restored photos against their HQ photos, as the paper's Tables 2, 3 and 4 do.
 
-Every LQ photo of a test set is restored by the model, at each scale that the tables need, and by the methods that \
---run names; folders of results that other programs made stand beside them. Run it again after an interruption, or \
-with other metrics or methods, and it goes on where it was.
+Every LQ photo of a test set is restored by the model, at each scale that the tables need, and by the methods given \
+with --run; --results adds folders of results from other programs. After an interruption, or with other metrics or \
+methods, run it again: finished work is kept.
 
 instructrestore evaluate testset --base BASE --checkpoint CHECKPOINT --out evaluation
 
@@ -35,14 +36,14 @@ instructrestore evaluate testset --results SeeSR=results/seesr --results PASD=re
 """
 
 TestSetPath = Annotated[
-    str, typer.Argument(metavar="TESTSET", help="A test set's folder, as `testset` makes it, or its fsspec URI.")
+    str, typer.Argument(metavar="TESTSET", help="A test set's folder, made by `testset`, or its fsspec URI.")
 ]
 Out = Annotated[Path, typer.Option(help="The folder for tables, scores, the page and all results.")]
 Results = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=FOLDER",
-        help="Results that another program made: KEY.png a photo, or named as the photo was. Can be repeated.",
+        help="Results of another program: KEY.png for each photo, or the photo's original name. Repeatable.",
         rich_help_panel=_METHODS,
     ),
 ]
@@ -51,8 +52,8 @@ Runs = Annotated[
     typer.Option(
         "--run",
         metavar="NAME[=PLACE]",
-        help="Another method to run here, with its weights: real-esrgan=FILE, network=FILE, x4-upscaler=FOLDER or hub "
-        "id. Can be repeated.",
+        help="Another method to run, with its weights: real-esrgan=FILE, network=FILE, x4-upscaler=FOLDER or hub id. "
+        "Repeatable.",
         rich_help_panel=_METHODS,
     ),
 ]
@@ -61,18 +62,18 @@ Tables = Annotated[
     typer.Option(
         "--table",
         metavar="2|3|4",
-        help="Of the paper; unset: 2 and 3, of a bokeh set 4. Can be repeated.",
+        help="A table of the paper. Default: 2 and 3, for a bokeh set 4. Repeatable.",
         rich_help_panel=_METHODS,
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="The test set's first so many photos alone.", rich_help_panel=_METHODS)
+    int | None, typer.Option(min=1, help="Only the first N photos of the test set.", rich_help_panel=_METHODS)
 ]
 Metrics = Annotated[
     str,
     typer.Option(
         metavar="embedded|all|NAME,...",
-        help=f"Those without weights, all, or some of {', '.join(BY_NAME)}.",
+        help=f"Those that need no weights, all, or some of {', '.join(BY_NAME)}.",
         rich_help_panel=_METRICS,
     ),
 ]
@@ -80,21 +81,25 @@ Regions = Annotated[
     str,
     typer.Option(
         metavar="pixels|zeroed",
-        help="PSNR and SSIM of a region: over its pixels, or over the photo with all else black.",
+        help="PSNR and SSIM of a region: over its pixels, or over the photo with everything else black.",
         rich_help_panel=_METRICS,
     ),
 ]
 IqaWeights = Annotated[
     str | None,
     typer.Option(
-        metavar="FOLDER", help="Weights of the learned metrics: pyiqa's files, or a hub id.", rich_help_panel=_METRICS
+        metavar="FOLDER",
+        help="Weights of the learned metrics: a folder of pyiqa's files, or a hub id.",
+        rich_help_panel=_METRICS,
     ),
 ]
-IqaRevision = Annotated[str | None, typer.Option(help="Of --iqa-weights on the hub.", rich_help_panel=_METRICS)]
+IqaRevision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of --iqa-weights on the hub.", rich_help_panel=_METRICS)
+]
 BlurDetector = Annotated[
     str,
     typer.Option(
-        metavar="sharpness|d-dffnet", help="What finds blurred pixels for the bokeh IoU.", rich_help_panel=_METRICS
+        metavar="sharpness|d-dffnet", help="Detector of blurred pixels, for the bokeh IoU.", rich_help_panel=_METRICS
     ),
 ]
 DDffnetCode = Annotated[
@@ -103,26 +108,26 @@ DDffnetCode = Annotated[
 ]
 DDffnetWeights = Annotated[
     str | None,
-    typer.Option("--d-dffnet-weights", metavar="FILE", help="Its trained weights.", rich_help_panel=_METRICS),
+    typer.Option("--d-dffnet-weights", metavar="FILE", help="D-DFFNet's trained weights.", rich_help_panel=_METRICS),
 ]
 Quoted = Annotated[
     bool,
     typer.Option(
-        "--quoted/--no-quoted", help="With the paper's own rows under the computed ones.", rich_help_panel=_METRICS
+        "--quoted/--no-quoted", help="Show the paper's own rows below the computed ones.", rich_help_panel=_METRICS
     ),
 ]
 Baseline = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="An earlier evaluation.json: exit status 1 where a figure is worse by more than its noise.",
+        help="An earlier evaluation.json: exit status 1 if any figure is worse than there by more than its noise.",
         rich_help_panel=_METRICS,
     ),
 ]
 GivenMasks = Annotated[
     bool,
     typer.Option(
-        "--given-masks", help="Restore with the regions' own masks, not predicted ones.", rich_help_panel=_SAMPLING
+        "--given-masks", help="Restore with the regions' own masks instead of predicted ones.", rich_help_panel=SAMPLING
     ),
 ]
 Settings = Annotated[
@@ -130,27 +135,30 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help=f"Any other setting, as in mask=hard; docs/restoring.md says what each does. There are {_FURTHER}.",
-        rich_help_panel=_SAMPLING,
+        help=f"Any other setting, as in mask=hard; docs/restoring.md explains them: {_FURTHER}.",
+        rich_help_panel=SAMPLING,
     ),
 ]
 Tile = Annotated[
-    int, typer.Option(help="Larger photos are done in tiles of so many pixels.", rich_help_panel=_SAMPLING)
+    int,
+    typer.Option(
+        help="Photos larger than this many pixels are restored in tiles of that size.", rich_help_panel=SAMPLING
+    ),
 ]
 Seed = Annotated[
     int,
     typer.Option(
         metavar="NUMBER",
-        help="A photo's noise follows from it and the photo, not from scales.",
-        rich_help_panel=_SAMPLING,
+        help="Seed of the noise, which also depends on the photo but not on the scales.",
+        rich_help_panel=SAMPLING,
     ),
 ]
 Batch = Annotated[
-    int, typer.Option(min=1, help="So many photos of one size are restored together.", rich_help_panel=_RUNNING)
+    int, typer.Option(min=1, help="How many photos of one size to restore together.", rich_help_panel=_RUNNING)
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="As torch names it: cuda, cuda:1, cpu; unset: a GPU if any.", rich_help_panel=_RUNNING),
+    typer.Option(help="A torch device: cuda, cuda:1, cpu. Default: a GPU if there is one.", rich_help_panel=_RUNNING),
 ]
 Dtype = Annotated[
     str, typer.Option(metavar="float32|bfloat16|float16", help="The model's precision.", rich_help_panel=_RUNNING)
@@ -159,11 +167,11 @@ Address = Annotated[
     str | None,
     typer.Option(
         metavar="RAY",
-        help="On Ray: local is this machine, auto or HOST:PORT a cluster; unset: in this process.",
+        help="Run on Ray: local for this machine, auto or HOST:PORT for a cluster. Default: this process.",
         rich_help_panel=_RUNNING,
     ),
 ]
 RetryFailed = Annotated[
     bool,
-    typer.Option("--retry-failed", help="Do photos that failed again, and those alone.", rich_help_panel=_RUNNING),
+    typer.Option("--retry-failed", help="Redo the photos that failed, and only those.", rich_help_panel=_RUNNING),
 ]

@@ -8,16 +8,12 @@ OUT/scores.parquet         a row per figure, once all are done
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -33,11 +29,12 @@ from instructrestore.dataengine.running.part_files import (
     read_outcomes,
     write_part,
 )
-from instructrestore.dataengine.running.stage import StopStage, Task
+from instructrestore.dataengine.running.stage import Task
+from instructrestore.dataengine.running.work_folder import WorkFolder
 from instructrestore.pipelines.evaluation.methods.method import SCORE_COLUMNS, Method
-from instructrestore.pipelines.evaluation.row import Row
-from instructrestore.pipelines.restoration.dataset_folder import in_batches
-from instructrestore.shards.files import commit, file_sha256, replacing, sweep
+from instructrestore.pipelines.evaluation.row import EvaluationRow
+from instructrestore.pipelines.inference.batches import in_batches
+from instructrestore.shards.files import file_sha256, replacing
 from instructrestore.shards.paths import remove
 
 FOLDER_SCHEMA = 1
@@ -46,7 +43,7 @@ _NUMBERS = ("s1", "s2", "value")
 _SCHEMA = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in SCORE_COLUMNS])
 MOST_NAME = 60
 _PLAIN = re.compile(r"[A-Za-z0-9_=.]+( [A-Za-z0-9_=.]+)*")
-_rows = TypeAdapter(Row)
+_rows = TypeAdapter(EvaluationRow)
 
 Step = Literal["restored", "scored"]
 
@@ -58,37 +55,19 @@ class EvaluationFolder:
     """
 
     def __init__(self, path: Path, testset: dict[str, str]) -> None:
-        self.path = path = path.absolute()  # workers have other current folders
+        facts = {"testset": testset}
+        self._folder = WorkFolder(path, "parts/schema.json", FOLDER_SCHEMA, "an evaluation", facts)
+        self.path = path = path.absolute()
         self.scores = path / "scores.parquet"
-        self._marker = path / "parts" / "schema.json"
-        self._marked = json.dumps({"schema": FOLDER_SCHEMA, "testset": testset}).encode()
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file; --out names a folder")
-        if self._marker.exists():
-            _check_marker(path, self._marker.read_bytes(), testset)
-        elif path.is_dir() and any(_is_somebodys(entry) for entry in path.iterdir()):
-            raise ValueError(f"{path} is not empty and no evaluation; name another folder with --out")
+        if self._folder.found:
+            _check_testset(path, self._folder.found, testset)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Held by the one run that works here; makes the folder, and sweeps away what killed runs left.
-
-        Raises ValueError where another run holds it. The lock goes with its process, however that ends.
-        """
-        self._marker.parent.mkdir(parents=True, exist_ok=True)
-        if not self._marker.exists():  # first of all, so that the folder is known whatever happens next
-            commit(self._marker, self._marked)
-        descriptor = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"another run is at work in {self.path}") from None
-            for folder in (self.path, *(place for place in self.path.glob("*/**") if place.is_dir())):
-                sweep(folder)
-            yield
-        finally:
-            os.close(descriptor)
+    def lock(self) -> Iterator[Callable[[], None]]:
+        """Held by the one run that works here (`WorkFolder.lock`)."""
+        there = [place for place in self.path.glob("*/**") if place.is_dir()] if self.path.is_dir() else []
+        with self._folder.lock(there) as check:
+            yield check
 
     def results(self, method: Method) -> Path:
         """Where the results of a method that is run here lie."""
@@ -97,11 +76,11 @@ class EvaluationFolder:
     def parts(self, method: Method, step: Step | Literal["planned"]) -> Path:
         return self.path / "parts" / folder_name(method.title) / step
 
-    def plan(self, method: Method, rows: Sequence[Row], identity: str, batch: int, first: int) -> list[Task]:
+    def plan(self, method: Method, rows: Sequence[EvaluationRow], identity: str, batch: int) -> list[Task]:
         """The rows as parts to be restored, these in batches of one photo size.
 
-        identity: hash of all that results follow from besides the rows. first: the parts' numbers begin here; a part
-        is known again by what it follows from, whatever its number.
+        identity: hash of all that results follow from besides the rows. A part is known again by what it follows from,
+        whatever its number.
         """
         made = self.results(method)
         rows = [replace(row, file=f"results/{made.name}/{row.key}.png") for row in rows]
@@ -113,7 +92,7 @@ class EvaluationFolder:
             place.mkdir(parents=True, exist_ok=True)
         return [
             Task(
-                part=first + number,
+                part=number,
                 slices=(Slice(str(planned.path), PART_ROWS * number, PART_ROWS * (number + 1)),),
                 folder=folder,
                 input=digest(identity, [row.asked() for row in part]),
@@ -122,7 +101,7 @@ class EvaluationFolder:
             for number, part in enumerate(parts)
         ]
 
-    def note_found(self, method: Method, found: Sequence[Outcome[Row]]) -> list[PartFile]:
+    def note_found(self, method: Method, found: Sequence[Outcome[EvaluationRow]]) -> list[PartFile]:
         """Commits the parts of results that need not be made."""
         files = []
         for start in range(0, len(found), PART_ROWS):
@@ -134,42 +113,22 @@ class EvaluationFolder:
         self._keep_only(method, "restored", files)
         return files
 
-    def to_score(self, method: Method, restored: Sequence[PartFile], identity: str, first: int) -> list[Task]:
+    def to_score(self, method: Method, restored: Sequence[PartFile], identity: str) -> list[Task]:
         """The restored parts as parts to be measured. identity: hash of all that figures follow from besides them."""
         folder = self.parts(method, "scored")
         folder.mkdir(parents=True, exist_ok=True)
         return [
-            Task(first + number, (Slice(str(file.path)),), folder, digest(identity, file.content))
+            Task(number, (Slice(str(file.path)),), folder, digest(identity, file.content))
             for number, file in enumerate(restored)
         ]
 
-    def undone(self, method: Method, step: Step, tasks: Sequence[Task], retry_failed: bool) -> list[Task]:
-        """Those of a method's tasks that are to be done, or whose failed rows are.
+    def lost(self, files: Sequence[PartFile]) -> list[PartFile]:
+        """Parts that cannot be read, or whose results or masks are not there as they were made
+        (`checkpoints.Outputs`)."""
+        return [file for file in files if not self._is_whole(file)]
 
-        A part that is not whole goes first: a part file never says of a result that it is there while it is being
-        replaced. Parts that follow from something else stay, for whoever asks for that again.
-        """
-        todo: list[Task] = []
-        committed = _committed(self.parts(method, step))
-        for task in tasks:
-            of_task = committed.get(task.input, [])
-            if not of_task or not self._is_whole(of_task[-1]):
-                remove([file.path for file in of_task])
-                todo.append(task)
-            elif retry_failed and "f" in of_task[-1].summary().outcomes:
-                todo.append(replace(task, attempt=of_task[-1].attempt + 1, retry=of_task[-1].path))
-        return todo
-
-    def files(self, method: Method, step: Step, tasks: Sequence[Task]) -> list[PartFile]:
-        """The committed part of every task, in order; earlier attempts of them go."""
-        committed = _committed(self.parts(method, step))
-        found = [committed[task.input] for task in tasks if task.input in committed]
-        if len(found) < len(tasks):
-            raise StopStage(
-                f"parts that workers committed are not in {self.path}: the folder must be one that every node sees"
-            )
-        remove([file.path for of_task in found for file in of_task[:-1]])
-        return [of_task[-1] for of_task in found]
+    def withdraw(self) -> None:
+        """Nothing declares an evaluation complete but the files that are written anew at its end."""
 
     def write_scores(self, scores: pd.DataFrame) -> None:
         """Writes `scores.parquet` (columns: SCORE_COLUMNS); equal scores give equal bytes."""
@@ -177,7 +136,9 @@ class EvaluationFolder:
         with replacing(self.scores) as file:
             pq.write_table(table, file, compression="zstd")
 
-    def _write(self, method: Method, step: Literal["planned"], part: int, known: str, rows: Sequence[Row]) -> PartFile:
+    def _write(
+        self, method: Method, step: Literal["planned"], part: int, known: str, rows: Sequence[EvaluationRow]
+    ) -> PartFile:
         folder = self.parts(method, step)
         folder.mkdir(parents=True, exist_ok=True)
         return write_part(folder, part, known, 0, [Outcome(row.key, "ok", row) for row in rows], _rows)[0]
@@ -200,15 +161,7 @@ class EvaluationFolder:
             return False
 
 
-def _committed(folder: Path) -> dict[str, list[PartFile]]:
-    """The parts by what they follow from, the latest attempt of each last."""
-    found: dict[str, list[PartFile]] = {}
-    for file in sorted(chain(*list_parts(folder).values()), key=lambda file: (file.attempt, file.content)):
-        found.setdefault(file.input, []).append(file)
-    return found
-
-
-def outcomes_of(file: PartFile) -> list[Outcome[Row]]:
+def outcomes_of(file: PartFile) -> list[Outcome[EvaluationRow]]:
     """The outcomes of a committed part, in its rows' order."""
     return read_outcomes(file.path, _rows)
 
@@ -220,23 +173,10 @@ def folder_name(title: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_=]+', '-', title).strip('-')[:MOST_NAME]}-{digest(title)[:8]}"
 
 
-def _is_somebodys(entry: Path) -> bool:
-    """Not what an evaluation leaves that ended before its first file."""
-    begun = entry.name == "parts" and entry.is_dir() and not any(entry.iterdir())
-    return not entry.name.startswith(".") and not begun
-
-
-def _check_marker(path: Path, found: bytes, testset: dict[str, str]) -> None:
-    try:
-        known = json.loads(found)
-        schema, of = known["schema"], known["testset"]
-        same = of["sha256"] == testset["sha256"]
-    except (ValueError, KeyError, TypeError):
-        schema, of, same = None, {}, False
-    if schema != FOLDER_SCHEMA:
-        raise ValueError(f"{path} was made by another version of this program; evaluate into another folder")
-    if not same:
+def _check_testset(path: Path, found: dict[str, Any], testset: dict[str, str]) -> None:
+    of = found.get("testset")
+    if not isinstance(of, dict) or of.get("sha256") != testset["sha256"]:
+        name = of.get("name") if isinstance(of, dict) else None
         raise ValueError(
-            f"{path} is an evaluation of another test set, {of.get('name')}: name another folder for "
-            f"{testset['name']} with --out"
+            f"{path} is an evaluation of another test set, {name}: name another folder for {testset['name']} with --out"
         )

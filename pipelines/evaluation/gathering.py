@@ -15,9 +15,9 @@ from instructrestore.dataengine.running.part_files import PartFile
 from instructrestore.model.metrics.metric import figure_order
 from instructrestore.pipelines.evaluation.folder import outcomes_of
 from instructrestore.pipelines.evaluation.methods.method import SCORE_COLUMNS, Evaluation, Method
-from instructrestore.pipelines.evaluation.row import Row
+from instructrestore.pipelines.evaluation.row import EvaluationRow
 
-Measured = dict[Method, list[Row]]
+Measured = dict[Method, list[EvaluationRow]]
 
 
 def gather(

@@ -1,4 +1,4 @@
-"""What figures follow from besides the photos: settings, versions, and weights by what is in them."""
+"""What determines figures besides the photos: settings, versions, and weights by their content."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FILES = {"lpips": (LPIPS, ALEXNET), "clipiqa": (CLIP,), "musiq": (MUSIQ,), "man
 
 
 def measured_with(settings: MetricSettings) -> dict[str, Any]:
-    """As plain JSON: what is equal gives equal figures, wherever the weights lie. Of a folder or file the content
-    counts, of a hub id its name and revision; what the chosen metrics do not use is left out.
+    """It as plain JSON: if equal, figures are equal, wherever the weights lie. Folders and files count by content, hub
+    ids by name and revision; what the chosen metrics do not use is left out.
 
-    What is missing is passed over: who measures says so. Raises OSError for a file that cannot be read.
+    Missing files are left out, and reported by what measures. Raises OSError for a file that cannot be read.
     """
     known: dict[str, Any] = {
         "revision": REVISION,

@@ -1,4 +1,4 @@
-"""What is to be evaluated, from what was typed. Imports no torch: mistakes are said before that takes its seconds."""
+"""What to evaluate, from the options. Imports no torch, so that mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ PLACES = ("iqa_weights", "d_dffnet_code", "d_dffnet_weights")
 
 
 def tables_of(numbers: Sequence[int], bokeh: bool) -> tuple[int, ...]:
-    """The paper's tables that are wanted; those of the test set where none is named. Raises ValueError for others."""
+    """The paper's tables that were asked for, or all that the test set can give. Raises ValueError for others."""
     possible = TABLES[bokeh]
     for number in numbers:
         if number not in possible:
             kind, other = ("bokeh", "general") if bokeh else ("general", "bokeh")
             can = " and ".join(map(str, possible))
             what = (
-                f"Table {number} is of a {other} set" if number in TABLES[not bokeh] else f"there is no Table {number}"
+                f"Table {number} needs a {other} set" if number in TABLES[not bokeh] else f"there is no Table {number}"
             )
-            raise ValueError(f"{what}; of this {kind} set there can be {can}")
+            raise ValueError(f"{what}; this {kind} set gives {can}")
     return tuple(number for number in possible if number in numbers or not numbers)
 
 
 def scales_of(tables: Sequence[int]) -> list[tuple[float, float]]:
-    """The (s1, s2) that the tables need, each once, rising."""
+    """The (s1, s2) that the tables need, each once, in rising order."""
     wanted = {(s1, 1.0) for s1 in SWEEP if 2 in tables} | {SCALES[number] for number in tables if number in SCALES}
     return sorted(wanted)
 
@@ -61,18 +61,20 @@ def given_results(texts: Sequence[str]) -> list[GivenResults]:
         if not equals or not folder or not name or not name.isprintable():
             raise ValueError(f"--results takes NAME=FOLDER as in SeeSR=results/seesr, not {text!r}")
         if " ".join(name.split()).casefold() == LQ.casefold():
-            raise ValueError(f"--results {name}: {LQ} are the unrestored photos, which are always measured: rename it")
+            raise ValueError(
+                f"--results {name}: {LQ} is the name of the unrestored photos, which are always measured: rename it"
+            )
         found.append(GivenResults(Method(" ".join(name.split()), "results"), Path(folder).expanduser()))
     return found
 
 
 def metric_settings(metrics: str, device: str | None, **others: Any) -> MetricSettings:
-    """metrics: embedded, all, or names separated by commas. device: as torch names it; None: any. others: by field.
+    """metrics: embedded, all, or names separated by commas. device: a torch device; None: any. others: by field.
 
     Raises ValueError, in one sentence that names the option.
     """
     if not metrics.strip(" ,"):
-        raise ValueError(f"--metrics is embedded, all, or names separated by commas: {', '.join(BY_NAME)}")
+        raise ValueError(f"--metrics must be embedded, all, or names separated by commas: {', '.join(BY_NAME)}")
     groups = {"embedded": EMBEDDED, "all": tuple(BY_NAME)}
     names = groups.get(metrics) or tuple(name.strip() for name in metrics.split(",") if name.strip())
     where = "auto" if device is None else device if re.fullmatch(r"cpu|cuda(:\d+)?", device) else "cpu"
@@ -91,5 +93,5 @@ def evaluation_settings(values: dict[str, object], assignments: Sequence[str]) -
     """How the model restores. Raises ValueError, in one sentence that names the option."""
     settings = sampling_settings(values, assignments, SAMPLING_OPTIONS)
     if settings.upscale != 1:
-        raise ValueError("--set upscale is no setting of an evaluation: results are of their HQ photos' size")
+        raise ValueError("--set upscale does not apply to an evaluation: results have their HQ photos' size")
     return settings

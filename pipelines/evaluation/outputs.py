@@ -1,4 +1,4 @@
-"""What is written of an evaluation, once all is measured: tables, evaluation.json and the page."""
+"""What an evaluation writes once everything is measured: tables, evaluation.json and the page."""
 
 from __future__ import annotations
 
@@ -34,27 +34,29 @@ def write_outputs(
 ) -> None:
     """Prints the tables and writes them, with all figures and the page, into the folder `out`.
 
-    tables: the numbers of those that are wanted; (): all that the evaluation fills. quoted: with the paper's rows.
-    Raises StopStage where there is no figure at all, and ValueError for a table that the evaluation cannot fill.
+    tables: their numbers; (): all that the evaluation can fill. quoted: with the paper's rows.
+    Raises StopStage if there is no figure at all, and ValueError for a table that the evaluation cannot fill.
     """
-    if evaluated.scores.empty:  # all failed: that metrics have nothing to say was seen before
+    if evaluated.scores.empty:  # all failed: metrics that do not apply were ruled out before
         reasons = Counter[str]()
         for of_method in evaluated.failed.values():
             reasons.update(of_method)
-        raise StopStage(f"not one result could be measured, mostly for: {max(reasons, key=lambda r: reasons[r])}")
+        raise StopStage(
+            f"no result could be measured; the most frequent reason: {max(reasons, key=lambda r: reasons[r])}"
+        )
     report = report_of(evaluated, tables, quoted)
     print_report(report, console)
     files = files_of(evaluated, report)
     for name, data in files.items():
         commit(out / name, data)
-    remove(path for path in out.glob("table-*") if path.name not in files)  # of an evaluation of other methods
+    remove(path for path in out.glob("table-*") if path.name not in files)  # left by an evaluation of other methods
     shown = _shown(choose_photos(evaluated), measured, testset, out)
     commit(out / PAGE, page_bytes(evaluated, report, shown))
     console.print(f"page: {out / PAGE}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _shown(keys: Sequence[str], measured: Measured, testset: TestSet, out: Path) -> list[ShownPhoto]:
-    """The photos of the page with their results; that of the LQ photo itself is not one of them."""
+    """The photos of the page with their results, of which the LQ photo itself is none."""
     photos: list[ShownPhoto] = []
     for key in keys:
         rows = {method: row for method, of_method in measured.items() for row in of_method if row.key == key}

@@ -2,19 +2,16 @@
 
 A result says of itself what it follows from, and is not made again while that is the same: whichever photos are asked
 for, and however many.
-
-A row has its batch and its slot in it from the plan and is restored in that slot of a batch of that size, whatever
-becomes of the others (as pipelines/restoration/dataset_stage.py says): interrupted or not, the bytes are the same.
+Rows have their places in batches from the plan on (inference/batches.py): interrupted or not, the bytes are the same.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,8 @@ from instructrestore.dataengine.running.outcomes import describe_error
 from instructrestore.dataengine.running.part_files import Outcome, digest
 from instructrestore.dataengine.running.stage import Failed, PartSink, StopStage
 from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup, MethodInput, MethodOutput, Restorer
-from instructrestore.pipelines.evaluation.row import Row, photo_seed
+from instructrestore.pipelines.evaluation.row import EvaluationRow, photo_seed
+from instructrestore.pipelines.inference.batches import restore_in_batches
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
 from instructrestore.shards.files import commit
 from instructrestore.shards.pairs import Pair, TestSet
@@ -38,23 +36,24 @@ REVISION = "1"  # raised by hand when the same photo, settings and weights give 
 
 
 @dataclass(frozen=True)
-class Restored:
+class MethodResult:
     """A result on its way to the folder. png: None where it is there already. mask: None where there is none."""
 
-    row: Row
+    row: EvaluationRow
     png: bytes | None = None
     mask: bytes | None = None
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """follows_from: hash of all that the result follows from."""
+    """What is asked of the restorer. follows_from: hash of all that the result follows from."""
 
+    row: EvaluationRow
     asked: MethodInput
     follows_from: str
 
 
-class Restore:
+class MethodStage:
     """The stage. Loads the method with the first photo that has no result yet.
 
     out: the evaluation's folder. threads: torch's on the CPU; None: as they are.
@@ -75,16 +74,11 @@ class Restore:
         except ValueError as error:
             raise StopStage(f"the {self._making.name} stage cannot start: {error}") from None
 
-    def __call__(self, rows: Sequence[Row]) -> list[Restored | Failed]:
+    def __call__(self, rows: Sequence[EvaluationRow]) -> list[MethodResult | Failed]:
         prepared = [self._prepare(row) for row in rows]
-        results: list[Restored | Failed] = []
-        for _, group in groupby(zip(rows, prepared, strict=True), lambda each: (each[0].height, each[0].width)):
-            pairs = list(group)
-            made = self._restore([(row, ready) for row, ready in pairs if isinstance(ready, _Prepared)])
-            results += [next(made) if isinstance(ready, _Prepared) else ready for _, ready in pairs]
-        return results
+        return restore_in_batches(rows, prepared, _Prepared, self._restore)
 
-    def _prepare(self, row: Row) -> _Prepared | Restored | Failed:
+    def _prepare(self, row: EvaluationRow) -> _Prepared | MethodResult | Failed:
         """What is asked of the restorer, or the result that is there. Faults of the data are said here and not raised:
         they must not cost the other rows of a batch their common pass."""
         try:
@@ -98,9 +92,9 @@ class Restore:
         lq = hashlib.sha256(pair.lq).hexdigest()
         known = (row.caption, row.s1, row.s2, bokeh, seed, lq, given and given.counts)
         follows_from = digest(REVISION, photo_file.REVISION, self._making.follows_from, *known)
-        return self._kept(row, follows_from) or _Prepared(asked, follows_from)
+        return self._kept(row, follows_from) or _Prepared(row, asked, follows_from)
 
-    def _kept(self, row: Row, follows_from: str) -> Restored | None:
+    def _kept(self, row: EvaluationRow, follows_from: str) -> MethodResult | None:
         """The result that is there, if it and its mask are whole and those that would be made."""
         try:
             record = read_record(self._out / row.file)
@@ -111,22 +105,16 @@ class Restore:
             return None
         if record.get("follows_from") != follows_from or (mask and _sha256(mask) != record["mask"]):
             return None
-        return Restored(_with_result(row, data, mask or None, record["reports"]))
+        return MethodResult(_with_result(row, data, mask or None, record["reports"]))
 
-    def _restore(self, group: Sequence[tuple[Row, _Prepared]]) -> Iterator[Restored]:
-        """Photos of one size, each in its slot; one of them fills the slots of rows that are not here."""
-        if not group:
-            return
-        slots = [group[0][1].asked] * group[0][0].together
-        for row, ready in group:
-            slots[row.slot] = ready.asked
-        answers = self._restorer(slots)
+    def _restore(self, slots: list[_Prepared]) -> list[MethodResult]:
+        """Photos of one size."""
+        answers = self._restorer([each.asked for each in slots])
         assert len(answers) == len(slots), (len(answers), len(slots))
-        for row, ready in group:
-            yield self._restored(row, ready, answers[row.slot])
+        return [self._restored(each, answer) for each, answer in zip(slots, answers, strict=True)]
 
-    def _restored(self, row: Row, ready: _Prepared, answer: MethodOutput) -> Restored:
-        asked = ready.asked
+    def _restored(self, ready: _Prepared, answer: MethodOutput) -> MethodResult:
+        row, asked = ready.row, ready.asked
         if answer.rgb.shape != asked.rgb.shape or answer.rgb.dtype != np.uint8:
             raise ValueError(
                 f"the method gave {answer.rgb.shape} {answer.rgb.dtype} for a photo of {asked.rgb.shape} uint8"
@@ -143,15 +131,15 @@ class Restore:
             "follows_from": ready.follows_from,
         }
         png = to_png(Image.fromarray(answer.rgb), record)
-        return Restored(_with_result(row, png, mask, answer.reports), png, mask)
+        return MethodResult(_with_result(row, png, mask, answer.reports), png, mask)
 
 
-class RestoreSink(PartSink):
+class MethodSink(PartSink):
     """Writes each result to its file in the task's target, its mask first, then the part file that says so."""
 
     def add(self, outcome: Outcome[Any]) -> None:
         restored = outcome.row
-        if isinstance(restored, Restored):
+        if isinstance(restored, MethodResult):
             row, out = restored.row, self._task.target
             assert out
             if restored.mask is not None:
@@ -168,7 +156,7 @@ class Unreadable(ValueError):
     """What is wrong with a photo, its record or a result, in words that can be counted."""
 
 
-def read_pair(testset: TestSet, row: Row) -> Pair:
+def read_pair(testset: TestSet, row: EvaluationRow) -> Pair:
     """The row's pair. Raises Unreadable."""
     try:
         pair = testset.read_pair(row.place)
@@ -181,7 +169,7 @@ def read_pair(testset: TestSet, row: Row) -> Pair:
     return pair
 
 
-def pixels(data: bytes, row: Row, what: str) -> NDArray[np.uint8]:
+def pixels(data: bytes, row: EvaluationRow, what: str) -> NDArray[np.uint8]:
     """The pixels of an encoded photo, (H, W, 3) uint8, of the HQ photo's size. Raises Unreadable."""
     try:
         rgb = photo_file.decode(data).rgb
@@ -198,7 +186,7 @@ def mask_name(file: str) -> str:
     return f"{file.removesuffix('.png')}-mask.png"
 
 
-def _with_result(row: Row, png: bytes, mask: bytes | None, reports: list[str]) -> Row:
+def _with_result(row: EvaluationRow, png: bytes, mask: bytes | None, reports: list[str]) -> EvaluationRow:
     known = replace(row, sha256=_sha256(png), bytes=len(png), reports=reports)
     return known if mask is None else replace(known, mask=mask_name(row.file), mask_sha256=_sha256(mask))
 

@@ -13,7 +13,7 @@ _BATCH = ("slot", "together")
 
 
 @dataclass(frozen=True)
-class Row:
+class EvaluationRow:
     """Filled in on its way: what is asked for, then where the result lies, then how good it is.
 
     place: the photo's row in the test set's index. key, caption, width, height: the photo's and its region's.
@@ -48,17 +48,17 @@ class Row:
         return {name: value for name, value in asdict(self).items() if name not in _BATCH}
 
 
-def rows_of(testset: TestSet, limit: int | None = None) -> list[Row]:
+def rows_of(testset: TestSet, limit: int | None = None) -> list[EvaluationRow]:
     """A row for each photo, or for the first `limit`, those of one size together so that batches are full.
 
     Raises ValueError where the index cannot be used.
     """
     columns = (testset.index[name].to_pylist()[:limit] for name in ("key", "captions", "width", "height"))
-    rows: list[Row] = []
+    rows: list[EvaluationRow] = []
     for place, (key, captions, width, height) in enumerate(zip(*columns, strict=True)):
         if not captions or len(captions) != 1:
             raise ValueError(f"{testset.path} has {len(captions or ())} regions for {key}: `verify` tells more")
-        rows.append(Row(place, key, captions[0], width, height))
+        rows.append(EvaluationRow(place, key, captions[0], width, height))
     if not rows:
         raise ValueError(f"{testset.path} holds no photos")
     if len({row.key for row in rows}) < len(rows):

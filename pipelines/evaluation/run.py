@@ -19,6 +19,9 @@ import torch
 from rich.console import Console
 
 from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.running.checkpoints import Execute, complete
+from instructrestore.dataengine.running.executor import Executor
+from instructrestore.dataengine.running.on_ray.runner import cluster
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, digest
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.model.metrics.metric import BOKEH_IOU, MASK_IOU
@@ -27,104 +30,102 @@ from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.folder import PART_ROWS, EvaluationFolder
 from instructrestore.pipelines.evaluation.gathering import gather, print_summary, scores_of
 from instructrestore.pipelines.evaluation.measured_with import measured_with
-from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, Method
+from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, EvaluationPlan, Method
 from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup
 from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults, find_results
 from instructrestore.pipelines.evaluation.outputs import write_outputs
 from instructrestore.pipelines.evaluation.restore_stage import REVISION as RESTORING_REVISION
-from instructrestore.pipelines.evaluation.restore_stage import Restore, RestoreSink
-from instructrestore.pipelines.evaluation.row import Row, rows_of
-from instructrestore.pipelines.evaluation.score_stage import Score, has_networks
+from instructrestore.pipelines.evaluation.restore_stage import MethodSink, MethodStage
+from instructrestore.pipelines.evaluation.row import EvaluationRow, rows_of
+from instructrestore.pipelines.evaluation.score_stage import ScoreStage, has_networks
 from instructrestore.pipelines.evaluation.tables.baseline import check_baseline
-from instructrestore.pipelines.evaluation.where import Running, running
-from instructrestore.pipelines.inference.worker_share import (
-    LEAST_MEGAPIXELS,
-    MEGAPIXEL_STEP_S,
-    START_S,
-    WorkerShare,
-    share_of,
-)
+from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW, START_S, share_of
 from instructrestore.pipelines.terminal.arguments import check_local
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.pairs import TestSet
 
 UNRESTORED = Method(LQ, "runner")
-HERE = WorkerShare("", 1, 0, None, MEGAPIXEL_STEP_S["cpu"])  # of this process, which no limit watches
+LOCAL = "local"  # the address that is Ray on this machine alone
 SCORE_ROW_S = 600.0  # when a worker that measures counts as stalled
 
 
 @dataclass(frozen=True)
-class _Common:
-    """What is the same for all methods. source, measured_with: the test set by its content, and what figures follow
-    from besides, as plain JSON."""
+class EvaluationRequest:
+    """What is evaluated, and how.
 
+    testset: the folder of a test set, or its address in a store. out: the folder for all that is made.
+    makings: methods that are run here. found: results of others. The unrestored photos come first, as the method LQ.
+    batch: the most photos of one size that are restored together. limit: the first photos alone, so many of them.
+    address: of a Ray cluster, "local" for one of this machine; None: this process. retry_failed: rows that failed are
+    done again. tables: of the paper, that are written; (): all that there are figures for. quoted: with the paper's own
+    rows. baseline: name and bytes of an earlier evaluation.json that this one is to be compared with.
+    """
+
+    testset: str
+    out: Path
+    metrics: MetricSettings
+    makings: Sequence[MethodGroup] = ()
+    found: Sequence[GivenResults] = ()
+    seed: int = 0
+    batch: int = 1
+    limit: int | None = None
+    address: str | None = None
+    retry_failed: bool = False
+    tables: Sequence[int] = ()
+    quoted: bool = True
+    baseline: tuple[str, bytes] | None = None
+
+
+@dataclass(frozen=True)
+class _EvaluationRun:
+    """An evaluation at work. source, measured_with: the test set by its content, and what figures follow from
+    besides, as plain JSON."""
+
+    asked: EvaluationRequest
     testset: TestSet
     source: dict[str, str]
-    metrics: MetricSettings
     measured_with: dict[str, Any]
-    seed: int
-    batch: int
-    retry_failed: bool
+    folder: EvaluationFolder
+    executor: Executor
     console: Console
 
 
-def run_evaluation(
-    *,
-    testset: str,
-    out: Path,
-    makings: Sequence[MethodGroup],
-    found: Sequence[GivenResults],
-    metrics: MetricSettings,
-    console: Console,
-    seed: int = 0,
-    batch: int = 1,
-    limit: int | None = None,
-    address: str | None = None,
-    retry_failed: bool = False,
-    tables: Sequence[int] = (),
-    quoted: bool = True,
-    baseline: tuple[str, bytes] | None = None,
-) -> Evaluation:
-    """Evaluates, or goes on evaluating, methods over the test set at `testset` into the folder `out`.
+def run_evaluation(asked: EvaluationRequest, console: Console) -> Evaluation:
+    """Evaluates, or goes on evaluating, methods over a test set.
 
-    makings: methods that are run here. found: results of others. The unrestored photos come first, as the method LQ.
-    batch: at most so many photos of one size are restored together. limit: the first so many photos. address: of a Ray
-    cluster, "local" for one of this machine; None: this process. retry_failed: rows that failed are done again.
-    tables: of the paper, that are written; (): all that there are figures for. quoted: with the paper's own rows.
-    baseline: name and bytes of an earlier evaluation.json that this one is to compare with: said early where it cannot.
     Raises ValueError for a user's mistake and StopStage where going on is pointless, each with one sentence; what was
     done by then stays and is not done again. A row that cannot be restored or measured is counted.
     """
-    opened = TestSet(testset if "://" in testset else os.path.abspath(testset))
-    card = opened.card
-    source = source_of(opened)
-    common = _Common(opened, source, metrics, measured_with(metrics), seed, batch, retry_failed, console)
-    _check_applicable(metrics, opened.bokeh, makings)
-    rows = rows_of(opened, limit)
-    made = [method for making in makings for method in making.methods]
-    methods = (UNRESTORED, *made, *(each.method for each in found))
+    testset = TestSet(asked.testset if "://" in asked.testset else os.path.abspath(asked.testset))
+    source, measured = source_of(testset), measured_with(asked.metrics)
+    _check_applicable(asked.metrics, testset.bokeh, asked.makings)
+    rows = rows_of(testset, asked.limit)
+    made = [method for making in asked.makings for method in making.methods]
+    methods = (UNRESTORED, *made, *(each.method for each in asked.found))
     _check_titles(methods)
-    configuration = _configuration(common, makings)
-    if baseline:
-        name, earlier = baseline
-        check_baseline(
-            earlier, name, testset=card.name, photos=len(rows), bokeh=opened.bokeh, methods=methods,
-            configuration=configuration,
-        )  # fmt: skip
-    check_local(out)
-    folder = EvaluationFolder(out, source)
-    results = {each.method: find_results(each.folder, opened, rows) for each in found}
+    configuration = _configuration(asked, source, measured)
+    if asked.baseline:
+        name, earlier = asked.baseline
+        plan = EvaluationPlan(testset.card.name, len(rows), testset.bokeh, methods, configuration)
+        check_baseline(earlier, name, plan)
+    check_local(asked.out)
+    folder = EvaluationFolder(asked.out, source)
+    results = {each.method: find_results(each.folder, testset, rows) for each in asked.found}
     results[UNRESTORED] = [Outcome(row.key, "ok", row) for row in rows]
-    with folder.lock(), running(address) as where:
+    ray = partial(cluster, None if asked.address == LOCAL else asked.address, None) if asked.address else None
+    with folder.lock() as check, Executor(ray, partial(StageProgress, console), FAILURES_IN_A_ROW, check) as executor:
+        run = _EvaluationRun(asked, testset, source, measured, folder, executor, console)
         restored = {method: folder.note_found(method, outcomes) for method, outcomes in results.items()}
-        for making in makings:
-            restored |= _restore(making, rows, folder, common, where)
-        scored = _score({method: restored[method] for method in methods}, folder, common, where)
-        measured, failed = gather(restored, scored, len(rows))
-        evaluated = Evaluation(card.name, len(rows), opened.bokeh, methods, scores_of(measured), failed, configuration)
+        for making in asked.makings:
+            restored |= _restore(making, rows, run)
+        scored = _score({method: restored[method] for method in methods}, run)
+        figures, failed = gather(restored, scored, len(rows))
+        evaluated = Evaluation(
+            testset.card.name, len(rows), testset.bokeh, methods, scores_of(figures), failed, configuration
+        )
         folder.write_scores(evaluated.scores)
-        print_summary(evaluated, out, console)
-        write_outputs(evaluated, measured, opened, out, tables, quoted, console)
+        print_summary(evaluated, asked.out, console)
+        write_outputs(evaluated, figures, testset, asked.out, asked.tables, asked.quoted, console)
     return evaluated
 
 
@@ -141,84 +142,83 @@ def _check_titles(methods: Sequence[Method]) -> None:
             raise ValueError(f"two methods are called {method.title}: every method needs a name of its own")
 
 
-def _restore(
-    making: MethodGroup, rows: Sequence[Row], folder: EvaluationFolder, common: _Common, where: Running
-) -> dict[Method, list[PartFile]]:
+def _restore(making: MethodGroup, rows: Sequence[EvaluationRow], run: _EvaluationRun) -> dict[Method, list[PartFile]]:
     """The results of its methods, as committed parts; what is not there is made."""
-    known = digest(RESTORING_REVISION, photo_file.REVISION, making.follows_from, common.seed, common.source)
-    tasks: dict[Method, list[Task]] = {}
-    for method in making.methods:
-        asked = [replace(row, s1=method.s1, s2=method.s2) for row in rows]
-        tasks[method] = folder.plan(method, asked, known, common.batch, sum(map(len, tasks.values())))
-    todo = [
-        each for method, own in tasks.items() for each in folder.undone(method, "restored", own, common.retry_failed)
-    ]
-    if todo:
-        if has_networks(common.metrics):  # what they lack is said now, not after hours of restoring
-            Scorer(common.metrics.model_copy(update={"device": "cpu"}))
-        connected = where.on_ray()
-        means = share_of(making.device, making.weights_bytes, *connected.resources()) if connected else HERE
-        largest = max(max(LEAST_MEGAPIXELS, row.width * row.height / 1e6) for row in rows)
-        longest_s = largest * making.steps * means.megapixel_step_s
-        device = means.device if connected else making.device
-        spec = StageSpec(
-            name=making.name,
-            build=partial(Restore, common.testset.path, folder.path, making, device, common.seed, means.threads),
-            identity=known,
-            row_type=Row,
-            result_type=Row,
-            sink=RestoreSink,
-            batch=common.batch,
-            cpus=means.cpus,
-            gpus=means.gpus,
-            part_limit_s=START_S + PART_ROWS * longest_s,
-            row_limit_s=START_S + common.batch * longest_s,  # a row done alone fills its whole batch
+    asked = run.asked
+    known = digest(RESTORING_REVISION, photo_file.REVISION, making.follows_from, asked.seed, run.source)
+    tasks = {
+        method: run.folder.plan(method, [replace(row, s1=method.s1, s2=method.s2) for row in rows], known, asked.batch)
+        for method in making.methods
+    }
+
+    def execute(spec: StageSpec, todo: Sequence[Task]) -> None:
+        if has_networks(asked.metrics):  # what they lack is said now, not after hours of restoring
+            Scorer(asked.metrics.model_copy(update={"device": "cpu"}))
+        given = share_of(making.device, making.weights_bytes, run.executor.cluster())
+        build = partial(MethodStage, run.testset.path, run.folder.path, making, given.device, asked.seed, given.threads)
+        megapixels = [row.width * row.height / 1e6 for row in rows]
+        run.executor(
+            replace(spec, build=build, **given.stage_fields(megapixels, making.steps, PART_ROWS, asked.batch)), todo
         )
-        _run(spec, todo, sum(map(len, tasks.values())), common.console, where)
-    return {method: folder.files(method, "restored", own) for method, own in tasks.items()}
+
+    spec = StageSpec(
+        name=making.name,
+        build=MethodStage,  # `execute` knows its arguments
+        identity=known,
+        row_type=EvaluationRow,
+        result_type=EvaluationRow,
+        sink=MethodSink,
+        batch=asked.batch,
+    )
+    return _complete(spec, tasks, execute, run)
 
 
-def _score(
-    restored: dict[Method, list[PartFile]], folder: EvaluationFolder, common: _Common, where: Running
-) -> dict[Method, list[PartFile]]:
+def _score(restored: dict[Method, list[PartFile]], run: _EvaluationRun) -> dict[Method, list[PartFile]]:
     """The figures of all results, as committed parts; what is not there is measured."""
-    metrics = common.metrics
-    known = digest(photo_file.REVISION, common.measured_with, common.source)
-    tasks: dict[Method, list[Task]] = {}
-    for method, files in restored.items():
-        tasks[method] = folder.to_score(method, files, known, sum(map(len, tasks.values())))
-    undone = (folder.undone(method, "scored", own, common.retry_failed) for method, own in tasks.items())
-    todo = [task for own in undone for task in own]
-    if todo:
-        connected, gpus = where.on_ray(), 0
-        if connected and has_networks(metrics) and metrics.device != "cpu" and connected.resources()[1]:
+    known = digest(photo_file.REVISION, run.measured_with, run.source)
+    tasks = {method: run.folder.to_score(method, files, known) for method, files in restored.items()}
+
+    def execute(spec: StageSpec, todo: Sequence[Task]) -> None:
+        metrics, gpus = run.asked.metrics, 0
+        cluster = run.executor.cluster()
+        if cluster and has_networks(metrics) and metrics.device != "cpu" and cluster.resources()[1]:
             gpus, metrics = 1, metrics.model_copy(update={"device": "cuda"})  # Ray shows each worker its own GPU alone
-        at_once = 1 if connected or has_networks(metrics) else torch.get_num_threads()
-        spec = StageSpec(
-            name="measure",
-            build=partial(Score, common.testset.path, folder.path, metrics, at_once),
-            identity=known,
-            row_type=Row,
-            result_type=Row,
-            batch=PART_ROWS,
-            gpus=gpus,
-            part_limit_s=START_S + PART_ROWS * SCORE_ROW_S,
-            row_limit_s=START_S + SCORE_ROW_S,
-        )
-        _run(spec, todo, sum(map(len, tasks.values())), common.console, where)
-    return {method: folder.files(method, "scored", own) for method, own in tasks.items()}
+        at_once = 1 if cluster or has_networks(metrics) else torch.get_num_threads()
+        build = partial(ScoreStage, run.testset.path, run.folder.path, metrics, at_once)
+        run.executor(replace(spec, build=build, gpus=gpus), todo)
+
+    spec = StageSpec(
+        name="measure",
+        build=ScoreStage,  # `execute` knows its arguments
+        identity=known,
+        row_type=EvaluationRow,
+        result_type=EvaluationRow,
+        batch=PART_ROWS,
+        part_limit_s=START_S + PART_ROWS * SCORE_ROW_S,
+        row_limit_s=START_S + SCORE_ROW_S,
+    )
+    return _complete(spec, tasks, execute, run)
 
 
-def _run(spec: StageSpec, todo: Sequence[Task], parts: int, console: Console, where: Running) -> None:
-    console.print(f"{spec.name}: {len(todo):,} of {parts:,} parts to do", highlight=False, markup=False)
-    with StageProgress(console, spec.name, len(todo)) as progress:
-        where.run(spec, todo, progress.part)
+def _complete(
+    spec: StageSpec, tasks: dict[Method, list[Task]], execute: Execute, run: _EvaluationRun
+) -> dict[Method, list[PartFile]]:
+    """The committed part of every task, by method. Parts of other evaluations of the test set stay in the folder."""
+    planned = [task for own in tasks.values() for task in own]
+
+    def said(spec: StageSpec, todo: Sequence[Task]) -> None:
+        run.console.print(f"{spec.name}: {len(todo):,} of {len(planned):,} parts to do", highlight=False, markup=False)
+        execute(spec, todo)
+
+    retry_failed = run.asked.retry_failed
+    files = iter(complete(spec, planned, said, retry_failed=retry_failed, outputs=run.folder, shared=True))
+    return {method: [next(files) for _ in own] for method, own in tasks.items()}
 
 
-def _configuration(common: _Common, makings: Sequence[MethodGroup]) -> dict[str, Any]:
+def _configuration(asked: EvaluationRequest, source: dict[str, str], measured: dict[str, Any]) -> dict[str, Any]:
     """What the figures follow from, for people and programs: no path of this machine is in it."""
-    made = [{"methods": [method.title for method in making.methods], **making.record} for making in makings]
-    return {"testset": common.source, "seed": common.seed, "metrics": common.measured_with, "made": made}
+    made = [{"methods": [method.title for method in making.methods], **making.record} for making in asked.makings]
+    return {"testset": source, "seed": asked.seed, "metrics": measured, "made": made}
 
 
 def _check_applicable(metrics: MetricSettings, bokeh: bool, makings: Sequence[MethodGroup]) -> None:

@@ -23,11 +23,11 @@ from instructrestore.model.metrics.metric import BOKEH_IOU, LEARNED
 from instructrestore.model.metrics.scorer import Scorer
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.restore_stage import Unreadable, pixels, read_pair
-from instructrestore.pipelines.evaluation.row import Row
+from instructrestore.pipelines.evaluation.row import EvaluationRow
 from instructrestore.shards.pairs import TestSet
 
 
-class Score:
+class ScoreStage:
     """The stage. out: the evaluation's folder. threads: photos that are measured at once."""
 
     def __init__(self, testset: str, out: Path, settings: MetricSettings, threads: int) -> None:
@@ -35,11 +35,11 @@ class Score:
         self._scorer = Scorer(settings)
         self._threads = threads
 
-    def __call__(self, rows: Sequence[Row]) -> list[Row | Failed]:
+    def __call__(self, rows: Sequence[EvaluationRow]) -> list[EvaluationRow | Failed]:
         with _one_thread_an_operation(self._threads), ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(self._scored, rows))
 
-    def _scored(self, row: Row) -> Row | Failed:
+    def _scored(self, row: EvaluationRow) -> EvaluationRow | Failed:
         try:
             pair = read_pair(self._testset, row)
             hq = pixels(pair.hq, row, "HQ photo")
@@ -64,7 +64,7 @@ class Score:
             raise Unreadable("the result changed while it was being evaluated")
         return data
 
-    def _mask(self, row: Row) -> NDArray[np.float32] | None:
+    def _mask(self, row: EvaluationRow) -> NDArray[np.float32] | None:
         """The mask that the method predicted, (H, W) in [0, 1]."""
         if not row.mask:
             return None

@@ -17,14 +17,14 @@ from instructrestore.pipelines.terminal.arguments import anchored_place
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where the weights are and how they run.
+    """Where the weights are and how they are run.
 
-    base: a Stable Diffusion 2.1 base or a saved InstructRestorePipeline: a folder or a hub id.
-    checkpoint: the trained ControlNet with its mask decoder: a folder or a hub id; None: the base's own.
+    base: a Stable Diffusion 2.1 base or a saved InstructRestorePipeline, a folder or a hub id.
+    checkpoint: the trained ControlNet with its mask decoder, a folder or a hub id; None: the base's own.
     dtype: "float32", "bfloat16" or "float16". device: as torch names it; None: a GPU if there is one.
     base_revision, checkpoint_revision: of hub ids.
     compile: torch.compile for UNet and ControlNet. channels_last: their memory layout, faster on some GPUs.
-    cpu_offload: each part of the model is on the GPU only while it works.
+    cpu_offload: each part of the model is on the GPU only while it is used.
     """
 
     base: str
@@ -69,10 +69,12 @@ class ModelSource:
         return fingerprint_of(self.base, self.checkpoint, self.base_revision, self.checkpoint_revision)
 
     def load(self) -> InstructRestorePipeline:
-        """The pipeline, ready to restore. Raises ValueError, in one sentence, for what cannot be loaded or run."""
+        """The pipeline, ready to restore. Raises ValueError, in one sentence, if it cannot be loaded or run."""
         accelerator = torch.accelerator.current_accelerator()
         if self.cpu_offload and (self.device == "cpu" or accelerator is None):
-            raise ValueError("--cpu-offload keeps on the CPU what the GPU does not need just now, and here is no GPU")
+            raise ValueError(
+                "--cpu-offload moves idle parts of the model from a GPU to the CPU, and there is no GPU here"
+            )
         pipe = load_pipeline(
             self.base,
             self.checkpoint,
@@ -93,7 +95,7 @@ class ModelSource:
         return pipe
 
     def record(self) -> dict[str, Any]:
-        """What is written into the restored photos: a local folder by its name alone, a hub id as it is."""
+        """What is recorded in the restored photos: a local folder by its name alone, a hub id unchanged."""
         return {
             "base": public(self.base),
             "base_revision": self.base_revision,
@@ -104,6 +106,6 @@ class ModelSource:
 
 
 def public(place: str) -> str:
-    """A folder or a file of this machine by its name alone, a hub id as it is."""
+    """A folder or file of this machine by its name alone, a hub id unchanged."""
     path = Path(place)
     return path.resolve().name if path.exists() else place

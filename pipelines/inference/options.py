@@ -27,12 +27,10 @@ MAX_SWEEP = 24
 def sampling_settings(
     values: dict[str, object], assignments: Sequence[str], options: Mapping[str, str] = OPTIONS
 ) -> SamplingSettings:
-    """Settings from the options' values, by field, and from NAME=VALUE assignments of the fields without an option.
+    """Settings from the values of options, by field, and from NAME=VALUE assignments to fields that have no option.
 
-    options: the fields that have one, with its name.
-
-    An overlap that is not assigned fits the tile: the usual one, or about a quarter of a small tile.
-    Raises ValueError, in one sentence that names the option, for what is not valid.
+    options: the fields that have an option, with its name. An overlap that is not assigned fits the tile: the default,
+    or about a quarter of a small tile. Raises ValueError, in one sentence that names the option, for invalid values.
     """
     merged = dict(values)
     tile = values.get("tile")
@@ -67,7 +65,7 @@ def parse_sweep(text: str) -> tuple[float, ...]:
         try:
             scales.append(checked_scale(float(part), "a scale of --sweep"))
         except ValueError as error:
-            reason = str(error) if "--sweep" in str(error) else f"{part.strip()!r} is no number"
+            reason = str(error) if "--sweep" in str(error) else f"{part.strip()!r} is not a number"
             raise ValueError(f"--sweep takes scales separated by commas, as in 0.5,0.7,0.9: {reason}") from None
     distinct = tuple(dict.fromkeys(scales))
     if len(distinct) > MAX_SWEEP:

@@ -1,4 +1,4 @@
-"""One photo to restore, and a name for its result that is nobody else's."""
+"""One photo to restore, and a name for its result that no other result has."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _COMPANION = re.compile(r"-(mask(-\d+)?|compare|sweep)$")
 class PhotoJob:
     """One photo to restore.
 
-    photo: the file. name: the photo as people know it. stem: the result's path within the output folder, without
-    ending; no two jobs share it, nor does one's result take the name of another's mask or sheet.
-    masks: a file a region; empty: they are predicted. scale_map: a file of scales, in place of masks.
-    instruction: None only where there is a problem. problem: why this photo cannot be restored; empty: nothing known.
+    photo: the file. name: what the photo is called in messages. stem: the result's path within the output folder,
+    without extension; no two jobs share it, and no result takes the name of another job's mask or sheet.
+    masks: one file per region; empty: they are predicted. scale_map: a file of scales, in place of masks.
+    instruction: None only if there is a problem. problem: why this photo cannot be restored; empty: nothing known.
     """
 
     photo: Path
@@ -44,9 +44,9 @@ class PhotoJob:
 
 
 def stems(jobs: Sequence[PhotoJob]) -> list[str]:
-    """A stem for each job, all different, also on a disk that takes upper and lower case for the same.
+    """A stem for each job, all different, even on a disk that ignores case.
 
-    Photos of one stem are told apart by their folders; where that is not enough, the later ones get a number.
+    Photos with the same stem are told apart by their folders; if that is not enough, later ones get a number.
     """
     chosen = [job.stem for job in jobs]
     counts = Counter(map(_folded, chosen))
@@ -57,13 +57,13 @@ def stems(jobs: Sequence[PhotoJob]) -> list[str]:
         for index, path in zip(group, paths, strict=True):
             chosen[index] = os.path.splitext(os.path.relpath(path, common))[0]
     everyone = {_folded(stem) for stem in chosen}
-    # What "dog_2-mask.jpg" alone gives is called as the mask of a "dog_2" would be, so no photo gets that name.
+    # The result of "dog_2-mask.jpg" is named as the mask of a "dog_2" would be, so no photo may be called "dog_2".
     reserved = everyone | {_COMPANION.sub("", key) for key in everyone}
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     for index, stem in enumerate(chosen):
         key, named = _folded(stem), stem
-        # "dog-mask.jpg" beside "dog.jpg": its result would have the name of dog's mask.
+        # "dog-mask.jpg" beside "dog.jpg": its result would be named like dog's mask.
         companion = _COMPANION.search(key) and _COMPANION.sub("", key) in everyone
         if companion or key in taken:
             number = numbers.get(key, 2)
@@ -81,7 +81,7 @@ def _folded(stem: str) -> str:
 
 
 def check_nothing_is_overwritten(jobs: Sequence[PhotoJob], out: Path, files: Sequence[Path]) -> None:
-    """Raises ValueError where a result would take the place of a photo, a mask, a map or one of `files`."""
+    """Raises ValueError if a result would overwrite a photo, a mask, a map or one of `files`."""
     root = os.path.join(os.path.realpath(out), "")
     read = [
         *files,
@@ -95,6 +95,6 @@ def check_nothing_is_overwritten(jobs: Sequence[PhotoJob], out: Path, files: Seq
         for name in companions + (job.mask_names() if job.instruction else []):
             if (place := os.path.realpath(os.path.join(root, name))) in inside:
                 raise ValueError(
-                    f"{escaped(str(out / name))} would overwrite {escaped(str(inside[place]))}, which is read: "
+                    f"{escaped(str(out / name))} would overwrite {escaped(str(inside[place]))}, an input: "
                     "choose another --out"
                 )

@@ -1,4 +1,4 @@
-"""A job's files, read and checked, and the record of how its results come about."""
+"""A job's files, read and checked, and the record of how its results are made."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.pictures.source_photo import SourceImage, read_grey, read_photo
 
-SCALE_UNIT = 100  # the grey value of a scale map that means scale 1
+SCALE_UNIT = 100  # the grey value that means scale 1 in a scale map
 
 
 @dataclass(frozen=True)
 class PreparedPhoto:
     """A photo that can be restored.
 
-    masks: per region (H, W) uint8 in [0, 255] at the photo's size; None: they are predicted.
+    masks: for each region (H, W) uint8 in [0, 255] at the photo's size; None: they are predicted.
     scale_map: (H, W) float32 scales at the photo's size; None: there is none.
-    record: how the results come about, for their PNG files. notes: what a person should know of the files.
+    record: how the results are made, for their PNG files. notes: what the user should know about the files.
     """
 
     job: PhotoJob
@@ -42,9 +42,9 @@ class PreparedPhoto:
 
 
 def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
-    """Reads a job's photo, masks and scale map. weights: what the record says of the model.
+    """Reads a job's photo, masks and scale map. weights: what the record says about the model.
 
-    Raises ValueError or OSError, each one sentence, for what cannot be restored.
+    Raises ValueError or OSError, in one sentence each, for a photo that cannot be restored.
     """
     if job.problem:
         raise ValueError(job.problem)
@@ -55,7 +55,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         raise ValueError(f"it is too small: {width}x{height}, and the shorter side must be at least {MIN_SIDE} pixels")
     large, wide = settings.restored_size((height, width))
     if large * wide > MAX_PIXELS:
-        raise ValueError(f"restored it would be {wide}x{large}, and {MAX_PIXELS} pixels are the limit: lower --upscale")
+        raise ValueError(f"its result would be {wide}x{large}, over the limit of {MAX_PIXELS} pixels: lower --upscale")
     regions = len(job.instruction.regions)
     if job.masks and len(job.masks) != regions:
         raise ValueError(f"there must be one mask for each region: {len(job.masks)} for {regions}")
@@ -85,13 +85,13 @@ def _mask(path: Path, size: Sequence[int]) -> NDArray[np.uint8]:
     if mask.dtype != np.uint8:
         mask = (mask >> 8).astype(np.uint8)
     if mask.max() == 1:
-        raise ValueError(f"the mask {readable(path.name)} goes only to 1 of 255: the region is white (255), not 1")
+        raise ValueError(f"the mask {readable(path.name)} only has values up to 1: save it with the region white (255)")
     return mask.astype(np.uint8)
 
 
 def _note(path: Path, mask: NDArray[np.uint8]) -> str:
     if not mask.any():
-        return f"the mask {readable(path.name)} is black everywhere: its region is nowhere"
+        return f"the mask {readable(path.name)} is black everywhere: its region is empty"
     if mask.min() == 255:
         return f"the mask {readable(path.name)} is white everywhere: its region is the whole photo"
     return ""
@@ -101,7 +101,7 @@ def _scale_map(path: Path, size: Sequence[int]) -> NDArray[np.float32]:
     scales = _grey(path, size, "scale map") / SCALE_UNIT
     if scales.max() > MAX_SCALE:
         raise ValueError(
-            f"the scale map {readable(path.name)} goes up to scale {scales.max():g}, and {MAX_SCALE:g} is the limit: "
+            f"the scale map {readable(path.name)} has scales up to {scales.max():g}, over the limit of {MAX_SCALE:g}: "
             f"grey {SCALE_UNIT} is scale 1"
         )
     return scales.astype(np.float32)
@@ -117,7 +117,7 @@ def _grey(path: Path, size: Sequence[int], what: str) -> NDArray[Any]:
         raise ValueError(f"the {what} {name} cannot be used: {error}") from None
     if values.shape != tuple(size):
         found, expected = f"{values.shape[1]}x{values.shape[0]}", f"{size[1]}x{size[0]}"
-        raise ValueError(f"the {what} {name} is {found} but its photo {expected}: they must have one size")
+        raise ValueError(f"the {what} {name} is {found} but its photo is {expected}: they must have the same size")
     return values
 
 

@@ -1,4 +1,4 @@
-"""The loaded model at work: what it makes of photos, and the pictures that are written of it."""
+"""The loaded model at work: restorations of photos, and the pictures that are written of them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_im
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """What is written for each photo. sweep: scales of the first region; empty: no sweep.
+    """What is written for each photo.
 
-    skip_existing: photos whose results are there already, of the same photo, instruction, settings and weights, are
-    passed over.
+    sweep: scales for the first region; empty: no sweep. skip_existing: photos are skipped if their results, of the same
+    photo, instruction, settings and weights, already exist.
     """
 
     save_mask: bool = False
@@ -34,7 +34,7 @@ class OutputSettings:
     skip_existing: bool = False
 
     def names(self, job: PhotoJob) -> list[str]:
-        """The files of a job, relative to the output folder."""
+        """The files that a job writes, relative to the output folder."""
         if self.mask_only:
             return job.mask_names()
         names = [f"{job.stem}.png"]
@@ -53,7 +53,7 @@ class Restoration:
 
 
 class PhotoRestorer:
-    """The loaded model with what is wanted of it. batch: so many results of a sweep are made together."""
+    """The loaded model with its settings and outputs. batch: how many results of a sweep are made together."""
 
     def __init__(
         self,
@@ -67,21 +67,21 @@ class PhotoRestorer:
         self._batch, self._on_step = batch, on_step
 
     def results(self, group: Sequence[PreparedPhoto], instructions: Sequence[Instruction]) -> list[Restoration]:
-        """What becomes of photos of one size, each with its instruction. Raises what the pipeline raises."""
+        """Restores photos of one size, each by its instruction. Raises what the pipeline raises."""
         photos = [photo.source.image for photo in group]
-        # A generator a photo, on the CPU: the same result alone, in a batch, and on every device.
+        # One generator per photo, on the CPU: the same result alone, in a batch, and on every device.
         generators = [torch.Generator("cpu").manual_seed(photo.job.seed) for photo in group]
         asked: dict[str, Any] = {"settings": self._settings, "generator": generators}
         if self._wanted.mask_only:
             found = self._pipe.predict_mask(photos, instructions, **asked)
             return [Restoration(None, masks, said) for masks, said in zip(found.masks, found.reports, strict=True)]
-        if group[0].scale_map is not None:  # there is one for a single photo only
+        if group[0].scale_map is not None:  # only for a single photo
             asked["scale_maps"] = [photo.scale_map for photo in group]
         elif any(photo.masks for photo in group):
             asked["masks"] = [photo.masks for photo in group]
         made = self._pipe(photos, instructions, callback_on_step_end=self._on_step, **asked)
         assert isinstance(made.images, list)
-        # Given masks are shown as they were given; the pipeline returns them at the latents' resolution.
+        # Masks from files are shown as they are; the pipeline returns them at the latents' resolution.
         masks = [
             own if photo.masks is None else (np.stack(photo.masks) / 255).astype(np.float32)
             for photo, own in zip(group, made.masks, strict=True)
@@ -89,7 +89,7 @@ class PhotoRestorer:
         return [Restoration(*result) for result in zip(made.images, masks, made.reports, strict=True)]
 
     def pictures(self, photo: PreparedPhoto, result: Restoration) -> list[tuple[str, Image.Image]]:
-        """What is shown and the picture, in the order of `OutputSettings.names`."""
+        """Each picture with what it shows, in the order of `OutputSettings.names`."""
         lq, instruction, wanted = photo.source.image, photo.instruction, self._wanted
         pictures = [("the restored photo", result.image)] if result.image else []
         if (wanted.save_mask or wanted.mask_only) and photo.scale_map is None:
@@ -104,7 +104,7 @@ class PhotoRestorer:
         return pictures
 
     def _sweep(self, photo: PreparedPhoto, restored: Image.Image) -> list[tuple[float, Image.Image]]:
-        """The photo restored with each scale of the sweep for the first region, all else equal."""
+        """The photo restored with each scale of the sweep for the first region, everything else equal."""
         first, *others = photo.instruction.regions
         made, batch = {first.scale: restored}, self._batch
         while missing := [scale for scale in self._wanted.sweep if scale not in made][:batch]:
@@ -115,7 +115,7 @@ class PhotoRestorer:
             except (RuntimeError, MemoryError) as error:
                 if batch == 1 or not out_of_memory(error):
                     raise
-            if not found:  # past the except clause, whose error holds on to the batch's memory
+            if not found:  # after the except clause, whose error keeps the batch's memory alive
                 free_memory()
                 batch = 1
                 continue
@@ -126,13 +126,13 @@ class PhotoRestorer:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether memory did not suffice: a GPU's, or a CPU's, for which torch has no class of its own."""
+    """Whether memory ran out: a GPU's, or a CPU's, for which torch has no exception of its own."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )
 
 
 def free_memory() -> None:
-    """Gives what torch keeps for later back to the GPU."""
+    """Returns torch's cached memory to the GPU."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

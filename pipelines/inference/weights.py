@@ -1,4 +1,4 @@
-"""Which weights restore: what results are told apart by, found in seconds and without loading anything."""
+"""Which weights restore, as a fingerprint that is found in seconds, without loading anything."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from instructrestore.dataengine.running.part_files import digest
 
-HUB_WEIGHTS = 4 << 30  # what is on the hub is taken for about as large as SD 2.1-base in float32
+HUB_WEIGHTS = 4 << 30  # weights on the hub are assumed to be about as large as SD 2.1-base in float32
 TENSOR_SAMPLE = 4096  # bytes hashed of every tensor: training moves all of its values
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """identity: hex digits that change with any of the weights or configurations. bytes: their size on disk."""
+    """identity: hex digits that change with any weight or configuration. bytes: the weights' size on disk."""
 
     identity: str
     bytes: int
@@ -26,11 +26,11 @@ class Fingerprint:
 def fingerprint_of(
     base: str, checkpoint: str | None, base_revision: str | None = None, checkpoint_revision: str | None = None
 ) -> Fingerprint:
-    """Of a base and a checkpoint, as `model.restoring.checkpoint.load_pipeline` takes them.
+    """The fingerprint of a base and a checkpoint, named as for `model.restoring.checkpoint.load_pipeline`.
 
-    Of a folder a hash of its configurations and of the head of every tensor in it counts, not where it lies, so that a
-    folder trained further is another one and a copy is the same; of a hub id its name and revision.
-    Raises ValueError, in one sentence, for what is neither, and for a folder that is clearly no base or checkpoint.
+    For a folder it hashes the configurations and the head of every tensor, not the path, so that a folder trained
+    further differs and a copy does not; for a hub id, its name and revision.
+    Raises ValueError, in one sentence, for anything else, and for a folder that is clearly no base or checkpoint.
     """
     folder = _folder("base", base, base_revision)
     if folder and not (folder / "model_index.json").is_file():
@@ -47,14 +47,14 @@ def fingerprint_of(
 
 
 def _folder(what: str, place: str, revision: str | None) -> Path | None:
-    """The folder; None: a hub id."""
+    """The folder; None for a hub id."""
     path = Path(place).expanduser()
     if path.is_dir():
         if revision is not None:
             raise ValueError(f"{place} is a folder, which has no revision {revision}: leave the revision out")
         return path
     if path.exists():
-        raise ValueError(f"the {what} {place} is a file: name the folder that it is in")
+        raise ValueError(f"the {what} {place} is a file: name the folder that holds it")
     if not _HUB_ID.fullmatch(place):
         raise ValueError(f"there is no folder {place}: the {what} is a folder or a hub id (owner/name)")
     return None

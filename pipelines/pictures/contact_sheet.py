@@ -15,12 +15,12 @@ from instructrestore.dataengine.reporting.drawing import INK, OPACITY, PAPER, RG
 from instructrestore.model.instruction.instruction import Instruction
 
 MAX_CELL = 1024  # px, the longer side of a picture on a sheet
-MIN_CELL = 160  # px; a narrower cell has no room for its label
+MIN_CELL = 160  # px; a label needs this width
 
 
 @dataclass(frozen=True)
 class LabelledPicture:
-    """A picture (mode RGB) under its label: lines of text, each with a swatch of colour or none."""
+    """A picture (mode RGB) under its label: lines of text, each with or without a swatch of colour."""
 
     image: Image.Image
     label: Sequence[tuple[str, RGB | None]]
@@ -32,7 +32,7 @@ def comparison(
     """The LQ photo, the same with its regions tinted and outlined, and the restored photo.
 
     photo, restored: mode RGB; the sheet shows all at the size of `restored`, at most MAX_CELL. masks: (R, H, W) in
-    [0, 1] at any size; R = 0 where a scale map took their place.
+    [0, 1] at any size; R = 0 if a scale map replaced them.
     """
     size = _shown(restored.size)
     photo, restored = _at(photo, size), _at(restored, size)
@@ -65,7 +65,7 @@ def tinted(photo: Image.Image, masks: NDArray[np.floating]) -> Image.Image:
         picture.paste(Image.new("RGB", photo.size, colour), mask=layer.point([round(OPACITY * v) for v in range(256)]))
     for layer, colour in zip(layers, colours(len(layers)), strict=True):
         inside = layer.point([0] * 128 + [255] * 128)
-        # A white line around the coloured one: it shows on any ground.
+        # A white line around the coloured one makes it visible on any background.
         for width, ink in ((2 * line, (255, 255, 255)), (line, colour)):
             edge = ImageChops.subtract(inside, inside.filter(ImageFilter.MinFilter(2 * width + 1)))
             picture.paste(Image.new("RGB", photo.size, ink), mask=edge)
@@ -93,7 +93,7 @@ def sheet(cells: Sequence[LabelledPicture], columns: int) -> Image.Image:
         left, top = gap + number % columns * (room + gap), gap + number // columns * (head + height + gap)
         page.paste(cell.image, (left, top + head))
         for row, (text, swatch) in enumerate(cell.label):
-            # The lines stand on the picture, however many its neighbours have.
+            # Labels are aligned at the bottom, whatever number of lines the neighbours have.
             middle = top + head - line * (len(cell.label) - row) + line // 2
             indent = 0
             if swatch:
@@ -113,7 +113,7 @@ def _at(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _cut(label: str, unit: int, width: int) -> str:
-    """The label, cut to the width in pixels with an ellipsis where it is longer."""
+    """The label, cut with an ellipsis if it is wider than `width` pixels."""
     # A lone surrogate cannot be encoded for the font.
     clean = label.encode("utf-8", "replace").decode("utf-8")
     if _font(unit).getlength(clean) <= width:

@@ -1,4 +1,4 @@
-"""EXIF blocks (EXIF 2.32: a TIFF header and directories), changed in place: all else stays, byte for byte."""
+"""EXIF blocks (EXIF 2.32: a TIFF header and directories), edited in place: everything else stays, byte for byte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _THUMBNAIL, _THUMBNAIL_BYTES = int(ExifTags.Base.JpegIFOffset), int(ExifTags.Bas
 
 
 def upright_exif(block: bytes) -> bytes:
-    """The block of the upright photo: orientation 1, and no thumbnail, which would show what the photo was before.
+    """The block of the upright photo: orientation 1, and no thumbnail, which would show the unrestored photo.
 
     Raises ValueError or struct.error if the block is broken.
     """
@@ -27,28 +27,28 @@ def upright_exif(block: bytes) -> bytes:
     if _ORIENTATION in entries:
         tiff.put(entries[_ORIENTATION], _ORIENTATION, _SHORT, 1)
     link = first + 2 + _ENTRY * tiff.read("H", first)
-    # Some writers leave the link out at a block's end.
+    # Some writers omit the link at the end of a block.
     second = tiff.read("I", link) if link + 4 <= tiff.size else 0
     if second:
         tiff.write("I", link, 0)
-        with suppress(struct.error):  # a second directory that cannot be read shows nothing to anyone
+        with suppress(struct.error):  # an unreadable second directory has no thumbnail to show
             thumbnail = tiff.entries(second)
             if _THUMBNAIL in thumbnail and _THUMBNAIL_BYTES in thumbnail:
                 begin = tiff.read("I", thumbnail[_THUMBNAIL] + 8)
                 tiff.cut(begin, begin + tiff.read("I", thumbnail[_THUMBNAIL_BYTES] + 8))
     changed = tiff.bytes()
-    sized_exif(changed, (1, 1))  # raises where the thumbnail was said to lie over the directory itself
+    sized_exif(changed, (1, 1))  # raises if the thumbnail claimed to overlap the directory itself
     return changed
 
 
 def sized_exif(block: bytes, size: tuple[int, int]) -> bytes:
-    """The block of a picture of this (width, height), as far as it says a size. block: what `upright_exif` gave."""
+    """The block with every size it states changed to this (width, height). block: from `upright_exif`."""
     tiff = _Block(block)
     wanted = {**dict.fromkeys(_WIDTHS, size[0]), **dict.fromkeys(_HEIGHTS, size[1])}
     first = tiff.entries(tiff.first())
     tiff.put_all(first, wanted)
     if int(ExifTags.IFD.Exif) in first:
-        with suppress(struct.error):  # nor does a directory that cannot be read say a size
+        with suppress(struct.error):  # an unreadable directory states no size
             tiff.put_all(tiff.entries(tiff.read("I", first[int(ExifTags.IFD.Exif)] + 8)), wanted)
     return tiff.bytes()
 
@@ -82,12 +82,12 @@ class _Block:
         return self.read("I", 4)
 
     def entries(self, directory: int) -> dict[int, int]:
-        """Where each tag's entry begins."""
+        """The offset of each tag's entry."""
         places = (directory + 2 + _ENTRY * number for number in range(self.read("H", directory)))
         return {self.read("H", place): place for place in places}
 
     def put(self, entry: int, tag: int, kind: int, value: int) -> None:
-        """One value, which stands in the entry itself: a SHORT at its beginning, or a LONG."""
+        """Writes one value into the entry itself: a SHORT at its beginning, or a LONG."""
         layout, values = ("HHIHH", (value, 0)) if kind == _SHORT else ("HHII", (value,))
         struct.pack_into(f"{self._order}{layout}", self._bytes, self._start + entry, tag, kind, 1, *values)
 
@@ -96,7 +96,7 @@ class _Block:
             self.put(entries[tag], tag, _LONG, values[tag])
 
     def cut(self, begin: int, end: int) -> None:
-        """Removes these bytes where they are the last, and blanks them where others follow that keep their places."""
+        """Removes these bytes at the end of the block; elsewhere blanks them, so that what follows keeps its place."""
         begin, end = self._start + begin, min(self._start + end, len(self._bytes))
         if end == len(self._bytes):
             del self._bytes[begin:]

@@ -25,10 +25,10 @@ def to_png(
     xmp: str = "",
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
-    """The picture as a PNG that carries how it was made; equal input gives equal bytes.
+    """The picture as a PNG with a record of how it was made; equal input gives equal bytes.
 
     image: mode RGB or L. record: what goes into the text chunk `instructrestore`, as JSON. alpha: mode L of any size,
-    scaled to the image's. exif: where it says the picture's size, it is made to say this image's.
+    scaled to the image's. exif: any size that it states is changed to this image's.
     """
     if alpha is not None:
         image = image.copy()
@@ -40,13 +40,13 @@ def to_png(
         text.add_itxt(XMP_KEY, xmp)
     sized = sized_exif(exif, image.size) if exif else b""
     file = BytesIO()
-    # None would let Pillow take what the image itself carries along.
+    # With None, Pillow would use what the image itself carries.
     image.save(file, "PNG", compress_level=6, pnginfo=text, icc_profile=icc_profile or b"", exif=sized, dpi=dpi or ())
     return file.getvalue()
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """How a PNG was made, as `to_png` wrote it. Raises ValueError where it does not say, OSError if unreadable."""
+    """The record that `to_png` wrote into a PNG. Raises ValueError if it has none, OSError if it is unreadable."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             text = image.info.get(RECORD_KEY)
@@ -56,5 +56,5 @@ def read_record(path: Path) -> dict[str, Any]:
     except DECODING_ERRORS:
         record = None
     if not isinstance(record, dict):
-        raise ValueError(f"{path} does not say how it was made: it is no PNG of this program")
+        raise ValueError(f"{path} has no record of how it was made: it is not a PNG by this program")
     return record

@@ -1,7 +1,7 @@
-"""A photo's file as it is restored: its pixels, colour profile, EXIF, XMP and transparency.
+"""A photo's file as input of restoring: its pixels, colour profile, EXIF, XMP and transparency.
 
-Unlike the data engine, which turns every photo into sRGB, restoring leaves the RGB values as the photo's own profile
-means them and embeds that profile again: nothing is lost on a wide-gamut photo.
+Unlike the data engine, which converts every photo to sRGB, restoring keeps the RGB values in the photo's own profile
+and embeds that profile again, so that nothing is lost from a wide-gamut photo.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from instructrestore.pipelines.pictures.exif import upright_exif
 XMP_KEY = "XML:com.adobe.xmp"
 _XMP_ORIENTATION = re.compile(r"""(tiff:Orientation(?:\s*=\s*["']|>\s*))[1-8]""")
 
-# Pillow's names of the formats that are ever opened, by the name that `format_of` gives.
+# Pillow's names of the supported formats, by the names that `format_of` gives.
 _FORMATS = {
     "jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tiff": "TIFF", "bmp": "BMP", "gif": "GIF", "ppm": "PPM",
     "jp2": "JPEG2000",
 }  # fmt: skip
-# What Pillow's parsers let through on damaged bytes, which are all in memory by then: no I/O trouble is among them.
+# What Pillow's parsers raise on damaged bytes; these are in memory by then, so I/O errors are not among them.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
     struct.error,
 )  # fmt: skip
 _ORIENTATION = int(ExifTags.Base.Orientation)
-# What a TIFF's first directory says of the scene and the camera; its other tags describe that file's own strips.
+# Tags of a TIFF's first directory about scene and camera; its other tags describe the file's own strips.
 _TIFF_TAGS = (
     ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
     ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright,
@@ -53,13 +53,13 @@ class SourceImage:
     """A photo as it is restored.
 
     image: upright, mode RGB, 8 bits a channel, in the colour space of `icc_profile`.
-    icc_profile: the photo's own RGB profile; None where it had none (sRGB) or was converted to sRGB.
-    exif: the photo's EXIF block with the orientation reset to 1 (upright), without its thumbnail; None where it had
+    icc_profile: the photo's own RGB profile; None if it had none (sRGB) or was converted to sRGB.
+    exif: the photo's EXIF block with the orientation reset to 1 (upright), without its thumbnail; None if it had
     none.
-    notes: what was converted or left out, a plain sentence each.
-    alpha: the photo's transparency, mode L of the image's size; None where the photo is opaque.
+    notes: what was converted or left out, one plain sentence each.
+    alpha: the photo's transparency, mode L of the image's size; None if the photo is opaque.
     sha256: hex digest of the file's bytes.
-    xmp: the photo's XMP packet with the orientation reset to 1; empty where it had none. dpi: None where not said.
+    xmp: the photo's XMP packet with the orientation reset to 1; empty if it had none. dpi: None if not stated.
     """
 
     image: Image.Image
@@ -77,8 +77,8 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> SourceImage:
 
     Grey, CMYK, palette and 16-bit photos become 8-bit RGB, which is noted; a grey or CMYK profile fits no RGB photo,
     so those are converted to sRGB through it.
-    Raises OSError if the file cannot be read, and UnusablePhoto, a ValueError of one sentence, for what is no photo,
-    is damaged, holds several pictures, or is over `max_pixels`.
+    Raises OSError if the file cannot be read, and UnusablePhoto, a ValueError of one sentence, if it is not a photo, is
+    damaged, holds several pictures, or is over `max_pixels`.
     """
     data = _bytes_of(path)
     notes: list[str] = []
@@ -97,8 +97,8 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> SourceImage:
 def read_grey(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """A mask or a map from a file, upright: (H, W) uint8 in [0, 255] or, of a 16-bit file, uint16, as stored.
 
-    A colour picture counts as grey where its channels are equal. Raises as `read_photo` does, and UnusablePhoto where
-    it is not grey, or transparent in places: what is drawn in the transparency alone would be lost.
+    A colour picture counts as grey if its channels are equal. Raises as `read_photo` does, and UnusablePhoto if it is
+    not grey, or is transparent in places: a drawing in the transparency alone would be lost.
     """
     with _opened(_bytes_of(path), max_pixels) as image:
         if _alpha(image) is not None:
@@ -121,7 +121,7 @@ def _bytes_of(path: Path) -> bytes:
 
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture in `data`, loaded and upright. What the block raises of a decoder's errors is a corrupt photo too."""
+    """The picture in `data`, loaded and upright. A decoder's error inside the block also means a corrupt photo."""
     if not data:
         raise UnusablePhoto("empty file")
     format = format_of(data[:MAGIC_BYTES])
@@ -135,12 +135,12 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
         with image:
             if image.width * image.height > max_pixels:
                 raise UnusablePhoto("pixel limit", f"{image.width}x{image.height} is over {max_pixels} pixels")
-            # A phone's JPEG may have further pictures behind it (MPO): the first is the photo.
+            # A phone's JPEG may be followed by further pictures (MPO): the first is the photo.
             if format != "jpg" and getattr(image, "is_animated", False):
                 raise UnusablePhoto("animated", f"{getattr(image, 'n_frames', 2)} pictures in one file")
             with _quiet():
                 image.load()
-                upright = image if format == "tiff" else _upright(image)  # Pillow turns a TIFF itself
+                upright = image if format == "tiff" else _upright(image)  # Pillow itself turns a TIFF
             yield upright
     except UnusablePhoto:
         raise
@@ -154,10 +154,10 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Pillow's complaints do not reach the terminal: what matters of them is noted with the photo."""
+    """Keeps Pillow's warnings off the terminal; what matters in them is noted with the photo."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # its own limit, global to the process
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow's own limit, global to the process
         yield
 
 
@@ -165,10 +165,10 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except DECODING_ERRORS:
-        orientation = 1  # broken EXIF data says nothing: every viewer shows such a photo as it is stored
+        orientation = 1  # with broken EXIF data, every viewer shows the photo as it is stored
     if orientation not in range(2, 9):
         return image
-    # Pillow turns by the EXIF that a picture carries, and writes that anew: it is given the orientation alone.
+    # Pillow turns by the picture's EXIF and rewrites it, so it gets the orientation alone.
     alone, turned, carried = Image.Exif(), image.copy(), dict(image.info)
     alone[_ORIENTATION] = orientation
     turned.info = {"exif": alone.tobytes()}
@@ -178,7 +178,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _exif(image: Image.Image, notes: list[str]) -> bytes | None:
-    """The EXIF block for the upright photo, byte for byte but for the orientation."""
+    """The EXIF block for the upright photo, byte for byte except for the orientation."""
     try:
         if isinstance(image.info.get("exif"), bytes):
             return upright_exif(image.info["exif"])
@@ -217,12 +217,12 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
         across, down = map(float, image.info["dpi"])
     except DECODING_ERRORS:
         return None
-    # A PNG holds pixels a metre, in 32 bits.
+    # A PNG stores pixels per metre, in 32 bits.
     return (across, down) if all(math.isfinite(each) and 0 < each < 1e6 for each in (across, down)) else None
 
 
 def _left_out(image: Image.Image, data: bytes) -> list[str]:
-    """What else the file says and the restored photo will not."""
+    """What else is in the file and will be missing from the restored photo."""
     said = []
     texts = [str(key) for key, value in image.info.items() if isinstance(value, str) and key != XMP_KEY]
     if data.startswith(b"\x89PNG") and any(not key.startswith("Raw profile type ") for key in texts):
@@ -242,8 +242,8 @@ def _alpha(image: Image.Image) -> Image.Image | None:
 
 
 def _eight_bits(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
-    """The picture as mode L, RGB or CMYK; what that costs is noted."""
-    # Pillow has by now reduced 16-bit colours to 8: only the header (byte 24: bits a channel) still tells.
+    """The picture as mode L, RGB or CMYK; what is lost is noted."""
+    # Pillow has reduced 16-bit colours to 8 by now: only the header (byte 24: bits per channel) still shows them.
     deep = data.startswith(b"\x89PNG") and data[24] == 16
     if image.mode.startswith("I;16"):
         image, deep = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)), True
@@ -262,13 +262,13 @@ def _rgb(image: Image.Image, profile: bytes, notes: list[str]) -> tuple[Image.Im
     """The picture in RGB and the profile that belongs to it, empty for sRGB."""
     if image.mode != "RGB":
         notes.append(f"the {'grey' if image.mode == 'L' else 'CMYK'} photo was converted to RGB")
-    # Many programs write a grey photo with an RGB profile, whose RGB values these then are.
+    # Many programs write a grey photo with an RGB profile, to which its values then belong.
     if image.mode == "CMYK" or profile[16:20] == b"GRAY":
         converted, outcome = to_srgb(image, profile)
         kept = b""
     else:
         converted = image if image.mode == "RGB" else image.convert("RGB")
-        _, outcome = to_srgb(Image.new("RGB", (1, 1)), profile)  # only to know whether the profile can be used
+        _, outcome = to_srgb(Image.new("RGB", (1, 1)), profile)  # only to learn whether the profile is usable
         kept = profile
     if outcome == BROKEN:
         notes.append("the colour profile is broken and was left out")

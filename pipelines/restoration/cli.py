@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference import flags as model_flags
 from instructrestore.pipelines.restoration import flags
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
@@ -15,15 +16,14 @@ DEFAULTS = SamplingSettings.model_validate({})
 
 HELP = """Restore photos as an instruction says: a region with one strength, the rest with another.
 
-A lower scale lets the model invent more detail, a higher one holds closer to the photo; 0.5 to 1.2 is the useful \
-range.
+A lower scale lets the model invent more detail, a higher one stays closer to the photo; the useful range is 0.5 to 1.2.
 
 instructrestore restore dog.jpg "make the dog clear with 0.6 and keep other parts clear with 1" --base BASE --out out
 
 instructrestore restore photos/ "make the person clear and keep other parts bokeh blur with 0.8" --base BASE --compare
 
-instructrestore restore photos.csv --base BASE, where the CSV has the columns photo and instruction and, if wanted, \
-mask (one a region, separated by ;) and seed
+instructrestore restore photos.csv --base BASE, where the CSV has the columns photo, instruction and, optionally, mask \
+(one per region, separated by ;) and seed
 
 instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
 """
@@ -32,10 +32,10 @@ instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --b
 def restore(
     words: flags.Words = None,
     out: flags.Out = Path("restored"),
-    base: flags.Base = None,
-    checkpoint: flags.Checkpoint = None,
-    base_revision: flags.BaseRevision = None,
-    checkpoint_revision: flags.CheckpointRevision = None,
+    base: model_flags.Base = None,
+    checkpoint: model_flags.Checkpoint = None,
+    base_revision: model_flags.BaseRevision = None,
+    checkpoint_revision: model_flags.CheckpointRevision = None,
     mask: flags.Mask = None,
     scale_map: flags.ScaleMap = None,
     mask_only: flags.MaskOnly = False,
@@ -44,12 +44,12 @@ def restore(
     sweep: flags.Sweep = None,
     skip_existing: flags.SkipExisting = False,
     seed: flags.Seed = 0,
-    steps: flags.Steps = DEFAULTS.num_inference_steps,
-    guidance: flags.Guidance = DEFAULTS.guidance_scale,
+    steps: model_flags.Steps = DEFAULTS.num_inference_steps,
+    guidance: model_flags.Guidance = DEFAULTS.guidance_scale,
     start: flags.Start = DEFAULTS.start,
     upscale: flags.Upscale = DEFAULTS.upscale,
     colour_fix: flags.ColourFix = DEFAULTS.colour_fix,
-    official: flags.Official = False,
+    official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
     dtype: flags.Dtype = "float32",
@@ -73,12 +73,12 @@ def restore(
     for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed}
     misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
     if misplaced:
-        where = "photo files, not for --shards" if shards else "--shards alone"
-        raise ValueError(f"{misplaced[0]} is for {where}")
-    try_it = "`instructrestore tiny-base FOLDER` makes one to try, without weights"
+        where = "photo files, not with --shards" if shards else "--shards only"
+        raise ValueError(f"{misplaced[0]} works with {where}")
+    try_it = "`instructrestore tiny-base FOLDER` makes a tiny one for a first try"
     if not words and not shards:
         raise ValueError(
-            'name one or more photos, last and in quotes what to do, and the model, as in photo.jpg "make the dog '
+            'name one or more photos, then the instruction in quotes, and the model, as in photo.jpg "make the dog '
             f'clear with 0.6" --base FOLDER; {try_it}'
         )
     if not base:
@@ -90,16 +90,16 @@ def restore(
     scales = parse_sweep(sweep) if sweep is not None else ()
     chosen, written = regions or "largest", output or "files"
     if chosen not in ("largest", "all") or written not in ("files", "shards"):
-        raise ValueError("--regions is largest or all, and --as is files or shards")
+        raise ValueError("--regions must be largest or all, and --as must be files or shards")
     if shards and words and len(words) > 1:
-        raise ValueError("with --shards there is nothing to name but the instruction, in quotes")
+        raise ValueError("with --shards only the instruction is named, in quotes")
     instruction = words[0] if shards and words else None
     console = Console()
     jobs = []
     if not shards:
         jobs = find_jobs(words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo)
     try:
-        # torch takes seconds to import: what is wrong with the command line has been said by now
+        # torch takes seconds to import; mistakes on the command line have been reported by now
         from instructrestore.model.training.checkpoints import last_of_run
         from instructrestore.pipelines.inference.model_source import ModelSource
 
@@ -115,36 +115,28 @@ def restore(
             cpu_offload=cpu_offload,
         )
         if shards:
-            from instructrestore.pipelines.restoration.dataset import restore_dataset
+            from instructrestore.pipelines.restoration.dataset import DatasetRestoration, restore_dataset
 
-            summary = restore_dataset(
-                dataset=shards,
-                instruction=instruction,
-                out=out,
-                loading=loading,
-                settings=settings,
-                seed=seed,
-                regions=chosen,
-                output=written,
-                address=address,
-                batch=batch,
-                console=console,
+            asked = DatasetRestoration(
+                shards, out, loading, settings, instruction, seed, chosen, written, address, batch,
                 retry_failed=retry_failed,
-            )
+            )  # fmt: skip
+            summary = restore_dataset(asked, console)
             failed = any(summary.failed.values())
         else:
             from instructrestore.pipelines.inference.restorer import OutputSettings
+            from instructrestore.pipelines.restoration.files import RestoreOptions
             from instructrestore.pipelines.restoration.files import restore as run_restore
 
-            wanted = OutputSettings(
+            outputs = OutputSettings(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing
             )
-            outcome = run_restore(
-                jobs=jobs, out=out, loading=loading, settings=settings, wanted=wanted, batch=batch, console=console
-            )
+            outcome = run_restore(jobs, out, RestoreOptions(loading, settings, outputs, batch), console)
             failed = bool(outcome.failed)
     except KeyboardInterrupt:
-        again = "run the same command again to go on" if shards else "what is finished stays; --skip-existing goes on"
+        again = "run the same command again to continue"
+        if not shards:
+            again = "finished photos are kept; add --skip-existing to continue"
         end(f"interrupted; {again}", INTERRUPTED)
     if failed:
         raise typer.Exit(FAULTS_FOUND)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,105 +14,124 @@ from typing import Any
 from rich.console import Console
 
 from instructrestore.dataengine.photos import photo_file
-from instructrestore.dataengine.running.on_ray.runner import cluster
+from instructrestore.dataengine.running.checkpoints import complete
+from instructrestore.dataengine.running.executor import Executor
+from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
 from instructrestore.dataengine.running.part_files import PartFile, StageSummary, add_up, digest
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.instruction.parser import parse
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference.model_source import ModelSource
-from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW, LEAST_MEGAPIXELS, START_S, share_of
+from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW, share_of
 from instructrestore.pipelines.restoration.dataset_folder import Output, RestoreFolder
-from instructrestore.pipelines.restoration.dataset_stage import CAPTION, Regions, Restore, Result, Triplet, results_of
+from instructrestore.pipelines.restoration.dataset_stage import (
+    CAPTION,
+    Regions,
+    RestoreResult,
+    RestoreRow,
+    RestoreStage,
+    results_of,
+)
 from instructrestore.pipelines.terminal.arguments import check_local
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.index import Dataset
 
 REVISION = "1"  # raised by hand when the same rows, settings and weights give other results
 DEFAULT_INSTRUCTION = f"make {CAPTION} clear"
-# A part, and so a shard, has so many rows: in a small data set fewer, so that there is work for several workers.
+# Rows of a part, and so of a shard: in a small data set fewer, so that there is work for several workers.
 ROWS_PER_PART = range(8, 65)
 PARTS = 64
 NAMES_SHOWN = 20
 
 
-def restore_dataset(
-    *,
-    dataset: str,
-    instruction: str | None,
-    out: Path,
-    loading: ModelSource,
-    settings: SamplingSettings,
-    seed: int,
-    regions: Regions,
-    output: Output,
-    address: str | None,
-    batch: int,
-    console: Console,
-    retry_failed: bool = False,
-    rows_per_part: int | None = None,
-) -> StageSummary:
-    """Restores, or goes on restoring, the photos of the data set at `dataset` into the folder `out`.
+@dataclass(frozen=True)
+class DatasetRestoration:
+    """What of a data set is restored, by what, and how.
 
-    instruction: may hold `{caption}`, in whose place comes the region's caption; None: "make {caption} clear".
+    dataset: its folder, or its address in a store. out: the folder for the results.
+    instruction: may hold `{caption}`, which stands for the region's caption; None: "make {caption} clear".
     regions: "largest": a row per photo, of its largest region; "all": a row per region.
-    output: "files" or "shards". batch: at most so many photos of one size are restored together.
-    retry_failed: parts with failed rows are done again. rows_per_part: of a part and so of a shard; None: by the number
-    of rows.
+    output: "files" or "shards". address: of a Ray cluster; None: this machine.
+    batch: the most photos of one size that are restored together. rows_per_part: of a part and so of a shard; None: by
+    the number of rows. retry_failed: parts with failed rows are done again.
+    """
+
+    dataset: str
+    out: Path
+    loading: ModelSource
+    settings: SamplingSettings = field(default_factory=SamplingSettings)
+    instruction: str | None = None
+    seed: int = 0
+    regions: Regions = "largest"
+    output: Output = "files"
+    address: str | None = None
+    batch: int = 1
+    rows_per_part: int | None = None
+    retry_failed: bool = False
+
+    def check(self) -> None:
+        """Raises ValueError, in one sentence, for what can be seen to be wrong before anything is read."""
+        if self.batch < 1:
+            raise ValueError(f"--batch is how many photos are restored together, at least 1, not {self.batch}")
+        check_local(self.out)
+        self.loading.check_runnable(self.address)
+
+
+def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary:
+    """Restores, or goes on restoring, the photos of a data set.
+
     Raises ValueError for a user's mistake, before there is a folder or a Ray cluster wherever it can be seen that
     early, and StopStage where going on is pointless, each with one sentence; what was done by then stays and is not
     done again. Settings that fail every row alike end it after FAILURES_IN_A_ROW of them. A row that cannot be
     restored is counted and named at the end.
     """
-    if batch < 1:
-        raise ValueError(f"--batch is how many photos are restored together, at least 1, not {batch}")
-    check_local(out)
-    loading.check_runnable(address)
-    source = Dataset(dataset if "://" in dataset else os.path.abspath(dataset))
-    template = read_template(instruction, regions)
-    rows = triplets_of(source, regions)
-    rows_per_part = rows_per_part or max(ROWS_PER_PART[0], min(ROWS_PER_PART[-1], len(rows) // PARTS))
-    loading = loading.anchored()
+    asked.check()
+    source = Dataset(asked.dataset if "://" in asked.dataset else os.path.abspath(asked.dataset))
+    template = read_template(asked.instruction, asked.regions)
+    rows = triplets_of(source, asked.regions)
+    rows_per_part = asked.rows_per_part or max(ROWS_PER_PART[0], min(ROWS_PER_PART[-1], len(rows) // PARTS))
+    loading, settings = asked.loading.anchored(), asked.settings
     weights = loading.fingerprint()
     made_by: dict[str, Any] = {
         "revision": [REVISION, photo_file.REVISION],
         "instruction": asdict(template),
         "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-        "regions": regions,
+        "seed": asked.seed,
+        "regions": asked.regions,
         "weights": weights.identity,
         "dtype": loading.dtype,
         "source": {"name": source.card.name, "sha256": hashlib.sha256(source.card.to_json()).hexdigest()},
     }
-    folder = RestoreFolder(out, output)
-    with folder.lock():
-        tasks = folder.plan(rows, rows_per_part, batch, digest(made_by))
-        todo = folder.undone(tasks, retry_failed)
-        if todo:
-            said = (
-                f"{_rows_in(todo, len(rows)):,} of {len(rows):,} rows to restore, {len(todo):,} of {len(tasks):,} parts"
-            )
-            console.print(f"{said}; starting Ray", highlight=False)
-            with cluster(address, None) as connected, StageProgress(console, "restore", len(todo)) as progress:
-                means = share_of(loading.device, weights.bytes, *connected.resources())
-                megapixels = [max(LEAST_MEGAPIXELS, row.width * row.height / 1e6 * settings.upscale**2) for row in rows]
-                longest_s = max(megapixels) * settings.num_inference_steps * means.megapixel_step_s
-                on_device = replace(loading, device=means.device)
-                spec = StageSpec(
-                    name="restore",
-                    build=partial(Restore, source.path, template, on_device, settings, seed, means.threads),
-                    identity=digest(made_by),
-                    row_type=Triplet,
-                    result_type=Result,
-                    sink=folder.sink,
-                    batch=batch,
-                    cpus=means.cpus,
-                    gpus=means.gpus,
-                    part_limit_s=START_S + rows_per_part * longest_s,
-                    row_limit_s=START_S + batch * longest_s,  # a row done alone fills its whole batch
-                )
-                connected.run_stage(spec, todo, FAILURES_IN_A_ROW, progress.part)
-        files = folder.files(tasks)
+    folder = RestoreFolder(asked.out, asked.output)
+
+    def ray() -> AbstractContextManager[Cluster]:
+        console.print("starting Ray", highlight=False)
+        return cluster(asked.address, None)
+
+    with folder.lock() as check, Executor(ray, partial(StageProgress, console), FAILURES_IN_A_ROW, check) as executor:
+
+        def execute(spec: StageSpec, todo: Sequence[Task]) -> None:
+            said = f"{_rows_in(todo, len(rows)):,} of {len(rows):,} rows to restore"
+            console.print(f"{said}, {len(todo):,} of {len(tasks):,} parts", highlight=False)
+            given = share_of(loading.device, weights.bytes, executor.cluster())
+            on_device = replace(loading, device=given.device)
+            megapixels = [row.width * row.height / 1e6 * settings.upscale**2 for row in rows]
+            build = partial(RestoreStage, source.path, template, on_device, settings, asked.seed, given.threads)
+            fields = given.stage_fields(megapixels, settings.num_inference_steps, rows_per_part, asked.batch)
+            executor(replace(spec, build=build, **fields), todo)
+
+        tasks = folder.plan(rows, rows_per_part, asked.batch, digest(made_by))
+        spec = StageSpec(
+            name="restore",
+            build=RestoreStage,  # `execute` knows its arguments
+            identity=digest(made_by),
+            row_type=RestoreRow,
+            result_type=RestoreResult,
+            sink=folder.sink,
+            batch=asked.batch,
+        )
+        files = complete(spec, tasks, execute, retry_failed=asked.retry_failed, outputs=folder)
         places = {row.name: row.place for row in rows}
         configuration = {"restored": {**made_by, "model": loading.record()}}
         folder.publish(
@@ -140,18 +160,18 @@ def read_template(instruction: str | None, regions: Regions) -> Instruction:
     return template
 
 
-def triplets_of(dataset: Dataset, regions: Regions) -> list[Triplet]:
+def triplets_of(dataset: Dataset, regions: Regions) -> list[RestoreRow]:
     """The rows of a data set, those of one photo size together so that batches are full.
 
     Raises ValueError where its index cannot be used.
     """
     columns = (dataset.index[name].to_pylist() for name in ("key", "captions", "areas", "width", "height"))
-    rows: list[Triplet] = []
+    rows: list[RestoreRow] = []
     for place, (key, captions, areas, width, height) in enumerate(zip(*columns, strict=True)):
         if not captions or len(captions) != len(areas or ()):
             raise ValueError(f"{dataset.path}/index.parquet has no regions for {key}: `verify` tells more")
         chosen = range(len(captions)) if regions == "all" else [areas.index(max(areas))]
-        rows += [Triplet(place, key, region, captions[region], width, height) for region in chosen]
+        rows += [RestoreRow(place, key, region, captions[region], width, height) for region in chosen]
     if not rows:
         raise ValueError(f"{dataset.path} holds no photos")
     if len({row.name for row in rows}) < len(rows):

@@ -1,15 +1,10 @@
-"""What a worker does of a data set's restoration: reads photos, restores them in batches, puts results into the folder.
-
-A photo's last bits depend on how many photos go through the networks with it, never on which. So every row has its
-batch and its slot in it from the plan, and is restored in that slot of a batch of that size whatever becomes of the
-others: a killed worker's rows, done again one by one, come out with the same bytes.
-"""
+"""What a worker does of a data set's restoration: reads photos, restores them in batches (inference/batches.py), puts
+results into the folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +23,7 @@ from instructrestore.dataengine.running.part_files import Outcome, PartFile, Par
 from instructrestore.dataengine.running.stage import Failed, PartSink
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.batches import restore_in_batches
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.shards.files import commit
@@ -41,7 +37,7 @@ Regions = Literal["largest", "all"]
 
 
 @dataclass(frozen=True)
-class Triplet:
+class RestoreRow:
     """A row of the work: a photo to be restored, and the region that the instruction is to name.
 
     place: the photo's row in the data set's index. key: the photo's. region: its number in the photo's record, from 0.
@@ -69,11 +65,11 @@ class Triplet:
 
 
 @dataclass(frozen=True)
-class Result:
+class RestoreResult:
     """What a part keeps of a row; of a failed one the first three fields alone.
 
-    key, region, caption: as in Triplet. instruction: as it was understood, in words. scales: of the region, and of the
-    rest of the photo. seed: of this row's generator. reports: what the pipeline had to say.
+    key, region, caption: as in RestoreRow. instruction: as it was understood, in words. scales: of the region, and of
+    the rest of the photo. seed: of this row's generator. reports: what the pipeline had to say.
     file: the restored photo's name in its folder, or its shard's and, after "#", its key there. bytes: its size.
     photo: its original name. index: its row of the shards' index. entry: with the first photo of a shard, the shard.
     """
@@ -93,15 +89,15 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreOutput:
     """A restored photo on its way to the folder."""
 
-    result: Result
+    result: RestoreResult
     sample: AnnotatedPhoto
     png: bytes
 
 
-_results = TypeAdapter(Result)
+_results = TypeAdapter(RestoreResult)
 
 
 def with_caption(template: Instruction, caption: str) -> Instruction:
@@ -110,30 +106,22 @@ def with_caption(template: Instruction, caption: str) -> Instruction:
     return replace(template, regions=tuple(regions))
 
 
-def row_seed(seed: int, row: Triplet) -> int:
+def row_seed(seed: int, row: RestoreRow) -> int:
     """The seed of a row's own generator, 63 bits: results do not depend on which rows it is restored with."""
     return int(digest("restore", seed, row.key, row.region), 16) >> 1
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedRow:
     """A row with what goes into the networks. rgb: (H, W, 3) uint8."""
 
-    row: Triplet
+    row: RestoreRow
     sample: AnnotatedPhoto
     rgb: NDArray[np.uint8]
     instruction: Instruction
 
 
-@dataclass(frozen=True)
-class _Unusable:
-    """A row whose data cannot be used."""
-
-    row: Triplet
-    why: Failed
-
-
-class Restore:
+class RestoreStage:
     """The stage: rows in, restored photos out. threads: torch's on the CPU; None: as they are."""
 
     def __init__(
@@ -152,44 +140,34 @@ class Restore:
         self._pipeline = loading.load()
         self._record = loading.record()
 
-    def __call__(self, rows: Sequence[Triplet]) -> list[Restored | Failed]:
+    def __call__(self, rows: Sequence[RestoreRow]) -> list[RestoreOutput | Failed]:
         prepared = [self._prepare(row) for row in rows]
-        results: list[Restored | Failed] = []
-        for _, group in groupby(prepared, lambda each: (each.row.height, each.row.width)):
-            together = list(group)
-            restored = iter(self._restore([each for each in together if isinstance(each, _Prepared)]))
-            results += [next(restored) if isinstance(each, _Prepared) else each.why for each in together]
-        return results
+        return restore_in_batches(rows, prepared, _PreparedRow, self._restore)
 
-    def _prepare(self, row: Triplet) -> _Prepared | _Unusable:
+    def _prepare(self, row: RestoreRow) -> _PreparedRow | Failed:
         """What goes into the networks. Faults of the data are said here and not raised: they must not cost the other
         rows of a batch their common pass."""
         try:
             sample, data = self._dataset.read(row.place)
             rgb = photo_file.decode(data, min(photo_file.MAX_PIXELS, row.width * row.height)).rgb
         except photo_file.UnusablePhoto as fault:
-            return _Unusable(row, Failed(fault.reason))
+            return Failed(fault.reason)
         except OSError as error:
-            return _Unusable(row, Failed(describe_error(error)[0]))
+            return Failed(describe_error(error)[0])
         except ValueError:
-            return _Unusable(row, Failed("damaged record"))
+            return Failed("damaged record")
         captions = [region.caption for region in sample.regions]
         if sample.photo.key != row.key or captions[row.region : row.region + 1] != [row.caption]:
-            return _Unusable(row, Failed("record and index differ"))
+            return Failed("record and index differ")
         if rgb.shape[:2] != (row.height, row.width):
-            return _Unusable(row, Failed("photo and index differ in size"))
+            return Failed("photo and index differ in size")
         try:
-            return _Prepared(row, sample, rgb, with_caption(self._template, row.caption))
+            return _PreparedRow(row, sample, rgb, with_caption(self._template, row.caption))
         except ValueError:
-            return _Unusable(row, Failed("caption no instruction can hold"))
+            return Failed("caption no instruction can hold")
 
-    def _restore(self, group: list[_Prepared]) -> Iterator[Restored]:
-        """Photos of one size through the networks, each in its slot; one of them fills the slots of rows not here."""
-        if not group:
-            return
-        slots = [group[0]] * group[0].row.together
-        for each in group:
-            slots[each.row.slot] = each
+    def _restore(self, slots: list[_PreparedRow]) -> list[RestoreOutput]:
+        """Photos of one size through the networks."""
         output = self._pipeline(
             [each.rgb for each in slots],
             [each.instruction for each in slots],
@@ -197,10 +175,9 @@ class Restore:
             generator=[torch.Generator("cpu").manual_seed(row_seed(self._seed, each.row)) for each in slots],
         )
         assert isinstance(output.images, list)
-        for each in group:
-            yield self._restored(each, output.images[each.row.slot], output.reports[each.row.slot])
+        return [self._restored(*each) for each in zip(slots, output.images, output.reports, strict=True)]
 
-    def _restored(self, prepared: _Prepared, image: Image.Image, reports: list[str]) -> Restored:
+    def _restored(self, prepared: _PreparedRow, image: Image.Image, reports: list[str]) -> RestoreOutput:
         row, instruction = prepared.row, prepared.instruction
         seed = row_seed(self._seed, row)
         record = {
@@ -212,13 +189,13 @@ class Restore:
         }
         png = to_png(image, record)
         scales = [*(region.scale for region in instruction.regions), instruction.others]
-        result = Result(
+        result = RestoreResult(
             row.key, row.region, row.caption, str(instruction), scales, seed, reports, photo=prepared.sample.photo.name
         )
-        return Restored(result, _restored_sample(prepared.sample, row, np.asarray(image), png), png)
+        return RestoreOutput(result, _restored_sample(prepared.sample, row, np.asarray(image), png), png)
 
 
-def _restored_sample(source: AnnotatedPhoto, row: Triplet, rgb: NDArray[np.uint8], png: bytes) -> AnnotatedPhoto:
+def _restored_sample(source: AnnotatedPhoto, row: RestoreRow, rgb: NDArray[np.uint8], png: bytes) -> AnnotatedPhoto:
     """The restored photo as a record: a photo of its own that says where it comes from, with the row's region.
 
     It stays in its source's group: a split by group never has one in training and the other in validation.
@@ -249,7 +226,11 @@ def _resized_mask(mask: Mask, width: int, height: int) -> Mask:
 def _without_row(outcome: Outcome[Any]) -> Outcome[Any]:
     """A failed row's outcome with what is known of its result, in place of the row."""
     row = outcome.row
-    return replace(outcome, row=Result(row.key, row.region, row.caption)) if isinstance(row, Triplet) else outcome
+    return (
+        replace(outcome, row=RestoreResult(row.key, row.region, row.caption))
+        if isinstance(row, RestoreRow)
+        else outcome
+    )
 
 
 class FileSink(PartSink):
@@ -257,7 +238,7 @@ class FileSink(PartSink):
 
     def add(self, outcome: Outcome[Any]) -> None:
         restored = outcome.row
-        if isinstance(restored, Restored):
+        if isinstance(restored, RestoreOutput):
             assert self._task.target
             name = f"{outcome.name}.png"
             commit(self._task.target / name, restored.png)
@@ -270,7 +251,7 @@ class RestoredShardSink(ShardSink):
 
     def add(self, outcome: Outcome[Any]) -> None:
         restored = outcome.row
-        if isinstance(restored, Restored):
+        if isinstance(restored, RestoreOutput):
             self._writer.add(restored.sample, restored.png)
             file = f"{self._writer.name}#{restored.sample.photo.key}"
             kept = replace(restored.result, file=file, bytes=len(restored.png), index=self._writer.rows[-1])
@@ -290,6 +271,6 @@ class RestoredShardSink(ShardSink):
         return sink.commit()
 
 
-def results_of(file: PartFile) -> list[Outcome[Result]]:
+def results_of(file: PartFile) -> list[Outcome[RestoreResult]]:
     """The outcomes of a committed part, in its rows' order."""
     return read_outcomes(file.path, _results)

@@ -29,10 +29,11 @@ from instructrestore.pipelines.restoration.progress import RestoreProgress
 from instructrestore.pipelines.terminal.ending import escaped
 from instructrestore.shards.files import commit
 
-# Faults of the disk that is written to: the next photo would have them too.
+# Trouble with the disk that is written to: the next photo would fail as well.
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-# What a photo may cause; `_Run._blame` tells the faults that are not the photo's.
+# What a photo may cause; `_Run._blame` picks out the errors that are not its fault.
 _PHOTO_ERRORS = (OSError, ValueError, RuntimeError, MemoryError)
+_MODEL_LOGGER = "instructrestore.model"
 
 
 @dataclass
@@ -44,87 +45,85 @@ class RestoreSummary:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def restore(
-    jobs: Sequence[PhotoJob],
-    out: Path,
-    loading: ModelSource,
-    settings: SamplingSettings,
-    wanted: OutputSettings,
-    batch: int,
-    console: Console,
-) -> RestoreSummary:
-    """Restores each job's photo into the folder `out`, and says photo by photo what became of it.
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How photos are restored, with which model, and what is written of each.
 
-    batch: so many consecutive photos of one size are restored together.
-    Raises ValueError where the wishes do not go together or the model cannot be loaded, and OSError where `out` cannot
-    be written to any more; whatever is wrong with a single photo is in the summary.
+    batch: up to this many consecutive photos of one size are restored together.
     """
-    assert batch >= 1
-    _check(jobs, wanted)
+
+    source: ModelSource
+    settings: SamplingSettings
+    outputs: OutputSettings = field(default_factory=OutputSettings)
+    batch: int = 1
+
+    def check(self, jobs: Sequence[PhotoJob]) -> None:
+        """Raises ValueError for options that do not go together."""
+        assert self.batch >= 1
+        outputs = self.outputs
+        if outputs.mask_only and (outputs.compare or outputs.sweep):
+            raise ValueError("--mask-only restores nothing, so there is nothing for --compare or --sweep to show")
+        if outputs.mask_only and any(job.masks or job.scale_map for job in jobs):
+            raise ValueError("--mask-only shows where the model finds the regions: leave out the mask or scale map")
+        if outputs.sweep and any(job.scale_map for job in jobs):
+            raise ValueError("--sweep varies the scale of a region, but a scale map already sets that of every pixel")
+
+
+def restore(jobs: Sequence[PhotoJob], out: Path, options: RestoreOptions, console: Console) -> RestoreSummary:
+    """Restores each job's photo into the folder `out`, and reports photo by photo what became of it.
+
+    Raises ValueError if options do not go together or the model cannot be loaded, and OSError once `out` cannot be
+    written to; whatever is wrong with a single photo is in the summary.
+    """
+    options.check(jobs)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the results")
-    weights = loading.fingerprint()
+    model = {**options.source.record(), "weights": options.source.fingerprint().identity}
     out.mkdir(parents=True, exist_ok=True)
-    said_anyway = logging.NullHandler()  # the pipeline logs what it reports; here each photo's own lines say it
-    logging.getLogger("instructrestore.model").addHandler(said_anyway)
-    model = {**loading.record(), "weights": weights.identity}
-    run = _Run(out, loading, model, settings, wanted, batch, console, len(jobs))
+    reported_anyway = logging.NullHandler()  # the pipeline logs its reports; here they are printed with each photo
+    logging.getLogger(_MODEL_LOGGER).addHandler(reported_anyway)
+    run = _Run(out, options, model, console, len(jobs))
     try:
         with run.progress:
             for group in run.groups(jobs):
                 run.do(group)
     finally:
-        logging.getLogger("instructrestore.model").removeHandler(said_anyway)
-        run.say_summary()
+        logging.getLogger(_MODEL_LOGGER).removeHandler(reported_anyway)
+        run.print_summary()
     return run.summary
 
 
-def _check(jobs: Sequence[PhotoJob], wanted: OutputSettings) -> None:
-    if wanted.mask_only and (wanted.compare or wanted.sweep):
-        raise ValueError("--mask-only restores nothing, so there is nothing for --compare or --sweep to show")
-    if wanted.mask_only and any(job.masks or job.scale_map for job in jobs):
-        raise ValueError("--mask-only shows where the model finds the regions, so it goes with no mask or scale map")
-    if wanted.sweep and any(job.scale_map for job in jobs):
-        raise ValueError("--sweep goes through scales of a region, but a scale map gives the scale of every pixel")
-
-
 class _Run:
-    """One run: the model once it is needed, and what became of the photos so far."""
+    """One run: the model once it is needed, and what became of the photos so far.
+
+    model: what the records of the results say of it. photos: how many there are.
+    """
 
     def __init__(
-        self,
-        out: Path,
-        loading: ModelSource,
-        model: dict[str, Any],
-        settings: SamplingSettings,
-        wanted: OutputSettings,
-        batch: int,
-        console: Console,
-        photos: int,
+        self, out: Path, options: RestoreOptions, model: dict[str, Any], console: Console, photos: int
     ) -> None:
-        self.out, self.loading, self.settings, self.wanted = out, loading, settings, wanted
-        self.model, self.console, self.photos = model, console, photos  # model: what the records say of it
+        self._out, self._options, self._model = out, options, model
+        self._outputs, self._console, self._photos = options.outputs, console, photos
         self.summary = RestoreSummary()
-        self.progress = RestoreProgress(console, photos, settings.num_inference_steps)
-        self._batch = batch
+        self.progress = RestoreProgress(console, photos, options.settings.num_inference_steps)
         self._restorer: PhotoRestorer | None = None
 
     def groups(self, jobs: Sequence[PhotoJob]) -> Iterator[list[PreparedPhoto]]:
-        """Consecutive photos of one size, at most `batch` of them; those that cannot be read end here."""
+        """Consecutive photos of one size, at most `batch` of them; photos that cannot be read are reported here."""
         group: list[PreparedPhoto] = []
         for job in jobs:
             try:
-                photo = prepare(job, self.settings, self.model)
-                done = self.wanted.skip_existing and self._is_done(photo)
+                photo = prepare(job, self._options.settings, self._model)
+                done = self._outputs.skip_existing and self._is_done(photo)
             except _PHOTO_ERRORS as error:
                 self._blame(job, error)
                 continue
             if done:
                 self.summary.skipped += 1
-                self._say(job, "is there already")
+                self._say(job, "is already there")
                 continue
             size = photo.source.image.size
-            if group and (len(group) == self._batch or group[0].source.image.size != size):
+            if group and (len(group) == self._options.batch or group[0].source.image.size != size):
                 yield group
                 group = []
             group.append(photo)
@@ -132,8 +131,8 @@ class _Run:
             yield group
 
     def do(self, group: Sequence[PreparedPhoto]) -> None:
-        """Restores the photos of a group together, or one by one where that fails, and writes what comes out."""
-        restorer = self._loaded()  # out of the reach of what a photo can be blamed for
+        """Restores the photos of a group together, or one by one if that fails, and writes the results."""
+        restorer = self._loaded()  # outside of what a photo can be blamed for
         self.progress.begin(len(group))
         results: list[Restoration] = []
         try:
@@ -142,7 +141,7 @@ class _Run:
             if len(group) == 1:
                 self._blame(group[0].job, error)
                 return
-        if not results:  # past the except clause, whose error holds on to the batch's memory
+        if not results:  # after the except clause, whose error keeps the batch's memory alive
             free_memory()
             for photo in group:
                 self.do([photo])
@@ -157,19 +156,19 @@ class _Run:
             else:
                 self.summary.restored += 1
                 notes = dict.fromkeys((*photo.notes, *result.reports))
-                first, *others = self.wanted.names(photo.job)
-                self._say(photo.job, f"-> {', '.join([str(self.out / first), *others])}", *notes)
+                first, *others = self._outputs.names(photo.job)
+                self._say(photo.job, f"-> {', '.join([str(self._out / first), *others])}", *notes)
 
-    def say_summary(self) -> None:
-        """How many photos were restored, and each that was not, with its reason; nothing where none was begun."""
+    def print_summary(self) -> None:
+        """How many photos were restored, and each that was not, with its reason; nothing if none was started."""
         done = self.summary
         if not (self._restorer or done.skipped or done.failed):
             return
         what = f"{done.restored} restored"
-        if self.wanted.mask_only:
+        if self._outputs.mask_only:
             what = f"masks of {done.restored} photo{'' if done.restored == 1 else 's'} predicted"
-        skipped = f", {done.skipped} there already" if done.skipped else ""
-        left = self.photos - done.restored - done.skipped - len(done.failed)
+        skipped = f", {done.skipped} already there" if done.skipped else ""
+        left = self._photos - done.restored - done.skipped - len(done.failed)
         unreached = f", {left} not reached" if left else ""
         self._print(f"{what}{skipped}, {len(done.failed)} failed{unreached}")
         for name, reason in done.failed:
@@ -178,28 +177,30 @@ class _Run:
     def _loaded(self) -> PhotoRestorer:
         if self._restorer is None:
             self.progress.doing("loading the model")
-            pipe = self.loading.load()
-            self._restorer = PhotoRestorer(pipe, self.settings, self.wanted, self._batch, self.progress.step)
+            pipe = self._options.source.load()
+            self._restorer = PhotoRestorer(
+                pipe, self._options.settings, self._outputs, self._options.batch, self.progress.step
+            )
         return self._restorer
 
     def _write(self, photo: PreparedPhoto, pictures: Sequence[tuple[str, Image.Image]]) -> None:
-        for name, (shows, picture) in zip(self.wanted.names(photo.job), pictures, strict=True):
-            path = self.out / name
+        for name, (shows, picture) in zip(self._outputs.names(photo.job), pictures, strict=True):
+            path = self._out / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            grey, whole = picture.mode == "L", name == f"{photo.job.stem}.png"
+            grey, is_result = picture.mode == "L", name == f"{photo.job.stem}.png"
             source = photo.source
             profile = None if grey else source.icc_profile
             record = {"shows": shows, **photo.record}
-            if whole:
+            if is_result:
                 png = to_png(picture, record, profile, source.exif, source.alpha, source.xmp, source.dpi)
             else:
                 png = to_png(picture, record, profile)
             commit(path, png)
 
     def _is_done(self, photo: PreparedPhoto) -> bool:
-        for name in self.wanted.names(photo.job):
+        for name in self._outputs.names(photo.job):
             try:
-                record = read_record(self.out / name)
+                record = read_record(self._out / name)
             except (OSError, ValueError):
                 return False
             if {key: value for key, value in record.items() if key != "shows"} != photo.record:
@@ -207,7 +208,7 @@ class _Run:
         return True
 
     def _blame(self, job: PhotoJob, error: Exception) -> None:
-        """Takes a photo's fault down; raises it again where it is none of the photo's."""
+        """Records a photo's failure; raises the error again if the photo is not to blame."""
         if out_of_memory(error):
             free_memory()
             reason = f"out of {'GPU ' if isinstance(error, torch.OutOfMemoryError) else ''}memory: try a smaller "
@@ -228,4 +229,4 @@ class _Run:
             self._print(f"  {note}")
 
     def _print(self, line: str) -> None:
-        self.console.print(escaped(line), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(escaped(line), markup=False, highlight=False, soft_wrap=True)

@@ -1,6 +1,6 @@
-"""What a person names on the command line, as a list of jobs.
+"""The photos and the instruction named on the command line, as a list of jobs.
 
-All that can be wrong before the start is a ValueError of one sentence here; what is wrong with one photo alone is that
+Whatever can be wrong before the start is a ValueError of one sentence here; what is wrong with a single photo is that
 job's problem, and the others are restored.
 """
 
@@ -36,11 +36,11 @@ def find_jobs(
 ) -> list[PhotoJob]:
     """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
 
-    masks, scale_map: of the one photo. say: is told, in one line, what was passed over in folders.
-    Raises ValueError, in one sentence, for what cannot be meant.
+    masks, scale_map: of the one photo. say: gets a line about what was skipped in folders.
+    Raises ValueError, in one sentence, for words that make no sense.
     """
     if not words:
-        raise ValueError(f"name one or more photos and, last and in quotes, what to do, as in photo.jpg {EXAMPLE}")
+        raise ValueError(f"name one or more photos and, last and in quotes, the instruction, as in photo.jpg {EXAMPLE}")
     if any(_is_csv(word) for word in words):
         jobs = _csv_jobs(words, seed)
         files = [Path(next(word for word in words if _is_csv(word)))]
@@ -48,8 +48,8 @@ def find_jobs(
         results: list[str] = []
         jobs, files = _photo_jobs(words, out, seed, results), []
         if results:
-            many = f"{len(results)} pictures that restoring made were" if results[1:] else "1 that restoring made was"
-            say(f"{many} passed over in the folders: {results[0]}{' ...' if results[1:] else ''}")
+            skipped = f"{len(results)} earlier results were" if results[1:] else "1 earlier result was"
+            say(f"{skipped} skipped in the folders: {results[0]}{' ...' if results[1:] else ''}")
     if not jobs:
         raise ValueError(f"there is no photo in {', '.join(map(escaped, words[:-1]))}")
     if masks or scale_map:
@@ -60,17 +60,17 @@ def find_jobs(
 
 
 def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) -> list[PhotoJob]:
-    """results: takes the names of what is in the folders and was itself made by restoring."""
+    """results: takes the names of earlier results in the folders."""
     *photos, last = words
     if os.path.exists(last):
-        raise ValueError(f"the instruction is missing after {escaped(last)}: say last what to do, as in {EXAMPLE}")
+        raise ValueError(f"the instruction is missing: after {escaped(last)}, say what to do, as in {EXAMPLE}")
     if not photos and (re.search(r"\.\w{2,5}$", last) or " " not in last.strip()):
         raise ValueError(f"there is no photo or folder {escaped(last)}")
     if not photos:
         raise ValueError(f"no photo is named before the instruction {last!r}")
     for word in photos:
         if not os.path.exists(word):
-            hint = "" if "." in word or "/" in word else "; an instruction of several words needs quotes around it"
+            hint = "" if "." in word or "/" in word else "; put quotes around an instruction"
             raise ValueError(f"there is no photo or folder {escaped(word)}{hint}")
     instruction = parse(last)
     jobs: dict[str, PhotoJob] = {}
@@ -86,7 +86,7 @@ def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) 
 
 
 def _listed(word: str, out: Path) -> Iterator[tuple[Path, str, str]]:
-    """File, stem and problem of each photo that a word names: itself, or all below a folder but earlier results."""
+    """File, stem and problem of each photo that a word names: itself, or everything in a folder but earlier results."""
     if not os.path.isdir(word):
         yield Path(word), Path(word).stem, ""
         return
@@ -112,7 +112,7 @@ def _is_result(path: Path) -> bool:
 
 
 def _name_of(path: Path, word: str) -> str:
-    """A photo of a folder by its path from where the folder was named; a file as it was named."""
+    """A photo in a folder by its path beginning with the folder as it was named; a file as it was named."""
     if not os.path.isdir(word):
         return escaped(word)
     return escaped(os.path.normpath(os.path.join(word, os.path.relpath(path, os.path.abspath(word)))))
@@ -123,10 +123,10 @@ def _is_csv(word: str) -> bool:
 
 
 def _csv_jobs(words: Sequence[str], seed: int) -> list[PhotoJob]:
-    """The rows of a CSV, which comes alone or with one instruction for the rows that have none."""
+    """The rows of a CSV, which comes alone or with an instruction for the rows that have none."""
     path = Path(words[0])
     if not _is_csv(words[0]) or len(words) > 2 or (len(words) == 2 and os.path.exists(words[1])):
-        raise ValueError("a CSV comes alone, or with one instruction after it for the rows that have none")
+        raise ValueError("name a CSV alone, or with one instruction after it for the rows that have none")
     common = parse(words[1]) if len(words) == 2 else None
     jobs: list[PhotoJob] = []
     for line, row in _rows(path):
@@ -134,7 +134,7 @@ def _csv_jobs(words: Sequence[str], seed: int) -> list[PhotoJob]:
         text = row["instruction"]
         if not text and common is None:
             raise ValueError(
-                f"{where} has no instruction: write one there, or one for all such rows after the CSV, as in {EXAMPLE}"
+                f"{where} has no instruction: add one there, or one for all such rows after the CSV, as in {EXAMPLE}"
             )
         photo = Path(os.path.join(path.parent, row["photo"]))
         masks = tuple(Path(os.path.join(path.parent, name.strip())) for name in row["mask"].split(";") if name.strip())
@@ -150,13 +150,13 @@ def _csv_jobs(words: Sequence[str], seed: int) -> list[PhotoJob]:
         jobs.append(PhotoJob(photo, name, photo.stem, instruction, chosen, masks, problem=problem))
     if not jobs:
         raise ValueError(
-            f"{escaped(str(path))} has no rows: the first line names the columns, each further one a photo"
+            f"{escaped(str(path))} has no rows: after the line that names the columns, write one line per photo"
         )
     return jobs
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of the line and the cells of each row, stripped, "" where empty; "problem" says what is wrong."""
+    """Line number and cells of each row, stripped, "" if empty; "problem" says what is wrong with it."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.reader(file, strict=True)
@@ -169,7 +169,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 row.update(zip(header, (cell.strip() for cell in cells), strict=False))
                 row["problem"] = ""
                 if len(cells) > len(header):
-                    row["problem"] = "it has more cells than columns: put an instruction that has commas in quotes"
+                    row["problem"] = (
+                        "it has more cells than columns: put quotes around an instruction that contains commas"
+                    )
                 yield table.line_num, row
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{escaped(str(path))} cannot be read as CSV: {error}") from None
@@ -183,13 +185,13 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
     if "photo" not in header or len(set(header)) < len(header):
         raise ValueError(
             f"{escaped(str(path))} must begin with a line that names its columns: photo, instruction and, "
-            f"if wanted, mask and seed; it begins with {begins!r}"
+            f"optionally, mask and seed; it begins with {begins!r}"
         )
     unknown = [name for name in header if name not in _COLUMNS]
     if unknown:
         raise ValueError(
-            f"{escaped(str(path))} has the column {unknown[0]!r}, which means nothing here: "
-            "there are photo, instruction, mask and seed"
+            f"{escaped(str(path))} has the column {unknown[0]!r}, which is unknown: "
+            "the columns are photo, instruction, mask and seed"
         )
 
 
@@ -202,9 +204,9 @@ def _seed(text: str) -> int:
 def _with_maps(jobs: Sequence[PhotoJob], masks: tuple[Path, ...], scale_map: Path | None) -> PhotoJob:
     job, option = jobs[0], "--mask" if masks else "--scale-map"
     if masks and scale_map:
-        raise ValueError("give --mask or --scale-map, not both: a scale map gives the scale of every pixel")
+        raise ValueError("use --mask or --scale-map, not both: a scale map sets the scale of every pixel")
     if len(jobs) > 1:
-        raise ValueError(f"{option} is for one photo, and here are {len(jobs)}: a CSV has a column mask")
+        raise ValueError(f"{option} is for one photo, not {len(jobs)}: for several, use the column mask of a CSV")
     for path in (*masks, *([scale_map] if scale_map else [])):
         if not path.is_file():
             raise ValueError(f"there is no file {escaped(str(path))} for {option}")

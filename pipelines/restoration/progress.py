@@ -1,4 +1,4 @@
-"""Progress of restoring on a terminal: photos, the steps of those in hand, time left."""
+"""Progress of restoring on a terminal: photos, steps of the current ones, time left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class RestoreProgress:
-    """A bar that moves with every step; without a terminal, nothing: each photo's line says how far it is."""
+    """A bar that moves with every step; nothing without a terminal, where a line per photo shows the progress."""
 
     def __init__(self, console: Console, photos: int, steps: int) -> None:
         self._photos, self._steps = photos, steps
@@ -36,12 +36,12 @@ class RestoreProgress:
         self._bar.update(self._task, doing=what)
 
     def begin(self, photos: int) -> None:
-        """So many photos are restored together now."""
+        """Notes how many photos are restored together now."""
         self._in_hand = photos
 
     def step(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         """A callback on the end of a step, as diffusers calls it."""
-        # One step more than there are: the decoder and the files come after them.
+        # Counts one extra step, for the decoder and the files that follow.
         reached = self._done + self._in_hand * (step + 1) / (self._steps + 1)
         self._bar.update(self._task, completed=reached, doing=f"step {step + 1} of {self._steps}")
         return {}

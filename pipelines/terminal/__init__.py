@@ -1,0 +1,1 @@
+"""What all commands share on a terminal: checked arguments, progress, how a command ends."""

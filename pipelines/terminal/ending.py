@@ -14,13 +14,21 @@ INTERRUPTED = 130
 
 
 def end(sentence: str, status: int) -> NoReturn:
-    """Says the sentence where errors go, and ends the program."""
+    """Prints the sentence to stderr and ends the program."""
     print(f"instructrestore: {escaped(sentence)}", file=sys.stderr)
     sys.exit(status)
 
 
+def end_with_traceback(defect: str) -> NoReturn:
+    """Shows the traceback within the text of a `Defect`, then the sentence before it, and ends the program."""
+    sentence, _, trace = defect.partition(": Traceback (most recent call last):")
+    if trace:
+        print(f"Traceback (most recent call last):{trace}", file=sys.stderr)
+    end(sentence, FAULTS_FOUND)
+
+
 def escaped(text: str) -> str:
-    """Text as one line for a terminal: what a file's name may hold to break or steer it becomes a visible escape."""
+    """Text as one line that is safe on a terminal: control characters, as in a file's name, become visible escapes."""
     return "".join(
         repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in readable(text)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,7 +15,8 @@ PLAIN_EVERY_S = 10
 
 
 class StageProgress:
-    """Shows one stage: rate, time left, drops and failures by reason. A context manager; `part` is called per part."""
+    """Shows one stage: rate, time left, drops and failures by reason. A context manager, which gives what is to be
+    called with every part that is committed."""
 
     def __init__(self, console: Console, name: str, parts: int) -> None:
         self._console, self._name, self._parts = console, name, parts
@@ -33,9 +35,9 @@ class StageProgress:
         )
         self._task = self._bar.add_task(name, total=parts, rate="", why="")
 
-    def __enter__(self) -> StageProgress:
+    def __enter__(self) -> Callable[[PartSummary], None]:
         self._bar.start()
-        return self
+        return self.part
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()

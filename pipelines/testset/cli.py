@@ -29,9 +29,9 @@ def make(
         size=size, bokeh=bokeh, degradation=degradation, seed=seed, least_share=least_share, most_share=most_share
     )
     try:
-        # torch takes seconds to import: what is wrong with the options has been said by now
+        # torch takes seconds to import; mistakes in the options have been reported by now
         from instructrestore.pipelines.testset.command import make_testset
 
         make_testset(source, out, settings=settings, limit=limit, files=files, console=Console())
     except KeyboardInterrupt:
-        end("interrupted: nothing of the test set was kept; run the same command again", INTERRUPTED)
+        end("interrupted: no part of the test set was kept; run the same command again", INTERRUPTED)

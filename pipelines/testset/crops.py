@@ -1,4 +1,4 @@
-"""Where in a photo its crop lies: around the region, as far as the photo's edges allow."""
+"""Where a photo's crop lies: around the region, as far as the photo's edges allow."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-REGION_SHARE = 0.75  # of the crop's side, that a region too large for the crop is to take once the photo is scaled
+REGION_SHARE = 0.75  # of the crop's side, taken by a region that was too large for the crop before scaling
 
 
 @dataclass(frozen=True)
 class CropBox:
-    """A square of a photo that was scaled first.
+    """A square in a photo that is scaled first.
 
-    scale: of the photo; 1: as it is. width, height: of the whole photo at that scale, px.
-    left, top: of the square in it. size: its side.
+    scale: of the photo; 1: unscaled. width, height: of the whole photo at that scale, px.
+    left, top: the square's corner in it. size: the square's side.
     """
 
     scale: float
@@ -33,18 +33,18 @@ class CropBox:
         return np.ascontiguousarray(pixels[self.top : self.top + self.size, self.left : self.left + self.size])
 
     def cut_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The square of a mask (H, W): where the photo is scaled, a pixel is in it where at least half of it was."""
+        """The square of a mask (H, W). In a scaled mask a pixel is set if at least half of it was."""
         return self.cut(mask.astype(np.uint8) * 255, Image.Resampling.BOX) >= 128
 
 
 def place_crop(
     box: tuple[int, int, int, int], width: int, height: int, size: int, scalable: bool = True, step: int = 1
 ) -> CropBox | None:
-    """The crop around a region of a photo; None where the photo is smaller than the crop.
+    """The crop around a region of a photo; None if the photo is smaller than the crop.
 
-    box: the region's bounding box, XYWH in px. scalable: a photo whose region is larger than the crop is made smaller,
-    so that the region takes three quarters of the crop's side, or as little as the photo's shorter side allows.
-    step: left and top are multiples of it, so that a smaller LQ photo is cut between its pixels.
+    box: the region's bounding box, XYWH in px. scalable: a photo whose region is larger than the crop is shrunk until
+    the region takes three quarters of the crop's side, or as far as the photo's shorter side allows.
+    step: left and top are multiples of it, so that a smaller LQ photo is cut between pixels.
     """
     if min(width, height) < size:
         return None

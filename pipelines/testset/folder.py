@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from instructrestore.dataengine.running.lock import locked
 from instructrestore.pipelines.terminal.ending import escaped
 from instructrestore.shards.files import sweep
 
@@ -29,12 +29,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     if there:
         _check_free(out)
     out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out / UNFINISHED, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another run is at work in {escaped(str(out))}") from None
+    with locked(out, UNFINISHED):
         _check_free(out)  # a run that held the lock until now has just ended
         try:
             _clear(out)
@@ -47,8 +42,6 @@ def new_folder(out: Path) -> Iterator[Path]:
                     out.rmdir()
             raise
         (out / UNFINISHED).unlink()
-    finally:
-        os.close(descriptor)
 
 
 def _check_free(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""A CSV of photos, masks and captions as a source of test samples: also of LQ/HQ pairs that somebody took."""
+"""A CSV of photos, masks and captions as a source of test samples, possibly of real LQ/HQ pairs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from instructrestore.shards.sample import Answer, Piece, Region, key_of
 
 NEEDED = ("hq", "mask", "caption")
 COLUMNS = (*NEEDED, "lq", "bokeh", "subject", "name", "licence", "url")
-FACTORS = (1, 2, 3, 4)  # HQ photo's side over the LQ photo's
-ANNOTATED = "annotated"  # whose words and mask these are: the source's own
+FACTORS = (1, 2, 3, 4)  # side of the HQ photo divided by that of the LQ photo
+ANNOTATED = "annotated"  # provenance of captions and masks that come from the source itself
 _FLAGS = {"": False, "true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
 @dataclass(frozen=True)
 class _Row:
-    """line: its number in the file. cells: by column, stripped. surplus: it has more cells than there are columns."""
+    """line: its number in the file. cells: by column, stripped. surplus: it has more cells than the header."""
 
     line: int
     cells: dict[str, str]
@@ -42,9 +42,9 @@ class _Row:
 
 
 class CsvSource:
-    """The rows of a CSV, in its order; relative paths in it begin at its folder.
+    """The rows of a CSV, in its order; relative paths in it start from its folder.
 
-    Raises ValueError, in one sentence, where it cannot be read or has other columns.
+    Raises ValueError, in one sentence, if it cannot be read or has other columns.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,16 +64,16 @@ class CsvSource:
         return f"{hq} ({line})" if hq else line
 
     def read(self, row: int, settings: TestSetSettings) -> Material:
-        """The photo of a row. Raises PassedOver, UnusablePhoto or OSError where it gives no sample."""
+        """The photo of a row. Raises UnfitPhoto, UnusablePhoto or OSError if it gives no sample."""
         cells = self._rows[row].cells
         if self._rows[row].surplus:
-            raise UnfitPhoto("row of more cells than columns", "a caption that has commas needs quotes around it")
+            raise UnfitPhoto("row with more cells than columns", "put quotes around a caption that contains commas")
         for column in NEEDED:
             if not cells[column]:
                 raise UnfitPhoto(f"row without {column}")
         for column in ("hq", "mask", "lq"):
             if "://" in cells.get(column, ""):
-                raise UnfitPhoto("file that is not on this machine", cells[column])
+                raise UnfitPhoto("file in an object store, not on this machine", cells[column])
         bokeh = _flag(cells.get("bokeh", ""))
         caption = _caption(cells["caption"])
         data = photo_file.read_bytes(uri_of(self._place(cells["hq"])))
@@ -103,11 +103,13 @@ class CsvSource:
             raise UnfitPhoto("mask that cannot be used", f"{cell}: {fault}") from None
         if grey.shape != hq.shape[:2]:
             raise UnfitPhoto(
-                "mask of another size than its photo",
+                "mask that differs from its photo in size",
                 f"{grey.shape[1]}x{grey.shape[0]} and {hq.shape[1]}x{hq.shape[0]}",
             )
         if grey.max() == 1:
-            raise UnfitPhoto("mask that cannot be used", f"{cell} goes only to 1: the region is white (255), not 1")
+            raise UnfitPhoto(
+                "mask that cannot be used", f"{cell} only has values up to 1: save it with the region white (255)"
+            )
         inside = grey >= (128 if grey.dtype == np.uint8 else 128 * 256)
         if not inside.any():
             raise UnfitPhoto("empty mask", cell)
@@ -122,8 +124,8 @@ class CsvSource:
             raise UnfitPhoto("LQ photo that cannot be used", f"{cell}: {fault}") from None
         if not any(hq.shape[:2] == (lq.shape[0] * factor, lq.shape[1] * factor) for factor in FACTORS):
             raise UnfitPhoto(
-                "LQ photo of no fitting size",
-                f"{lq.shape[1]}x{lq.shape[0]}; {hq.shape[1]}x{hq.shape[0]} or exactly 1/2, 1/3, 1/4 of it fits",
+                "LQ photo of a size that does not fit",
+                f"{lq.shape[1]}x{lq.shape[0]}; it must be {hq.shape[1]}x{hq.shape[0]} or exactly 1/2, 1/3 or 1/4 of it",
             )
         return lq
 
@@ -144,7 +146,7 @@ def _rows(path: Path, data: bytes) -> list[_Row]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{name} cannot be read as CSV: {error}") from None
     if not rows:
-        raise ValueError(f"{name} has no rows: the first line names the columns, each further one a photo")
+        raise ValueError(f"{name} has no rows: after the line that names the columns, write one line per photo")
     return rows
 
 
@@ -153,13 +155,13 @@ def _check_header(name: str, header: list[str]) -> None:
     if missing or len(set(header)) < len(header):
         begins = ",".join(header)[:80]
         raise ValueError(
-            f"{name} must begin with a line that names its columns, separated by commas: {', '.join(NEEDED)} and, if "
-            f"wanted, {', '.join(COLUMNS[len(NEEDED) :])}; it begins with {begins!r}"
+            f"{name} must begin with a line that names its columns, separated by commas: {', '.join(NEEDED)} and, "
+            f"optionally, {', '.join(COLUMNS[len(NEEDED) :])}; it begins with {begins!r}"
         )
     unknown = [column for column in header if column not in COLUMNS]
     if unknown:
         raise ValueError(
-            f"{name} has the column {unknown[0]!r}, which means nothing here: there are {', '.join(COLUMNS)}"
+            f"{name} has the column {unknown[0]!r}, which is unknown: the columns are {', '.join(COLUMNS)}"
         )
 
 
@@ -173,16 +175,16 @@ def _caption(text: str) -> str:
     caption = " ".join(text.split())
     tokens = clip_tokens(caption)
     if tokens > MAX_CAPTION_TOKENS:
-        raise UnfitPhoto("caption too long", f"about {tokens} tokens, and {MAX_CAPTION_TOKENS} is the limit")
+        raise UnfitPhoto("caption too long", f"about {tokens} tokens, over the limit of {MAX_CAPTION_TOKENS}")
     return caption
 
 
 def _head_noun(caption: str) -> str:
-    """What the caption is about; its last word where the grammar cannot tell."""
+    """The caption's subject; its last word if the grammar finds none."""
     parsed = Grammar()(caption)
     return fold(parsed.subject if parsed else caption.split()[-1])
 
 
 def _plain_name(cell: str) -> str:
-    """The photo's name as the CSV has it; of an absolute path only what means something elsewhere."""
+    """The photo's name as in the CSV; for an absolute path, which means nothing elsewhere, its last part."""
     return os.path.basename(cell) if os.path.isabs(cell) else cell

@@ -10,7 +10,7 @@ from instructrestore.shards.index import Dataset
 
 
 class DatasetSource:
-    """The photos of a data set, in its index's order. Raises ValueError where there is none or a shard is missing."""
+    """The photos of a data set, in its index's order. Raises ValueError if it is none or a shard is missing."""
 
     def __init__(self, path: str) -> None:
         self._dataset = Dataset(path)
@@ -26,9 +26,9 @@ class DatasetSource:
         return self._keys[row]
 
     def read(self, row: int, settings: TestSetSettings) -> Material:
-        """The photo of a row. Raises PassedOver, UnusablePhoto or OSError where it gives no sample."""
+        """The photo of a row. Raises UnfitPhoto, UnusablePhoto or OSError if it gives no sample."""
         facts = self._dataset.index.slice(row, 1).select(["width", "height", "bokeh"]).to_pylist()[0]
-        # What the index already tells costs no reading.
+        # Checked on the index, without reading the photo.
         if min(facts["width"], facts["height"]) < settings.size:
             raise UnfitPhoto(SMALL, f"{facts['width']}x{facts['height']}")
         if settings.bokeh and not any(facts["bokeh"]):

@@ -1,4 +1,4 @@
-"""A test set as plain files, for methods that read those.
+"""A test set as plain files, for programs that read those.
 
 OUT/files/lq/KEY.png, hq/KEY.png, masks/KEY.png (white inside), and lq.csv, which `instructrestore restore` takes.
 """
@@ -20,7 +20,7 @@ from instructrestore.shards.files import commit
 
 
 class PlainFiles:
-    """Writes samples as they come; `finish` writes the CSV. Raises OSError where the folder cannot be written."""
+    """Writes samples as they come; `finish` writes the CSV. Raises OSError if the folder cannot be written."""
 
     def __init__(self, out: Path, bokeh: bool) -> None:
         self._folder, self._bokeh = out / PLAIN_FILES, bokeh

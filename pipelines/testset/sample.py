@@ -1,4 +1,4 @@
-"""From a photo with regions to a sample of a test set: one crop, one region, an LQ photo."""
+"""From a photo with regions to a sample of a test set: one crop with one region and an LQ photo."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from instructrestore.shards.sample import AnnotatedPhoto, Region
 class EncodedSample:
     """A sample on its way to a shard. hq, lq: PNGs of one size.
 
-    pair: its row of `PAIRS_SCHEMA`, but for the place of the LQ photo. mask: (H, W) bool.
+    pair: its row of `PAIRS_SCHEMA`, without the position of the LQ photo. mask: (H, W) bool.
     """
 
     record: AnnotatedPhoto
@@ -39,19 +39,19 @@ class EncodedSample:
 
 
 def degradation_seed(seed: int, key: str) -> int:
-    """The seed of a photo's own degradation, 63 bits: it does not depend on what else is in the test set."""
+    """The seed of a photo's own degradation, 63 bits, independent of what else is in the test set."""
     return int(digest("testset", seed, key), 16) >> 1
 
 
 def degraded(hq: NDArray[np.uint8], preset: str, seed: int) -> NDArray[np.uint8]:
-    """The LQ photo of an HQ photo, both (H, W, 3) uint8; the HQ photo is taken as it is, not sharpened."""
+    """The LQ photo of an HQ photo, both (H, W, 3) uint8; the HQ photo is not sharpened first."""
     photo = torch.from_numpy(hq.copy()).permute(2, 0, 1)[None] / 255
     lq = Degradation(PRESETS[preset])(photo, [seed])[0]
     return (lq.permute(1, 2, 0) * 255).round().byte().numpy()
 
 
 def make_sample(material: Material, settings: TestSetSettings) -> EncodedSample:
-    """The sample of a photo. Raises PassedOver where its size or its regions give none."""
+    """The sample of a photo. Raises UnfitPhoto if its size or its regions give none."""
     crop, region, mask = _chosen(material, settings)
     hq = crop.cut(material.hq, Image.Resampling.LANCZOS)
     png = encode(hq)
@@ -76,7 +76,7 @@ def make_sample(material: Material, settings: TestSetSettings) -> EncodedSample:
 
 
 def _chosen(material: Material, settings: TestSetSettings) -> tuple[CropBox, Region, NDArray[np.bool_]]:
-    """The region that takes the most of its crop within the bounds, with that crop and the mask in it."""
+    """The region with the largest allowed share of its crop, that crop, and the mask in it."""
     height, width = material.hq.shape[:2]
     regions = [region for region in material.regions if region.bokeh or not settings.bokeh]
     if not regions:
@@ -110,7 +110,7 @@ def _why_none(shares: Sequence[float], settings: TestSetSettings) -> tuple[str, 
 
 
 def _cut(region: Region, mask: NDArray[np.bool_], crop: CropBox) -> Region:
-    """The region in the crop, and what of its pieces lies there."""
+    """The region in the crop, with the parts of its pieces that lie there."""
     pieces = []
     for piece in region.pieces:
         cut = mask if piece.mask == region.mask else crop.cut_mask(piece.mask.array())

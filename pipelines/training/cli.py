@@ -29,28 +29,28 @@ def train(
     resume: flags.Resume = "auto",
 ) -> None:
     if resume not in ("auto", "never"):
-        raise ValueError(f"--resume is auto or never, not {resume!r}")
+        raise ValueError(f"--resume must be auto or never, not {resume!r}")
     try:
         from instructrestore.model.training.settings import PRESETS
         from instructrestore.pipelines.building.presets import read_settings
-        from instructrestore.pipelines.training.command import run
+        from instructrestore.pipelines.training.command import TrainingOptions, run
 
-        run(
+        options = TrainingOptions(
             dataset=dataset,
-            mix=mix or (),
             out=out,
+            settings=read_settings(PRESETS, preset, config, assignments or ()),
+            mix=mix or (),
             base=base,
             base_revision=base_revision,
             init_from=init_from,
             init_revision=init_revision,
-            settings=read_settings(PRESETS, preset, config, assignments or ()),
             workers=workers,
             address=address,
             device=device,
             resume=resume,
             cache=cache,
             cache_gib=cache_gib,
-            console=Console(),
         )
+        run(options, Console())
     except KeyboardInterrupt:
-        end("interrupted; run the same command again to go on", INTERRUPTED)
+        end("interrupted; run the same command again to continue", INTERRUPTED)

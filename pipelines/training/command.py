@@ -1,12 +1,12 @@
-"""`instructrestore train`: from what was typed to a run, in this process or on Ray."""
+"""`instructrestore train`: from its options to a run, in this process or on Ray."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import FrameType
 import torch
 from rich.console import Console
 
+from instructrestore.dataengine.running.lock import locked
 from instructrestore.model.restoring.checkpoint import find_device
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.checkpoints import last_of_run
@@ -24,6 +25,7 @@ from instructrestore.pipelines.terminal.arguments import anchored_place
 from instructrestore.pipelines.training.on_ray import OUT_OF_MEMORY, train_on_ray
 from instructrestore.pipelines.training.run_log import RunLog
 from instructrestore.pipelines.training.training_run import TrainingRun, check_resumable, train
+from instructrestore.shards.errors import first_line
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.order import exact_shares
 
@@ -31,9 +33,9 @@ GIB = 1 << 30
 
 
 def parse_datasets(main: str, mixed: Sequence[str]) -> tuple[tuple[str, Fraction], ...]:
-    """The data sets with their shares: `mixed` are DATASET:SHARE each, and the main one gets the rest.
+    """The data sets with their shares: each of `mixed` is DATASET:SHARE, and the main one gets the rest.
 
-    Raises ValueError, in one sentence, for what is not that.
+    Raises ValueError, in one sentence, for anything else.
     """
     named: list[tuple[str, str]] = []
     for text in mixed:
@@ -47,69 +49,96 @@ def parse_datasets(main: str, mixed: Sequence[str]) -> tuple[tuple[str, Fraction
     return tuple(zip(paths, exact_shares([None, *(share for _, share in named)]), strict=True))
 
 
-def run(
-    *,
-    dataset: str,
-    mix: Sequence[str],
-    out: Path,
-    base: str | None,
-    base_revision: str | None,
-    init_from: str | None,
-    init_revision: str | None,
-    settings: TrainingSettings,
-    workers: int,
-    address: str | None,
-    device: str | None,
-    resume: str,
-    cache: Path | None,
-    cache_gib: float,
-    console: Console,
-) -> int:
-    """Trains, or goes on where the run in `out` was; returns the steps taken in all.
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What was asked for on the command line.
 
-    Raises ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt after Ctrl-C, when what was
-    learnt lies in a checkpoint.
+    dataset: folder or fsspec URI; `mix`: further ones, DATASET:SHARE each. out: the run's folder.
+    base: Stable Diffusion 2.1-base, a folder or hub id; None: the preset `tiny` makes its own. init_from: the
+    checkpoint to begin with, or a run's folder; None: the base's UNet. The revisions are of hub ids.
+    workers, address, device: how many processes, on which Ray cluster, on which kind of device.
+    resume: "auto" continues the run in `out`, "never" refuses to.
+    cache, cache_gib: where shards of remote data sets are kept, None: in ~/.cache, and how much of them.
     """
-    datasets = parse_datasets(dataset, mix)
-    if base is None:
-        if settings.preset != "tiny":
-            raise ValueError("which base? Name a Stable Diffusion 2.1 base with --base; --preset tiny makes its own")
-        base = str(out.absolute() / "tiny-base")
-        init_from = init_from or base  # its own ControlNet lets the photo through from the first step on
-    if workers > 1 and settings.batch % workers:
-        raise ValueError(f"a batch of {settings.batch} cannot be divided among {workers} workers: make it a multiple")
-    if settings.preset == "stage2" and not (mix and init_from):
-        console.print("the paper's stage 2 goes on from stage 1 (--init-from) with 75% of bokeh photos (--mix)")
-    job = TrainingRun(
-        datasets=tuple((anchored_place(path), share) for path, share in datasets),
-        out=out.absolute(),
-        base=anchored_place(base),
-        base_revision=base_revision,
-        init_from=anchored_place(last_of_run(init_from)) if init_from else None,
-        init_revision=init_revision,
-        settings=settings,
-        cache=(cache or Path("~/.cache/instructrestore/shards")).expanduser().absolute(),
-        cache_bytes=int(cache_gib * GIB),
-    )
-    if workers == 1 and not address:
+
+    dataset: str
+    out: Path
+    settings: TrainingSettings
+    mix: Sequence[str] = ()
+    base: str | None = None
+    base_revision: str | None = None
+    init_from: str | None = None
+    init_revision: str | None = None
+    workers: int = 1
+    address: str | None = None
+    device: str | None = None
+    resume: str = "auto"
+    cache: Path | None = None
+    cache_gib: float = 64
+
+    def training_run(self) -> TrainingRun:
+        """The run that they ask for. Raises ValueError, in one sentence, for options that do not go together."""
+        datasets = parse_datasets(self.dataset, self.mix)
+        base, init_from, settings = self.base, self.init_from, self.settings
+        if base is None:
+            if settings.preset != "tiny":
+                raise ValueError(
+                    "which base? Name a Stable Diffusion 2.1 base with --base; only --preset tiny makes its own"
+                )
+            base = str(self.own_base)
+            init_from = init_from or base  # its own ControlNet lets the photo through from the first step on
+        if self.workers > 1 and settings.batch % self.workers:
+            raise ValueError(
+                f"a batch of {settings.batch} cannot be divided among {self.workers} workers: make it a multiple"
+            )
+        return TrainingRun(
+            datasets=tuple((anchored_place(path), share) for path, share in datasets),
+            out=self.out.absolute(),
+            base=anchored_place(base),
+            base_revision=self.base_revision,
+            init_from=anchored_place(last_of_run(init_from)) if init_from else None,
+            init_revision=self.init_revision,
+            settings=settings,
+            cache=(self.cache or Path("~/.cache/instructrestore/shards")).expanduser().absolute(),
+            cache_bytes=int(self.cache_gib * GIB),
+        )
+
+    @property
+    def own_base(self) -> Path:
+        """Where the preset `tiny` puts the base that it makes."""
+        return Path(os.path.abspath(self.out)) / "tiny-base"
+
+
+def run(options: TrainingOptions, console: Console) -> int:
+    """Trains, or resumes the run in `options.out`; returns the number of steps taken in all.
+
+    Raises ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt after Ctrl-C, by which time what
+    was learnt is in a checkpoint.
+    """
+    training_run, out, device = options.training_run(), options.out, options.device
+    settings, on_ray = options.settings, options.workers > 1 or bool(options.address)
+    if settings.preset == "stage2" and not (options.mix and options.init_from):
+        console.print("the paper's stage 2 continues stage 1 (--init-from), with 75% bokeh photos (--mix)")
+    if not on_ray:
         find_device(device)
-    latest = job.checkpoints.latest()
-    if latest and resume == "never":
-        raise ValueError(f"{out} holds a run of {latest.step} steps: go on with --resume auto, or name another folder")
+    latest = training_run.checkpoints.latest()
+    if latest and options.resume == "never":
+        raise ValueError(f"{out} holds a run of {latest.step} steps: use --resume auto, or name another folder")
     if latest:
         check_resumable(latest, settings)
-        console.print(f"going on from step {latest.step}", highlight=False)
-    for path, _ in job.datasets:  # before anything is written
+        console.print(f"resuming at step {latest.step}", highlight=False)
+    for path, _ in training_run.datasets:  # before anything is written
         Dataset(path)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
-        if base == str(out.absolute() / "tiny-base") and not Path(base, "model_index.json").exists():
-            build_tiny_base(Path(base))
-        if workers > 1 or address:
-            steps = train_on_ray(job, workers, address, device, console)
+    with locked(out, forks=True):
+        own_base = options.own_base
+        if training_run.base == str(own_base) and not (own_base / "model_index.json").exists():
+            build_tiny_base(own_base)
+        if on_ray:
+            steps = train_on_ray(training_run, options.workers, options.address, device, console)
         else:
-            steps = _train_here(job, device, console)
-    _say_where(job, console)
+            steps = _train_here(training_run, device, console)
+    _say_where(training_run, console)
     return steps
 
 
@@ -121,9 +150,9 @@ def _train_here(job: TrainingRun, device: str | None, console: Console) -> int:
         try:
             steps = train(job, Worker(find_device(device)), log, stopped)
         except RuntimeError as error:
-            # Torch's own word for a dead loader comes wherever the trainer just is.
+            # torch reports a dead loader with this error, wherever the trainer is at that moment.
             if str(error).startswith("DataLoader "):
-                raise ValueError(f"the loader failed: {str(error).splitlines()[0]}") from None
+                raise ValueError(f"the loader failed: {first_line(error)}") from None
             if not isinstance(error, torch.OutOfMemoryError):
                 raise
             raise ValueError(OUT_OF_MEMORY) from None
@@ -139,35 +168,20 @@ def _say_where(job: TrainingRun, console: Console) -> None:
     assert latest
     line = f"{latest.step} steps taken: restore with --base {job.base} --checkpoint {job.out}"
     if best and best.step != latest.step:
-        line += f"; the lowest held-out loss is that of {best.folder}"
+        line += f"; {best.folder} has the lowest held-out loss"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Held by the one run that works in the folder. Raises ValueError where another does."""
-    descriptor = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        try:
-            # Of this process alone: loaders are forked, and live on for seconds after a kill.
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise ValueError(f"another run is at work in {out}") from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def _interruptible(say: Callable[[str], object]) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or a polite kill came: the step at hand is finished and saved. A second Ctrl-C ends at once."""
+    """Tells whether Ctrl-C or SIGTERM came: the current step is then finished and saved. A second one stops at once."""
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if came:
             raise KeyboardInterrupt
         came.append(number)
-        say("finishing the step at hand; Ctrl-C again ends at once")
+        say("finishing this step; press Ctrl-C again to stop at once")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,7 +1,7 @@
 """A run on several workers of a Ray cluster: Ray Train starts them and joins them in torch's process group.
 
-When a worker is lost all of them start again and go on from the last checkpoint. Ray's own restarts would also try
-again what a user got wrong, so the loop around them is here.
+When a worker is lost, all of them restart from the last checkpoint. Ray's own restarts would also retry a user's
+mistakes, so the loop around them is here.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from instructrestore.dataengine.running.on_ray.runner import MALLOC, cluster
 from instructrestore.model.training.workers import Worker
 from instructrestore.pipelines.training.run_log import RunLog
 from instructrestore.pipelines.training.training_run import TrainingRun, train
+from instructrestore.shards.errors import first_line
 from instructrestore.shards.stream import ReadingFailed
 
-COLLECTIVE_LIMIT_S = 1800  # a worker that waits so long for the others, in validation too, is lost
+COLLECTIVE_LIMIT_S = 1800  # a worker that waits longer for the others, even in validation, counts as lost
 RESTARTS_WITHOUT_PROGRESS = 3
-WAIT_FOR_CLUSTER_S = 600  # after a loss, for machines to come back
+WAIT_FOR_CLUSTER_S = 600  # for machines to come back after a loss
 LISTEN_S = 0.5
-OUT_OF_MEMORY = "the GPU's memory does not suffice: lower micro_batch, as in --set micro_batch=8"
-# Ray Train reads these in the driver: keep the working folder, no metrics server, notice lost workers within a second,
-# and leave a busy machine time to start them.
+OUT_OF_MEMORY = "the GPU ran out of memory: lower micro_batch, as in --set micro_batch=8"
+# Read by Ray Train in the driver: keep the working folder, run no metrics server, notice lost workers within a second,
+# and give a busy machine time to start them.
 RAY_TRAIN = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -48,12 +49,14 @@ RAY_TRAIN = {
 def train_on_ray(job: TrainingRun, workers: int, address: str | None, device: str | None, console: Console) -> int:
     """Runs the job on `workers` workers, each with a GPU where the cluster has any; returns the steps taken in all.
 
-    device: "cpu" or "cuda" to decide that oneself. The run's folder must be one that all nodes see. Raises ValueError,
-    in one sentence, for a user's mistake, for a cluster that is too small and for workers that are lost again and
-    again; KeyboardInterrupt after Ctrl-C, when the last checkpoint is what stays.
+    device: "cpu" or "cuda" overrides that choice. All nodes must see the run's folder. Raises ValueError, in one
+    sentence, for a user's mistake, for a cluster that is too small and for workers that are lost repeatedly;
+    KeyboardInterrupt after Ctrl-C, when the last checkpoint is what remains.
     """
     if device not in (None, "cpu", "cuda"):
-        raise ValueError(f"with several workers --device is cpu or cuda, not {device}: Ray gives each worker its own")
+        raise ValueError(
+            f"with several workers --device must be cpu or cuda, not {device}: Ray gives each worker its own"
+        )
     for name, value in RAY_TRAIN.items():
         os.environ.setdefault(name, value)
     with cluster(address, None), _own_interrupt():
@@ -73,14 +76,14 @@ def train_on_ray(job: TrainingRun, workers: int, address: str | None, device: st
                     lost = 1 if _steps(job) > progress else lost + 1
                     progress = _steps(job)
                 if lost >= RESTARTS_WITHOUT_PROGRESS:
-                    raise ValueError(f"workers were lost {lost} times without a new checkpoint, lastly: {reason}")
-                line = f"a worker was lost ({reason}): going on from step {progress}"
+                    raise ValueError(f"workers were lost {lost} times without a new checkpoint; the last one: {reason}")
+                line = f"a worker was lost ({reason}): resuming at step {progress}"
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
                 _wait(needed, workers)
 
 
 def _fit(job: TrainingRun, workers: int, gpus: bool, needed: dict[str, float], mailbox: Any) -> int:
-    """One attempt. Raises WorkerGroupError where workers are lost."""
+    """One attempt. Raises WorkerGroupError if workers are lost."""
     environment = {**MALLOC, **({} if gpus else {"OMP_NUM_THREADS": str(int(needed["CPU"]))})}
     trainer = TorchTrainer(
         _work,
@@ -102,7 +105,7 @@ def _fit(job: TrainingRun, workers: int, gpus: bool, needed: dict[str, float], m
                 raise ValueError(sentence) from None
         raise
     except TrainingFailedError as failure:
-        raise ValueError(f"Ray could not run the workers: {_first_line(failure)}") from None
+        raise ValueError(f"Ray could not run the workers: {first_line(failure)}") from None
 
 
 def _work(config: dict[str, Any]) -> int:
@@ -124,7 +127,7 @@ def _work(config: dict[str, Any]) -> int:
 
 @ray.remote(num_cpus=0)
 class _Mailbox:
-    """Lines that workers say, until the driver takes them."""
+    """Lines from workers, kept until the driver takes them."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -139,7 +142,7 @@ class _Mailbox:
 
 @contextmanager
 def _listening(mailbox: ActorHandle, console: Console) -> Iterator[None]:
-    """Prints what comes into the mailbox."""
+    """Prints the lines that arrive in the mailbox."""
     done = threading.Event()
 
     def listen() -> None:
@@ -162,7 +165,7 @@ def _listening(mailbox: ActorHandle, console: Console) -> Iterator[None]:
 
 @contextmanager
 def _own_interrupt() -> Iterator[None]:
-    """Ray Train takes Ctrl-C for itself, never gives it back, and ends the program with SystemExit."""
+    """Restores Ctrl-C, which Ray Train takes over for good, and turns its SystemExit into KeyboardInterrupt."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -173,7 +176,7 @@ def _own_interrupt() -> Iterator[None]:
 
 
 def _needed(workers: int, gpus: bool) -> dict[str, float]:
-    """What a worker takes: a GPU and a processor, or as many processors as all workers can have."""
+    """What a worker takes: a GPU and a CPU, or as many CPUs as every worker can have."""
     if gpus:
         return {"CPU": 1, "GPU": 1}
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
@@ -185,17 +188,17 @@ def _lacking(needed: dict[str, float], workers: int) -> str | None:
     there = ray.cluster_resources()
     for name, each in needed.items():
         if each * workers > there.get(name, 0):
-            kind = "processors" if name == "CPU" else "GPUs"
+            kind = "CPUs" if name == "CPU" else "GPUs"
             return f"{workers} workers need {each * workers:g} {kind} and the cluster has {there.get(name, 0):g}"
     return None
 
 
 def _wait(needed: dict[str, float], workers: int) -> None:
-    """Until the cluster is large enough again. Raises ValueError where it stays too small."""
+    """Waits until the cluster is large enough again. Raises ValueError if it stays too small."""
     end = time.monotonic() + WAIT_FOR_CLUSTER_S
     while lacking := _lacking(needed, workers):
         if time.monotonic() > end:
-            raise ValueError(f"{lacking}, after a loss: run the same command again with fewer workers, or wait")
+            raise ValueError(f"{lacking}, after a loss: run the same command again with fewer workers, or later")
         time.sleep(LISTEN_S)
 
 
@@ -205,7 +208,7 @@ def _steps(job: TrainingRun) -> int:
 
 
 def _final(fault: Exception) -> str | None:
-    """What a worker says that would say it again however often it is tried; None for what may go better."""
+    """What a worker reports that no further attempt would change; None for what may go better next time."""
     if isinstance(fault, ValueError) and not isinstance(fault, ReadingFailed):
         return str(fault)
     if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -217,9 +220,7 @@ def _final(fault: Exception) -> str | None:
 
 def _reason(failure: WorkerGroupError) -> str:
     faults = failure.worker_failures
-    rank = min(faults, key=lambda each: "HealthCheck" not in type(faults[each]).__name__)  # the lost one, not its peers
-    return f"worker {rank}: {_first_line(faults[rank])}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    rank = min(
+        faults, key=lambda each: "HealthCheck" not in type(faults[each]).__name__
+    )  # the lost worker, not its peers
+    return f"worker {rank}: {first_line(faults[rank])}"

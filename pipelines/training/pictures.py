@@ -1,4 +1,4 @@
-"""What validation restored, as one sheet."""
+"""The photos that validation restored, as one sheet."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from PIL import Image
 from instructrestore.model.training.held_out_photos import Restored
 from instructrestore.pipelines.pictures.contact_sheet import LabelledPicture, sheet, tinted
 
-MIN_SIDE = 192  # px; smaller photos are shown enlarged
+MIN_SIDE = 192  # px; smaller photos are enlarged
 
 
 def validation_sheet(restored: Sequence[Restored]) -> Image.Image:
-    """A row for each region: LQ with the predicted mask, the restored photo, HQ."""
+    """One row per region: LQ with the predicted mask, the restored photo, HQ."""
     cells = []
     for each in restored:
         lq, result, hq = (_shown(Image.fromarray(pixels)) for pixels in (each.lq, each.result, each.hq))

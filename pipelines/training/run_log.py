@@ -1,4 +1,4 @@
-"""What a run leaves to be read: a line on the terminal, metrics.jsonl, TensorBoard, pictures."""
+"""What a run reports: lines on the terminal, metrics.jsonl, TensorBoard, pictures."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from instructrestore.model.training.validation import Scores, Validation
 from instructrestore.pipelines.training.pictures import validation_sheet
 from instructrestore.shards.files import commit
 
-PLAIN_EVERY_S = 10.0  # between two lines
-SMOOTHING = 0.05  # of a step's values in the shown mean
+PLAIN_EVERY_S = 10.0  # between lines on the terminal
+SMOOTHING = 0.05  # weight of a step in the running means that are shown
 
 
 class RunLog:
-    """The watcher of a run (see `model.training.trainer`). OUT/metrics.jsonl has a row a step and one a validation.
+    """The watcher of a run (see `model.training.trainer`). OUT/metrics.jsonl has a row per step and per validation.
 
-    say: takes a line for people. begin: the step that the run goes on from; what was logged beyond it, before an
-    interruption, is taken back.
+    say: takes a line for the user. begin: the step at which the run resumes; what was logged after it, before an
+    interruption, is removed.
     """
 
     def __init__(self, out: Path, settings: TrainingSettings, say: Callable[[str], object], begin: int = 0) -> None:
@@ -41,7 +41,7 @@ class RunLog:
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=begin + 1)
 
     def close(self) -> None:
-        """Lets go of the files."""
+        """Closes the files."""
         self._board.close()
 
     def noted(self, line: str) -> None:
@@ -59,7 +59,7 @@ class RunLog:
         if progress.faults != self._faults:
             self._faults = dict(progress.faults)
             passed = ", ".join(f"{reason} {count}" for reason, count in sorted(self._faults.items()))
-            self._say(f"unusable triplets passed over so far: {passed}")
+            self._say(f"unusable triplets skipped so far: {passed}")
         now = time.monotonic()
         if now - self._told >= PLAIN_EVERY_S or progress.step >= self._settings.steps:
             self._told = now
@@ -106,7 +106,7 @@ class RunLog:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no infinity (of a float16 gradient, say)."""
+    """Without infinities, as of a float16 gradient, which JSON does not have."""
     broken = {name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
     return {name: None if name in broken else value for name, value in row.items()}
 
@@ -125,7 +125,7 @@ def _duration(seconds: float) -> str:
 
 
 def _take_back(metrics: Path, begin: int) -> None:
-    """Drops the rows of steps after `begin`, and a line that a kill cut short."""
+    """Removes the rows of steps after `begin`, and a line that a kill cut short."""
     if not metrics.exists():
         return
     kept: list[bytes] = []

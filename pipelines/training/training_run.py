@@ -1,4 +1,4 @@
-"""One training run: what it reads, what it begins with, and where it goes on."""
+"""One training run: the data it reads, the weights it starts from, and how it is begun or resumed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from instructrestore.shards.split import validation_photos
 from instructrestore.shards.stream import TripletStream
 from instructrestore.shards.triplets import Triplets
 
-# What may change when a run goes on: it decides what is seen of a run, or how fast it is, not what it learns.
+# Settings that may change when a run is resumed: they affect its speed or its reports, not what it learns.
 FREE = {
     "preset", "micro_batch", "validation", "gradient_checkpointing", "compile", "loader_workers", "checkpoint_every",
     "keep", "log_every",
@@ -41,10 +41,10 @@ FREE = {
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a run is made of. Plain values: it is sent to every worker.
+    """What defines a run, in plain values, since it is sent to every worker.
 
-    datasets: folders or fsspec URIs, with the share of each in the run.
-    base: a Stable Diffusion 2.1 base, folder or hub id. init_from: the checkpoint to begin with; None: the base's UNet.
+    datasets: folders or fsspec URIs, each with its share of the run.
+    base: a Stable Diffusion 2.1 base, folder or hub id. init_from: the checkpoint to start from; None: the base's UNet.
     cache, cache_bytes: where shards of remote data sets are kept, and how much of them.
     """
 
@@ -65,35 +65,35 @@ class TrainingRun:
 
 
 def train(
-    job: TrainingRun, worker: Worker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False
+    run: TrainingRun, worker: Worker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False
 ) -> int:
-    """Runs the job, or goes on with it, as one of `worker.ranks` workers; returns the steps taken in all.
+    """Trains, or resumes, as one of `worker.ranks` workers; returns the number of steps taken in all.
 
-    Raises ValueError, in one sentence, for a user's mistake and for data that cannot be read on.
+    Raises ValueError, in one sentence, for a user's mistake and for data that cannot be read any further.
     """
-    settings = job.settings
-    resumed = job.checkpoints.latest()
+    settings = run.settings
+    resumed = run.checkpoints.latest()
     if resumed:
         check_resumable(resumed, settings)
         if resumed.step >= settings.steps:
             return resumed.step
     if worker.leads:
-        job.checkpoints.sweep()
-    stream, validator, notes = open_data(job, worker)
-    if resumed:  # before the networks are loaded: whether it is the same data
+        run.checkpoints.sweep()
+    stream, validator, notes = open_data(run, worker)
+    if resumed:  # before the networks are loaded: checks that the data is the same
         stream.load_state_dict({"step": resumed.step, "order": resumed.state["order"]})
     if watcher:
-        commit(job.out / "settings.toml", to_toml(settings).encode())
+        commit(run.out / "settings.toml", to_toml(settings).encode())
         for note in notes:
             watcher.noted(note)
-    base, controlnet = open_networks(job, worker)
+    base, controlnet = open_networks(run, worker)
     trainer = Trainer(
         base=base,
         controlnet=controlnet,
         stream=stream,
         validator=validator,
         settings=settings,
-        checkpoints=job.checkpoints,
+        checkpoints=run.checkpoints,
         worker=worker,
         watcher=watcher,
     )
@@ -103,31 +103,31 @@ def train(
 
 
 def check_resumable(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
-    """Raises ValueError where the checkpoint was made with settings that learn something else."""
+    """Raises ValueError if the checkpoint was trained with settings that learn something else."""
     before, now = checkpoint.state["settings"], settings.model_dump(mode="json")
     fixed = now.keys() - FREE - ({"steps"} if settings.optimizer.schedule == "constant" else set())
     if differing := sorted(name for name in fixed if before.get(name) != now[name]):
         raise ValueError(
-            f"the run was begun with another {' and '.join(differing)}: go on with the same (they are in "
+            f"the run was started with another {' and '.join(differing)}: use the same settings (they are in "
             "settings.toml), or train into another folder"
         )
 
 
-def open_data(job: TrainingRun, worker: Worker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
-    """The run's stream of crops, what it is judged by (None where nothing is held out), and what is to be said."""
-    settings = job.settings
-    cache = ShardCache(job.cache, job.cache_bytes)
-    datasets = [Dataset(path) for path, _ in job.datasets]
+def open_data(run: TrainingRun, worker: Worker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
+    """The run's stream of crops, its validator (None if nothing is held out), and notes for the user."""
+    settings = run.settings
+    cache = ShardCache(run.cache, run.cache_bytes)
+    datasets = [Dataset(path) for path, _ in run.datasets]
     readers = [PhotoReader(dataset, cache) for dataset in datasets]
     chosen = settings.validation
     held_out = [validation_photos(dataset.index, chosen.share, settings.seed) for dataset in datasets]
     tables = [Triplets.of(dataset.index, ~apart) for dataset, apart in zip(datasets, held_out, strict=True)]
-    for (path, _), table in zip(job.datasets, tables, strict=True):
+    for (path, _), table in zip(run.datasets, tables, strict=True):
         if not len(table):
-            raise ValueError(f"{path} has no regions to train on beside the validation photos: lower validation.share")
+            raise ValueError(f"{path} has no regions left to train on: lower validation.share")
     order = Order(
         tables,
-        [share for _, share in job.datasets],
+        [share for _, share in run.datasets],
         OrderSettings(seed=settings.seed, window_shards=settings.window_shards, weighting=settings.weighting),
     )
     stream = TripletStream(
@@ -157,7 +157,7 @@ def _judged(
     settings: TrainingSettings,
     notes: list[str],
 ) -> Judged | None:
-    """Fixed crops of at most `limit` of the chosen photos: a fair draw, since keys are hashes."""
+    """Fixed crops of at most `limit` of the chosen photos; a fair draw, because keys are hashes."""
     photos: list[tuple[str, int, int, int]] = []
     for number, (dataset, rows) in enumerate(zip(datasets, chosen, strict=True)):
         kept = np.flatnonzero(rows)
@@ -166,16 +166,16 @@ def _judged(
         photos += [(key, number, row, regions) for key, row, regions in own]
     wanted = [(dataset, row, regions) for _, dataset, row, regions in sorted(photos)[:limit]]
     crops, faults = fixed_crops(readers, wanted, settings.crop, settings.seed)
-    notes += [f"not judged by: {fault}" for fault in faults]
+    notes += [f"left out of validation: {fault}" for fault in faults]
     return Judged(crops) if crops else None
 
 
-def open_networks(job: TrainingRun, worker: Worker) -> tuple[Base, RegionControlNet]:
+def open_networks(run: TrainingRun, worker: Worker) -> tuple[Base, RegionControlNet]:
     """The frozen base and the ControlNet to train, on the worker's device."""
-    settings, device = job.settings, str(worker.device)
-    base = load_base(job.base, dtype="float32", device=device, revision=job.base_revision)
-    if job.init_from:
-        controlnet = load_controlnet(job.init_from, base, dtype="float32", device=device, revision=job.init_revision)
+    settings, device = run.settings, str(worker.device)
+    base = load_base(run.base, dtype="float32", device=device, revision=run.base_revision)
+    if run.init_from:
+        controlnet = load_controlnet(run.init_from, base, dtype="float32", device=device, revision=run.init_revision)
     else:
         controlnet = begin_controlnet(base, settings).to(worker.device)  # pyright: ignore[reportArgumentType]
     freeze(base, settings)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from instructrestore import __version__
 from instructrestore.pipelines import cli
 from tests.pipelines.photos import make_photos
 from tests.shards.samples import write_dataset
@@ -32,6 +34,27 @@ def test_every_command_has_help(command: str, monkeypatch: pytest.MonkeyPatch, c
     assert len(text.splitlines()) > 8
 
 
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"instructrestore {__version__}\n"
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    def completed(words: str) -> list[str]:
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        ended = subprocess.run(
+            [sys.executable, "-m", "instructrestore"],
+            env={**os.environ, "_INSTRUCTRESTORE_COMPLETE": "complete_bash", **asked},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return ended.stdout.split()
+
+    assert completed("instructrestore ev") == ["evaluate"]
+    assert completed("instructrestore build --pre") == ["--preset"]
+
+
 MISTAKES = {
     "no source": (["build"], "a build needs a source"),
     "missing folder": (["build", "{}/nowhere"], "nowhere does not exist"),
@@ -43,8 +66,8 @@ MISTAKES = {
     "no value": (["build", "{}/photos", "--set", "quality_gate.score"], "--set takes NAME=VALUE"),
     "missing config": (["build", "{}/photos", "--config", "{}/none.toml"], "there is no settings file"),
     "bad config": (["build", "{}/photos", "--config", "{}/photos/photo 000.jpg"], "cannot be read as TOML"),
-    "folder in use": (["build", "{}/photos", "--out", "{}/photos"], "is not empty and no run of this program"),
-    "other schema": (["build", "{}/photos", "--out", "{}/old"], "made with schema 0"),
+    "folder in use": (["build", "{}/photos", "--out", "{}/photos"], "is not empty and was not made by a build"),
+    "other schema": (["build", "{}/photos", "--out", "{}/old"], "made by another version of this program (schema 0"),
     "out is a file": (["build", "{}/photos", "--out", "{}/photos/photo 000.jpg"], "is a file"),
     "no cluster": (["build", "{}/photos", "--out", "{}/run", "--address", "127.0.0.1:1"], "no Ray cluster answers"),
     "verify nothing": (["verify", "{}/photos"], "is not a data set: it has no dataset.json"),

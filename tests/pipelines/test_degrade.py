@@ -117,7 +117,7 @@ def test_wishes_that_cannot_be_meant(photos: Path, tmp_path: Path, wishes: dict,
 def test_no_photo_is_overwritten(photos: Path) -> None:
     shutil.copy(photos / "photo 001.png", photos / "photo 001-hq.png")
     before = (photos / "photo 001-hq.png").read_bytes()
-    with pytest.raises(ValueError, match="would overwrite a photo"):
+    with pytest.raises(ValueError, match="would overwrite an input photo"):
         degrade([str(photos)], photos, console=QUIET)
     assert (photos / "photo 001-hq.png").read_bytes() == before
 

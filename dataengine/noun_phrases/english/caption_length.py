@@ -19,10 +19,10 @@ from instructrestore.dataengine.noun_phrases.english.words import (
     word_set,
 )
 
-# Caption length at which neither template of an instruction is cut at CLIP's 77 tokens.
+# The caption length up to which no instruction template is cut at CLIP's 77 tokens.
 MAX_CAPTION_TOKENS = 40
 
-# Everyday words, single tokens of CLIP's vocabulary with their plurals (tests check it where a tokenizer is there).
+# Everyday words: single tokens in CLIP's vocabulary, as are their plurals (tested where a tokenizer is available).
 _EVERYDAY = word_set(
     "man woman boy girl child kid person people baby guy lady couple player rider driver skier surfer group crowd "
     "team family friend hand head face hair eye ear nose mouth arm leg foot finger body neck back shoulder tail "
@@ -70,9 +70,9 @@ _PIECES = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|[^\s\w]|_")
 def clip_tokens(text: str) -> int:
     """Upper estimate of CLIP's byte-pair tokens of `text`, without the start and end tokens that make up the 77.
 
-    A digit and a mark of punctuation are a token each and a non-ASCII letter at most one per byte, as in CLIP; a
-    word is one token where it is an everyday one, and otherwise as many as real words of its length hardly exceed,
-    with one token to spare in all. It reads the text once.
+    As in CLIP, digits and punctuation marks are a token each, and a non-ASCII letter is at most one per byte. An
+    everyday word is one token, any other as many as real words of its length rarely exceed, with one token to spare in
+    all. The text is read once.
     """
     counts = [_piece_tokens(piece) for piece in _PIECES.findall(text.casefold())]
     return sum(counts) + any(count > 1 for count in counts)
@@ -81,7 +81,7 @@ def clip_tokens(text: str) -> int:
 @lru_cache(maxsize=65536)
 def _piece_tokens(piece: str) -> int:
     if not piece.isascii():
-        return len(piece.encode())
+        return len(piece.encode("utf-8", "surrogatepass"))
     if len(piece) < 3 or piece.startswith("'"):
         return 1
     if piece not in _SPLIT and (piece in _ONE_TOKEN_WORDS or _everyday_plural(piece)):
@@ -90,6 +90,6 @@ def _piece_tokens(piece: str) -> int:
 
 
 def _everyday_plural(word: str) -> bool:
-    """Whether `word` is the right plural of an everyday word: "dogs" and "mice", not "mouses"."""
+    """Whether `word` is the correct plural of an everyday word: "dogs" and "mice", not "mouses"."""
     singular = fold(word)
     return singular in _EVERYDAY and (singular not in _WITH_IRREGULAR_PLURAL or word in IRREGULAR_PLURALS)

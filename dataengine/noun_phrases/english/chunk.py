@@ -1,4 +1,4 @@
-"""The core of a noun phrase: determiner, modifiers and noun, found by where they must end."""
+"""The core of a noun phrase, determiner, modifiers and noun, found by where it must end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from instructrestore.dataengine.noun_phrases.english.words import (
     word_set,
 )
 
-# Gerunds of COMPOUND_GERUNDS that a person does as well: "a man riding horses", but "baseball playing field".
+# Gerunds in COMPOUND_GERUNDS that people do as well: "a man riding horses", but "baseball playing field".
 _DONE_BY_PEOPLE = word_set(
     "playing walking riding running waiting sitting eating cooking drinking jumping reading climbing serving "
     "changing skiing surfing sleeping living shopping swimming washing bathing baking cutting chopping mixing "
@@ -66,7 +66,7 @@ class Core:
 def read_core(lower: list[str], start: int) -> Core | None:
     """The core noun phrase of lower-case words from `start` on, or None where none starts there.
 
-    "a group of people walking" gives "a group of people" with the subject "people": quantities are no subjects.
+    "a group of people walking" gives "a group of people" with the subject "people": quantities are not subjects.
     """
     at = start
     while True:
@@ -105,7 +105,7 @@ def is_adjective(word: str) -> bool:
 
 
 def ends_phrase(word: str) -> bool:
-    """Whether `word` (lower case, "" at the end of the sentence) can not belong to the core of a noun phrase."""
+    """Whether `word` (lower case, "" at the end of the sentence) cannot belong to the core of a noun phrase."""
     return (
         word in ("", ",")
         or word in PREPOSITIONS
@@ -180,12 +180,12 @@ def _joins_adjectives(lower: list[str], start: int, i: int, noun_seen: bool) -> 
         return False
     if is_adjective(after):
         return lower[i] == "," or noun_seen or not ends_phrase(then)
-    # Behind "a" and adjectives alone, an unknown word must be one more: "a plastic, pretend donut".
+    # After "a" and only adjectives, an unknown word must be another adjective: "a plastic, pretend donut".
     return lower[i] == "," and not noun_seen and (lower[start] in ARTICLES or before not in _SOMETIMES_NOUNS)
 
 
 def _ends_after_noun(lower: list[str], start: int, i: int, after: str) -> bool:
-    """Whether the word at `i`, behind a noun, opens what follows the noun."""
+    """Whether the word at `i`, after a noun, begins what follows the noun."""
     word = lower[i]
     before = lower[i - 1]
     if before in ("word", "words", "letter", "letters"):
@@ -210,7 +210,7 @@ def _ends_after_noun(lower: list[str], start: int, i: int, after: str) -> bool:
 
 
 def _noun(lower: list[str], start: int, end: int) -> int | None:
-    """Position of the chunk's noun: its last word that can be one, before any adjectives behind it."""
+    """Position of the chunk's noun: its last word that can be one, before any adjectives after it."""
     for i in range(end - 1, start - 1, -1):
         word = lower[i]
         after = lower[i + 1] if i + 1 < len(lower) else ""

@@ -1,4 +1,4 @@
-"""Finite verbs: what makes a sentence of a noun phrase."""
+"""Finite verbs: what makes a noun phrase a sentence."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def is_auxiliary(words: list[str], i: int) -> bool:
 def is_finite(words: list[str], i: int) -> bool:
     """Whether the word at `i` of lower-case `words` is a finite verb, as far as its neighbours tell.
 
-    A form that is a common noun too ("stands", "watches") counts as a verb only behind a noun it agrees with and in
-    front of what the verb would take.
+    A form that is also a common noun ("stands", "watches") counts as a verb only after a noun that it agrees with and
+    before something that the verb would take.
     """
     word = words[i]
     after = words[i + 1] if i + 1 < len(words) else ""
@@ -90,7 +90,7 @@ def is_finite(words: list[str], i: int) -> bool:
 
 
 def has_finite_verb(words: list[str]) -> bool:
-    """Whether lower-case `words` hold a finite verb outside a relative clause: then they are a sentence.
+    """Whether lower-case `words` contain a finite verb outside a relative clause: then they are a sentence.
 
     "people that are walking" and "the tracks the train is on" stay noun phrases, "people are walking" does not.
     """
@@ -106,7 +106,7 @@ def has_finite_verb(words: list[str]) -> bool:
 
 
 def _opens_contact_clause(words: list[str], i: int) -> bool:
-    """Whether a clause without a relative pronoun opens at `i`: a new noun phrase right behind the first one."""
+    """Whether a clause without a relative pronoun opens at `i`: a new noun phrase right after the first one."""
     if i < 1 or not (words[i] in OPENERS or words[i] in SUBJECT_PRONOUNS) or words[i - 1] in DETERMINERS:
         return False
     return not any(word in PREPOSITIONS or word in CONJUNCTIONS or is_gerund(word) for word in words[:i])

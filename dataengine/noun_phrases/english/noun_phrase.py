@@ -24,9 +24,9 @@ class NounPhrase:
 def fold(subject: str) -> str:
     """The case- and number-folded subject, by which subjects are counted and ranked: "Dogs" -> "dog", "men" -> "man".
 
-    Only the last word of a compound is made singular. Words without a singular ("glasses" that one wears, "pants")
-    and singular words in -s ("grass", "bus", "tennis") stay as they are. Rules of our own: of the libraries tried,
-    `inflect` makes "bu" of "bus" and "canva" of "canvas".
+    Only the last word of a compound is made singular. Words without a singular ("pants", "glasses" to wear) and
+    singular words in -s ("grass", "bus", "tennis") are unchanged. The rules are our own: the library `inflect`, for
+    one, makes "bu" of "bus" and "canva" of "canvas".
     """
     words = subject.casefold().split()
     return " ".join([*words[:-1], _singular(words[-1])]) if words else ""

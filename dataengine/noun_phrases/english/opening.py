@@ -24,7 +24,7 @@ _SHOWING = word_set(
 _PHOTO_OF = PICTURE_NOUNS | word_set("image close-up closeup view shot screenshot")
 _DEICTIC = word_set("what there this that it they these those here")
 _DEICTIC_BE = word_set("there's it's that's here's they're")
-# Words of a captioner for whatever the region holds: "the focus of this region is a young man".
+# A captioner's words for whatever the region contains: "the focus of this region is a young man".
 VAGUE = word_set(
     "focus point element object item subject area section part portion side half corner edge centerpiece thing"
 )
@@ -33,7 +33,7 @@ _SAID_OF_PHOTOS = word_set("given provided whole entire close cropped up masked 
 
 
 def after_opening(lower: list[str]) -> int:
-    """Where the first noun phrase starts that names the thing: behind "there is", "the image shows", "in the back,"."""
+    """Where the first noun phrase that names the thing starts: after "there is", "the image shows", "in the back,"."""
     i = _there_is(lower)
     while i < len(lower):
         step = _opening_length(lower, i)
@@ -44,7 +44,8 @@ def after_opening(lower: list[str]) -> int:
 
 
 def _there_is(lower: list[str]) -> int:
-    """Where "there is" or behind "we can see" is, before which a sentence only says where; 0 where neither is said."""
+    """The position of "there is", or the one after "we can see": before it a sentence only says where. 0 for
+    neither."""
     for i in range(len(lower) - 2):
         if lower[i] in _VIEWERS and lower[i + 1 : i + 3] == ["can", "see"]:
             return i + 3
@@ -55,7 +56,7 @@ def _there_is(lower: list[str]) -> int:
 
 
 def _opening_length(lower: list[str], i: int) -> int:
-    """How many words at `i` say nothing of the thing itself; 0 where the noun phrase starts."""
+    """How many words at `i` say nothing about the thing itself; 0 where the noun phrase starts."""
     word = lower[i]
     after = lower[i + 1] if i + 1 < len(lower) else ""
     if word == "," or word in CONJUNCTIONS or word in SUBORDINATORS or word in _DEICTIC_BE:
@@ -109,7 +110,7 @@ def _leading_place(lower: list[str], i: int) -> int:
 
 
 def equated(lower: list[str], start: int) -> int | None:
-    """Where the noun phrase starts that a sentence equates its subject with: "the focus of it is | a man"."""
+    """Where the noun phrase with which a sentence equates its subject starts: "the focus of it is | a man"."""
     verb = next((i for i in range(start, len(lower)) if is_finite(lower, i)), len(lower))
     return (
         verb + 1

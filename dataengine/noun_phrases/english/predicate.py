@@ -1,4 +1,4 @@
-"""What a sentence says of its noun, made part of the noun phrase.
+"""Makes what a sentence says about its noun part of the noun phrase.
 
 "the sky is blue" -> "the blue sky"; "the cow is standing on the field" -> "the cow standing on the field";
 "the bird has a beak" -> "the bird with a beak"; "a girl wears a shirt" -> "a girl wearing a shirt".
@@ -32,7 +32,7 @@ from instructrestore.dataengine.noun_phrases.english.words import (
 # Longest run of adjectives that is moved in front of the noun.
 _MAX_FRONTED = 5
 _IN_COLOUR = (["in", "color"], ["in", "colour"], ["in", "shape"], ["in", "size"])
-# Participles that only say that the thing can be seen.
+# Participles that only say that the thing is visible.
 _SEEN = word_set("seen visible shown present depicted pictured noticed observed found")
 
 
@@ -56,7 +56,7 @@ def with_predicate(words: list[str], lower: list[str], core: Core, predicate: bo
 
 
 def front(words: list[str], lower: list[str], core: Core) -> list[str]:
-    """The core noun phrase with the adjectives that its predicate says of it."""
+    """The core noun phrase with the adjectives from its predicate."""
     if core.end < len(lower) and lower[core.end] in BE:
         adjectives, _ = _convert(words, lower, core.end)
         return _with_adjectives(words, lower, core, adjectives)
@@ -75,7 +75,7 @@ def _with_adjectives(words: list[str], lower: list[str], core: Core, adjectives:
 
 
 def _clause_end(lower: list[str], start: int) -> int:
-    """Where the clause ends that holds the first verb: before a relative or another clause."""
+    """Where the clause of the first verb ends: before a relative or another clause."""
     for i in range(start, len(lower)):
         word = lower[i]
         after = lower[i + 1] if i + 1 < len(lower) else ""
@@ -104,7 +104,7 @@ def _relative_end(lower: list[str], start: int) -> int:
 
 
 def _convert(words: list[str], lower: list[str], verb: int) -> tuple[list[str], list[str]]:
-    """The predicate that starts with the finite verb at `verb`: adjectives to put in front, words to put behind."""
+    """The predicate that starts with the finite verb at `verb`: adjectives to put in front, words to put after it."""
     end = _predicate_end(lower, verb + 1)
     word = lower[verb]
     rest = range(verb + 1, end)

@@ -7,11 +7,11 @@ from instructrestore.dataengine.noun_phrases.english.words import ED_NOT_PARTICI
 BE = word_set("is are was were am be been isn't aren't wasn't weren't")
 HAVE = word_set("has have had hasn't haven't")
 MODALS = word_set("can could will would may might must shall should cannot can't do does did doesn't don't didn't")
-# Verbs that say how a thing looks to the speaker, not what it does.
+# Verbs for how a thing looks to the speaker, not for what it does.
 SEEMING = word_set("appears appear appeared seems seem seemed looks")
 AUXILIARIES = BE | HAVE | MODALS
 
-# Bases whose forms are hardly ever nouns.
+# Bases whose forms are almost never nouns.
 _PLAIN_BASES = word_set(
     "wear hold sit lie lay lean graze eat ride hang contain surround overlook reflect grow sleep carry throw go "
     "come make get give take try want prepare extend appear seem read pull push kick drive hit catch feed stare "
@@ -97,7 +97,7 @@ def present_participle(finite: str) -> str:
 
 
 def is_gerund(word: str) -> bool:
-    """Whether `word` (lower case) is a verb's -ing form and no plain noun such as "building"."""
+    """Whether `word` (lower case) is a verb's -ing form and not a plain noun such as "building"."""
     return len(word) > 4 and word.endswith("ing") and word not in ING_NOUNS
 
 

@@ -23,7 +23,7 @@ DETERMINERS = (
         "another other various multiple numerous such what which"
     )
 )
-# Determiners that open a new noun phrase wherever they stand; `one`, `that` or `other` may stand inside one.
+# Determiners that always open a new noun phrase; `one`, `that` or `other` may be inside one.
 OPENERS = ARTICLES | POSSESSIVES | word_set("this these those some several each every another")
 
 SUBJECT_PRONOUNS = word_set("i you he she it we they who there someone somebody everyone everybody anyone nobody")
@@ -43,7 +43,7 @@ PREPOSITIONS = word_set(
     "after despite except including opposite next ahead apart together aboard amidst onboard infront ontop onthe "
     "inthe ofthe"
 )
-# Adverbs that end a noun phrase once its noun is said; those in -ly are found by their ending.
+# Adverbs that end a noun phrase after its noun; those in -ly are recognised by their ending.
 ADVERBS = word_set(
     "very too also quite rather almost just still already now currently slightly not never always often sometimes "
     "only even here there sideways upright upward upwards downward downwards forward forwards backward backwards "
@@ -56,7 +56,7 @@ LY_NOT_ADVERBS = word_set(
     "early daily likely frilly cuddly costly deadly monopoly gully anomaly potbelly"
 )
 
-# Adjectives that are hardly ever the noun of a phrase, so that one at its end is not taken for the noun.
+# Adjectives that are almost never the noun of a phrase, so that one at its end is not taken for the noun.
 PLAIN_ADJECTIVES = word_set(
     "big small large little tiny huge giant enormous tall short long wide narrow thick thin deep shallow high low "
     "old young new older younger oldest youngest newer taller tallest larger largest smaller smallest bigger "
@@ -87,7 +87,7 @@ NOUN_ADJECTIVES = word_set(
     "navy aqua ivory olive peach rose salmon tile far plastic male female individual adult blonde blond brunette "
     "antique remote"
 )
-# Of these the ones that are never the noun of a phrase.
+# Those of them that are never the noun of a phrase.
 NEVER_NOUNS = word_set("left right far american")
 ADJECTIVES = PLAIN_ADJECTIVES | NOUN_ADJECTIVES
 ADJECTIVE_ENDINGS = ("ful", "less", "ous", "ish", "ible", "able", "ical", "-shaped", "-like", "-sized", "-looking")
@@ -95,7 +95,7 @@ ADJECTIVE_ENDING_NOUNS = word_set(
     "vegetable table cable fish dish handful mouthful spoonful armful jellyfish timetable bible mandible"
 )
 
-# "a group of people" is about people: groups, amounts and parts that name no thing by themselves.
+# "a group of people" is about people: groups, amounts and parts that do not name a thing by themselves.
 QUANTITY_NOUNS = word_set(
     "group bunch pair couple lot lots row line herd flock crowd pile heap stack mound set series number bit piece "
     "handful dozen hundred thousand array assortment variety collection selection cluster clump string swarm school "
@@ -106,7 +106,7 @@ QUANTITY_NOUNS = word_set(
     "one some all many most both each several few two three four five six seven eight nine ten either none any "
     "another forest litter fleet stream line-up lineup scoop splash"
 )
-# These name the photo itself or the talk about it, never a thing in it; the pictures may hang on a wall in it.
+# PHOTO_NOUNS name the photo itself or the talk about it, never a thing in it; a picture may hang on a wall in it.
 PICTURE_NOUNS = word_set("picture photo photograph pic snapshot")
 PHOTO_NOUNS = word_set(
     "image scene screenshot region caption description question answer depiction foreground phrase prompt "
@@ -141,7 +141,7 @@ COMPOUND_GERUNDS = word_set(
     "lightning boxing riding skiing surfing recycling vending steering rocking folding reclining wedding plumbing "
     "housing building rolling sailing jumping training warning climbing reading gaming"
 )
-# Words in -ing that are nouns or other parts of speech, never the verb of a photo's subject.
+# Words in -ing that are nouns or other parts of speech, never what the subject does.
 ING_NOUNS = word_set(
     "building ceiling railing painting string ring wing king thing clothing awning lighting icing frosting topping "
     "stuffing writing lettering marking siding flooring paneling panelling earring evening morning wedding pudding "
@@ -153,13 +153,13 @@ ING_NOUNS = word_set(
     "starling lightning darling cabling grating drawstring shirting rigging gosling nestling yearling hireling "
     "fledgling meaning serving helping"
 )
-# Of these the ones that are verbs as well, where something to act on follows: "a man painting a wall".
+# Those of them that are also verbs if an object follows: "a man painting a wall".
 ING_VERBS_TOO = word_set(
     "painting writing lighting topping stuffing marking dressing clearing crossing drawing filling lining gathering "
     "engraving carving landing swing trimming meeting offering beginning ending warning greeting parking opening "
     "setting batting serving helping coping shading housing icing frosting swinging"
 )
-# Words in -ed that are no participles.
+# Words in -ed that are not participles.
 ED_NOT_PARTICIPLES = word_set(
     "bed shed sled seed weed reed red speed steed feed deed breed need bobsled hundred toolshed watershed flatbed "
     "seaweed moped biped infrared sacred naked wicked rugged ragged jagged wretched kindred coed indeed flowerbed "

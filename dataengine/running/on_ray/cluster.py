@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from instructrestore.dataengine.running.stage import StageSpec
+from instructrestore.shards.errors import first_line
 
 PROBE_S = 5
 NODE_VERDICT_S = 30
@@ -42,7 +43,7 @@ def connected(address: str | None, cpus: int | None, object_store_mib: int) -> I
             store = object_store_mib << 20
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=store, **quiet)
     except ConnectionError as error:
-        said = str(error).splitlines()[0]
+        said = first_line(error)
         raise ValueError(
             f"no Ray cluster answers at {address}: {said}; where it asks for a token, set RAY_AUTH_MODE=token"
         ) from None

@@ -1,7 +1,5 @@
-"""A part in whose first attempt a worker died: done one row a call, from the driver.
-
-So the driver knows which row a worker was in when it died.
-"""
+"""A part during whose first attempt a worker died: done one row per call, so that the driver knows which row a worker
+was at when it dies again."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ KILLS_PER_ROW = 2
 LOSSES_PER_ROW = 2
 
 
-class Careful:
+class PartByRow:
     """The part's rows in order, and its sink."""
 
     def __init__(self, spec: StageSpec, task: Task) -> None:
@@ -51,7 +49,7 @@ class Careful:
         return self._kills >= KILLS_PER_ROW and self._fail(reason, f"{self._kills} workers")
 
     def lost(self) -> bool:
-        """The same for a node that was lost: once is nobody's fault, twice under one row is no chance."""
+        """The same for a node that was lost: once may be chance, twice at the same row is not."""
         self._losses += 1
         return self._losses >= LOSSES_PER_ROW and self._fail("machine lost", f"{self._losses} machines")
 

@@ -88,7 +88,7 @@ class Cluster:
             run.loop(self.servers.check)
         finally:
             self._waiting.workers, self._waiting.options = run.close(), options(spec)
-        return [run.files[task.part] for task in tasks]
+        return [run.files[task.key] for task in tasks]
 
     def resources(self) -> tuple[int, int]:
         """Processors and GPUs of the whole cluster."""

@@ -3,16 +3,16 @@
 A worker is an actor that holds the stage. It reads a part, maps it and commits it, so that the driver carries names
 and counts only. What can go wrong, and what then happens:
 
-    a row raises             that row's outcome is `failed`; the part goes on (outcomes.apply)
-    a worker dies            it is replaced and its part done again one row a call, so that the driver knows which
-                             row it was in; a row that kills two workers on living nodes is failed and passed over
-    a worker stalls          past its limit it is killed: the same
-    a node is lost           its parts are done again elsewhere, nobody's fault; under a part that lost two nodes the
-                             same is done row by row, and a row under which two more are lost is failed
-    a node joins             it gets workers, up to the stage's most
-    no node has room         past a limit (0: at once) the run stops with one sentence
-    failures in a row        past a limit the run stops with the latest cause
-    StopStage, full disk,
+    a row raises             outcomes.py says what becomes of it; as a rule the row has failed and the part goes on
+    a worker dies            it is replaced, and its part is done again row by row, so that the driver knows which row
+                             it was at; a row that kills two workers on living nodes has failed and is passed over
+    a worker stalls          past its time limit it is killed, and the same happens
+    a node is lost           its parts are done again elsewhere, which is nobody's fault; a part that has lost two nodes
+                             is done row by row, and a row that loses two more has failed
+    a node joins             it gets workers, up to the stage's limit
+    no node has room         past a time limit (0: at once) the run stops with one sentence
+    failures in a row        past a limit the run stops and names the latest cause
+    StopStage, a full disk,
     an environment that
     cannot be made           the run stops with one sentence; what was committed stays
 """
@@ -31,39 +31,40 @@ from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, RuntimeEnvSetupError
 
 from instructrestore.dataengine.running.on_ray import cluster, environments
-from instructrestore.dataengine.running.on_ray.row_by_row import Careful
-from instructrestore.dataengine.running.outcomes import too_many_failed
+from instructrestore.dataengine.running.on_ray.row_by_row import PartByRow
+from instructrestore.dataengine.running.outcomes import FailureWatch
 from instructrestore.dataengine.running.part_files import PartFile, PartSummary, read_outcomes
-from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
-from instructrestore.dataengine.running.worker import Done, Stopped, Worker
+from instructrestore.dataengine.running.stage import Defect, StageSpec, StopStage, Task
+from instructrestore.dataengine.running.worker import Done, StageWorker, Stopped
+from instructrestore.shards.errors import first_line
 
 DEATHS_WITHOUT_PROGRESS = 5
 POLL_S = 0.5
-LOOK_S = 5  # so often the cluster is asked what it has room for
+LOOK_S = 5  # between two questions to the cluster what it has room for
 
 
-class _Actor(Worker):
+class _Actor(StageWorker):
     def begin(self, spec: StageSpec) -> str | Stopped:
         """Starts the stage; returns the node it runs on."""
         return self.start(spec) or ray.get_runtime_context().get_node_id()
 
 
 @dataclass
-class _Job:
-    """What a worker is doing. task None: it is starting."""
+class _Assignment:
+    """What a worker is doing. task None: it is starting. by_row: the task is done row by row."""
 
     worker: ActorHandle
     task: Task | None
-    careful: Careful | None = None
+    by_row: PartByRow | None = None
     since: float = field(default_factory=time.monotonic)
     stalled: bool = False
 
 
 @dataclass
-class _Grave:
+class _Death:
     """What a dead worker was doing, until it is known whether its node was lost."""
 
-    job: _Job
+    job: _Assignment
     node: str | None
     error: Exception
     since: float = field(default_factory=time.monotonic)
@@ -86,34 +87,33 @@ class StageRun:
     ) -> None:
         self._spec = spec
         self._pending = deque(tasks)
-        self._careful: deque[Careful] = deque()
-        self._graves: list[_Grave] = []
-        self._max_failures = max_failures
+        self._by_row: deque[PartByRow] = deque()
+        self._deaths_to_judge: list[_Death] = []
+        self._watch = FailureWatch(spec.name, max_failures)
         self._on_part = on_part
-        self._jobs: dict[ray.ObjectRef, _Job] = {}
+        self._jobs: dict[ray.ObjectRef, _Assignment] = {}
         self._nodes: dict[ActorHandle, str] = {}
         self._idle = idle
         self._wait_s = wait_s
         self._most = 0
-        self._looked = self._roomy = self._worked = 0.0
+        self._looked = self._had_room = self._worked = 0.0
         self._least = min(spec.min_workers, spec.workers or spec.min_workers, len(tasks))
         self._ready: list[ActorHandle] = []
         self._born: dict[ActorHandle, float] = {}
-        self._lost = Counter[int]()
-        self._failures = 0
+        self._lost = Counter[tuple[str, int]]()  # nodes, by the task that was done there
         self._deaths = 0
         self._last_death = 0.0
         self._actor: Any = ray.remote(**cluster.options(spec), max_restarts=0)(_Actor)
-        self.files: dict[int, PartFile] = {}
+        self.files: dict[tuple[str, int], PartFile] = {}  # by the task's key
 
     def loop(self, check: Callable[[], None]) -> None:
         """Until every task is committed. Workers that the cluster has no room for are not waited for. check: called
         over and over; may raise StopStage."""
-        self._roomy = time.monotonic()
+        self._had_room = time.monotonic()
         self._look()
         if not self._idle:  # else they hold the room, and their Python runs
             environments.try_python(self._spec, self._spec.start_limit_s + self._wait_s)
-        while self._pending or self._careful or self._graves or any(job.task for job in self._jobs.values()):
+        while self._pending or self._by_row or self._deaths_to_judge or any(job.task for job in self._jobs.values()):
             self._look()
             self._fill()
             for ref in self._answers():
@@ -121,7 +121,7 @@ class StageRun:
                 try:
                     result = ray.get(ref)
                 except RayTaskError as error:  # a defect of this program or its installation, with its traceback
-                    raise RuntimeError(f"the {self._spec.name} stage broke off") from error
+                    raise Defect(f"the {self._spec.name} stage broke off: {error}") from error
                 except RuntimeEnvSetupError as error:
                     raise StopStage(environments.unbuilt(self._spec, error)) from None
                 except RayError as error:  # of many kinds: killed, out of memory, its node or its answer lost
@@ -129,7 +129,7 @@ class StageRun:
                     self._bury(job, error)
                 else:
                     if isinstance(result, Stopped):
-                        raise StopStage(result.sentence)
+                        raise result.error()
                     del self._jobs[ref]
                     self._take(job, result)
             self._judge()
@@ -147,9 +147,10 @@ class StageRun:
         once = self._spec.gpus or self._spec.own_workers
         for worker in (*(job.worker for job in self._jobs.values()), *(self._ready if once else ())):
             ray.kill(worker)
-        at_work = [job.careful for job in (*self._jobs.values(), *(grave.job for grave in self._graves)) if job.careful]
-        for careful in (*at_work, *self._careful):
-            careful.abandon()
+        dead = (death.job for death in self._deaths_to_judge)
+        at_work = [job.by_row for job in (*self._jobs.values(), *dead) if job.by_row]
+        for by_row in (*at_work, *self._by_row):
+            by_row.abandon()
         return self._idle if once else self._idle + self._ready
 
     def _look(self) -> None:
@@ -168,8 +169,8 @@ class StageRun:
         else:
             self._most = min(room, most or room)
         if room is None or room >= max(1, self._least):
-            self._roomy = now
-        elif not any(job.task for job in self._jobs.values()) and now - self._roomy >= self._wait_s:
+            self._had_room = now
+        elif not any(job.task for job in self._jobs.values()) and now - self._had_room >= self._wait_s:
             raise StopStage(self._too_small(room))
 
     def _too_small(self, room: int) -> str:
@@ -186,53 +187,50 @@ class StageRun:
         there may be and the tasks need."""
         if len(self._ready) >= self._least:
             self._least = 0
-            while self._ready and (self._careful or self._pending):
+            while self._ready and (self._by_row or self._pending):
                 self._next(self._ready.pop())
         busy = sum(job.task is not None for job in self._jobs.values())
-        wanted = min(self._most, busy + len(self._pending) + len(self._careful))
+        wanted = min(self._most, busy + len(self._pending) + len(self._by_row))
         for _ in range(wanted - len(self._jobs) - len(self._ready)):
             worker = self._idle.pop() if self._idle else self._actor.remote()
             self._born[worker] = time.monotonic()
-            self._jobs[worker.begin.remote(self._spec)] = _Job(worker, None)
+            self._jobs[worker.begin.remote(self._spec)] = _Assignment(worker, None)
 
     def _next(self, worker: ActorHandle) -> None:
-        if self._careful:
-            self._next_row(worker, self._careful.popleft())
+        if self._by_row:
+            self._next_row(worker, self._by_row.popleft())
         elif self._pending:
             task = self._pending.popleft()
-            self._jobs[worker.do_part.remote(task)] = _Job(worker, task)
+            self._jobs[worker.do_part.remote(task)] = _Assignment(worker, task)
         else:
             self._ready.append(worker)  # until the end: another one's part may come back
 
-    def _next_row(self, worker: ActorHandle, careful: Careful) -> None:
-        """The careful part's next row to the worker; commits the part after its last one."""
-        if row := careful.next_row():
-            self._jobs[worker.do_row.remote(careful.task, row)] = _Job(worker, careful.task, careful)
+    def _next_row(self, worker: ActorHandle, by_row: PartByRow) -> None:
+        """The part's next row to the worker; commits the part after its last one."""
+        if row := by_row.next_row():
+            self._jobs[worker.do_row.remote(by_row.task, row)] = _Assignment(worker, by_row.task, by_row)
             return
-        self._committed(careful.task, careful.commit())
+        self._committed(by_row.task, by_row.commit())
         self._next(worker)
 
-    def _take(self, job: _Job, result: Any) -> None:
+    def _take(self, job: _Assignment, result: Any) -> None:
         if job.task is None:
             self._nodes[job.worker] = result
             self._ready.append(job.worker)
-        elif job.careful:
-            job.careful.settle(result)
+        elif job.by_row:
+            job.by_row.settle(result)
             self._deaths = 0
-            self._next_row(job.worker, job.careful)
+            self._next_row(job.worker, job.by_row)
         else:
             self._committed(job.task, result)
             self._next(job.worker)
 
     def _committed(self, task: Task, done: Done) -> None:
         self._deaths = 0
-        self.files[task.part], summary = done
+        file, summary = done
+        self.files[task.key] = file
         self._on_part(summary)
-        for letter in summary.outcomes:
-            self._failures = self._failures + 1 if letter == "f" else 0
-            if self._failures >= self._max_failures:
-                outcomes = read_outcomes(done[0].path, TypeAdapter(self._spec.result_type))
-                raise too_many_failed(self._spec.name, self._failures, outcomes)
+        self._watch.part(summary, lambda: read_outcomes(file.path, TypeAdapter(self._spec.result_type)))
 
     def _kill_stalled(self) -> None:
         now = time.monotonic()
@@ -248,49 +246,49 @@ class StageRun:
                         "the model take longer than that"
                     )
                 continue
-            limit = self._spec.row_limit_s if job.careful else self._spec.part_limit_s
+            limit = self._spec.row_limit_s if job.by_row else self._spec.part_limit_s
             if not job.stalled and now - job.since > limit:
                 job.stalled = True
                 ray.kill(job.worker)
 
-    def _bury(self, job: _Job, error: Exception) -> None:
+    def _bury(self, job: _Assignment, error: Exception) -> None:
         ray.kill(job.worker)
-        self._graves.append(_Grave(job, self._nodes.pop(job.worker, None), error))
+        self._deaths_to_judge.append(_Death(job, self._nodes.pop(job.worker, None), error))
         self._looked = 0  # there may be a node less
 
     def _judge(self) -> None:
         """Puts back what dead workers were doing, once it is known whether they or their nodes went."""
         undecided = []
-        for grave in self._graves:
-            lost = False if grave.job.stalled or not grave.node else cluster.is_lost(grave.node, grave.since)
+        for death in self._deaths_to_judge:
+            lost = False if death.job.stalled or not death.node else cluster.is_lost(death.node, death.since)
             if lost is None:
-                undecided.append(grave)
+                undecided.append(death)
             else:
-                self._put_back(grave, blame=not lost)
-        self._graves = undecided
+                self._put_back(death, blame=not lost)
+        self._deaths_to_judge = undecided
 
-    def _put_back(self, grave: _Grave, blame: bool) -> None:
-        job = grave.job
+    def _put_back(self, death: _Death, blame: bool) -> None:
+        job = death.job
         if blame and self._born.pop(job.worker, 0.0) > self._last_death:
-            self._last_death = grave.since  # those that die with it, at one blow, count once
+            self._last_death = death.since  # those that die with it, at one blow, count once
             self._deaths += 1
         if self._deaths > DEATHS_WITHOUT_PROGRESS:
             raise StopStage(
-                f"{self._deaths} workers of the {self._spec.name} stage died one after the other and none did "
-                f"anything: {str(grave.error).splitlines()[0]}"
+                f"{self._deaths} workers of the {self._spec.name} stage died one after the other without doing "
+                f"anything: {first_line(death.error)}"
             )
-        if job.careful:
-            if job.careful.killed(_reason(grave)) if blame else job.careful.lost():
+        if job.by_row:
+            if job.by_row.killed(_reason(death)) if blame else job.by_row.lost():
                 self._deaths = 0
-            self._careful.append(job.careful)
-        elif job.task and (blame or self._lost[job.task.part]):
-            self._careful.append(Careful(self._spec, job.task))
+            self._by_row.append(job.by_row)
+        elif job.task and (blame or self._lost[job.task.key]):
+            self._by_row.append(PartByRow(self._spec, job.task))
         elif job.task:
-            self._lost[job.task.part] += 1  # a second node lost under one part may be that part's doing
+            self._lost[job.task.key] += 1  # a second node lost under one part may be that part's doing
             self._pending.appendleft(job.task)
 
 
-def _reason(grave: _Grave) -> str:
-    if grave.job.stalled:
+def _reason(death: _Death) -> str:
+    if death.job.stalled:
         return "worker stalled"
-    return "worker out of memory" if isinstance(grave.error, OutOfMemoryError) else "worker died"
+    return "worker out of memory" if isinstance(death.error, OutOfMemoryError) else "worker died"

@@ -1,16 +1,17 @@
-"""What made the results that are scored: one row of a table; and what all scores together are."""
+"""A method, which is one row of a table, and what an evaluation knows of all its methods together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
+if TYPE_CHECKING:  # pandas takes a while to import, and the command line needs but the names
+    import pandas as pd
 
 OURS = "InstructRestore"
-LQ = "LQ"  # the unrestored photos, which every method has to be better than
+LQ = "LQ"  # the unrestored photos, which every method has to beat
 
-# The columns of `Evaluation.scores` and of scores.parquet: a row for each figure of each result.
+# The columns of `Evaluation.scores` and scores.parquet, which have a row for each figure of each result.
 SCORE_COLUMNS = ("method", "s1", "s2", "key", "photo", "caption", "scope", "metric", "value")
 
 
@@ -18,8 +19,8 @@ SCORE_COLUMNS = ("method", "s1", "s2", "key", "photo", "caption", "scope", "metr
 class Method:
     """One way to restore every photo of a test set.
 
-    kind: "model": the model under test, with the scales s1 of the region and s2 of the rest. "runner": another method
-    that this program runs. "results": a folder of results that somebody else made.
+    kind: "model": the model under test, with scale s1 for the region and s2 for the rest. "runner": another method that
+    this program runs. "results": a folder of results from elsewhere.
     """
 
     name: str
@@ -35,15 +36,15 @@ class Method:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that an evaluation found.
+    """Everything that an evaluation measured.
 
-    testset: its name. photos: how many it has. bokeh: a bokeh set, of which Table 4 is made, not Tables 2 and 3.
-    methods: in the order in which they were asked for; their titles differ.
-    scores: a row a figure (SCORE_COLUMNS): method (its title), s1, s2 (NaN but for the model), key, photo (its original
-        name), caption, scope, metric, value (never NaN; a figure that could not be had has no row). An infinite PSNR
-        counts as 100 dB.
-    failed: by method, the photos without a result and why: title -> reason -> how many.
-    configuration: what the results follow from, as plain JSON.
+    testset: its name. photos: how many it has. bokeh: it is a bokeh set, which gives Table 4, not Tables 2 and 3.
+    methods: in the order in which they were asked for; no two have the same title.
+    scores: a row per figure (SCORE_COLUMNS): method (its title), s1, s2 (NaN except for the model), key, photo (its
+        original name), caption, scope, metric, value (never NaN: a figure that could not be computed has no row). An
+        infinite PSNR counts as 100 dB.
+    failed: by method, how many photos have no result and why: title -> reason -> count.
+    configuration: what determines the results, as plain JSON.
     """
 
     testset: str
@@ -52,4 +53,15 @@ class Evaluation:
     methods: tuple[Method, ...]
     scores: pd.DataFrame
     failed: dict[str, dict[str, int]]
+    configuration: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is known of an evaluation before anything is measured; the fields are those of `Evaluation`."""
+
+    testset: str
+    photos: int
+    bokeh: bool
+    methods: tuple[Method, ...]
     configuration: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Super-resolution networks of one pass, Real-ESRGAN's above all, through spandrel (extra `compare`).
+"""Super-resolution networks that take one pass, above all Real-ESRGAN's, through spandrel (extra `compare`).
 
 spandrel knows the published networks by the names of their weights: ESRGAN and Real-ESRGAN (RRDBNet), BSRGAN, SwinIR,
 HAT and others. Real-ESRGAN: Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic
@@ -15,27 +15,27 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from instructrestore.model.networks.weight_files import first_line, read_pickled, readable
+from instructrestore.model.networks.weight_files import read_pickled, readable
 from instructrestore.pipelines.evaluation.methods.photos import PhotoArray, restored, shrunk
 from instructrestore.pipelines.evaluation.methods.spec import COMPARE_EXTRA, MethodSpec
+from instructrestore.shards.errors import first_line
 
 # spandrel's names of RRDBNet and of the smaller network of realesr-general-x4v3.
 REAL_ESRGAN = ("ESRGAN", "Compact")
-MAX_SCALE = 4  # a network for x8 would see less than the degradation left
+MAX_SCALE = 4  # a network for x8 would see less than what the degradation left
 
 
 class OnePassNetwork:
-    """A network that restores a photo in one pass, without chance: seeds have no part in it.
+    """A network that restores a photo in one pass; nothing in it is random, so seeds have no effect.
 
-    The photo is shrunk by the network's scale (`photos.shrunk`), goes through it in float32 and comes back at its size.
+    The photo is shrunk by the network's scale (`photos.shrunk`) and enlarged by it, in float32, to its size.
     """
 
     def __init__(self, run: MethodSpec, device: torch.device) -> None:
-        """run: its place is a .safetensors file, or a .pth with nothing but tensors in it; of the name real-esrgan, its
-        network and no other is taken.
+        """run: its place is a .safetensors file, or a .pth that holds nothing but tensors; under the name real-esrgan,
+        no other network is accepted.
 
-        Raises ValueError, in one sentence, where spandrel is not installed and where the file does not hold such a
-        network.
+        Raises ValueError, in one sentence, if spandrel is not installed or the file does not hold such a network.
         """
         run.check()
         spandrel = _spandrel(run.name)
@@ -45,10 +45,10 @@ class OnePassNetwork:
             found = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(state))
         except spandrel.UnsupportedModelError:
             raise ValueError(
-                f"{file} holds the weights of no network that spandrel {spandrel.__version__} knows"
+                f"{file} does not hold the weights of a network that spandrel {spandrel.__version__} knows"
             ) from None
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError) as fault:
-            raise ValueError(f"the weights in {file} are not whole: fetch them again ({first_line(fault)})") from fault
+            raise ValueError(f"the weights in {file} are incomplete: fetch them again ({first_line(fault)})") from fault
         _check(found, spandrel, file, run.name == "real-esrgan")
         self.scale: int = found.scale
         self._network = found.to(device).eval()
@@ -56,7 +56,7 @@ class OnePassNetwork:
 
     def __call__(self, lq: Sequence[PhotoArray], seeds: Sequence[int]) -> list[PhotoArray]:
         assert len(lq) == len(seeds)
-        # One by one: spandrel takes one photo at a time, and results are the same however photos come together.
+        # One at a time: spandrel takes single photos, and results do not depend on the batch.
         return [self._restore(photo) for photo in lq]
 
     def _restore(self, photo: PhotoArray) -> PhotoArray:
@@ -76,13 +76,13 @@ def _spandrel(name: str) -> Any:
 
 
 def read_state(file: Path) -> dict[str, Any]:
-    """The tensors of a file by name, possibly under a name of their own as training code saves them.
+    """The tensors of a file by name, possibly nested under one key as training code saves them.
 
-    A .pth is a pickle, which never runs any code (`weight_files.read_pickled`). Raises ValueError, in one sentence,
-    where the file holds no such thing.
+    A .pth is a pickle, read so that none of its code runs (`weight_files.read_pickled`). Raises ValueError, in one
+    sentence, if the file holds no tensors.
     """
     if file.suffix not in (".safetensors", ".pth"):
-        raise ValueError(f"{file} is neither .safetensors nor .pth: name a network's weights in one of these")
+        raise ValueError(f"{file} is neither .safetensors nor .pth: name a network's weights in one of these formats")
     if file.suffix == ".pth":
         state = read_pickled(file, "fetch it again, or name a file with a network's weights alone")
     else:
@@ -94,7 +94,7 @@ def read_state(file: Path) -> dict[str, Any]:
 
 
 def _tensors(state: dict[Any, Any]) -> bool:
-    """Whether there are named tensors in it or in a dictionary that it holds."""
+    """Whether it, or a dictionary in it, holds named tensors."""
     inner = (value for value in state.values() if isinstance(value, dict))
     return any(
         each and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in each.items())
@@ -103,13 +103,13 @@ def _tensors(state: dict[Any, Any]) -> bool:
 
 
 def _check(found: Any, spandrel: Any, file: Path, real_esrgan: bool) -> None:
-    """Raises ValueError, in one sentence, unless it is a network that these photos can go through."""
+    """Raises ValueError, in one sentence, unless the network can restore these photos."""
     name = found.architecture.name
     if real_esrgan and found.architecture.id not in REAL_ESRGAN:
         raise ValueError(f"{file} holds {name} and not Real-ESRGAN: name it with --run network={file.name}")
     if not isinstance(found, spandrel.ImageModelDescriptor) or found.purpose == "FaceSR":
-        raise ValueError(f"{file} holds {name}, which does not restore photos as they are: name another network")
+        raise ValueError(f"{file} holds {name}, which does not restore whole photos: name another network")
     if (found.input_channels, found.output_channels) != (3, 3):
         raise ValueError(f"{file} holds a network for photos that are not RGB: name another network")
     if found.scale > MAX_SCALE:
-        raise ValueError(f"{file} holds a network for x{found.scale}; an LQ photo is enlarged x{MAX_SCALE} at the most")
+        raise ValueError(f"{file} holds a network for x{found.scale}; LQ photos are enlarged by x{MAX_SCALE} at most")

@@ -22,16 +22,16 @@ from instructrestore.pipelines.evaluation.methods.x4_upscaler import X4Upscaler
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.terminal.arguments import anchored_place
 
-COMPARED_STEPS = 100  # at the most, with room to spare: what a compared method takes is not known
+COMPARED_STEPS = 100  # a generous bound: how many steps a compared method takes is unknown
 
 
 @dataclass(frozen=True)
 class MethodInput:
-    """A photo to be restored.
+    """A photo to restore.
 
     rgb: (H, W, 3) uint8, the LQ photo. caption: of its region. s1, s2: the scales of the region and of the rest; None
-    for all methods but the model. bokeh: whether the rest is to be blurred. seed: of its own noise, 63 bits.
-    mask: (H, W) bool, where the region is; None: the method finds it.
+    except for the model. bokeh: whether the rest is to be blurred. seed: of its own noise, 63 bits.
+    mask: (H, W) bool, the region; None: the method finds it.
     """
 
     rgb: NDArray[np.uint8]
@@ -45,8 +45,11 @@ class MethodInput:
 
 @dataclass(frozen=True)
 class MethodOutput:
-    """rgb: (H, W, 3) uint8, of the LQ photo's size. mask: (H, W) float32 in [0, 1], where the method found the region;
-    None where it did not look. instruction: as it was understood. reports: what the user should know."""
+    """A restored photo.
+
+    rgb: (H, W, 3) uint8, of the LQ photo's size. mask: (H, W) float32 in [0, 1], the region as the method found it;
+    None if it did not look for it. instruction: as it was understood. reports: what the user should know.
+    """
 
     rgb: NDArray[np.uint8]
     mask: NDArray[np.float32] | None = None
@@ -55,22 +58,22 @@ class MethodOutput:
 
 
 class Restorer(Protocol):
-    """Photos of one size in, restored ones out, in order. A photo's result may depend on how many there are in the
-    batch, in its last bits, but never on which others."""
+    """Restores photos of one size, in order. A photo's result may depend, in its last bits, on the number of photos in
+    the batch, but never on the others themselves."""
 
     def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]: ...
 
 
 @dataclass(frozen=True)
 class MethodGroup:
-    """Methods that are run here, by one restorer.
+    """Methods that one restorer runs here.
 
-    name: of the stage, for people. build: makes the restorer on a device as torch names it (None: a GPU if there is
-    one); to be pickled.
-    follows_from: plain JSON of all that results follow from besides the photo, its seed and the scales.
-    record: what is written into the results of how they were made.
-    given_masks: the regions' own masks are asked for, in place of what the method would find.
-    device: that the user wants; None: any. weights_bytes: about how much of them is loaded. steps: denoising steps.
+    name: of the stage, for the user. build: makes the restorer on a torch device (None: a GPU if there is one); it can
+    be pickled.
+    follows_from: everything that results depend on besides the photo, its seed and the scales, as plain JSON.
+    record: what is written into the results about how they were made.
+    given_masks: the method gets the regions' own masks instead of finding them.
+    device: the user's choice; None: any. weights_bytes: their approximate size. steps: denoising steps.
     """
 
     name: str
@@ -133,7 +136,7 @@ def load_method(run: MethodSpec, device: str | None = None) -> LoadedMethod:
 
 
 class ComparedMethod:
-    """A method that the model is compared with. It is told nothing of regions."""
+    """A method that the model is compared with. It learns nothing of regions."""
 
     def __init__(self, run: MethodSpec, device: str | None) -> None:
         self._runner = load_method(run, device)
@@ -152,7 +155,7 @@ def instruction_for(asked: MethodInput) -> Instruction:
 def model_group(
     loading: ModelSource, settings: SamplingSettings, scales: Sequence[tuple[float, float]], given_masks: bool
 ) -> MethodGroup:
-    """The model at each (s1, s2). Raises ValueError, in one sentence, for weights that are not there."""
+    """The model at each (s1, s2). Raises ValueError, in one sentence, if its weights are missing."""
     loading = loading.anchored()
     weights = loading.fingerprint()
     how = {"settings": settings.model_dump(mode="json"), "given_masks": given_masks}
@@ -170,7 +173,7 @@ def model_group(
 
 
 def compared_group(run: MethodSpec, device: str | None) -> MethodGroup:
-    """A compared method. Raises ValueError, in one sentence, for weights that are not there."""
+    """A compared method. Raises ValueError, in one sentence, if its weights are missing."""
     run.check()
     known = run.identity()
     run = replace(run, place=run.place and anchored_place(run.place))

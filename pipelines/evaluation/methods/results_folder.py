@@ -1,4 +1,4 @@
-"""Results that somebody else made: a folder of KEY.png, or of files that are named as the photos were."""
+"""Results from elsewhere: a folder of KEY.png, or of files with the photos' original names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from instructrestore.dataengine.running.outcomes import describe_error
 from instructrestore.dataengine.running.part_files import Outcome
 from instructrestore.pipelines.evaluation.methods.method import Method
-from instructrestore.pipelines.evaluation.row import Row
+from instructrestore.pipelines.evaluation.row import EvaluationRow
 from instructrestore.shards.pairs import TestSet
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
@@ -20,24 +20,24 @@ NO_RESULT = "no result"
 
 @dataclass(frozen=True)
 class GivenResults:
-    """A method whose results somebody else made, in `folder`."""
+    """A method whose results were made elsewhere and lie in `folder`."""
 
     method: Method
     folder: Path
 
 
-def find_results(folder: Path, testset: TestSet, rows: Sequence[Row]) -> list[Outcome[Row]]:
+def find_results(folder: Path, testset: TestSet, rows: Sequence[EvaluationRow]) -> list[Outcome[EvaluationRow]]:
     """Each row with its result in `folder`, or why it has none.
 
-    A result is KEY.png (or .jpg, .webp), or has the stem of the photo's original name where no other photo of the test
-    set has that. Names are compared and never made into paths.
-    Raises ValueError where there is no such folder, or nothing of the test set in it.
+    A result is KEY.png (or .jpg, .webp), or has the stem of the photo's original name if that is unique in the test
+    set. Names are only compared, never made into paths.
+    Raises ValueError if there is no such folder, or nothing of the test set in it.
     """
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
-            f"there is no folder {folder}: --results is NAME=FOLDER, with a result KEY.png a photo"
+            f"there is no folder {folder}: --results takes NAME=FOLDER, with a result KEY.png for each photo"
         ) from None
     by_stem: dict[str, list[Path]] = {}
     for path in files:
@@ -51,23 +51,23 @@ def find_results(folder: Path, testset: TestSet, rows: Sequence[Row]) -> list[Ou
         outcomes.append(_outcome(row, matching))
     if all(outcome.reason == NO_RESULT for outcome in outcomes):
         raise ValueError(
-            f"{folder} has no result of {testset.path}: name each after its photo's key, as {rows[0].key}.png"
+            f"{folder} has no result for {testset.path}: name each after its photo's key, as in {rows[0].key}.png"
         )
     return outcomes
 
 
-def _stems(testset: TestSet, rows: Sequence[Row]) -> dict[str, str]:
-    """Key -> stem of the photo's original name, of the photos whose records can be read."""
+def _stems(testset: TestSet, rows: Sequence[EvaluationRow]) -> dict[str, str]:
+    """Key -> stem of the photo's original name, for photos whose records can be read."""
     stems: dict[str, str] = {}
     for row in rows:
         try:
             stems[row.key] = PurePosixPath(testset.read(row.place)[0].photo.name).stem
         except (OSError, ValueError):
-            continue  # it will be said where the row is scored
+            continue  # reported when the row is scored
     return stems
 
 
-def _outcome(row: Row, matching: Sequence[Path]) -> Outcome[Row]:
+def _outcome(row: EvaluationRow, matching: Sequence[Path]) -> Outcome[EvaluationRow]:
     if len(matching) != 1:
         reason = "several results" if matching else NO_RESULT
         return Outcome(row.key, "failed", row, reason, ", ".join(path.name for path in matching), 1)

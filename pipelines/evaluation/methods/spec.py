@@ -1,4 +1,4 @@
-"""Which methods can be run, what they are called and how one is asked for: `--run NAME[=PLACE]`. Imports no torch."""
+"""The methods that can be run and how to ask for one: `--run NAME[=PLACE]`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Literal
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.shards.files import file_sha256
 
-REVISION = "1"  # raised when the same photo, seed and weights give another result
+REVISION = "1"  # raised when the same photo, seed and weights give a different result
 COMPARE_EXTRA = 'pip install "instructrestore[compare]"'
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-# All that is fetched and read of a pipeline's folder.
+# The files of a pipeline's folder that are fetched and read.
 PIPELINE_FILES = (
     "model_index.json",
     *(f"{part}/scheduler_config.json" for part in ("scheduler", "low_res_scheduler")),
@@ -32,8 +32,8 @@ _HUB_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@(\S+)")
 class MethodKind:
     """A method that can be run.
 
-    title: of its row, as in the paper's tables; empty: it has its file's name. place: what has to be named after NAME=,
-    nothing, a file of weights, or a pipeline's folder or hub id. package: what it needs beside the base install.
+    title: of its row, as in the paper's tables; empty: its file's name. place: what follows NAME=: nothing, a file of
+    weights, or a pipeline's folder or hub id. package: what it needs besides the base install.
     """
 
     name: str
@@ -53,8 +53,11 @@ BY_NAME = {kind.name: kind for kind in KINDS}
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method to be run. place: its weights' file, its pipeline's folder or hub id; None where it has none. revision:
-    branch, tag or commit of a hub id; None: its main branch."""
+    """A method to run.
+
+    place: its file of weights, or its pipeline's folder or hub id; None if it has none. revision: branch, tag or commit
+    of a hub id; None: its main branch.
+    """
 
     name: str
     place: str | None = None
@@ -62,12 +65,12 @@ class MethodSpec:
 
     @property
     def title(self) -> str:
-        """What its row is called."""
+        """The name of its row."""
         return BY_NAME[self.name].title or PurePath(self.place or "").stem
 
     def check(self) -> None:
-        """Raises ValueError, in one sentence with what to do, where its package is not installed or its file not there:
-        what can be said before anything is loaded."""
+        """Raises ValueError, in one sentence with what to do, if its package or its file is missing, without loading
+        anything."""
         kind = BY_NAME[self.name]
         if kind.package and find_spec(kind.package) is None:
             raise ValueError(f"--run {self.name} needs {kind.package}: {COMPARE_EXTRA}")
@@ -75,15 +78,15 @@ class MethodSpec:
             self._file()
 
     def identity(self) -> str:
-        """Hex digits that change with whatever its results follow from, found without loading it.
+        """Hex digits that change with anything that its results depend on, found without loading it.
 
-        Of a file or folder the content counts, not where it lies; of a hub id its name and revision. Raises ValueError
-        for a file that is not there or cannot be read.
+        A file or folder counts by its content, not its path; a hub id by its name and revision. Raises ValueError for a
+        file that does not exist or cannot be read.
         """
         return digest(REVISION, self.name, self._weights())
 
     def record(self) -> dict[str, str | None]:
-        """What is written down of it: a file or folder of this machine by its name alone."""
+        """What is recorded of it: a file or folder of this machine by its name alone."""
         place = self.place
         if place is not None and Path(place).expanduser().exists():
             place = Path(place).expanduser().resolve().name
@@ -116,15 +119,15 @@ class MethodSpec:
 def parse_method(text: str) -> MethodSpec:
     """A method from what was typed: lq, real-esrgan=RealESRGAN_x4plus.pth, x4-upscaler=owner/name@revision.
 
-    owner/name@revision is a hub id; a folder that is written like one is named with ./ before it. Raises ValueError,
-    in one sentence, for an unknown name and for a place that is missing or out of place.
+    owner/name@revision is a hub id; write ./ before a folder that looks like one. Raises ValueError, in one sentence,
+    for an unknown name and for a place that is missing or not allowed.
     """
     name, equals, place = (part.strip() for part in text.partition("="))
     kind = BY_NAME.get(name)
     if kind is None:
         known = ", ".join(BY_NAME)
         raise ValueError(
-            f"--run knows no method {name!r}; it knows {known}, and the results of any other are taken from a folder: "
+            f"--run knows no method {name!r}, only {known}; for any other, give a folder of its results: "
             "--results NAME=FOLDER"
         )
     if kind.place == "nothing":

@@ -33,9 +33,9 @@ from instructrestore.pipelines.evaluation.methods.spec import PIPELINE_FILES, WE
 
 SCALE = 4
 STEPS = 75  # diffusers' own default, as the next
-NOISE_LEVEL = 20  # of the noise added to the small photo, of 0 to 350
-# Without a prompt, as super-resolution is compared: a caption here is of one region and would be told of the whole
-# photo. Guidance between an empty prompt and an empty prompt does nothing and would cost as much again.
+NOISE_LEVEL = 20  # of the noise added to the small photo, 0 to 350
+# No prompt, as usual in comparisons of super-resolution: a caption names one region but would apply to the whole photo.
+# Guidance between two empty prompts has no effect and would double the cost.
 PROMPT, GUIDANCE = "", 1.0
 
 
@@ -44,17 +44,17 @@ class X4Upscaler:
 
     def __init__(self, place: str, revision: str | None, device: torch.device, steps: int = STEPS) -> None:
         """place: a folder as `save_pretrained` writes it, or a hub id, whose safetensors are fetched. revision: of a
-        hub id. Raises ValueError, in one sentence, for whatever cannot be loaded."""
+        hub id. Raises ValueError, in one sentence, if it cannot be loaded."""
         folder = find_folder("upscaler", place, revision, PIPELINE_FILES)
         with quiet():
             self._pipeline = _load(place, folder, device)
         self._steps = steps
-        # The small photo's sides: whole numbers of what the UNet halves and of what diffusers would resize it to.
+        # The small photo's sides must be multiples of the UNet's reductions and of what diffusers would resize to.
         halvings = len(self._pipeline.unet.config.block_out_channels) - 1
         self._multiple = lcm(2**halvings, self._pipeline.vae_scale_factor)
 
     def __call__(self, lq: Sequence[PhotoArray], seeds: Sequence[int]) -> list[PhotoArray]:
-        # One by one, for results that are the same however photos come together.
+        # One at a time, so that results do not depend on the batch.
         return [self._restore(photo, seed) for photo, seed in zip(lq, seeds, strict=True)]
 
     def _restore(self, photo: PhotoArray, seed: int) -> PhotoArray:
@@ -96,7 +96,7 @@ def _load(place: str, folder: Path, device: torch.device) -> StableDiffusionUpsc
 def _tokenizer(folder: Path, vocabulary: int) -> CLIPTokenizer:
     with fitting(folder / "tokenizer"):
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    if len(tokenizer) != vocabulary:  # of a folder without files transformers makes one of three tokens
+    if len(tokenizer) != vocabulary:  # from a folder without files, transformers makes one with three tokens
         raise ValueError(
             f"the tokenizer in {folder / 'tokenizer'} has {len(tokenizer)} tokens and the text encoder {vocabulary}: "
             "fetch the pipeline again"

@@ -1,4 +1,4 @@
-"""The sweep of s1 as two SVG charts: PSNR inside and outside the region, and how it moves from the smallest s1."""
+"""The sweep of s1 as two SVG charts: PSNR inside and outside the region, and its change from the smallest s1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from instructrestore.pipelines.evaluation.tables.table import Cell, MethodRow, T
 
 _WIDTH, _HEIGHT = 520, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 48  # the margins, in which the axes are labelled
-_LEAST_SPAN = 0.06  # of an axis, in dB: a PSNR is told to a hundredth
+_LEAST_SPAN = 0.06  # of an axis, in dB: PSNR is shown to a hundredth
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Line:
 
 
 def sweep_lines(table: Table, evaluated: Evaluation) -> list[Line]:
-    """The PSNR of Table 2, inside and outside the region, computed and quoted; lines of two points at least."""
+    """The PSNR of Table 2, inside and outside the region, computed and quoted; only lines of two points or more."""
     lines = []
     for scope in ("target", "remaining"):
         places = [i for i, c in enumerate(table.columns) if c.scope == scope and c.metric == "psnr"]
@@ -46,7 +46,7 @@ def sweep_lines(table: Table, evaluated: Evaluation) -> list[Line]:
 
 
 def charts(lines: Sequence[Line]) -> str:
-    """HTML of both charts and their key; "" without a line."""
+    """HTML of both charts and their key; "" if there is no line."""
     if not lines:
         return ""
     absolute = _chart([(line, line.points) for line in lines], "PSNR over s1, in dB")
@@ -94,7 +94,7 @@ def _chart(lines: Sequence[tuple[Line, dict[float, Cell]]], title: str) -> str:
     ]
     drawn.append(f'<text class="x" x="{(_WIDTH + _LEFT - _RIGHT) / 2:g}" y="{_HEIGHT - 4}">s1</text>')
     shift = dict(zip((id(line) for line, _ in lines), _shifts(len(lines)), strict=True))
-    for line, points in reversed(lines):  # what was computed over what is quoted
+    for line, points in reversed(lines):  # computed lines above quoted ones
         kind, aside = _kind(line), shift[id(line)]
         path = "L".join(f"{across(s1) + aside:.1f} {down(cell.mean):.1f}" for s1, cell in points.items())
         drawn.append(f'<path class="{kind}" d="M{path}"/>')
@@ -114,20 +114,20 @@ def _chart(lines: Sequence[tuple[Line, dict[float, Cell]]], title: str) -> str:
 
 
 def _shifts(count: int) -> list[float]:
-    """Lines side by side by a few units, or their intervals would lie on each other."""
+    """Offsets that keep the intervals of neighbouring lines from overlapping."""
     return [5.0 * (number - (count - 1) / 2) for number in range(count)]
 
 
 def ticks_of(low: float, high: float) -> list[float]:
-    """Up to nine round numbers, at least two, from about `low` to about `high`, by steps of 0.01 or more.
+    """Two to nine round numbers from about `low` to about `high`, in steps of 0.01 or more.
 
-    The steps are 1, 2 or 5 of a power of ten, so that one digit tells them apart.
+    Steps are 1, 2 or 5 times a power of ten, so that one digit tells them apart.
     """
     span = max(high - low, _LEAST_SPAN)
     power = 10 ** math.floor(math.log10(span))
     step = next(s * power for s in (0.2, 0.5, 1, 2) if span / (s * power) <= 7)
     first, last = math.floor(low / step), math.ceil(high / step)
-    if first == last:  # all figures are one round number, such as the 100 dB of results that are HQ itself
+    if first == last:  # all figures are the same round number, such as the 100 dB of results that equal HQ
         first, last = first - 1, last + 1
     return [step * n for n in range(first, last + 1)]
 

@@ -1,8 +1,8 @@
 """The page of an evaluation: one self-contained HTML file, its look in `page.html`, `page.css` and `page.js`.
 
-Nothing is fetched: pictures are data URIs, and a content security policy allows the one style and the one script by
-their hashes and forbids all else. Without the script the page shows the same pictures side by side. All text that
-comes from data goes through `escape`.
+Nothing is fetched: pictures are data URIs, and a content security policy allows only the one style and the one script,
+by their hashes. Without the script, the page shows the same pictures side by side. All text from data goes through
+`escape`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Tabl
 
 
 def page_bytes(evaluated: Evaluation, report: Report, shown: Sequence[ShownPhoto]) -> bytes:
-    """The page as UTF-8, the same bytes for the same input; some 12 MB at most.
+    """The page as UTF-8, the same bytes for the same input; about 12 MB at most.
 
     shown: the photos that `shown.choose_photos` names, in its order.
     """
@@ -71,7 +71,7 @@ def page_bytes(evaluated: Evaluation, report: Report, shown: Sequence[ShownPhoto
             for title, content in sections.items()
         ),
     )
-    # A caption may hold a lone surrogate, which UTF-8 cannot.
+    # A caption may hold a lone surrogate, which UTF-8 cannot encode.
     return page.encode("utf-8", "replace")
 
 
@@ -132,17 +132,17 @@ def _figure_of(tables: Sequence[Table], method: str, scope: Scope, metric: str) 
 
 def _control(sweep: Sweep | None, quoted: bool) -> str:
     if sweep is None:
-        return '<p class="note">No photo has a result at every s1: neither locality nor instruction following.</p>'
+        return '<p class="note">No photo has a result at every s1: no locality, no instruction following.</p>'
     cards = ""
     if sweep.locality is not None:
         words = (
-            "How far PSNR moves outside the region for each dB that it moves inside, when s1 is swept: 0 where the "
-            "rest stays as it is."
+            "How much PSNR changes outside the region for each dB of change inside, when s1 is swept: 0 if the rest "
+            "does not change."
         )
         cards += _card("Locality", "lower", sweep.locality, words, sweep.published_locality if quoted else None)
     words = (
-        "How steadily the region comes closer to HQ as s1 rises: 1 where it does at every step in every photo, 0 by "
-        "chance, -1 where it always falls."
+        "How steadily the region comes closer to HQ as s1 rises: 1 if it does at every step in every photo, 0 if at "
+        "random, -1 if it never does."
     )
     paper = sweep.published_following if quoted else None
     return (
@@ -175,7 +175,7 @@ def _failures(evaluated: Evaluation) -> str:
 def _made(evaluated: Evaluation) -> str:
     text = json.dumps(evaluated.configuration, indent=2, ensure_ascii=False)
     return (
-        "<p>Every score of every photo is in <code>scores.parquet</code> beside this page. The results follow from "
+        "<p>Every score of every photo is in <code>scores.parquet</code> beside this page. The results depend on "
         f'this configuration.</p><details><summary>Configuration</summary><pre tabindex="0">{escape(text)}</pre>'
         "</details>"
     )

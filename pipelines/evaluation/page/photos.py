@@ -1,4 +1,4 @@
-"""The photos of a page: LQ, every method's result and HQ, side by side, and as a viewer where the script runs."""
+"""The photos of a page: LQ, every method's result and HQ, side by side, or in a viewer if the script runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STOPS = (("LQ", 0), ("LQ | result", 50), ("Result", 100), ("Result | HQ", 150),
 
 
 def photos_section(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> str:
-    """HTML of the tools for all photos at once and of each photo, in the order given."""
+    """HTML of the controls for all photos together, and of each photo in the given order."""
     files = iter(encoded([picture for photo in shown for picture in _pictures(photo)]))
     labels = method_labels(evaluated)
     badges = _badges(evaluated, shown)
@@ -40,7 +40,7 @@ def photos_section(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> str:
     if len(shown) < evaluated.photos:
         note = f"{len(shown):,} of {evaluated.photos:,} photos, spread evenly over the test set"
     if main and badges:
-        note += f"; marked are the worst and the best by the PSNR {where} of {main.title}"
+        note += f"; the worst and the best by the PSNR {where} of {main.title} are marked"
     return (
         f'<p class="note">{escape(note)}. All pictures are JPEGs of one quality, made for this page alone: the scores '
         f"are those of the results themselves.</p>{_tools(evaluated, shown, labels)}"
@@ -55,7 +55,7 @@ def _pictures(photo: ShownPhoto) -> list[Image.Image]:
 
 
 def _badges(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> dict[str, str]:
-    """ "best" and "2nd worst" of the photos shown, by key; of fewer than four photos none is called so."""
+    """ "best", "2nd worst" and so on of the photos shown, by key; none if there are fewer than four photos."""
     order = ranked(evaluated)
     if len(order) < 4:
         return {}
@@ -131,7 +131,7 @@ def _viewer(photo: ShownPhoto, sources: list[str], evaluated: Evaluation, labels
 def _layer(
     kind: str, photo: ShownPhoto, source: str, title: str, label: str, scores: str = "", region: str = ""
 ) -> str:
-    """A picture under its name and over its scores; for the script one of the layers that it wipes between."""
+    """A picture with its name above and its scores below; the script uses it as a layer to wipe between."""
     width, height = photo.lq.size
     return (
         f'<figure class="layer {kind}" data-title="{escape(title)}" data-label="{escape(label)}"><div class="frame">'
@@ -141,7 +141,7 @@ def _layer(
 
 
 def _scores(scores: pd.DataFrame, lq: pd.DataFrame) -> str:
-    """One method's scores of one photo, and the LQ photo's own in small type: a row a metric, a column a scope."""
+    """One method's scores of one photo, with the LQ photo's in small type: a row per metric, a column per scope."""
     values, before = _by_figure(scores), _by_figure(lq)
     scopes = [scope for scope in _SCOPES if any(of == scope for of, _ in values)]
     metrics = [metric for metric in METRICS if any(name == metric.name for _, name in values)]

@@ -14,16 +14,15 @@ from PIL import Image
 PICTURES_BYTES = 9_000_000  # of all JPEGs of a page together; a third more as base64
 _QUALITIES = (95, 90, 84, 75, 64)
 _LARGEST_SIDE = 1024
-_CONTOURS = 400  # of one mask; what is smaller than these is dust
+_CONTOURS = 400  # of one mask, the largest; any others are specks
 _ZOOM_MARGIN = 0.12  # around the region, of its larger side
 _LARGEST_ZOOM = 8.0
 
 
 def encoded(pictures: Sequence[Image.Image], max_bytes: int = PICTURES_BYTES) -> list[bytes]:
-    """RGB pictures as JPEGs of `max_bytes` together.
+    """RGB pictures as JPEGs of at most `max_bytes` together.
 
-    One quality and one largest side for all: they are there to be compared, and none must look better than another
-    for its encoding alone.
+    All have the same quality and largest side: they are to be compared, and none may look better just for its encoding.
     """
     side = _LARGEST_SIDE
     while True:
@@ -41,7 +40,7 @@ def data_uri(jpeg: bytes) -> str:
 
 def outline(mask: np.ndarray) -> str:
     """The borders of a mask, (H, W) bool, holes too, as the `d` of an SVG path in pixels; "" for an empty mask."""
-    # A frame of one pixel, so that a region at the photo's edge has its border drawn there too.
+    # A frame of one pixel, so that a region's border is also drawn at the photo's edge.
     framed = np.pad(mask, 1).astype(np.uint8)
     contours, _ = cv2.findContours(framed, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     largest = sorted(contours, key=cv2.contourArea, reverse=True)[:_CONTOURS]
@@ -56,7 +55,7 @@ def outline(mask: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """The part of a photo to zoom to. left, top: its corner, from 0 to 1. zoom: how much larger it is then shown."""
+    """The part of a photo to zoom to. left, top: its corner, from 0 to 1. zoom: the magnification."""
 
     left: float
     top: float
@@ -64,7 +63,7 @@ class View:
 
 
 def view_of(mask: np.ndarray) -> View:
-    """The part with a mask, (H, W) bool, in it, of the photo's own shape; all of the photo for an empty mask."""
+    """The part of the photo, in the photo's proportions, that shows a mask (H, W) bool; all of it if that is empty."""
     if not mask.any():
         return View(0, 0, 1)
     spans = []
@@ -87,6 +86,6 @@ def _fitted(picture: Image.Image, side: int) -> Image.Image:
 
 def _jpeg(picture: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
-    # Colour at full resolution. Not `optimize`, for which Pillow's buffer is too small where a picture is all noise.
+    # Colour at full resolution. Not `optimize`, for which Pillow's buffer is too small if a picture is all noise.
     picture.save(file, "jpeg", quality=quality, subsampling=0)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What of an evaluation a page shows: which photos, by which method first, and what the methods are called."""
+"""What a page shows of an evaluation: which photos, which method first, and the methods' short names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from instructrestore.model.metrics.metric import PSNR, Scope
 from instructrestore.pipelines.evaluation.methods.method import LQ, Evaluation, Method
 from instructrestore.pipelines.evaluation.tables.published import SCALES
 
-EXTREMES = 2  # so many of the worst and of the best photos are among those shown
+EXTREMES = 2  # how many of the worst and of the best photos are shown
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class ShownPhoto:
     """A photo of a page. key, name, caption: as in `Evaluation.scores`.
 
     lq, hq: RGB, of one size. mask: (H, W) bool, the region that the caption names.
-    results: RGB pictures of that size too, each with its method's title, without the method LQ; a method that failed
-        on the photo has none.
+    results: RGB pictures of the same size, each with its method's title, without the method LQ; a method that failed on
+        the photo has none.
     """
 
     key: str
@@ -34,8 +34,8 @@ class ShownPhoto:
 
 
 def main_method(evaluated: Evaluation) -> Method | None:
-    """The one that a page speaks of first, of those that have figures: the model at the paper's scales, or at the
-    nearest there are; without the model the first that is not LQ itself. None where there is no such method."""
+    """The method that a page puts first, of those that have figures: the model at the paper's scales, or the nearest
+    ones; without the model, the first that is not LQ. None if there is no such method."""
     measured = set(evaluated.scores["method"])
     methods = [method for method in evaluated.methods if method.title in measured and method.name != LQ]
     s1, s2 = SCALES[4 if evaluated.bokeh else 3]
@@ -48,7 +48,7 @@ def main_method(evaluated: Evaluation) -> Method | None:
 
 
 def method_labels(evaluated: Evaluation) -> dict[str, str]:
-    """Short names of the methods, by their titles: of the model's rows no more than what tells them apart."""
+    """Short names of the methods, by title: for the model's rows only what tells them apart."""
     swept = [method for method in evaluated.methods if method.s1 is not None]
     names, rests = {method.name for method in swept}, {method.s2 for method in swept}
     labels = {}
@@ -67,7 +67,7 @@ def ranking_scope(evaluated: Evaluation) -> Scope:
 
 
 def ranked(evaluated: Evaluation) -> list[str]:
-    """The keys of all photos that the main method restored, the worst first; by their order where PSNR is equal."""
+    """The keys of all photos that the main method restored, the worst first; in their order if PSNR is equal."""
     method = main_method(evaluated)
     scores = evaluated.scores
     chosen = scores[

@@ -1,4 +1,4 @@
-"""Every photo of an evaluation as a dot: how far the photos of a method lie apart, and where each photo lies."""
+"""Every photo of an evaluation as a dot: the spread of a method's photos, and the position of each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, main_met
 
 _WIDTH, _ROW = 1000, 30
 _RIGHT, _TOP, _BOTTOM = 20, 6, 44  # the margins; the left one is as wide as the methods' names
-_LETTER, _LETTERS = 9.5, 26  # of a name: the room for one, and how many are shown
-_DOTS = 3000  # of all methods together; of more photos an even choice is drawn
+_LETTER, _LETTERS = 9.5, 26  # of a name: width of one, and how many are shown
+_DOTS = 3000  # of all methods together; of more photos an even selection is drawn
 
 
 def strip(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> str:
-    """HTML of a chart: a row a method, a dot a photo, its mean a line; photos of the page are linked."""
+    """HTML of a chart: a row per method with a dot per photo and a line at the mean; photos on the page are linked."""
     scope = ranking_scope(evaluated)
     scores = evaluated.scores
     scores = scores[(scores["scope"] == scope) & (scores["metric"] == PSNR.name)]
@@ -62,8 +62,8 @@ def strip(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> str:
     where = "in the region" if scope == "target" else "outside the region"
     drawn.append(f'<text class="x" x="{(_WIDTH + left - _RIGHT) / 2:g}" y="{bottom + 38}">PSNR {where}, dB</text>')
     height = bottom + _BOTTOM
-    note = f"A dot is a photo by its PSNR {where}; the stroke is the mean."
-    note += " The dots of the emphasised row lead to their photos below, where those are shown." if linked else ""
+    note = f"Each dot is a photo's PSNR {where}; the stroke is the mean."
+    note += " Dots of the emphasised row link to the photos that are shown below." if linked else ""
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="PSNR of every photo">'
         f'<svg class="chart strip" viewBox="0 0 {_WIDTH} {height}">{"".join(drawn)}</svg></div>'

@@ -1,4 +1,4 @@
-"""A table of the paper as HTML: computed rows first, quoted ones visibly apart; and its paired tests."""
+"""A table of the paper as HTML: computed rows first, quoted ones set apart; and its paired tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not c
 
 
 def html_table(table: Table, photos: int) -> str:
-    """photos: how many the test set has; a figure of fewer says of how many."""
+    """photos: how many the test set has; a figure over fewer says over how many."""
     body, best = "", best_cells(table)
     for origin, words in _ORIGINS.items():
         rows = [row for row in table.rows if row.origin == origin]
@@ -29,7 +29,7 @@ def html_table(table: Table, photos: int) -> str:
 
 
 def html_comparisons(table: Table, comparisons: Sequence[Comparison]) -> str:
-    """By how much the table's first method, in Table 2 each s1, is better than the others, folded; "" for none."""
+    """How much better the table's first method, or in Table 2 each s1, is than the others, folded; "" for none."""
     pairs = by_pair([one for one in comparisons if one.table == table.number])
     if not pairs:
         return ""
@@ -41,9 +41,9 @@ def html_comparisons(table: Table, comparisons: Sequence[Comparison]) -> str:
         cells = "".join(_difference(figures.get((column.scope, column.metric)), column) for column in columns)
         rows += f'<tr><th scope="row">{escape(f"{labels[method]} against {labels[other]}")}</th>{cells}</tr>'
     note = (
-        "Means over the photos that both have, of what the first of the two is better by: below 0 it is worse, also in "
-        "a metric of which less is better. p of the two-sided signed-rank test, by Holm over all tests of the table; "
-        f"bold where it is below {LEVEL:g}."
+        "By how much the first of the two is better, in the mean over the photos that both have: negative if it is "
+        "worse, also for metrics of which less is better. p of the two-sided signed-rank test, adjusted by Holm over "
+        f"all tests of the table; bold if it is below {LEVEL:g}."
     )
     return (
         "<details><summary>Paired tests: is a difference more than chance?</summary>"
@@ -52,7 +52,7 @@ def html_comparisons(table: Table, comparisons: Sequence[Comparison]) -> str:
 
 
 def _grid(title: str, of_rows: str, columns: Sequence[Column], body: str) -> str:
-    """A table under the columns' headings, which scrolls by itself where the screen is narrow."""
+    """A table under the columns' headings, which scrolls by itself on a narrow screen."""
     spans = [(group, len(list(same))) for group, same in groupby(columns, key=lambda column: column.group)]
     groups = "".join(f'<th scope="colgroup" colspan="{width}">{escape(group)}</th>' for group, width in spans)
     outlines = "".join(f'<colgroup class="group" span="{width}"></colgroup>' for _, width in spans)
@@ -66,13 +66,13 @@ def _grid(title: str, of_rows: str, columns: Sequence[Column], body: str) -> str
 
 
 def metric_heading(metric: Metric) -> str:
-    """ "PSNR, dB ↑"; its source shows when pointed at."""
+    """ "PSNR, dB ↑"; its source is shown on hover."""
     unit = f"<small>, {escape(metric.unit)}</small>" if metric.unit else ""
     return f'<span title="{escape(metric.source)}">{escape(metric.title)}</span>{unit} {arrow(metric.better)}'
 
 
 def arrow(better: Literal["higher", "lower"]) -> str:
-    """Which way is good, in words too for those who point at it or hear the page."""
+    """Which direction is better, also in words, for hovering and screen readers."""
     words = f"{better} is better"
     return (
         f'<span class="arrow" title="{words}"><span aria-hidden="true">{_ARROWS[better]}</span>'
@@ -114,7 +114,7 @@ def _difference(comparison: Comparison | None, column: Column) -> str:
         return '<td class="none" title="no figure">–</td>'
     digits = column.of.digits
     text = f"{comparison.difference:+.{digits}f}"
-    text = text if float(text) else text[1:]  # no sign of what is rounded away
+    text = text if float(text) else text[1:]  # no sign if it rounds to zero
     notes = [interval_text(Cell(comparison.difference, comparison.low, comparison.high), digits)]
     if comparison.p_adjusted is not None:
         notes.append(f"p {'< 0.001' if comparison.p_adjusted < 0.001 else f'= {comparison.p_adjusted:.3f}'}")

@@ -1,4 +1,4 @@
-"""The regression gate: does anything that an earlier evaluation measured come out worse than its noise allows?"""
+"""The regression gate: is any figure of an earlier evaluation now worse by more than its noise?"""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.text import Text
 
 from instructrestore.model.metrics.metric import BY_NAME, FOLLOWING, LOCALITY
-from instructrestore.pipelines.evaluation.methods.method import Method
+from instructrestore.pipelines.evaluation.methods.method import EvaluationPlan
 from instructrestore.pipelines.evaluation.tables.sweep import sweep_of, sweep_title
 from instructrestore.pipelines.evaluation.tables.writing import SCHEMA_VERSION
 from instructrestore.shards.sample import first_error
 
-MOST_BYTES = 64 * 2**20  # evaluation.json of a hundred photos and ten methods has 0.3 MB
+MOST_BYTES = 64 * 2**20  # an evaluation.json of a hundred photos and ten methods has 0.3 MB
 _TITLES = {metric.name: metric.title for metric in (*BY_NAME.values(), LOCALITY, FOLLOWING)}
-# What has to be the same of the metrics, as the configuration has it; the latter by their content.
+# What must be equal in the metrics' configuration; the second group is compared by content.
 _RULES = ("regions", "blur_detector", "revision", "pyiqa")
 _CONTENTS = ("iqa_weights", "d_dffnet_weights", "d_dffnet_code")
-_ROUNDING = 1e-9  # a fall by exactly the noise is within it, whatever binary fractions make of the two
+_ROUNDING = 1e-9  # a fall by exactly the noise is allowed, whatever rounding does to both
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -58,10 +58,10 @@ class _Evaluation(BaseModel):
 
 @dataclass(frozen=True)
 class Change:
-    """A figure that is no longer what it was. before, after: its means. allowed: the noise that the baseline states.
+    """A figure in the baseline and now. before, after: its means. allowed: the noise that the baseline states.
 
-    after: None where it is no longer measured. photos_before, photos_after: over how many photos.
-    gain: by how much it is better, in its own unit; below 0 it is worse.
+    after: None if it is no longer measured. photos_before, photos_after: the number of photos in each mean.
+    gain: how much better it is, in its own unit; negative if it is worse.
     """
 
     method: str
@@ -79,15 +79,15 @@ class Change:
         if self.after is None:
             return f"{what} {self.before:.5g} before, no longer measured"
         if self.photos_after < self.photos_before:
-            return f"{what} of {self.photos_before} photos before, now of {self.photos_after}"
+            return f"{what} over {self.photos_before} photos before, now over {self.photos_after}"
         by = f"by {abs(self.gain):.3g}, where {self.allowed:g} is noise"
         return f"{what} {self.before:.5g} before, {self.after:.5g} now, {by}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """compared: how many figures the baseline has. falls: worse by more than the noise, of fewer photos, or gone;
-    gains: better by more than the noise."""
+    """compared: how many figures the baseline has. falls: those that are worse by more than the noise, over fewer
+    photos, or gone. gains: those that are better by more than the noise."""
 
     compared: int
     falls: tuple[Change, ...]
@@ -95,9 +95,9 @@ class Verdict:
 
 
 def read_baseline(path: Path) -> bytes:
-    """The bytes of an earlier evaluation.json, looked through before hours of evaluating.
+    """The bytes of an earlier evaluation.json, checked before hours of evaluating.
 
-    Raises ValueError, in one sentence, where there is no such file, or it is another one.
+    Raises ValueError, in one sentence, if there is no such file or it is something else.
     """
     try:
         with path.open("rb") as file:
@@ -110,36 +110,23 @@ def read_baseline(path: Path) -> bytes:
     return content
 
 
-def check_baseline(
-    baseline: bytes,
-    name: str,
-    *,
-    testset: str,
-    photos: int,
-    bokeh: bool,
-    methods: Sequence[Method],
-    configuration: Mapping[str, Any],
-) -> None:
-    """Whether an evaluation compares with a baseline at all, before its work is done: raises ValueError, in the
-    sentence that `compare_with_baseline` would raise after it.
-
-    baseline, name: as there. The rest: what `Evaluation` is going to have, of which `configuration` needs the entries
-    `testset` and `metrics`.
+def check_baseline(baseline: bytes, name: str, plan: EvaluationPlan) -> None:
+    """Raises ValueError if the planned evaluation could not be compared with the baseline, in the sentence that
+    `compare_with_baseline` would raise once the work is done. baseline, name: as there.
     """
-    titles = {method.title for method in methods}
-    if sweep := sweep_of(methods, bokeh):
+    titles = {method.title for method in plan.methods}
+    if sweep := sweep_of(plan.methods, plan.bokeh):
         titles.add(sweep_title([method.s1 or 0.0 for method in sweep]))
-    about = _Testset(name=testset, photos=photos, bokeh=bokeh)
-    _check_comparable(_read(baseline, name), about, configuration, titles, name)
+    about = _Testset(name=plan.testset, photos=plan.photos, bokeh=plan.bokeh)
+    _check_comparable(_read(baseline, name), about, plan.configuration, titles, name)
 
 
 def compare_with_baseline(current: bytes, baseline: bytes, name: str = "the baseline") -> Verdict:
-    """Both: evaluation.json. name: of the baseline's file, for messages.
+    """current, baseline: contents of evaluation.json. name: of the baseline's file, for messages.
 
-    A figure falls where its mean is worse, in the metric's direction, by more than the noise that the baseline states
-    for it; where it is the mean of fewer photos; or where it is measured no longer. What is measured only now is passed
-    over. Raises ValueError, in one sentence, where the baseline cannot be read or was measured on other photos or by
-    other rules.
+    A figure falls if its mean is worse, in the metric's direction, by more than the noise that the baseline states for
+    it, if it is the mean of fewer photos, or if it is no longer measured. What is measured only now is ignored. Raises
+    ValueError, in one sentence, if the baseline cannot be read or was measured on other photos or by other rules.
     """
     before, after = _read(baseline, name), _read(current, "this evaluation")
     _check_comparable(before, after.testset, after.configuration, {figure.method for figure in after.figures}, name)
@@ -155,7 +142,7 @@ def compare_with_baseline(current: bytes, baseline: bytes, name: str = "the base
 
 
 def print_verdict(verdict: Verdict, console: Console) -> None:
-    """A line for each fall and each gain, and how many figures held."""
+    """Prints each fall and each gain, and how many figures held."""
     _print_changes("worse", verdict.falls, "red", console)
     _print_changes("better", verdict.gains, "green", console)
     held = verdict.compared - len(verdict.falls) - len(verdict.gains)
@@ -189,14 +176,16 @@ def _change(before: _Figure, after: _Figure | None) -> Change:
 
 def _read(content: bytes, name: str) -> _Evaluation:
     if len(content) > MOST_BYTES:
-        raise ValueError(f"{name} has over {MOST_BYTES >> 20} MiB, so it is no evaluation.json")
+        raise ValueError(f"{name} is over {MOST_BYTES >> 20} MiB, so it is not an evaluation.json")
     try:
         version = _Version.model_validate_json(content).version
         if version != SCHEMA_VERSION:
-            raise ValueError(f"{name} is of version {version}, this program writes {SCHEMA_VERSION}: measure it again")
+            raise ValueError(
+                f"{name} has version {version}, and this program writes {SCHEMA_VERSION}: measure it again"
+            )
         read = _Evaluation.model_validate_json(content)
     except ValidationError as error:
-        raise ValueError(f"{name} is no evaluation.json: {first_error(error)}") from None
+        raise ValueError(f"{name} is not an evaluation.json: {first_error(error)}") from None
     if len({(figure.method, figure.scope, figure.metric) for figure in read.figures}) < len(read.figures):
         raise ValueError(f"{name} lists a figure twice")
     if not read.figures:
@@ -210,12 +199,12 @@ def _check_comparable(
     """testset, configuration, methods (titles): of this evaluation."""
     for of, word in (("testset", "the test set"), ("metrics", "the metrics' settings")):
         if not isinstance(before.configuration.get(of, {}), dict):
-            raise ValueError(f"{name} is no evaluation.json: its configuration says nothing of {word}")
+            raise ValueError(f"{name} is not an evaluation.json: its configuration does not describe {word}")
     had, has = (each.get("testset", {}).get("sha256") for each in (before.configuration, configuration))
     if had != has or before.testset.bokeh != testset.bokeh:
         raise ValueError(
-            f"{name} is of the test set {before.testset.name}, with other content than {testset.name}'s: "
-            f"compare evaluations of one test set"
+            f"{name} is of the test set {before.testset.name}, whose content differs from {testset.name}'s: "
+            f"compare evaluations of the same test set"
         )
     if before.testset.photos != testset.photos:
         raise ValueError(f"{name} is of {before.testset.photos} photos, this evaluation of {testset.photos}")
@@ -224,15 +213,15 @@ def _check_comparable(
         if _differ(had, has) and rule in _RULES:
             raise ValueError(f"{name} was measured with {rule} {had}, this evaluation with {has}: use the same")
         if _differ(had, has):
-            raise ValueError(f"{name} was measured with other {rule} than this evaluation: use the same")
+            raise ValueError(f"{name} was measured with a different {rule}: use the same as there")
     theirs = list(dict.fromkeys(figure.method for figure in before.figures))
     if not methods.intersection(theirs):
-        raise ValueError(f"{name} measured {', '.join(theirs)}, none of which this evaluation has")
+        raise ValueError(f"{name} measured {', '.join(theirs)}, and this evaluation has none of these")
 
 
 def _differ(had: Any, has: Any) -> bool:
-    """None: not used there, as pyiqa where it measured nothing. Of two folders of weights, the files that both used; a
-    folder and a name on the hub may be the same."""
+    """Whether two values are known to differ. None: not used there, like pyiqa if it measured nothing. Two folders of
+    weights are compared by the files that both used; a folder and a hub id may be the same."""
     if had is None or has is None or isinstance(had, dict) != isinstance(has, dict):
         return False
     if isinstance(had, dict):

@@ -20,9 +20,9 @@ LEVEL = 0.05  # an adjusted p below it is called significant
 class Comparison:
     """A metric of two methods over the photos that both have.
 
-    method, other: titles. difference: the mean of what `method` is better by, in the metric's unit and direction, so
-    above 0 wherever it is better; low, high: its 95% bootstrap interval. p: of the signed-rank test, two-sided;
-    p_adjusted: by Holm over all tests of the table. None: too few photos.
+    method, other: titles. difference: how much better `method` is in the mean, in the metric's unit: positive if it is
+    better, whatever the metric's direction; low, high: its 95% bootstrap interval. p: of the two-sided signed-rank
+    test; p_adjusted: by Holm over all tests of the table. None: too few photos.
     """
 
     table: int
@@ -51,8 +51,8 @@ def by_pair(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], dict[tup
 
 
 def compare_methods(evaluated: Evaluation, number: int) -> tuple[Comparison, ...]:
-    """The comparisons of a table: in Table 2 of each s1 with the one before it; else of the first row, the model's
-    where there is one, with every other."""
+    """The comparisons of a table: in Table 2 of each s1 with the one before it; otherwise of the first row, which is
+    the model's if there is one, with every other."""
     figures, titles = PhotoScores(evaluated), [method.title for method in methods_of(evaluated, number)]
     pairs = list(zip(titles[1:], titles, strict=False)) if number == 2 else [(titles[0], other) for other in titles[1:]]
     found = []

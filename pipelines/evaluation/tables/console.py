@@ -1,4 +1,4 @@
-"""A table on a terminal: its groups of columns side by side where they fit, else one beneath the other."""
+"""A table on a terminal: its groups of columns side by side if they fit, otherwise one below the other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Meth
 from instructrestore.pipelines.evaluation.tables.writing import best_cells, printed, short_title
 
 _BETWEEN = 2  # blanks between groups; one between the columns of a group
-_SHORTEST_LABEL = 12  # to which a long one is cut where a group of columns leaves no room
-_PLAIN = str.maketrans("─±↓–…", "-~v-~")  # for a terminal that has ASCII alone
+_SHORTEST_LABEL = 12  # a longer one is cut to this if a group of columns leaves no room
+_PLAIN = str.maketrans("─±↓–…", "-~v-~")  # for a terminal that only has ASCII
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A row of a grid: text and style for each column; none for a heading of rows."""
+    """A row of a grid: text and style for each column; no cells for a heading of rows."""
 
     label: str
     cells: tuple[tuple[str, str], ...]
@@ -28,8 +28,8 @@ class _Line:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Computed rows with half their interval's width under each mean, the best of a column bold; quoted rows dim,
-    under "(paper)"; the notes."""
+    """Prints computed rows, with half the interval's width under each mean and the best of a column in bold, then
+    quoted rows, dim and under "(paper)", then the notes."""
     best = best_cells(table)
     lines = [line for row in table.rows if row.origin == "computed" for line in _computed(row, table.columns, best)]
     quoted = [row for row in table.rows if row.origin == "quoted"]
@@ -41,8 +41,8 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def print_comparisons(table: Table, comparisons: Sequence[Comparison], console: Console) -> None:
-    """By how much the table's first method, in Table 2 each s1, is better than the others; what is significant is
-    coloured and starred. Prints nothing where nothing was compared."""
+    """Prints how much better the table's first method, or in Table 2 each s1, is than the others; significant
+    differences are coloured and starred. Prints nothing if nothing was compared."""
     pairs = by_pair(comparisons)
     if not pairs:
         return
@@ -58,7 +58,7 @@ def print_comparisons(table: Table, comparisons: Sequence[Comparison], console: 
     ]
     whose = "each s1 is better than the one before" if table.number == 2 else f"{table.rows[0].label} is better than"
     _print_grid(f"Table {table.number}, pairwise: by how much {whose}", columns, lines, console)
-    note = f"Means over the photos that both have; below 0 it is worse; * p < {LEVEL:g}, signed-rank test, Holm."
+    note = f"Means over the photos that both have; negative: worse; * p < {LEVEL:g}, signed-rank test, Holm."
     _print_notes([note], console)
 
 
@@ -121,7 +121,7 @@ def _print_grid(title: str, columns: Sequence[Column], lines: Sequence[_Line], c
 
 
 def _blocks(groups: list[list[int]], widths: Sequence[int], room: int) -> list[list[list[int]]]:
-    """The groups that stand side by side, greedily; a group that is too wide has a block of its own."""
+    """The groups that go side by side, filled greedily; a group that is too wide gets a block of its own."""
     blocks: list[list[list[int]]] = [[]]
     for places in groups:
         beside = sum(_BETWEEN + _width(of, widths) for of in [*blocks[-1], places])
@@ -136,7 +136,7 @@ def _width(places: Sequence[int], widths: Sequence[int]) -> int:
 
 
 def _rule(name: str, width: int) -> str:
-    """A group's name over its columns, between dashes where there is room on both sides."""
+    """A group's name over its columns, between dashes if there is room on both sides."""
     return f" {name} ".center(width, "─") if width >= len(name) + 4 else name.center(width)
 
 

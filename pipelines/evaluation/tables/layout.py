@@ -1,4 +1,4 @@
-"""From the scores to the paper's tables: which rows and columns, and what has to be said under them."""
+"""From the scores to the paper's tables: their rows and columns, and the notes under them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from instructrestore.pipelines.evaluation.tables.sweep import Sweep, measure_swe
 from instructrestore.pipelines.evaluation.tables.table import Cell, Column, MethodRow, Table
 
 MASK = Column("target", "mask_iou", "Mask")  # the paper has none
-# What a rule of regions means beside the paper's PSNR and SSIM. By pixels a photo's SSIM is no less than its target's
-# plus its rest's less 1, as it lies between the two and both are 1 at most, and so are the means; with all else black
-# it equals that sum but for windows on the border. The paper's rest at Table 3's s1 is taken from Table 2's neighbours.
+# How a rule of regions compares with the paper's PSNR and SSIM. Over pixels, a photo's SSIM is at least the target's
+# plus the rest's minus 1, because it lies between the two and neither exceeds 1; the same holds for means. With
+# everything else black it equals that sum, except for windows on the border. The paper's rest at Table 3's s1 is taken
+# from the neighbours in Table 2.
 _RULES = {
-    "pixels": "PSNR and SSIM of a region are over its own pixels; the paper's figures exclude that rule, by which the "
-    "full photo's SSIM in its Table 3 would be 0.74 or more, not 0.6999. --regions zeroed compares better with them, "
-    "but not exactly: 0.04 of that SSIM stays unexplained.",
-    "zeroed": "PSNR and SSIM of a region are with all else black, the rule that the paper's figures are nearer to. "
-    "They do not compare exactly: 0.04 of the full photo's SSIM in its Table 3 stays unexplained.",
+    "pixels": "PSNR and SSIM of a region are over its own pixels. The paper cannot have used that rule: the "
+    "full photo's SSIM in its Table 3 would be at least 0.74, not 0.6999. --regions zeroed is closer to it, but not "
+    "the same: 0.04 of that SSIM remains unexplained.",
+    "zeroed": "PSNR and SSIM of a region are computed with everything else black, the rule that is closer to the "
+    "paper's figures. They still do not match: 0.04 of the full photo's SSIM in its Table 3 remains unexplained.",
 }
 
 
 def table_numbers(evaluated: Evaluation) -> tuple[int, ...]:
-    """The tables that an evaluation fills: 4 of a bokeh set; else 2 where s1 was swept, 3 unless only LQ is left."""
+    """The tables that an evaluation can fill: 4 for a bokeh set; otherwise 2 if s1 was swept, and 3 unless only LQ is
+    left."""
     if evaluated.bokeh:
         return (4,)
     if not swept(evaluated):
@@ -34,13 +36,13 @@ def table_numbers(evaluated: Evaluation) -> tuple[int, ...]:
 
 
 def build_table(evaluated: Evaluation, number: int, quoted: bool = True) -> Table:
-    """Table `number` of the paper: the rows that were computed, then, if `quoted`, the paper's own.
+    """Table `number` of the paper: the computed rows, then, if `quoted`, the paper's own.
 
     A cell is the mean over its method's own photos. Raises ValueError for a table that the evaluation cannot fill.
     """
     if number not in table_numbers(evaluated):
         can = " and ".join(map(str, table_numbers(evaluated)))
-        raise ValueError(f"{evaluated.testset} gives no Table {number}, but {can}: see docs/evaluation.md")
+        raise ValueError(f"{evaluated.testset} gives no Table {number}, only {can}: see docs/evaluation.md")
     figures, paper = PhotoScores(evaluated), PUBLISHED[number]
     methods = methods_of(evaluated, number)
     columns = columns_of(number)
@@ -73,12 +75,12 @@ def build_table(evaluated: Evaluation, number: int, quoted: bool = True) -> Tabl
 
 
 def columns_of(number: int) -> tuple[Column, ...]:
-    """All that a table can have: the paper's, then this project's own."""
+    """All columns that a table can have: the paper's, then this project's own."""
     return (*PUBLISHED[number].columns, MASK)
 
 
 def methods_of(evaluated: Evaluation, number: int) -> tuple[Method, ...]:
-    """The rows of a table: in Table 2 the sweep; else the model, at the paper's scales first, the other methods, LQ."""
+    """The rows of a table: in Table 2 the sweep; otherwise the model (the paper's scales first), others, LQ."""
     if number == 2:
         return swept(evaluated)
     elsewhere = set(swept(evaluated))
@@ -87,7 +89,7 @@ def methods_of(evaluated: Evaluation, number: int) -> tuple[Method, ...]:
 
 
 def labels_of(methods: tuple[Method, ...], number: int) -> list[str]:
-    """A single row of the model bears its name; the table's title has its scales."""
+    """The rows' labels. A single row of the model has its name; the table's title has its scales."""
     if number == 2:
         return [f"s1 = {method.s1:g}" for method in methods]
     alone = sum(method.kind == "model" for method in methods) == 1
@@ -108,17 +110,17 @@ def _notes(
     notes = []
     scores = evaluated.scores[evaluated.scores["method"].isin([method.title for method in methods])]
     if (scores["value"][scores["metric"] == "psnr"] >= MOST_PSNR).any():
-        notes.append(f"Where a result is equal to the HQ photo, its PSNR counts as {MOST_PSNR:g} dB.")
+        notes.append(f"If a result equals the HQ photo, its PSNR counts as {MOST_PSNR:g} dB.")
     if number == 2 and (sweep := measure_sweep(evaluated, figures)):
         notes += sweep_notes(sweep, quoted)
     if quoted:
-        notes.append("Quoted rows: the paper's figures, of its own photos.")
+        notes.append("Quoted rows: the paper's figures, on its own photos.")
         notes += _comparable(evaluated, number)
     return tuple(notes)
 
 
 def _counts(evaluated: Evaluation, columns: Sequence[Column], rows: Sequence[Sequence[Cell | None]]) -> list[str]:
-    """Over how many photos the computed means are; a photo whose region fills it has no figure of the rest."""
+    """How many photos the computed means are over; a photo that its region fills has no figure for the rest."""
     most: dict[Column, int] = {}
     for row in rows:
         for column, cell in zip(columns, row, strict=True):
@@ -146,7 +148,7 @@ def _counts(evaluated: Evaluation, columns: Sequence[Column], rows: Sequence[Seq
 def _missing(
     evaluated: Evaluation, figures: PhotoScores, methods: Sequence[Method], columns: Sequence[Column]
 ) -> list[str]:
-    """Which methods lack photos, and that a mean is then over others."""
+    """Which methods lack photos, and which photos their means are over."""
     over = {
         method.title: [figures.photos((method.title, column.scope, column.metric)) for column in columns]
         for method in methods
@@ -156,25 +158,25 @@ def _missing(
         if reasons := evaluated.failed.get(method.title):
             why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
             lost = _photos(sum(reasons.values()))
-            others = "; its means are over the others" if any(map(any, over[method.title])) else ""
+            others = "; its means are over the other photos" if any(map(any, over[method.title])) else ""
             notes.append(f"{method.title}: no result for {lost} ({why}){others}.")
     by_column = zip(*over.values(), strict=True)
     if any(len({photos for photos in column if any(photos)}) > 1 for column in by_column):
-        notes.append("The rows are not over the same photos; the paired tests are over those that two methods share.")
+        notes.append("The rows are not over the same photos; each paired test is over those that both methods have.")
     return notes
 
 
 def sweep_notes(sweep: Sweep, quoted: bool) -> list[str]:
-    """The two figures of a sweep, a sentence each."""
+    """The two figures of a sweep, one sentence each."""
     notes = []
     if sweep.locality:
         paper = f"; the paper's means give {sweep.published_locality:.2f}" if quoted else ""
         notes.append(
-            f"{LOCALITY.title} {_with_interval(sweep.locality)}: the PSNR of the rest moves by this much of what "
-            f"the target's moves over the sweep; {LOCALITY.better} is better{paper}."
+            f"{LOCALITY.title} {_with_interval(sweep.locality)}: the change of the rest's PSNR over the sweep, "
+            f"relative to the target's; {LOCALITY.better} is better{paper}."
         )
     else:
-        notes.append(f"{LOCALITY.title}: none, for the target's mean PSNR is the same at every s1.")
+        notes.append(f"{LOCALITY.title}: none, because the target's mean PSNR is the same at every s1.")
     paper = f"; the paper's means give {sweep.published_following:.2f}" if quoted else ""
     notes.append(
         f"{FOLLOWING.title} {_with_interval(sweep.following)}: how steadily the target's PSNR rises with s1, photo by "
@@ -184,7 +186,7 @@ def sweep_notes(sweep: Sweep, quoted: bool) -> list[str]:
 
 
 def _comparable(evaluated: Evaluation, number: int) -> list[str]:
-    """What keeps a computed figure from standing beside a quoted one."""
+    """Why a computed figure cannot be compared with a quoted one."""
     metrics = evaluated.configuration.get("metrics", {})
     scored = set(evaluated.scores["metric"])
     notes = []
@@ -192,7 +194,7 @@ def _comparable(evaluated: Evaluation, number: int) -> list[str]:
         notes.append(_RULES[metrics["regions"]])
     if number == 4 and metrics.get("blur_detector") == "sharpness" and "bokeh_iou" in scored:
         notes.append(
-            "The bokeh IoU is by the embedded sharpness detector, the paper's by D-DFFNet: the two do not compare."
+            "The bokeh IoU uses the embedded sharpness detector and the paper's D-DFFNet: the two are not comparable."
         )
     return notes
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from instructrestore.pipelines.evaluation.tables.table import Column
 
-# Its scales s1 of the region and s2 of the rest in Tables 3 and 4; in Table 2 s1 goes through these, and s2 is 1.
+# Its scales (s1 for the region, s2 for the rest) in Tables 3 and 4. In Table 2, s1 takes the values of SWEEP; s2 is 1.
 SCALES = {3: (0.8, 1.0), 4: (1.0, 1.0)}
 SWEEP = (0.5, 0.7, 0.9, 1.1)
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """rows: by label, a figure a column, in the columns' order."""
+    """rows: by label, one figure per column, in the columns' order."""
 
     title: str
     columns: tuple[Column, ...]

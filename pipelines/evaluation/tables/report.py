@@ -1,4 +1,4 @@
-"""All that is said of an evaluation in figures, and the files that hold it."""
+"""All figures of an evaluation, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVALUATION = "evaluation.json"
 
 @dataclass(frozen=True)
 class Report:
-    """tables: those that the evaluation fills. sweep: None where s1 was not swept."""
+    """tables: those that were asked for, or that the evaluation can fill. sweep: None if s1 was not swept."""
 
     tables: tuple[Table, ...]
     comparisons: tuple[Comparison, ...]
@@ -29,7 +29,7 @@ class Report:
 
 
 def report_of(evaluated: Evaluation, numbers: Sequence[int] = (), quoted: bool = True) -> Report:
-    """numbers: of the tables that are wanted; (): all that the evaluation fills. quoted: with the paper's rows.
+    """numbers: of the tables; (): all that the evaluation can fill. quoted: with the paper's rows.
 
     Raises ValueError for a table that the evaluation cannot fill.
     """
@@ -51,7 +51,7 @@ def files_of(evaluated: Evaluation, report: Report) -> dict[str, bytes]:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The tables and their comparisons; a note that holds for several tables is printed once."""
+    """Prints the tables and their comparisons; a note that several tables share is printed once."""
     said: set[str] = set()
     for table in report.tables:
         print_table(replace(table, notes=tuple(note for note in table.notes if note not in said)), console)

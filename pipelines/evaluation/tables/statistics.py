@@ -1,4 +1,4 @@
-"""How sure a mean over photos is: bootstrap confidence intervals, and paired tests of two methods."""
+"""The uncertainty of a mean over photos: bootstrap confidence intervals, and paired tests of two methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-FEWEST_PAIRS = 6  # of fewer, the signed-rank test can call no difference significant: its least p is 2 / 2**5
+FEWEST_PAIRS = 6  # with fewer, the signed-rank test finds no difference significant: its least p is 2 / 2**5
 _SEED = 20250331  # the same photos, the same intervals
 _AT_ONCE = 2_000_000  # resampled values in memory
 
@@ -34,7 +34,7 @@ def resampled_means(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def mean_interval(values: NDArray[np.floating]) -> tuple[float, float] | None:
     """The confidence interval of the mean of `values` (P,): bias-corrected and accelerated bootstrap (BCa; Efron,
-    Better bootstrap confidence intervals, 1987). None for a single photo, which says nothing of its spread."""
+    Better bootstrap confidence intervals, 1987). None for a single photo, which has no spread."""
     if len(values) < 2:
         return None
     mean, apart = values.mean(), values - values.mean()
@@ -50,15 +50,15 @@ def mean_interval(values: NDArray[np.floating]) -> tuple[float, float] | None:
 
 
 def percentile_interval(statistics: NDArray[np.floating]) -> tuple[float, float]:
-    """The confidence interval of what is not a mean, from its values in the bootstrap samples: (RESAMPLES,)."""
+    """The confidence interval of any other statistic, from its values in the bootstrap samples: (RESAMPLES,)."""
     low, high = np.quantile(statistics, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def signed_rank_p(differences: NDArray[np.floating]) -> float | None:
-    """The two-sided p of Wilcoxon's signed-rank test that paired differences (P,) lie around zero.
+    """The two-sided p of Wilcoxon's signed-rank test that paired differences (P,) are centred on zero.
 
-    Photos without a difference take part in the ranking and count for neither side (Pratt, 1959). None for fewer than
+    Photos without a difference are ranked but count for neither side (Pratt, 1959). None for fewer than
     `FEWEST_PAIRS` photos.
     """
     if len(differences) < FEWEST_PAIRS:
@@ -71,7 +71,7 @@ def signed_rank_p(differences: NDArray[np.floating]) -> float | None:
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
     """The p-values of one family of tests, raised so that the chance of any false finding among them stays the level
-    (Holm, A simple sequentially rejective multiple test procedure, 1979). None: no test, and none is counted."""
+    (Holm, A simple sequentially rejective multiple test procedure, 1979). None: no test, and not counted."""
     tested = sorted((p, place) for place, p in enumerate(ps) if p is not None)
     adjusted: list[float | None] = [None] * len(ps)
     least = 0.0

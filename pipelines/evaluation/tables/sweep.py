@@ -1,4 +1,4 @@
-"""What Table 2's sweep says as a whole: how local the control is, and how steadily the target follows it."""
+"""What Table 2's sweep shows as a whole: how local the control is, and how steadily the target follows it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ METRIC = "psnr"
 
 @dataclass(frozen=True)
 class Sweep:
-    """Both of the PSNR of the photos that have it inside and outside at every scale.
+    """Locality and instruction following, over the photos with a PSNR inside and outside at every scale.
 
-    scales: s1, rising. locality: the spread of the mean outside over that inside, lower is better; None where nothing
-    moves inside. following: mean Kendall's tau of s1 and the target's PSNR, higher is better.
-    published_locality, published_following: of the paper's own means, at its own scales.
+    scales: s1, rising. locality: the spread of the mean PSNR outside divided by that inside, lower is better; None if
+    nothing changes inside. following: mean Kendall's tau of s1 and the target's PSNR, higher is better.
+    published_locality, published_following: from the paper's means, at its scales.
     """
 
     scales: tuple[float, ...]
@@ -39,12 +39,12 @@ class Sweep:
         return sweep_title(self.scales)
 
     def figures(self) -> list[tuple[Metric, Cell]]:
-        """What there is of the two."""
+        """Those of the two that exist."""
         return [(of, cell) for of, cell in ((LOCALITY, self.locality), (FOLLOWING, self.following)) if cell]
 
 
 def sweep_title(scales: Sequence[float]) -> str:
-    """ "InstructRestore s1=0.5,0.7 s2=1": a sweep of other scales is another one."""
+    """ "InstructRestore s1=0.5,0.7 s2=1": a sweep over other scales has another title."""
     return f"{OURS} s1={','.join(f'{s1:g}' for s1 in scales)} s2=1"
 
 
@@ -54,8 +54,8 @@ def swept(evaluated: Evaluation) -> tuple[Method, ...]:
 
 
 def sweep_of(methods: Sequence[Method], bokeh: bool) -> tuple[Method, ...]:
-    """The model with the rest at s2 = 1, by s1; Table 3's own scale is no part of the sweep unless nothing else would
-    be left to compare. Empty for a bokeh set and for fewer than two scales."""
+    """The model with the rest at s2 = 1, by s1. Table 3's scale is not part of the sweep unless nothing else would be
+    left to compare. Empty for a bokeh set and for fewer than two scales."""
     if bokeh:
         return ()
     rest_as_it_is = [method for method in methods if method.kind == "model" and method.s2 == 1]
@@ -65,7 +65,7 @@ def sweep_of(methods: Sequence[Method], bokeh: bool) -> tuple[Method, ...]:
 
 
 def measure_sweep(evaluated: Evaluation, figures: PhotoScores) -> Sweep | None:
-    """None where there is no sweep, or no photo with the PSNR of its target and of its rest at every scale."""
+    """None if there is no sweep, or no photo has the PSNR of its target and its rest at every scale."""
     methods = swept(evaluated)
     inside = [(method.title, "target", METRIC) for method in methods]
     outside = [(method.title, "remaining", METRIC) for method in methods]
@@ -87,7 +87,7 @@ def measure_sweep(evaluated: Evaluation, figures: PhotoScores) -> Sweep | None:
 
 
 def _locality(target: NDArray[np.float64], rest: NDArray[np.float64]) -> Cell | None:
-    """target, rest: (P, S). The interval leaves out those samples of the photos of which nothing moves inside."""
+    """target, rest: (P, S). The interval leaves out bootstrap samples in which nothing changes inside."""
     if not np.ptp(target.mean(0)):
         return None
     low = high = None

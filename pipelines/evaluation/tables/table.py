@@ -10,7 +10,7 @@ from instructrestore.model.metrics.metric import BY_NAME, Metric, Scope
 
 @dataclass(frozen=True)
 class Column:
-    """A figure: a metric of a scope. group: the heading over it, as the paper calls the scope ("Background")."""
+    """A metric of a scope. group: the heading over it, the paper's name of the scope ("Background")."""
 
     scope: Scope
     metric: str
@@ -23,7 +23,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over photos, and its 95% bootstrap confidence interval; a published one has no interval and no count."""
+    """A mean over photos with its 95% bootstrap confidence interval; a published mean has no interval or count."""
 
     mean: float
     low: float | None = None
@@ -33,8 +33,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """label: "s1 = 0.5", "SeeSR". origin: measured here, or quoted from the paper. method: the title of the method that
-    was measured; "" for a quoted row. cells: one a column; None where there is no figure."""
+    """label: "s1 = 0.5", "SeeSR". origin: measured here, or quoted from the paper. method: the title of the measured
+    method; "" for a quoted row. cells: one per column; None if there is no figure."""
 
     label: str
     origin: Literal["computed", "quoted"]
@@ -44,7 +44,7 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class Table:
-    """number: 2, 3 or 4, as in the paper. notes: sentences to stand under it."""
+    """number: 2, 3 or 4, as in the paper. notes: sentences shown under it."""
 
     number: int
     title: str

@@ -1,4 +1,4 @@
-"""A table and a whole evaluation as files: CSV, LaTeX, JSON."""
+"""Tables and whole evaluations as files: CSV, LaTeX, JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from instructrestore.pipelines.evaluation.tables.photo_scores import PhotoScores
 from instructrestore.pipelines.evaluation.tables.sweep import Sweep
 from instructrestore.pipelines.evaluation.tables.table import Cell, Column, MethodRow, Table
 
-SCHEMA_VERSION = 1  # raised when evaluation.json changes so that an older program would misread it
+SCHEMA_VERSION = 1  # raised when evaluation.json changes in a way that an older program would misread
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
@@ -24,7 +24,7 @@ _LATEX = {
 
 
 def to_csv(table: Table) -> str:
-    """A line a row: label, origin, method; and for each column SCOPE_METRIC (the mean), _low, _high, _photos."""
+    """One line per row: label, origin, method; and for each column SCOPE_METRIC (the mean), _low, _high, _photos."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = [f"{column.scope}_{column.metric}" for column in table.columns]
@@ -73,9 +73,11 @@ def to_latex(table: Table) -> str:
 def to_json(
     evaluated: Evaluation, tables: Sequence[Table], comparisons: Sequence[Comparison], sweep: Sweep | None
 ) -> bytes:
-    """evaluation.json: the same bytes from the same evaluation. What `evaluate --baseline` compares with is `figures`,
-    each with the noise that its mean may fall by, which whoever keeps the file may edit. Of the sweep they have, last
-    and under the sweep's title, locality and instruction following."""
+    """evaluation.json: the same evaluation gives the same bytes.
+
+    `evaluate --baseline` compares `figures`, each with the noise that its mean may fall by, which may be edited in the
+    file. The sweep's locality and instruction following come last, under the sweep's title.
+    """
     figures = PhotoScores(evaluated)
     titles = [method.title for method in evaluated.methods]
     known = sorted(figures.known(), key=lambda of: (titles.index(of[0]), figure_order(of[1:])))
@@ -101,9 +103,9 @@ def to_json(
 
 
 def best_cells(table: Table) -> list[frozenset[Cell]]:
-    """By column, the best of the computed figures; those that print the same share it. Figures of fewer photos than
-    another of the column take no part: what a method failed on may be what is hard. Of fewer than two none is best;
-    a quoted one, which has no count of photos, never is."""
+    """For each column, the best of the computed figures, or all that print the same. Figures over fewer photos than
+    others in the column are left out, since a method may have failed on the hard ones. None is best of fewer than two,
+    and quoted ones, which have no count of photos, never are."""
     best: list[frozenset[Cell]] = []
     for place, column in enumerate(table.columns):
         cells = [cell for row in table.rows if row.origin == "computed" and (cell := row.cells[place])]
@@ -120,7 +122,7 @@ def printed(mean: float, column: Column) -> str:
 
 
 def short_title(column: Column) -> str:
-    """A metric's title under its group's: "IoU" under "Mask"."""
+    """A metric's title below its group's: "IoU" below "Mask"."""
     return column.of.title.removeprefix(f"{column.group} ")
 
 
@@ -145,4 +147,4 @@ def _latex_row(row: MethodRow, columns: Sequence[Column], best: Sequence[frozens
 
 def _escaped(text: str) -> str:
     signs = "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
-    return signs.replace("--", "-{}-")  # which LaTeX would make one dash
+    return signs.replace("--", "-{}-")  # which LaTeX would join into one dash

@@ -28,6 +28,7 @@ from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Photo, Piece
+from tests import real_photos
 
 NOUNS = ("area", "patch", "strip", "spot")
 SUBJECTS = {f"{colour} {noun}" for colour in (*TERMS, MULTICOLOURED) for noun in NOUNS}
@@ -225,17 +226,15 @@ def test_the_subjects_are_few_enough_for_the_ranks_to_keep() -> None:
 
 
 def test_real_photos_and_mattes(data_folder: Path) -> None:
-    mattes = sorted((data_folder / "gfm_am2k_alpha").glob("*.png"))
-    assert mattes
-    for path in mattes:
-        rgb = np.asarray(Image.open(path.with_suffix(".jpg")).convert("RGB"))
-        inside = np.asarray(Image.open(path).convert("L")) >= 128
+    for path in real_photos.present(data_folder, real_photos.ANIMALS):
+        rgb = np.asarray(Image.open(path).convert("RGB"))
+        inside = np.asarray(Image.open(real_photos.matte_of(path)).convert("L")) >= 128
         front, behind = check(rgb, [inside, ~inside])
         assert front != behind
 
 
 def test_real_photos_of_many_regions(data_folder: Path) -> None:
-    for path in sorted((data_folder / "coco_tiny" / "val2017").glob("*.jpg"))[:8]:
+    for path in real_photos.present(data_folder, real_photos.COCO_VALIDATION[:8]):
         rgb = np.asarray(Image.open(path).convert("RGB"))
         height, width = rgb.shape[:2]
         tiles = [np.zeros((height, width), np.bool_) for _ in range(48)]

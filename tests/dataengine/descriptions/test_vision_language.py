@@ -34,6 +34,7 @@ from instructrestore.dataengine.running.outcomes import apply
 from instructrestore.dataengine.running.stage import Drop, Failed, StopStage
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Photo, Piece
+from tests import real_photos
 from tests.dataengine.serving.faulty_server import TRANSPORT, FaultyServer
 
 COLOURS = {
@@ -503,7 +504,7 @@ def decoded(data: bytes) -> NDArray[np.uint8]:
 
 def test_defaults_fit_a_photo_in_a_few_hundred_kilobytes(data_folder: Path) -> None:
     defaults = VisionLanguageSettings.model_validate({"server": {"urls": ["http://a/v1"], "model": "m"}})
-    for path in sorted((data_folder / "coco_tiny" / "val2017").glob("*.jpg"))[:6]:
+    for path in real_photos.present(data_folder, real_photos.COCO_VALIDATION[:6]):
         rgb = np.asarray(Image.open(path).convert("RGB"))
         mask = np.zeros(rgb.shape[:2], np.bool_)
         mask[rgb.shape[0] // 4 : rgb.shape[0] // 2, rgb.shape[1] // 3 : rgb.shape[1] // 2] = True

@@ -20,6 +20,7 @@ from instructrestore.dataengine.photos.row import Annotation, PolygonMask, Row, 
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Photo, key_of
+from tests import real_photos
 from tests.dataengine.masks.all_masks import masks_of
 
 BoolArray = NDArray[np.bool_]
@@ -165,12 +166,13 @@ def test_coco_polygons_have_the_areas_that_their_json_states(data_folder: Path) 
 def segmented(data_folder: Path) -> list[tuple[list[BoolArray], list[BoolArray]]]:
     """For every COCO photo its regions found, and those annotated that are larger than 2% of it."""
     photos = []
+    named = {path.name: path for path in real_photos.present(data_folder, real_photos.COCO)}
     segmenter = EmbeddedSegmenter()
     for split in ("train2017", "val2017"):
         instances = json.loads((data_folder / "coco_tiny" / "annotations" / f"instances_{split}.json").read_text())
         for image in instances["images"]:
-            path = data_folder / "coco_tiny" / split / image["file_name"]
-            if not path.is_file():
+            path = named.get(image["file_name"])
+            if path is None or path.parent.name != split:
                 continue
             annotations = [
                 Annotation(PolygonMask(entry["segmentation"]), "")
@@ -201,9 +203,9 @@ def test_photos_have_3_to_15_regions(segmented: list[tuple[list[BoolArray], list
 
 def test_subjects_in_focus_are_found_whole(data_folder: Path) -> None:
     ious = []
-    for path in sorted((data_folder / "gfm_am2k_alpha").glob("*.jpg")):
+    for path in real_photos.present(data_folder, real_photos.ANIMALS):
         rgb = np.asarray(Image.open(path).convert("RGB"))
-        subject = np.asarray(Image.open(path.with_suffix(".png")).convert("L")) >= 128
+        subject = np.asarray(Image.open(real_photos.matte_of(path)).convert("L")) >= 128
         ious.append(best_iou(clean(EmbeddedSegmenter()(rgb), CleanupSettings()).masks, subject))
     assert np.median(ious) > 0.7
 

@@ -125,13 +125,13 @@ def test_checkouts_and_weights_that_are_not_there_are_one_sentence(tmp_path: Pat
     there = str(checkout(tmp_path / "there"))
     assert "needs a checkout of UX-Decoder/Semantic-SAM: git clone https" in sentence(SemanticSamSettings())
     plain = sentence(SemanticSamSettings(checkout=str(tmp_path), checkpoint=str(weights)))
-    assert plain.startswith(f"{tmp_path} is no checkout of UX-Decoder/Semantic-SAM: git clone https://github.com/")
+    assert plain.startswith(f"{tmp_path} is not a checkout of UX-Decoder/Semantic-SAM: git clone https://github.com/")
     assert "masks.semantic_sam.checkout" in plain
     assert "needs its weights: fetch swint" in sentence(SemanticSamSettings(checkout=there))
     lost = sentence(SemanticSamSettings(checkout=there, checkpoint=str(tmp_path / "no.pth")))
     assert lost.startswith(f"there is no file {tmp_path / 'no.pth'}: fetch ")
     other = sentence(SemanticSamSettings(checkout=there, checkpoint=str(weights), detectron2=there))
-    assert f"{there} is no checkout of facebookresearch/detectron2" in other
+    assert f"{there} is not a checkout of facebookresearch/detectron2" in other
     assert "there is no device cuda:99" in sentence(SemanticSamSettings(device="cuda:99"))
     assert sys.path == path
 
@@ -142,7 +142,7 @@ def test_checkouts_and_weights_that_are_not_there_are_one_sentence(tmp_path: Pat
         ("import package_that_nobody_has.part", "needs the package package_that_nobody_has, which is not installed"),
         ("from torch import thing_of_another_version", "cannot be imported with the packages installed here"),
         ("raise RuntimeError('operator torchvision::nms does not exist')", "torchvision as it belongs to torch"),
-        ("", "of another version than this was written for: git checkout e11f8b5"),
+        ("", "not the version that this program was written for: git checkout e11f8b5"),
     ],
 )
 def test_code_that_does_not_run_is_one_sentence(tmp_path: Path, weights: Path, code: str, expected: str) -> None:
@@ -224,7 +224,7 @@ def test_files_that_are_no_weights_are_one_sentence(
         torch.save(torch.ones(3), path)
     else:
         path.write_bytes({"truncated": data[: len(data) // 2], "text": b"weights", "nothing": b""}[fault])
-    with pytest.raises(ValueError, match=r"is no file of weights alone|lacks 4 of the 4") as error:
+    with pytest.raises(ValueError, match=r"is not a file of weights that|lacks 4 of the 4") as error:
         load(Small(), path, "T")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ran").exists()

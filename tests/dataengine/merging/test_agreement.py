@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from instructrestore.shards.index import Dataset
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Agreement, AnnotatedPhoto, Piece, Region, from_json, to_json
 from instructrestore.shards.verify import verify
+from tests import numerics
 from tests.dataengine.masks.test_masks import blobs, row_of
 from tests.pipelines.photos import make_photos
 
@@ -111,7 +112,8 @@ def solved(
         tried.model.text_projection = torch.nn.Identity()
         hidden = torch.cat([tried.text_embeddings([text]) for _, _, text, _ in wanted])
     state = load_file(folder / "model.safetensors")
-    state["text_projection.weight"] = torch.linalg.lstsq(hidden, looks).solution.T.contiguous()
+    solution = torch.linalg.lstsq(hidden.double(), looks.double()).solution
+    state["text_projection.weight"] = solution.T.float().contiguous()
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     return folder
 
@@ -124,6 +126,17 @@ def near(look: torch.Tensor, cosine: float) -> torch.Tensor:
 
 
 KNOWN = (90, 60, 30, 45, 0)
+
+
+def rounding(weights: Path, regions: Sequence[tuple[NDArray[np.bool_], str]] = REGIONS) -> float:
+    """How far the scores of these weights may lie from those of the same computation in another order."""
+    tried = scorer(weights)
+    found = torch.tensor(tried.scores(PHOTO, regions))
+    bounds = []
+    for seed in range(4):
+        with numerics.nudged(tried.model, seed=seed):
+            bounds.append(numerics.between(found, torch.tensor(tried.scores(PHOTO, regions))))
+    return max(bounds)
 
 
 @pytest.fixture(scope="module")
@@ -190,14 +203,16 @@ def test_scores_are_the_model_s_own_cosines(known: Path) -> None:
         answer = tried.model(pixel_values=agreement.preprocess(pictures), **texts)
         cosines = (answer.image_embeds * answer.text_embeds).sum(1)
     assert cosines.std() > 0.01 and (cosines > 0).sum() > 2
-    np.testing.assert_allclose(tried.scores(PHOTO, REGIONS), 100 * cosines.clamp(min=0), atol=1e-3)
+    bound = rounding(known)
+    np.testing.assert_allclose(tried.scores(PHOTO, REGIONS), 100 * cosines.clamp(min=0), rtol=0, atol=bound)
 
 
 def test_a_batch_gives_what_single_regions_give(known: Path) -> None:
-    together = scorer(known).scores(PHOTO, REGIONS)
-    assert together == pytest.approx(KNOWN, abs=0.01)
+    together, bound = scorer(known).scores(PHOTO, REGIONS), rounding(known)
+    assert together == pytest.approx(KNOWN, abs=bound)
     for size in (1, 2):
-        np.testing.assert_allclose(scorer(known, regions_per_batch=size).scores(PHOTO, REGIONS), together, atol=1e-3)
+        some = scorer(known, regions_per_batch=size).scores(PHOTO, REGIONS)
+        np.testing.assert_allclose(some, together, rtol=0, atol=bound)
     assert scorer(known).scores(PHOTO, REGIONS) == together == scorer(known).scores(PHOTO, iter(REGIONS))
 
 
@@ -223,10 +238,11 @@ def test_reduced_precision_is_near(weights: Path) -> None:
 def test_a_caption_that_fits_scores_higher_than_one_that_does_not(weights: Path, tmp_path: Path) -> None:
     """The text encoder knows two of the regions by name; each caption then fits its own region and no other."""
     (ball, red), (dog, grass) = REGIONS[:2]
-    taught = scorer(solved(weights, tmp_path / "taught", [(PHOTO, ball, red, 1), (PHOTO, dog, grass, 1)]))
+    folder = solved(weights, tmp_path / "taught", [(PHOTO, ball, red, 1), (PHOTO, dog, grass, 1)])
+    taught = scorer(folder)
     right = taught.scores(PHOTO, [(ball, red), (dog, grass)])
     wrong = taught.scores(PHOTO, [(ball, grass), (dog, red)])
-    assert right == pytest.approx([100, 100], abs=0.01)
+    assert right == pytest.approx([100, 100], abs=rounding(folder, [(ball, red), (dog, grass)]))
     assert max(wrong) < 99
 
 
@@ -248,7 +264,7 @@ def test_the_stage_records_scores_and_drops_below_the_threshold(known: Path, tmp
     assert isinstance(scored, Row)
     scores = [region.agreement.score for region in scored.regions if region.agreement]
     assert scores == [round(score, 2) for score in scorer(known).scores(PHOTO, REGIONS)]
-    assert scores == pytest.approx(KNOWN, abs=0.01)
+    assert scores == pytest.approx(KNOWN, abs=0.005 + rounding(known))
     assert {region.agreement.model for region in scored.regions if region.agreement} == {"clip 1 tiny-clip@seed 0"}
     assert [replace(region, agreement=None) for region in scored.regions] == list(row.regions)
     assert scored.counts == {}
@@ -366,7 +382,7 @@ def test_folders_that_are_not_of_one_piece_are_one_sentence(weights: Path, tmp_p
     else:
         for path in folder.glob("*token*"):
             path.unlink()
-    message = "are not of one model" if fault == "no tokenizer" else "does not hold a CLIP model"
+    message = "do not belong together" if fault == "no tokenizer" else "does not hold a CLIP model"
     with pytest.raises(ValueError, match=message) as error:
         scorer(folder)
     assert "\n" not in str(error.value)

@@ -14,6 +14,7 @@ from instructrestore.dataengine.photos.photo_file import decode
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.dataengine.sources import SourceSettings, list_photos
+from tests import real_photos
 from tests.dataengine.photos.colour_profiles import rgb_profile
 from tests.dataengine.photos.test_photo_file import BAD, saved, scene
 
@@ -130,7 +131,10 @@ def test_a_licences_name_is_its_own_name(licence: str) -> None:
 
 
 def test_real_photos_are_taken_in(data_folder: Path) -> None:
-    rows = [Row(photo) for photo in list_photos(SourceSettings(kind="folder", path=str(data_folder / "kodak")))]
+    named = {path.name for path in real_photos.present(data_folder, real_photos.KODAK)}
+    photos = list_photos(SourceSettings(kind="folder", path=str(data_folder / "kodak")))
+    rows = [Row(photo) for photo in photos if photo.name in named]
+    assert len(rows) == len(named)
     results = Intake(IntakeSettings())(rows)
     assert all(isinstance(result, Row) for result in results)
     sizes = [

@@ -27,6 +27,7 @@ from instructrestore.dataengine.photos.photo_file import decode
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.sample import Photo, key_of
+from tests import real_photos
 
 FLAT = "0" * 16
 
@@ -53,12 +54,8 @@ def copies(rgb: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
 
 @pytest.fixture(scope="module")
 def photos(data_folder: Path) -> list[NDArray[np.uint8]]:
-    found = [
-        path for name in ("kodak", "gfm_samples", "coco_tiny/val2017") for path in (data_folder / name).glob("*.*g")
-    ]
-    if len(found) < 10:
-        pytest.skip(f"fewer than 10 photos in {data_folder}")
-    return [decode(path.read_bytes()).rgb for path in sorted(found)]
+    names = real_photos.KODAK + real_photos.BOKEH + real_photos.COCO_VALIDATION
+    return [decode(path.read_bytes()).rgb for path in real_photos.present(data_folder, names)]
 
 
 def test_copies_are_near_and_different_photos_are_not(photos: list[NDArray[np.uint8]]) -> None:

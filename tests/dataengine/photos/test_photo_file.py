@@ -30,6 +30,7 @@ from instructrestore.dataengine.photos.photo_file import (
 )
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.shards.sample import Photo, key_of
+from tests import real_photos
 from tests.dataengine.photos.colour_profiles import cmyk_profile, grey_profile, rgb_profile
 
 MAX_PIXELS = 1_000_000
@@ -350,9 +351,7 @@ def test_encode_is_lossless_and_reproducible() -> None:
 
 
 def test_real_photos_decode_as_pillow_decodes_them(data_folder: Path) -> None:
-    photos = sorted(data_folder.glob("kodak/*.png"))[:3] + sorted(data_folder.glob("coco_tiny/*/*.jpg"))[:5]
-    assert photos
-    for photo in photos:
+    for photo in real_photos.present(data_folder, real_photos.KODAK[:3] + real_photos.COCO_TRAIN[:5]):
         decoded = decode(photo.read_bytes())
         with Image.open(photo) as reference:
             if decoded.notes:

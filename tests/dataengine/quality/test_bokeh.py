@@ -20,6 +20,7 @@ from instructrestore.dataengine.quality.bokeh import BokehFlag, BokehSettings, b
 from instructrestore.shards import rle
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Photo, Region, key_of
+from tests import real_photos
 from tests.dataengine.textures import texture
 
 SETTINGS = BokehSettings()
@@ -48,9 +49,8 @@ def flagged(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
 
 def matte_photos(data: Path) -> list[tuple[str, Path, Path]]:
     """(name, photo, matte)"""
-    animals = [(path.stem, path, path.with_suffix(".png")) for path in data.glob("gfm_am2k_alpha/*.jpg")]
-    people = data.glob("p3m_portrait_alpha/original/*.jpg")
-    return sorted([*animals, *((path.stem, path, path.parents[1] / "alpha" / f"{path.stem}.png") for path in people)])
+    paths = real_photos.present(data, real_photos.ANIMALS + real_photos.PORTRAITS)
+    return [(path.stem, path, real_photos.matte_of(path)) for path in paths]
 
 
 def test_subjects_before_a_blurred_background_are_flagged(data_folder: Path) -> None:
@@ -59,8 +59,6 @@ def test_subjects_before_a_blurred_background_are_flagged(data_folder: Path) -> 
         alpha = cv2.imread(str(matte), cv2.IMREAD_GRAYSCALE)
         assert alpha is not None
         found[name] = flagged(decode(photo.read_bytes()).rgb, alpha >= 128)
-    if not found:
-        pytest.skip(f"no photos with mattes under {data_folder}")
     positives = [flag for name, flag in found.items() if name not in NEAR_NEGATIVES]
     assert sum(positives) >= 0.9 * len(positives), found
     assert not any(found.get(name, False) for name in NEAR_NEGATIVES), found
@@ -69,32 +67,32 @@ def test_subjects_before_a_blurred_background_are_flagged(data_folder: Path) -> 
 def test_regions_of_ordinary_photos_are_not_flagged(data_folder: Path) -> None:
     """Few of them are flagged, for a few photos of COCO truly have a blurred background."""
     found = {}
-    for path in sorted(data_folder.glob("coco_tiny/annotations/*.json")):
-        listed = json.loads(path.read_text())
+    photos = {path.name: path for path in real_photos.present(data_folder, real_photos.COCO)}
+    for split in ("train2017", "val2017"):
+        listed = json.loads((data_folder / f"coco_tiny/annotations/instances_{split}.json").read_text())
         names = {category["id"]: category["name"] for category in listed["categories"]}
         for image in listed["images"]:
-            paths = list(data_folder.glob(f"coco_tiny/*/{image['file_name']}"))
+            photo = photos.get(image["file_name"])
             merged: dict[str, list[Mask]] = {}
             for annotation in listed["annotations"]:
                 shape = annotation["segmentation"]
-                if paths and annotation["image_id"] == image["id"] and isinstance(shape, list):
+                if photo and annotation["image_id"] == image["id"] and isinstance(shape, list):
                     mask = rle.polygons(shape, image["height"], image["width"])
                     merged.setdefault(names[annotation["category_id"]], []).append(mask)
-            if not merged:
+            if not photo or not merged:
                 continue
-            focus = focus_map(decode(paths[0].read_bytes()).rgb)
+            focus = focus_map(decode(photo.read_bytes()).rgb)
             for name, masks in merged.items():
                 mask = rle.union(masks).array()
                 if mask.mean() > 0.02:
-                    found[paths[0].stem, name] = is_bokeh(focus, mask, SETTINGS)
-    if len(found) < 20:
-        pytest.skip(f"only {len(found)} annotated regions under {data_folder}")
+                    found[photo.stem, name] = is_bokeh(focus, mask, SETTINGS)
+    assert len(found) >= 20
     assert np.mean(list(found.values())) <= 0.08, [key for key, flag in found.items() if flag]
 
 
 def test_panoptic_segments_are_not_flagged(data_folder: Path) -> None:
     found = {}
-    for photo in sorted(data_folder.glob("panoptic_sample/input_images/*.jpg")):
+    for photo in real_photos.present(data_folder, real_photos.PANOPTIC):
         rgb = decode(photo.read_bytes()).rgb
         segments = decode((photo.parents[1] / "panoptic_examples" / f"{photo.stem}.png").read_bytes()).rgb
         ids = segments.astype(np.int64) @ np.array([1, 256, 65536])
@@ -102,8 +100,6 @@ def test_panoptic_segments_are_not_flagged(data_folder: Path) -> None:
         for segment in np.unique(ids):
             if (ids == segment).mean() > 0.02:
                 found[photo.stem, int(segment)] = is_bokeh(focus, ids == segment, SETTINGS)
-    if not found:
-        pytest.skip(f"no panoptic photos under {data_folder}")
     assert np.mean(list(found.values())) <= 0.1, found
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from instructrestore.dataengine.reporting import drawing
-from instructrestore.pipelines.building.show import show
+from instructrestore.pipelines.building.dataset_commands import show
 from instructrestore.shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from instructrestore.dataengine.reporting import statistics
 from instructrestore.dataengine.reporting.statistics import PUBLISHED
-from instructrestore.pipelines.building.stats import stats as stats_command
+from instructrestore.pipelines.building.dataset_commands import stats as stats_command
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset
 from instructrestore.shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset

@@ -91,6 +91,7 @@ def undisturbed(ray_cluster: Cluster, folder: Path) -> list[str]:
     return [file.content for file in files]
 
 
+@pytest.mark.slow
 def test_a_node_lost_in_the_middle_of_a_stage_changes_no_byte(
     nodes: Nodes, add_node: Callable[..., Any], ray_cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ def test_workers_that_wait_do_not_keep_the_next_stage_from_trying_their_python(
 ) -> None:
     for stage in ("one", "two"):
         (tmp_path / stage).mkdir()
-        own = spec(tmp_path / stage, runtime_env={"py_executable": sys.executable}, start_limit_s=20)
+        own = spec(tmp_path / stage, runtime_env={"py_executable": sys.executable}, start_limit_s=60)
         assert [o.kind for o in run(ray_cluster, own, tasks(tmp_path / stage, [["ok"], ["ok"]]))] == ["ok", "ok"]
 
 

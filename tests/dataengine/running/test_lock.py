@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
 
 
 def held_by(folder: ObjectPath, process: int, seconds_ago: float, space: str | None = None) -> None:
-    """Leaves the lock of another build."""
+    """Leaves the lock of another run."""
     said = {
         "owner": "another", "host": "there", "process": process, "time": time.time() - seconds_ago,
         "space": run_lock._space() if space is None else space,
@@ -43,7 +43,7 @@ def dead_process() -> int:
 
 def test_one_build_at_a_time(folder: ObjectPath) -> None:
     with locked(folder) as check:
-        with pytest.raises(ValueError, match=f"another build is at work in .*process {os.getpid()} on"), locked(folder):
+        with pytest.raises(ValueError, match=f"another run is at work in .*process {os.getpid()} on"), locked(folder):
             pass
         time.sleep(0.3)
         check()
@@ -86,7 +86,7 @@ def test_a_living_build_whose_clock_is_wrong_keeps_its_lock(folder: ObjectPath) 
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(ValueError, match="another build is at work"), locked(folder):
+        with pytest.raises(ValueError, match="another run is at work"), locked(folder):
             pass
     finally:
         ended.set()
@@ -97,7 +97,7 @@ def test_a_build_that_lost_its_lock_stops_and_leaves_the_others(folder: ObjectPa
     with locked(folder) as check:
         held_by(folder, os.getpid(), seconds_ago=0)
         time.sleep(0.3)
-        with pytest.raises(StopStage, match="another build has taken over memory://"):
+        with pytest.raises(StopStage, match="another run has taken over memory://"):
             check()
     assert json.loads(read(folder / ".lock"))["owner"] == "another"
 

@@ -116,11 +116,14 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file; --out names a folder"):
         RunFolder(tmp_path / "file")
-    with pytest.raises(ValueError, match="is not empty and no run of this program"):
+    with pytest.raises(ValueError, match="is not empty and was not made by a build"):
         RunFolder(tmp_path)
-    RunFolder(tmp_path / "run").create()
+    with RunFolder(tmp_path / "run").lock():
+        pass
     (tmp_path / "run/run.json").write_text(json.dumps({"schema": 99}))
-    with pytest.raises(ValueError, match="made with schema 99 of the run folder and this program writes 1"):
+    with pytest.raises(
+        ValueError, match=r"made by another version of this program \(schema 99 of a build; this one has schema 1\)"
+    ):
         RunFolder(tmp_path / "run")
     (tmp_path / "run/run.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
@@ -131,7 +134,7 @@ def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     with run.lock():
         (tmp_path / ".partial-other").touch()
-        with pytest.raises(ValueError, match="another build is at work"), RunFolder(tmp_path).lock():
+        with pytest.raises(ValueError, match="another run is at work"), RunFolder(tmp_path).lock():
             pass
     with run.lock():
         assert not (tmp_path / ".partial-other").exists(), "what a killed build left is swept away"

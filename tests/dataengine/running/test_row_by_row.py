@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from instructrestore.dataengine.running.on_ray.row_by_row import Careful
+from instructrestore.dataengine.running.on_ray.row_by_row import PartByRow
 from instructrestore.dataengine.running.part_files import read_outcomes
-from instructrestore.dataengine.running.worker import Worker
+from instructrestore.dataengine.running.worker import StageWorker
 from tests.dataengine.running.test_runner import items, spec, tasks
 
 
 def test_a_row_fails_after_two_workers_or_two_machines_and_one_of_each_is_no_fault(tmp_path: Path) -> None:
     given = spec(tmp_path)
     (task,) = tasks(tmp_path, [["ok"] * 3])
-    worker = Worker()
+    worker = StageWorker()
     worker.start(given)
-    careful = Careful(given, task)
+    part = PartByRow(given, task)
 
-    assert not careful.killed("worker died")
-    assert not careful.lost()
-    row = careful.next_row()
+    assert not part.killed("worker died")
+    assert not part.lost()
+    row = part.next_row()
     assert row and row.name == "row 0"
     outcome = worker.do_row(task, row)
-    careful.settle(outcome)  # pyright: ignore[reportArgumentType]
+    part.settle(outcome)  # pyright: ignore[reportArgumentType]
 
-    assert not careful.lost(), "what became of the row before is forgotten"
-    assert careful.lost()
-    assert not careful.killed("worker stalled")
-    assert careful.killed("worker died")
-    assert careful.next_row() is None
+    assert not part.lost(), "what became of the row before is forgotten"
+    assert part.lost()
+    assert not part.killed("worker stalled")
+    assert part.killed("worker died")
+    assert part.next_row() is None
 
-    file, summary = careful.commit()
+    file, summary = part.commit()
     assert summary.outcomes == "off"
     failed = read_outcomes(file.path, items)[1:]
     assert [(o.reason, o.attempts) for o in failed] == [("machine lost", 2), ("worker died", 2)]

@@ -79,6 +79,7 @@ def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path, ray_cluster: Clus
     assert [o.kind for o in outcomes] == ["ok"] * 6
 
 
+@pytest.mark.slow
 def test_workers_that_die_at_one_blow_do_not_stop_the_run(tmp_path: Path, ray_cluster: Cluster) -> None:
     planned = tasks(tmp_path, [["die once", "ok"]] * 7)
     outcomes = run(ray_cluster, spec(tmp_path, workers=7, cpus=0.25), planned)

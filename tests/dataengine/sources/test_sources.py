@@ -23,6 +23,7 @@ from instructrestore.dataengine.photos.row import PolygonMask, RunMask, SegmentM
 from instructrestore.dataengine.sources import SourceSettings, list_photos, parse_source
 from instructrestore.dataengine.sources.places import inside
 from instructrestore.shards.sample import AnnotatedPhoto
+from tests import real_photos
 from tests.dataengine.masks.all_masks import masks_of
 from tests.dataengine.photos.test_photo_file import saved, scene
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
@@ -596,12 +597,12 @@ def test_an_existing_path_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("", "is empty"),
         ("nowhere", "nowhere does not exist"),
         ("matte:nowhere", "nowhere does not exist"),
-        ("cocoa:photos", "cocoa is no kind of source"),
+        ("cocoa:photos", "cocoa is not a kind of source"),
         ("photos?colour=red", "unknown option 'colour'"),
-        ("photos?exclude=perhaps", "is not understood: exclude"),
+        ("photos?exclude=perhaps", "is invalid: exclude"),
         ("memory://nothing-there", "does not exist"),
         ("nosuchprotocol://bucket/x", "nosuchprotocol"),
-        ("notes.txt", "is no source"),
+        ("notes.txt", "is not a source"),
         ("empty", "holds no photos"),
     ],
 )
@@ -619,11 +620,12 @@ def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_real_coco_photos_and_the_missing_ones(data_folder: Path) -> None:
-    for path in sorted((data_folder / "coco_tiny/annotations").glob("*.json")):
-        photos = listed(path)
+    for split, names in (("train2017", real_photos.COCO_TRAIN), ("val2017", real_photos.COCO_VALIDATION)):
+        photos = listed(data_folder / f"coco_tiny/annotations/instances_{split}.json")
         present = [photo for photo in photos if not photo.problem]
-        beside = path.parent.parent / path.stem.rpartition("_")[2]
-        assert {os.path.basename(photo.uri) for photo in present} == set(os.listdir(beside))
+        found = {photo.name: os.path.isfile(photo.uri) for photo in photos}
+        assert all(found[path.name] for path in real_photos.present(data_folder, names))
+        assert {photo.name for photo in present} == {name for name, there in found.items() if there}
         assert {photo.problem for photo in photos} <= {"", "missing photo"}
         assert all(photo.licence and photo.url for photo in present)
         masks = [mask for photo in present for mask in photo.annotations or ()]
@@ -642,10 +644,12 @@ def test_real_panoptic_photos(data_folder: Path) -> None:
 
 
 def test_real_mattes(data_folder: Path) -> None:
-    for name in ("gfm_am2k_alpha", "p3m_portrait_alpha"):
-        photos = listed(f"matte:{data_folder / name}")
-        assert photos and not any(photo.problem for photo in photos)
-        rgb = decode(read_bytes(photos[0].uri)).rgb
-        assert photos[0].annotations is not None
-        masks, counts = masks_of(photos[0].annotations, *rgb.shape[:2])
+    for folder, names in (("gfm_am2k_alpha", real_photos.ANIMALS), ("p3m_portrait_alpha", real_photos.PORTRAITS)):
+        photos = {os.path.basename(photo.uri): photo for photo in listed(f"matte:{data_folder / folder}")}
+        paths = real_photos.present(data_folder, names)
+        assert not any(photos[path.name].problem for path in paths)
+        rgb = decode(paths[0].read_bytes()).rgb
+        annotations = photos[paths[0].name].annotations
+        assert annotations is not None
+        masks, counts = masks_of(annotations, *rgb.shape[:2])
         assert len(masks) == 1 and counts == {} and 0.01 < masks[0][0].mean() < 0.99

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from instructrestore.model.degradation import noise
 from instructrestore.model.degradation.chain import Degradation, degrade, drawn_noise, enlarged
-from instructrestore.model.degradation.filtering import sharpen
+from instructrestore.model.degradation.filtering import USM_SIZE, sharpen
 from instructrestore.model.degradation.kernels import Kernel
 from instructrestore.model.degradation.recipe import Noise, Recipe, Resize, Stage, draw_recipe
 from instructrestore.model.degradation.settings import REAL_ESRGAN, RELEASE
-from tests.model.degradation.test_operations import JPEG_TOLERANCE, TOLERANCE, arrays, kernel_of
+from tests import numerics
+from tests.model.degradation.test_operations import JPEG_TERMS, arrays, kernel_of
 
 CASES = ("chain_caseA_128x128_batch1", "chain_caseB_64x64_batch2", "chain_caseC_64x96_batch1")
 
@@ -92,21 +93,26 @@ def test_a_recorded_chain(reference_folder: Path, case: str, number: int) -> Non
     recipes = recorded_recipes(record, number)
     fields = [a[e["array"]] for e in record["events"] if e["chain"] == number and e["op"].endswith("noise_field")]
 
-    def recorded(photo: int, stage: int, picture: Tensor, wanted: Noise) -> Tensor:
-        return fields[stage][photo]
+    def replayed(sharp: Tensor, fields: list[Tensor]) -> Tensor:
+        return degrade(sharp, recipes, lambda photo, stage, picture, wanted: fields[stage][photo])
 
-    lq = degrade(a["s00_usm"], recipes, recorded)
-    assert (lq - a[f"lq_{number}"]).abs().max() < JPEG_TOLERANCE
+    # In case A's second chain a coefficient lies 4e-7 of a step from where JPEG rounds the other way.
+    bound = numerics.spread(replayed, a["s00_usm"], fields, terms=JPEG_TERMS)
+    lq = replayed(a["s00_usm"], fields)
+    assert ((lq - a[f"lq_{number}"]).abs() <= bound).all()
+    bound = numerics.spread(lambda *given: enlarged(replayed(*given)), a["s00_usm"], fields, terms=JPEG_TERMS)
     enlarged_reference = a[f"sr_bicubic_{number}"].clamp(0, 1)
-    assert (enlarged(lq) - enlarged_reference).abs().max() < 2 * JPEG_TOLERANCE
-    as_saved = (enlarged(lq) * 255).round().byte().permute(0, 2, 3, 1)
-    assert (as_saved.int() - a[f"sr_bicubic_{number}_as_saved_png"].int()).abs().max() <= 1
+    assert ((enlarged(lq) - enlarged_reference).abs() <= bound).all()
+    as_saved = (enlarged(lq) * 255).round().permute(0, 2, 3, 1)
+    levels = (as_saved - a[f"sr_bicubic_{number}_as_saved_png"].float()).abs()
+    assert (levels <= 1 + 255 * bound.permute(0, 2, 3, 1)).all()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_recorded_target_is_sharpened(reference_folder: Path, case: str) -> None:
     a = arrays(reference_folder / "degradation" / f"{case}.npz")
-    assert (sharpen(a["in_gt"]) - a["gt_after_usm"]).abs().max() < TOLERANCE
+    bound = numerics.spread(sharpen, a["in_gt"], terms=2 * USM_SIZE)
+    assert ((sharpen(a["in_gt"]) - a["gt_after_usm"]).abs() <= bound).all()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -156,9 +162,22 @@ def test_the_batched_execution_is_the_same(preset: Any) -> None:
     batch = photos(16, 64, 64)
     recipes = [draw_recipe(preset, seed) for seed in range(16)]
     assert len({r.first.resize.factor for r in recipes}) > 8 and len({r.jpeg_last for r in recipes}) == 2
-    together = degrade(batch, recipes, drawn_noise(recipes, batch.device))
-    alone = [degrade(p[None], [r], drawn_noise([r], batch.device)) for p, r in zip(batch, recipes, strict=True)]
-    assert (together - torch.cat(alone)).abs().max() < 1e-5
+    fields: dict[tuple[int, int], Tensor] = {}
+
+    def alone(number: int) -> Tensor:
+        draw = drawn_noise([recipes[number]], batch.device)
+
+        def kept(photo: int, stage: int, picture: Tensor, wanted: Noise) -> Tensor:
+            return fields.setdefault((number, stage), draw(photo, stage, picture, wanted))
+
+        return degrade(batch[number : number + 1], [recipes[number]], kept)
+
+    def together(photos: Tensor) -> Tensor:
+        return degrade(photos, recipes, lambda photo, stage, picture, wanted: fields[photo, stage])
+
+    each = torch.cat([alone(number) for number in range(16)])
+    bound = numerics.spread(together, batch, terms=JPEG_TERMS)
+    assert ((together(batch) - each).abs() <= bound).all()
 
 
 def test_threads_do_not_matter() -> None:
@@ -268,7 +287,7 @@ def test_on_a_gpu() -> None:
 
     expected = degrade(batch, recipes, kept)
     found = degrade(batch.cuda(), recipes, lambda i, s, p, n: fields[i, s].to(p.device)).cpu()
-    assert ((found - expected).abs() > JPEG_TOLERANCE).float().mean() < 0.01
+    assert ((found - expected).abs() > 1e-3).float().mean() < 0.01
     degradation, seeds = Degradation(), list(range(16))
     together = degradation(batch.cuda(), seeds)
     alone = torch.cat([degradation(photo[None].cuda(), [seed]) for photo, seed in zip(batch, seeds, strict=True)])

@@ -24,6 +24,7 @@ from instructrestore.model.metrics.blur import (
     noise_variance,
 )
 from instructrestore.model.metrics.settings import MetricSettings
+from tests import real_photos
 from tests.dataengine.textures import texture
 
 Photo = NDArray[np.uint8]
@@ -58,12 +59,9 @@ def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 def matte_photos(data: Path) -> list[tuple[str, Photo, NDArray[np.bool_]]]:
     """(name, 512x512 crop in the middle of the photo scaled to a short side of 512, its background) by name."""
-    paths = [(path, path.with_suffix(".png")) for path in data.glob("gfm_am2k_alpha/*.jpg")]
-    portraits = data / "p3m_portrait_alpha"
-    paths += [(path, portraits / "alpha" / f"{path.stem}.png") for path in portraits.glob("original/*.jpg")]
     found = []
-    for path, matte_path in sorted(paths):
-        photo, matte = cv2.imread(str(path)), cv2.imread(str(matte_path), cv2.IMREAD_GRAYSCALE)
+    for path in real_photos.present(data, real_photos.ANIMALS + real_photos.PORTRAITS):
+        photo, matte = cv2.imread(str(path)), cv2.imread(str(real_photos.matte_of(path)), cv2.IMREAD_GRAYSCALE)
         assert photo is not None and matte is not None
         scale = 512 / min(matte.shape)
         size = (max(512, round(matte.shape[1] * scale)), max(512, round(matte.shape[0] * scale)))
@@ -205,8 +203,6 @@ def test_noise_is_measured_beside_texture(sigma: float) -> None:
 
 def test_real_backgrounds_out_of_focus_are_found(data_folder: Path) -> None:
     photos = matte_photos(data_folder)
-    if len(photos) < 5:
-        pytest.skip(f"only {len(photos)} photos with mattes under {data_folder}")
     ious = {name: iou(blurred(photo), behind) for name, photo, behind in photos if name not in NEAR_NEGATIVES}
     shares = {name: behind.mean() for name, _, behind in photos if name in ious}
     assert np.mean(list(ious.values())) > 0.6, ious
@@ -216,8 +212,6 @@ def test_real_backgrounds_out_of_focus_are_found(data_folder: Path) -> None:
 
 def test_more_blur_never_leaves_less_blurred(data_folder: Path) -> None:
     photos = matte_photos(data_folder)
-    if not photos:
-        pytest.skip(f"no photos with mattes under {data_folder}")
     for name, photo, _ in photos[:4]:
         areas = [blurred(gaussian(photo, sigma) if sigma else photo).mean() for sigma in (0, 0.8, 1.5, 3)]
         assert all(later >= earlier - 0.01 for earlier, later in pairwise(areas)), (name, areas)
@@ -226,8 +220,6 @@ def test_more_blur_never_leaves_less_blurred(data_folder: Path) -> None:
 
 def test_bokeh_iou_falls_when_the_background_gains_detail_or_the_subject_loses_its(data_folder: Path) -> None:
     photos = [photo for photo in matte_photos(data_folder) if photo[0] not in NEAR_NEGATIVES]
-    if len(photos) < 5:
-        pytest.skip(f"only {len(photos)} photos with mattes under {data_folder}")
     scores: dict[str, list[float]] = {"itself": [], "noisy": [], "textured": [], "soft": []}
     for _, photo, behind in photos:
         hq = blurred(photo)

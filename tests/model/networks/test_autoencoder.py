@@ -16,6 +16,7 @@ from torch import Tensor
 
 from instructrestore.model.networks.autoencoder import decode, encode
 from instructrestore.model.networks.tiling import Blend, plan_tiles, seam_strength
+from tests import real_photos
 
 TILE, OVERLAP = 192, 48
 
@@ -29,7 +30,7 @@ def vae(tiny_base: Path) -> AutoencoderKL:
 def photos(data_folder: Path) -> list[Tensor]:
     """Two real photos (1, 3, 384, 320) in [-1, 1]."""
     crops = []
-    for path in sorted((data_folder / "kodak").glob("*.png"))[:2]:
+    for path in real_photos.present(data_folder, ["kodak/1.png", "kodak/13.png"]):
         with Image.open(path) as file:
             pixels = np.array(file.convert("RGB").crop((0, 0, 320, 384)))
         crops.append(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1)

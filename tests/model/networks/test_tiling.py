@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from instructrestore.model.networks.tiling import Blend, Tile, feather, plan_tiles, seam_strength
+from tests import numerics, real_photos
 
 
 @st.composite
@@ -84,7 +85,10 @@ def test_blending_a_maps_own_crops_gives_the_map(height: int, width: int, tile: 
         blend.add(one, one.crop(whole))
     if len(tiles) == 1:
         assert torch.equal(blend.result(), whole)
-    torch.testing.assert_close(blend.result(), whole, rtol=0, atol=1e-5)
+    # Weights are above 0: a sum of n products, divided by one of n weights, is off by 2 n + 1 units at the worst.
+    covering = 2 * (tile // max(1, tile - overlap) + 1) ** 2 + 1
+    bound = covering * numerics.UNIT_ROUNDOFF * float(whole.abs().max())
+    torch.testing.assert_close(blend.result(), whole, rtol=0, atol=bound)
 
 
 def test_tiles_of_other_tones_blend_without_a_step() -> None:
@@ -99,7 +103,7 @@ def test_tiles_of_other_tones_blend_without_a_step() -> None:
 
 
 def test_seams_are_seen_where_they_are(data_folder: Path) -> None:
-    with Image.open(sorted((data_folder / "kodak").glob("*.png"))[0]) as file:
+    with Image.open(real_photos.present(data_folder, ["kodak/1.png"])[0]) as file:
         photo = torch.from_numpy(np.array(file.convert("RGB").crop((0, 0, 512, 512)))).permute(2, 0, 1).float() / 255
     tones = torch.linspace(-0.3, 0.3, 16)[torch.randperm(16, generator=torch.Generator().manual_seed(0))]
 

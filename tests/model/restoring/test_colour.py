@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from instructrestore.model.restoring.colour import adain_fix, wavelet_fix
+from tests import numerics
 
 Fix = Callable[[Tensor, Tensor], Tensor]
 
@@ -20,6 +21,12 @@ def _photo(seed: int, height: int = 64, width: int = 80) -> Tensor:
     coarse = torch.rand(2, 3, 8, 10, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
     return smooth + 0.05 * torch.randn(2, 3, height, width, generator=generator)
+
+
+def rounding(fix: Fix, *photos: Tensor) -> float:
+    """The bound for a fix of these photos: moments are sums over all pixels."""
+    found = numerics.exact(lambda *given: {"fixed": fix(*given)}, *photos, terms=photos[0][0, 0].numel())
+    return found.bounds["fixed"]
 
 
 @pytest.mark.parametrize(("name", "fix"), [("adain", adain_fix), ("wavelet", wavelet_fix)])
@@ -33,16 +40,19 @@ def test_official_arrays(name: str, fix: Fix, reference_folder: Path) -> None:
                 for which in ("target", "source")
             )
             fixed = fix(photo, reference)[0]
-            np.testing.assert_allclose(fixed.numpy(), arrays[f"{name}_float_{pair}"], rtol=0, atol=1e-5)
-            levels = (fixed.clamp(0, 1) * 255).to(torch.uint8).permute(1, 2, 0)  # truncated, as in the release
-            np.testing.assert_array_equal(levels.numpy(), arrays[f"{name}_{pair}"])
+            bound = rounding(fix, photo, reference)
+            assert np.abs(fixed.numpy() - arrays[f"{name}_float_{pair}"]).max() <= bound
+            levels = fixed.clamp(0, 1) * 255  # truncated, as in the release
+            wrong = levels.to(torch.uint8).permute(1, 2, 0).numpy() != arrays[f"{name}_{pair}"]
+            at_an_edge = (levels - levels.round()).abs().permute(1, 2, 0).numpy() <= 255 * bound
+            assert not (wrong & ~at_an_edge).any() and wrong.mean() < 0.001
 
 
 @pytest.mark.parametrize("fix", [adain_fix, wavelet_fix])
 def test_a_photo_is_its_own_reference(fix: Fix) -> None:
     photo = _photo(0)
     before = photo.clone()
-    torch.testing.assert_close(fix(photo, photo), photo, rtol=0, atol=1e-5)
+    torch.testing.assert_close(fix(photo, photo), photo, rtol=0, atol=rounding(fix, photo, photo))
     assert torch.equal(photo, before)
 
 
@@ -50,12 +60,16 @@ def test_a_photo_is_its_own_reference(fix: Fix) -> None:
 def test_each_photo_of_a_batch_for_itself(fix: Fix) -> None:
     photos, references = _photo(0), _photo(1)
     singles = [fix(photos[i : i + 1], references[i : i + 1]) for i in range(2)]
-    torch.testing.assert_close(fix(photos, references), torch.cat(singles), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        fix(photos, references), torch.cat(singles), rtol=0, atol=rounding(fix, photos, references)
+    )
 
 
 def test_adain_takes_mean_and_deviation() -> None:
     fixed, reference = adain_fix(_photo(0), _photo(1)), _photo(1)
-    torch.testing.assert_close(fixed.mean((2, 3)), reference.mean((2, 3)), rtol=0, atol=1e-5)
+    bound = rounding(adain_fix, _photo(0), _photo(1))
+    torch.testing.assert_close(fixed.mean((2, 3)), reference.mean((2, 3)), rtol=0, atol=bound)
+    # The variances of about 0.05 are raised by 1e-5.
     torch.testing.assert_close(fixed.std((2, 3)), reference.std((2, 3)), rtol=1e-3, atol=0)
 
 
@@ -68,7 +82,8 @@ def test_flat_channels_stay_finite() -> None:
 
 def test_wavelet_takes_a_colour_cast_and_keeps_details() -> None:
     photo, cast = _photo(0), torch.tensor([0.1, -0.05, 0.2]).view(3, 1, 1)
-    torch.testing.assert_close(wavelet_fix(photo, photo + cast), photo + cast, rtol=0, atol=1e-5)
+    bound = rounding(wavelet_fix, photo, photo + cast)
+    torch.testing.assert_close(wavelet_fix(photo, photo + cast), photo + cast, rtol=0, atol=bound)
 
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(80), indexing="ij")
     details = 0.1 * ((rows + columns) % 2 * 2 - 1).float()  # a chessboard: the highest frequency there is

@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from tests import numerics
 
 STEPS = 3
 DOG = "make the dog clear with 0.5 and keep other parts clear with 1"
@@ -57,9 +57,11 @@ def test_every_use_of_a_network_passes_its_hook(tiny_base: Path) -> None:
 def test_compiled_is_as_eager(tiny_base: Path) -> None:
     pipe = loaded(tiny_base, device="cpu")
     eager = restored(pipe)
+    with numerics.nudged(pipe.text_encoder, pipe.vae, pipe.unet, pipe.controlnet):
+        bound = numerics.between(eager, restored(pipe))
     pipe.unet.compile()
     pipe.controlnet.compile()
-    assert np.abs((restored(pipe) - eager).numpy()).max() < 1e-4
+    assert (restored(pipe) - eager).abs().max() <= bound
 
 
 @pytest.mark.gpu

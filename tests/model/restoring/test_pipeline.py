@@ -18,6 +18,7 @@ from instructrestore.model.instruction.instruction import Instruction, RegionSca
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
+from tests import numerics
 
 STEPS = 3
 DOG = "make the dog clear with 0.5 and keep other parts clear with 1"
@@ -51,6 +52,18 @@ def restore(pipe: InstructRestorePipeline, picture: Any, instruction: Any = DOG,
     return images
 
 
+def restored(pipe: InstructRestorePipeline, *given: Any, **options: Any) -> tuple[np.ndarray, float]:
+    """What `restore` gives, and how far the same computation in another order may lie from it."""
+    generator = options.pop("generator", seeded())
+    states = [each.get_state() for each in (generator if isinstance(generator, list) else [generator])]
+    found = restore(pipe, *given, generator=generator, **options)
+    for each, state in zip(generator if isinstance(generator, list) else [generator], states, strict=True):
+        each.set_state(state)
+    with numerics.nudged(pipe.text_encoder, pipe.vae, pipe.unet, pipe.controlnet):
+        nudged = restore(pipe, *given, generator=generator, **options)
+    return found, numerics.between(torch.from_numpy(found), torch.from_numpy(nudged))
+
+
 @contextmanager
 def mask_bias(pipe: InstructRestorePipeline, bias: float) -> Iterator[None]:
     """The mask decoder finding all (large) or nothing (small)."""
@@ -75,9 +88,9 @@ def test_scales_of_one_change_nothing_exactly(pipe: InstructRestorePipeline) -> 
 
 def test_swapping_mask_and_scales(pipe: InstructRestorePipeline) -> None:
     mask = torch.rand(64, 96, generator=seeded(1))
-    one = restore(pipe, photo(), DOG, masks=[[mask]])
+    one, bound = restored(pipe, photo(), DOG, masks=[[mask]])
     other = restore(pipe, photo(), "make the dog clear with 1 and keep other parts with 0.5", masks=[[1 - mask]])
-    assert np.abs(one - other).max() < 1e-5
+    assert np.abs(one - other).max() <= bound
 
 
 def test_a_batch_equals_its_photos_alone(pipe: InstructRestorePipeline) -> None:
@@ -91,7 +104,7 @@ def test_a_batch_equals_its_photos_alone(pipe: InstructRestorePipeline) -> None:
     masks = [None, None, [photo(seed=9)[0]], None]
     for options in ({}, {"posterior": "sample"}, {"start": "noise", "guidance_scale": 1}, {"mask": "hard"}):
         generators = [seeded(seed) for seed in range(4)]
-        together = restore(pipe, photos, instructions, masks=masks, generator=generators, **options)
+        together, bound = restored(pipe, photos, instructions, masks=masks, generator=generators, **options)
         for place, own in enumerate(together):
             alone = restore(
                 pipe,
@@ -101,7 +114,7 @@ def test_a_batch_equals_its_photos_alone(pipe: InstructRestorePipeline) -> None:
                 generator=seeded(place),
                 **options,
             )[0]
-            assert np.abs(own - alone).max() < 1e-5, (options, place)
+            assert np.abs(own - alone).max() <= bound, (options, place)
 
 
 def test_same_seed_same_photo(pipe: InstructRestorePipeline) -> None:
@@ -180,10 +193,10 @@ def test_noise_of_the_steps_comes_from_the_generator(pipe: InstructRestorePipeli
     pipe.scheduler = diffusers.EulerAncestralDiscreteScheduler.from_config(own.config)
     try:
         photos = [photo(seed=seed) for seed in range(2)]
-        together = restore(pipe, photos, generator=[seeded(1), seeded(2)])
+        together, bound = restored(pipe, photos, generator=[seeded(1), seeded(2)])
         for place in range(2):
             alone = restore(pipe, photos[place], generator=[seeded(place + 1)])[0]
-            assert np.abs(together[place] - alone).max() < 1e-5
+            assert np.abs(together[place] - alone).max() <= bound
     finally:
         pipe.scheduler = own
 
@@ -218,9 +231,12 @@ def test_predicted_mask_is_that_of_the_first_step(pipe: InstructRestorePipeline)
     instruction = "make the cat clear with 0.7, make the sky clear with 1.2 and keep other parts clear with 0.9"
     options: dict[str, Any] = {"num_inference_steps": STEPS, "colour_fix": "none"}
     predicted = pipe.predict_mask(photo(), instruction, generator=seeded(), **options)
-    restored = pipe(photo(), instruction, generator=seeded(), mask_steps=1, **options)
+    output = pipe(photo(), instruction, generator=seeded(), mask_steps=1, **options)
     assert predicted.masks[0].shape == (2, 64, 96)
-    assert np.abs(predicted.masks[0] - restored.masks[0]).max() < 1e-4
+    with numerics.nudged(pipe.text_encoder, pipe.vae, pipe.controlnet):
+        nudged = pipe.predict_mask(photo(), instruction, generator=seeded(), **options)
+    bound = numerics.between(*(torch.from_numpy(each.masks[0]) for each in (predicted, nudged)))
+    assert np.abs(predicted.masks[0] - output.masks[0]).max() <= bound
     later = pipe.predict_mask(photo(), instruction, generator=seeded(), timestep=10, **options)
     assert np.abs(later.masks[0] - predicted.masks[0]).max() > 1e-3
 
@@ -244,11 +260,11 @@ def test_given_masks_are_used_as_they_are(pipe: InstructRestorePipeline) -> None
 def test_scale_map(pipe: InstructRestorePipeline) -> None:
     mask = torch.zeros(64, 96)
     mask[16:40, 32:64] = 1
-    by_mask = restore(pipe, photo(), DOG, masks=[[mask]])
+    by_mask, bound = restored(pipe, photo(), DOG, masks=[[mask]])
     by_map = restore(pipe, photo(), DOG, scale_maps=[0.5 * mask + 1 * (1 - mask)])
-    assert np.abs(by_mask - by_map).max() < 1e-5
+    assert np.abs(by_mask - by_map).max() <= bound
     grey = Image.fromarray((50 * mask + 100 * (1 - mask)).to(torch.uint8).numpy())
-    assert np.abs(by_mask - restore(pipe, photo(), DOG, scale_maps=[grey])).max() < 1e-5
+    assert np.abs(by_mask - restore(pipe, photo(), DOG, scale_maps=[grey])).max() <= bound
     assert pipe(photo(), DOG, scale_maps=[grey], num_inference_steps=1).masks[0].shape[0] == 0
 
 
@@ -310,7 +326,8 @@ def test_steps_of_the_mask_and_kept_controls(pipe: InstructRestorePipeline) -> N
     late = {"modulate_from": 1, "controlnet_every": STEPS}  # the kept control is modulated as its step asks
     other = "make the dog clear with 2 and keep other parts with 0.1"
     assert not np.array_equal(restore(pipe, photo(), **late), restore(pipe, photo(), other, **late))
-    assert np.array_equal(restore(pipe, photo(), guidance_until=0), restore(pipe, photo(), guidance_scale=1))
+    never, bound = restored(pipe, photo(), guidance_scale=1)  # the texts are encoded one by one, or with the empty one
+    assert np.abs(restore(pipe, photo(), guidance_until=0) - never).max() <= bound
 
 
 def test_colour_fixes_bring_the_colours_back(pipe: InstructRestorePipeline) -> None:

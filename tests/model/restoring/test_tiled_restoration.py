@@ -18,6 +18,7 @@ from instructrestore.model.networks.tiling import plan_tiles, seam_strength
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.views import Views, known_masks, plan_views
+from tests import numerics
 
 TILE, OVERLAP = 128, 64
 DOG = "make the dog clear with 0.5 and keep other parts clear with 1"
@@ -85,10 +86,14 @@ def test_a_batch_of_tiled_photos_equals_each_alone(pipe: InstructRestorePipeline
     for masks in ([None, None], [[mask], None]):
         both = [seeded(1), seeded(2)]
         together = pipe(photos, DOG, masks=masks, generator=both, **options, tile_batch=3).images
+        with numerics.nudged(pipe.text_encoder, pipe.vae, pipe.unet, pipe.controlnet):
+            both = [seeded(1), seeded(2)]
+            nudged = pipe(photos, DOG, masks=masks, generator=both, **options, tile_batch=3).images
+        bound = numerics.between(together, nudged)
         for place in range(2):
             own = {"masks": [masks[place]], "generator": [seeded(place + 1)]}
             alone = pipe(photos[place], DOG, **own, **options).images
-            assert (together[place] - alone[0]).abs().max() < 1e-5
+            assert (together[place] - alone[0]).abs().max() <= bound
 
 
 INSTRUCTION = parse("make the dog clear with 0.5, make the cat clear with 0.7 and keep other parts clear with 1.1")
@@ -169,7 +174,7 @@ def test_tiled_scale_map(pipe: InstructRestorePipeline) -> None:
 def test_memory_is_bounded_by_the_tile(tiny_base: Path, tmp_path: Path, height: int, width: int) -> None:
     """In a process of its own: what a large photo takes above a one-tile photo is little more than its own pixels."""
     program = (
-        "import sys, resource, torch; from model.restoring.checkpoint import load_pipeline;"
+        "import sys, resource, torch; from instructrestore.model.restoring.checkpoint import load_pipeline;"
         "pipe = load_pipeline(sys.argv[1], device='cpu'); height, width = int(sys.argv[2]), int(sys.argv[3]);"
         "photo = torch.rand(3, height, width);"
         f"images = pipe(photo, {DOG!r}, num_inference_steps=1, generator=torch.Generator().manual_seed(0)).images;"

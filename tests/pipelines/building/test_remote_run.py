@@ -186,7 +186,7 @@ def finished(wire: Wire, photos: Path) -> str:
     hidden.unlink()
 
     process = begin(photos, run, more_parts=2)
-    with pytest.raises(ValueError, match=f"another build is at work in s3://{run}: process {process.pid} on"):
+    with pytest.raises(ValueError, match=f"another run is at work in s3://{run}: process {process.pid} on"):
         RunFolder(parse_place(f"s3://{run}")).lock().__enter__()
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from instructrestore.pipelines.cli import app
 from tests.pipelines.photos import make_photos
 from tests.pipelines.processes import kill, workers_of
 
@@ -59,17 +60,18 @@ def kill_at_random(photos: Path, out: Path, victim: str, rng: random.Random, lon
     return killed
 
 
+@pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found through /proc")
 def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     make_flawed_photos(photos, 40)
-    build(photos, tmp_path / "peace", cpus=1)
+    app(command(photos, tmp_path / "peace", cpus=2)[3:], standalone_mode=False)
     expected = hashes(tmp_path / "peace/dataset")
     assert {"dataset.json", "index.parquet", "jpg-000000.tar", "png-000000.tar"} <= set(expected)
     rng = random.Random(7)
     killed: Counter[str] = Counter()
     for victim in ("driver", "both"):
         killed += kill_at_random(photos, tmp_path / "killed", victim, rng, longest_s=1.5)
-    build(photos, tmp_path / "killed", cpus=2)
+    build(photos, tmp_path / "killed", cpus=1)
     assert hashes(tmp_path / "killed/dataset") == expected, killed
     assert killed["worker"] and killed["driver"], f"not every kill hit what it was to hit: {killed}"

@@ -192,13 +192,13 @@ def test_weights_that_are_only_half_in_the_cache_are_not_there(tmp_path: Path, m
     fine, text = said(masks={"segmenter": "sam2"})
     level, what, fix = line(text, "weights of SAM 2.1")
     assert not fine and level == "missing" and "HF_HUB_OFFLINE is set" in what
-    assert fix == "unset it, or fetch them before: hf download facebook/sam2.1-hiera-large --revision main"
+    assert fix == "unset it, or fetch them first: hf download facebook/sam2.1-hiera-large --revision main"
 
 
 HUB = {
     "there": (200, {"siblings": [{"rfilename": n, "size": 1 << 30} for n in (*SAM2, "other.bin")]}, "", "warning"),
     "without weights": (200, {"siblings": [{"rfilename": "config.json", "size": 1}]}, "", "has no model*.safetensors"),
-    "gated": (403, {"error": "x"}, "GatedRepo", "to those who accepted its terms"),
+    "gated": (403, {"error": "x"}, "GatedRepo", "only to users who have accepted its terms"),
     "no revision": (404, {"error": "x"}, "RevisionNotFound", "the hub has no revision v9"),
     "no model": (401, {"error": "x"}, "RepoNotFound", "there is no some/sam2"),
     "out of order": (500, {"error": "x"}, "", "the hub answers HTTP 500"),
@@ -225,7 +225,7 @@ def test_weights_on_the_hub(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fix
     if expected == "warning":
         assert fine and level == "warning"
-        assert "fetches 2.0 GiB" in what and fix == "beforehand: hf download some/sam2 --revision v9"
+        assert "downloads 2.0 GiB" in what and fix == "to do so now: hf download some/sam2 --revision v9"
     else:
         assert not fine and level == "missing" and expected in what
 
@@ -235,7 +235,7 @@ def test_a_hub_that_is_not_reached_and_a_name_that_is_none() -> None:
     assert not fine and "the hub cannot be reached" in line(text, "weights of SAM 2.1")[1]
     assert "File name too long" in line(said(**sam2("x" * 5000))[1], "SAM 2.1")[1]
     fine, text = said(**sam2("/no/such/folder"))
-    assert not fine and "is no folder here and no id of the hub" in line(text, "weights of SAM 2.1")[1]
+    assert not fine and "is neither a folder here nor a hub id" in line(text, "weights of SAM 2.1")[1]
 
 
 def test_musiq_without_its_extra() -> None:
@@ -270,7 +270,7 @@ def test_semantic_sam_s_checkouts_and_checkpoint(tmp_path: Path) -> None:
     named = {"checkout": str(code), "checkpoint": str(tmp_path / "swinl.pth"), "detectron2": str(tmp_path)}
     _, text = said(masks={"segmenter": "semantic_sam", "semantic_sam": named})
     assert line(text, "code of Semantic-SAM")[0] == line(text, "weights of Semantic-SAM")[0] == "ok"
-    assert "is no checkout of it: there is no detectron2/" in line(text, "code of detectron2")[1]
+    assert "is not a checkout of it: there is no detectron2/" in line(text, "code of detectron2")[1]
 
 
 def test_osprey_s_licences_are_said() -> None:
@@ -317,7 +317,7 @@ def garbage(status: int, content: Any) -> Any:
 SERVERS = {
     "another model": (lambda: model_server("other", "third"), "missing", "has other, third, not Qwen/"),
     "no key": (lambda: model_server("x", key="k"), "missing", "does not accept the key (HTTP 401)"),
-    "not well": (lambda: model_server("Qwen/Qwen2.5-7B-Instruct", health=503), "missing", "is not well (HTTP 503)"),
+    "not well": (lambda: model_server("Qwen/Qwen2.5-7B-Instruct", health=503), "missing", "is unhealthy (HTTP 503)"),
     "no list": (lambda: garbage(404, b""), "warning", "lists no models (HTTP 404)"),
     "no JSON": (lambda: garbage(200, b"\xff{"), "warning", "lists no models (HTTP 200)"),
     "another JSON": (lambda: garbage(200, {"data": 7}), "warning", "lists no models"),
@@ -458,7 +458,7 @@ def test_limits_that_ray_runs_into(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_run_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fine, text = said(tmp_path / "not/yet/there")
-    assert fine and "where it will be made, can be written and locked" in line(text, "run folder")[1]
+    assert fine and "where it will be created, can be written and locked" in line(text, "run folder")[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin"]
     (tmp_path / "file").write_bytes(b"")
     fine, text = said(tmp_path / "file/run")

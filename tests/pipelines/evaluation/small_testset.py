@@ -18,7 +18,7 @@ from rich.console import Console
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.methods.method import OURS, Evaluation, Method
 from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup, MethodInput, MethodOutput
-from instructrestore.pipelines.evaluation.run import run_evaluation
+from instructrestore.pipelines.evaluation.run import EvaluationRequest, run_evaluation
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA
 from instructrestore.shards.pairs import LQ_EXTENSION, TestSet, finish_test_set
@@ -103,4 +103,5 @@ def evaluated_by(testset: TestSet, out: Path, **changes: Any) -> tuple[Evaluatio
     options: dict[str, Any] = {"makings": (), "found": (), "metrics": MetricSettings(metrics=("psnr",)), "seed": 3}
     said = io.StringIO()
     console = Console(file=said, width=200)
-    return run_evaluation(testset=testset.path, out=out, console=console, **(options | changes)), said.getvalue()
+    request = EvaluationRequest(testset=testset.path, out=out, **(options | changes))
+    return run_evaluation(request, console), said.getvalue()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from instructrestore.model.metrics.metric import FOLLOWING, LOCALITY, METRICS
-from instructrestore.pipelines.evaluation.methods.method import Evaluation, Method
+from instructrestore.pipelines.evaluation.methods.method import Evaluation, EvaluationPlan, Method
 from instructrestore.pipelines.evaluation.tables import baseline
 from instructrestore.pipelines.evaluation.tables.baseline import (
     Verdict,
@@ -209,7 +209,7 @@ def test_a_figure_that_is_gone_and_one_of_fewer_photos_fall() -> None:
     fewer = compare_with_baseline(measured([27.0, None, 39.0]), measured())
 
     assert "full LPIPS 0.31 before, no longer measured" in said(gone)
-    assert "full PSNR of 3 photos before, now of 2" in said(fewer)
+    assert "full PSNR over 3 photos before, now over 2" in said(fewer)
     assert not fewer.gains  # though its mean is higher
 
 
@@ -220,21 +220,27 @@ def test_a_figure_that_is_new_is_passed_over() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "old.json is no evaluation.json"),
-        (b"\xff\xfe", "old.json is no evaluation.json"),
-        (b"[" * 100_000, "old.json is no evaluation.json"),
-        (b'{"photos": 3}', "old.json is no evaluation.json: version: field required"),
-        (b'{"version": 99}', "old.json is of version 99, this program writes 1"),
-        (b'{"version": 1}', "old.json is no evaluation.json: testset: field required"),
+        (b"", "old.json is not an evaluation.json"),
+        (b"\xff\xfe", "old.json is not an evaluation.json"),
+        (b"[" * 100_000, "old.json is not an evaluation.json"),
+        (b'{"photos": 3}', "old.json is not an evaluation.json: version: field required"),
+        (b'{"version": 99}', "old.json has version 99, and this program writes 1"),
+        (b'{"version": 1}', "old.json is not an evaluation.json: testset: field required"),
         (edited(measured(), mean=float("nan")), "figures.0.mean: input should be a finite number"),
         (edited(measured(), noise=-1), "figures.0.noise"),
         (edited(measured(lpips=LPIPS), metric="lpips"), "old.json lists a figure twice"),
-        (measured(configuration={**CONFIGURATION, "testset": {"sha256": "cd"}}), "compare evaluations of one test set"),
-        (measured(configuration={**CONFIGURATION, "testset": "ab"}), "says nothing of the test set"),
+        (
+            measured(configuration={**CONFIGURATION, "testset": {"sha256": "cd"}}),
+            "compare evaluations of the same test set",
+        ),
+        (measured(configuration={**CONFIGURATION, "testset": "ab"}), "does not describe the test set"),
         (measured(configuration={**CONFIGURATION, "metrics": {"regions": "zeroed"}}), "with regions zeroed, this"),
-        (measured(bokeh=True), "compare evaluations of one test set"),
+        (measured(bokeh=True), "compare evaluations of the same test set"),
         (measured([27.0, 28.0]), "old.json is of 2 photos, this evaluation of 3"),
-        (measured(method=ours(0.8)), "old.json measured InstructRestore s1=0.8 s2=1, none of which"),
+        (
+            measured(method=ours(0.8)),
+            "old.json measured InstructRestore s1=0.8 s2=1, and this evaluation has none of these",
+        ),
     ],
 )
 def test_a_baseline_that_does_not_compare_is_one_sentence(content: bytes, words: str) -> None:
@@ -245,15 +251,8 @@ def test_a_baseline_that_does_not_compare_is_one_sentence(content: bytes, words:
 
 
 def beforehand(before: bytes, report: Evaluation) -> None:
-    check_baseline(
-        before,
-        "old.json",
-        testset=report.testset,
-        photos=report.photos,
-        bokeh=report.bokeh,
-        methods=report.methods,
-        configuration=report.configuration,
-    )
+    plan = EvaluationPlan(report.testset, report.photos, report.bokeh, report.methods, report.configuration)
+    check_baseline(before, "old.json", plan)
 
 
 def of_metrics(**changes: Any) -> dict[str, Any]:
@@ -266,7 +265,7 @@ def test_every_rule_of_measuring_has_to_be_the_same(rule: str) -> None:
     before = measured(configuration=of_metrics(**{rule: "another"}))
     after = measured(configuration=of_metrics())
 
-    with pytest.raises(ValueError, match=rf"old\.json was measured with (other )?{rule}\b.*: use the same$"):
+    with pytest.raises(ValueError, match=rf"old\.json was measured with (a different )?{rule}\b.*: use the same"):
         compare_with_baseline(after, before, "old.json")
     assert not compare_with_baseline(before, before).falls
     without = measured(configuration=of_metrics(**{rule: None}))  # nothing there was measured by it
@@ -279,7 +278,7 @@ def test_folders_of_weights_are_compared_by_the_files_that_both_used() -> None:
 
     assert not compare_with_baseline(of(a="1", b="2"), of(a="1")).falls
     assert not compare_with_baseline(of(a="1"), measured(configuration=of_metrics())).falls  # may be the hub's own
-    with pytest.raises(ValueError, match=r"with other iqa_weights than this evaluation: use the same$"):
+    with pytest.raises(ValueError, match=r"with a different iqa_weights: use the same as there$"):
         compare_with_baseline(of(a="1", b="2"), of(a="1", b="3"))
 
 
@@ -323,8 +322,8 @@ def test_a_file_that_is_absent_a_folder_or_huge(tmp_path: Path, monkeypatch: pyt
     file.write_bytes(measured())
     assert read_baseline(file) == measured()
     (tmp_path / "table-3.csv").write_text("label,origin")
-    with pytest.raises(ValueError, match=r"table-3\.csv is no evaluation\.json"):
+    with pytest.raises(ValueError, match=r"table-3\.csv is not an evaluation\.json"):
         read_baseline(tmp_path / "table-3.csv")
     monkeypatch.setattr(baseline, "MOST_BYTES", 100)
-    with pytest.raises(ValueError, match="so it is no evaluation"):
+    with pytest.raises(ValueError, match="so it is not an evaluation"):
         read_baseline(file)

@@ -65,7 +65,7 @@ def test_a_model_is_restored_measured_and_written_of(tiny_base: Path, tmp_path: 
     assert computed == ["s1 = 0.5", "s1 = 0.7", "s1 = 0.9", "s1 = 1.1"]
     page = (out / "report.html").read_text()
     assert (out / "table-3.csv").exists() and "Paired tests" in page and "quoted" in page
-    with pytest.raises(ValueError, match="is what this evaluation itself writes"):
+    with pytest.raises(ValueError, match="is the file that this evaluation writes"):
         evaluate(testset.path, base=str(tiny_base), out=out, baseline=out / "evaluation.json", **QUICK)
     before = {path: path.stat().st_mtime_ns for path in (out / "results").rglob("*.png")}
     baseline = tmp_path / "baseline.json"
@@ -110,23 +110,23 @@ def test_results_alone_need_no_model_and_a_failure_is_the_exit_status(tmp_path: 
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "the model's name": ({"base": "b", "results": ["instructrestore=x"]}, "the model's own rows are called that here"),
-    "LQ": ({"results": ["lq=x"]}, "LQ are the unrestored photos, which are always measured"),
-    "nothing": ({}, "evaluate what? Name the model with --base"),
+    "the model's name": ({"base": "b", "results": ["instructrestore=x"]}, "this is the name of the model's own rows"),
+    "LQ": ({"results": ["lq=x"]}, "LQ is the name of the unrestored photos, which are always measured"),
+    "nothing": ({}, "nothing to evaluate: name the model with --base"),
     "checkpoint alone": ({"checkpoint": "x", "results": ["a=b"]}, "--checkpoint needs the base"),
     "no test set": ({"testset": str(ROOT / "tests"), "base": "b"}, "is not a data set: it has no dataset.json"),
     "table of a bokeh set": (
         {"base": "b", "tables": [4]},
-        "Table 4 is of a bokeh set; of this general set there can be",
+        "Table 4 needs a bokeh set; this general set gives",
     ),
-    "no such table": ({"base": "b", "tables": [1]}, "there is no Table 1; of this general set there can be 2 and 3"),
-    "sweep of nothing": ({"results": ["a=b"], "tables": [2]}, "Table 2 is of the model alone: name it with --base"),
+    "no such table": ({"base": "b", "tables": [1]}, "there is no Table 1; this general set gives 2 and 3"),
+    "sweep of nothing": ({"results": ["a=b"], "tables": [2]}, "Table 2 shows only the model: name it with --base"),
     "results": ({"results": ["seesr"]}, "--results takes NAME=FOLDER as in SeeSR=results/seesr, not 'seesr'"),
     "run": ({"runs": ["seesr"]}, "--run knows no method 'seesr'"),
     "metric": ({"base": "b", "metrics": "psnr,sim"}, "--metrics: there is no metric 'sim'; there are psnr"),
-    "no metric": ({"base": "b", "metrics": ","}, "--metrics is embedded, all, or names"),
+    "no metric": ({"base": "b", "metrics": ","}, "--metrics must be embedded, all, or names"),
     "regions": ({"base": "b", "regions": "all"}, "--regions: "),
-    "upscale": ({"base": "b", "assignments": ["upscale=2"]}, "--set upscale is no setting of an evaluation"),
+    "upscale": ({"base": "b", "assignments": ["upscale=2"]}, "--set upscale does not apply to an evaluation"),
     "steps by --set": ({"base": "b", "assignments": ["num_inference_steps=2"]}, "use --steps"),
     "tile": ({"base": "b", "tile": 100}, "--tile: "),
     "seed": ({"base": "b", "seed": -1}, "--seed must be a whole number"),

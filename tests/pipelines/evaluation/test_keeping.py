@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from instructrestore.dataengine.running.outcomes import too_many_failed
-from instructrestore.dataengine.running.part_files import Outcome
+from instructrestore.dataengine.running.outcomes import FailureWatch
+from instructrestore.dataengine.running.part_files import Outcome, PartSummary
 from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.measured_with import measured_with
@@ -131,13 +131,21 @@ def test_a_figure_that_is_no_number_is_a_failure(
     testset: TestSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("instructrestore.model.metrics.scorer.psnr_of_luma", lambda *_: torch.full((1,), torch.nan))
-    with pytest.raises(StopStage, match="not one result could be measured, mostly for: psnr gave no finite number"):
+    with pytest.raises(
+        StopStage, match="no result could be measured; the most frequent reason: psnr gave no finite number"
+    ):
         evaluated_by(testset, tmp_path / "out", metrics=MetricSettings(metrics=("psnr", "ssim")))
 
 
-def test_too_many_failures_say_what_was_wrong() -> None:
-    failed = [Outcome("a", "failed", None, "ValueError", "the steps do not fit: name more"), Outcome("b", "ok", None)]
-    assert "stage, the latest with 'the steps do not fit: name more'" in str(too_many_failed("x", 100, failed))
-    assert "the latest with 'OSError: gone'" in str(
-        too_many_failed("x", 100, [Outcome("a", "failed", None, "OSError: gone", "a file")])
-    )
+@pytest.mark.parametrize(
+    ("reason", "detail", "said"),
+    [
+        ("ValueError", "the steps do not fit: name more", "the steps do not fit: name more"),
+        ("OSError: gone", "a file", "OSError: gone"),
+    ],
+)
+def test_too_many_failures_say_what_was_wrong(reason: str, detail: str, said: str) -> None:
+    outcomes = [Outcome("a", "ok", None), Outcome("b", "failed", None, reason, detail)]
+    summary = PartSummary("of", {}, {reason: 1}, {}, {})
+    with pytest.raises(StopStage, match=f"1 rows in a row failed in the x stage, the latest with '{said}'"):
+        FailureWatch("x", 1).part(summary, lambda: outcomes)

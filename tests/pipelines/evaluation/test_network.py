@@ -134,9 +134,9 @@ def test_files_that_hold_no_such_network_are_one_sentence(tmp_path: Path, weight
     torch.save([torch.ones(1)], tmp_path / "list.pth")
     (tmp_path / "weights.onnx").write_bytes(b"onnx")
     for name, expected in {
-        "lacking.safetensors": "are not whole: fetch them again",
+        "lacking.safetensors": "are incomplete: fetch them again",
         "grey.safetensors": "for photos that are not RGB",
-        "other.safetensors": "of no network that spandrel",
+        "other.safetensors": "does not hold the weights of a network that spandrel",
         "cut.pth": "is damaged, .*: fetch it again",
         "empty.pth": "holds no weights as torch saves them: fetch it again",
         "list.pth": "there are no named tensors in",
@@ -147,7 +147,7 @@ def test_files_that_hold_no_such_network_are_one_sentence(tmp_path: Path, weight
             load_method(MethodSpec("real-esrgan", str(tmp_path / name)))
         assert "\n" not in str(caught.value)
     runner = load_method(MethodSpec("real-esrgan", str(tmp_path / "infinite.safetensors")), "cpu")
-    with pytest.raises(ValueError, match="no finite values"):
+    with pytest.raises(ValueError, match="values that are not finite"):
         runner([enlarged(small_photo(8, 8))], [0])
 
 
@@ -157,7 +157,7 @@ def test_a_network_for_x8_is_one_sentence(tmp_path: Path) -> None:
 
     file = tmp_path / "x8.safetensors"
     save_file(Compact(num_feat=8, num_conv=2, upscale=8).state_dict(), file)
-    with pytest.raises(ValueError, match="a network for x8; an LQ photo is enlarged x4 at the most"):
+    with pytest.raises(ValueError, match="a network for x8; LQ photos are enlarged by x4 at most"):
         load_method(MethodSpec("real-esrgan", str(file)))
 
 

@@ -92,18 +92,20 @@ def test_names_that_two_photos_share_are_nobodys(tmp_path: Path) -> None:
             sample, data = super().read(row)
             return replace(sample, photo=replace(sample.photo, name="deep/../photo 0.jpg")), data
 
-    with pytest.raises(ValueError, match="has no result of"):
+    with pytest.raises(ValueError, match="has no result for"):
         find_results(folder, Same(testset.path), rows)
     (folder / f"{rows[0].key}.png").write_bytes(b"x")
     assert [outcome.reason for outcome in find_results(folder, Same(testset.path), rows)] == ["", NO_RESULT]
 
 
 def test_a_folder_that_is_not_there_or_of_other_photos_is_one_sentence(testset: TestSet, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"there is no folder {tmp_path / 'no'}: --results is NAME=FOLDER")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"there is no folder {tmp_path / 'no'}: --results takes NAME=FOLDER")
+    ):
         evaluated_by(testset, tmp_path / "out", found=[GivenResults(OTHER, tmp_path / "no")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        ValueError, match=rf"has no result of .*: name each after its photo's key, as {keys(testset)[0]}"
+        ValueError, match=rf"has no result for .*: name each after its photo's key, as in {keys(testset)[0]}"
     ):
         evaluated_by(testset, tmp_path / "out", found=[GivenResults(OTHER, tmp_path / "empty")])
     assert not (tmp_path / "out").exists()
@@ -157,5 +159,7 @@ def test_nothing_measured_at_all_stops_with_the_reason(tmp_path: Path) -> None:
     shard = Path(testset.path) / "png-000000.tar"
     content, begin = shard.read_bytes(), testset.pairs["lq_offset"][0].as_py()
     shard.write_bytes(content[: begin + 60] + bytes(80) + content[begin + 140 :])
-    with pytest.raises(StopStage, match="not one result could be measured, mostly for: LQ photo: corrupt photo"):
+    with pytest.raises(
+        StopStage, match="no result could be measured; the most frequent reason: LQ photo: corrupt photo"
+    ):
         evaluated_by(testset, tmp_path / "out")

@@ -100,7 +100,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes(testset: TestSet, tmp_path
 CHILD = """
 import sys
 from pathlib import Path
-from shards.pairs import TestSet
+from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import blending, evaluated_by
 testset, out, log = sys.argv[1:]
 evaluated_by(TestSet(testset), Path(out), makings=[blending(Path(log), sleep_s=0.05)])
@@ -155,7 +155,7 @@ def test_two_runs_never_work_in_one_folder(testset: TestSet, tmp_path: Path) -> 
 
 def test_a_folder_of_something_else_is_left_alone(testset: TestSet, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(ValueError, match="is not empty and no evaluation"):
+    with pytest.raises(ValueError, match="is not empty and was not made by an evaluation"):
         evaluated_by(testset, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 

@@ -26,12 +26,12 @@ from instructrestore.pipelines.evaluation.methods.restorers import (
     model_group,
 )
 from instructrestore.pipelines.evaluation.methods.spec import MethodSpec
-from instructrestore.pipelines.evaluation.restore_stage import Restore, Restored, RestoreSink
-from instructrestore.pipelines.evaluation.row import Row, photo_seed, rows_of
-from instructrestore.pipelines.evaluation.score_stage import Score
+from instructrestore.pipelines.evaluation.restore_stage import MethodResult, MethodSink, MethodStage
+from instructrestore.pipelines.evaluation.row import EvaluationRow, photo_seed, rows_of
+from instructrestore.pipelines.evaluation.score_stage import ScoreStage
+from instructrestore.pipelines.inference.batches import in_batches
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.pictures.restored_photo import read_record
-from instructrestore.pipelines.restoration.dataset_folder import in_batches
 from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import blending, write_testset
 
@@ -43,13 +43,13 @@ def testset(tmp_path_factory: pytest.TempPathFactory) -> TestSet:
     return write_testset(tmp_path_factory.mktemp("set") / "testset", [(64, 72)] * 3)
 
 
-def asked_for(testset: TestSet, s1: float, batch: int = 3) -> list[Row]:
+def asked_for(testset: TestSet, s1: float, batch: int = 3) -> list[EvaluationRow]:
     rows = [replace(row, s1=s1, s2=1.0, file=f"results/m/{row.key}.png") for row in rows_of(testset)]
     return list(in_batches(rows, batch))
 
 
-def restored(outcomes: Sequence[Any]) -> list[Restored]:
-    assert all(isinstance(each, Restored) for each in outcomes), outcomes
+def restored(outcomes: Sequence[Any]) -> list[MethodResult]:
+    assert all(isinstance(each, MethodResult) for each in outcomes), outcomes
     return list(outcomes)
 
 
@@ -62,7 +62,7 @@ def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
     testset: TestSet, tiny_base: Path, tmp_path: Path
 ) -> None:
     making = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=False)
-    stage = Restore(testset.path, tmp_path, making, "cpu", seed=3, threads=None)
+    stage = MethodStage(testset.path, tmp_path, making, "cpu", seed=3, threads=None)
     rows = asked_for(testset, 0.5)
     assert [(row.slot, row.together) for row in rows] == [(0, 3), (1, 3), (2, 3)]
     together = restored(stage(rows))
@@ -76,7 +76,7 @@ def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
 def test_a_sweep_differs_by_the_scale_alone(testset: TestSet, tiny_base: Path, tmp_path: Path) -> None:
     """The same noise at every scale: at two scales that mean the same the results are the same."""
     making = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=True)
-    stage = Restore(testset.path, tmp_path, making, "cpu", seed=3, threads=None)
+    stage = MethodStage(testset.path, tmp_path, making, "cpu", seed=3, threads=None)
     first, again, other = (restored(stage(asked_for(testset, s1)))[0] for s1 in (0.5, 0.5 + 1e-12, 1.1))
     assert (pixels(first.png) == pixels(again.png)).all()
     assert (pixels(first.png) != pixels(other.png)).any()
@@ -106,7 +106,7 @@ class Masks:
 
 
 def test_what_the_model_saw_is_cut_at_the_same_place_after_it_was_kept(testset: TestSet, tmp_path: Path) -> None:
-    stage = Restore(testset.path, tmp_path, MethodGroup("m", (), Masks, {}, {}), None, 0, None)
+    stage = MethodStage(testset.path, tmp_path, MethodGroup("m", (), Masks, {}, {}), None, 0, None)
     (result,) = restored(stage(asked_for(testset, 0.5)[:1]))
     seen = Masks(None)([MethodInput(np.zeros((72, 64, 3), np.uint8), "", 1, 1, False, 0)])[0].mask
     assert seen is not None
@@ -120,7 +120,7 @@ class Larger(Masks):
 
 
 def test_a_method_that_changes_the_size_is_told_so(testset: TestSet, tmp_path: Path) -> None:
-    stage = Restore(testset.path, tmp_path, MethodGroup("m", (), Larger, {}, {}), None, 0, None)
+    stage = MethodStage(testset.path, tmp_path, MethodGroup("m", (), Larger, {}, {}), None, 0, None)
     with pytest.raises(ValueError, match=r"gave \(73, 64, 3\) uint8 for a photo of \(72, 64, 3\) uint8"):
         stage(asked_for(testset, 0.5)[:1])
 
@@ -128,10 +128,10 @@ def test_a_method_that_changes_the_size_is_told_so(testset: TestSet, tmp_path: P
 def test_a_result_says_how_it_was_made_and_is_taken_again_only_for_the_same(testset: TestSet, tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
     (out / "results/m").mkdir(parents=True)
-    stage = Restore(testset.path, out, blending(log), None, 3, None)
+    stage = MethodStage(testset.path, out, blending(log), None, 3, None)
     rows = asked_for(testset, 0.5)
     (out / "parts").mkdir()
-    sink = RestoreSink(Task(0, (), out / "parts", "0" * 16, target=out), TypeAdapter(Row))
+    sink = MethodSink(Task(0, (), out / "parts", "0" * 16, target=out), TypeAdapter(EvaluationRow))
     for outcome in apply(stage, [(row.key, row) for row in rows], None):
         sink.add(outcome)
     sink.commit()
@@ -148,16 +148,16 @@ def test_a_result_says_how_it_was_made_and_is_taken_again_only_for_the_same(test
     mask = out / f"results/m/{first.key}-mask.png"
     mask.write_bytes(mask.read_bytes()[:-1])
     assert [each.png is None for each in restored(stage(rows))] == [False, True, True]
-    assert [each.png is None for each in restored(Restore(testset.path, out, blending(log), None, 4, None)(rows))] == [
-        False
-    ] * 3, "another seed"
+    assert [
+        each.png is None for each in restored(MethodStage(testset.path, out, blending(log), None, 4, None)(rows))
+    ] == [False] * 3, "another seed"
 
 
 def test_a_compared_method_gets_the_lq_photo_and_its_own_seed(testset: TestSet, tmp_path: Path) -> None:
     making = compared_group(MethodSpec("lq"), "cpu")
     assert [method.title for method in making.methods] == ["LQ"] and making.record == {"run": MethodSpec("lq").record()}
     rows = [replace(row, s1=None, s2=None) for row in asked_for(testset, 1.0)]
-    results = restored(Restore(testset.path, tmp_path, making, "cpu", 0, None)(rows))
+    results = restored(MethodStage(testset.path, tmp_path, making, "cpu", 0, None)(rows))
     for row, result in zip(rows, results, strict=True):
         lq = testset.read_pair(row.place).lq
         assert (pixels(result.png) == pixels(lq)).all()
@@ -166,9 +166,9 @@ def test_a_compared_method_gets_the_lq_photo_and_its_own_seed(testset: TestSet, 
 
 def test_figures_do_not_depend_on_the_threads(testset: TestSet, tmp_path: Path) -> None:
     rows, settings = rows_of(testset), MetricSettings()
-    one, many = (Score(testset.path, tmp_path, settings, threads)(rows) for threads in (1, 3))
+    one, many = (ScoreStage(testset.path, tmp_path, settings, threads)(rows) for threads in (1, 3))
     assert one == many
-    assert all(isinstance(row, Row) and len(row.figures) == 6 for row in one)
+    assert all(isinstance(row, EvaluationRow) and len(row.figures) == 6 for row in one)
 
 
 def test_folder_names_are_plain_and_never_the_same() -> None:

@@ -106,9 +106,9 @@ def test_several_rows_of_the_model_keep_their_scales_the_papers_first() -> None:
 
 
 def test_a_table_that_cannot_be_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match="hand100 gives no Table 2, but 3"):
+    with pytest.raises(ValueError, match="hand100 gives no Table 2, only 3"):
         build_table(evaluated({(LQ, "full", "psnr"): [20.0]}), 2)
-    with pytest.raises(ValueError, match="no Table 3, but 4"):
+    with pytest.raises(ValueError, match="no Table 3, only 4"):
         build_table(evaluated({(LQ, "full", "psnr"): [20.0]}, bokeh=True), 3)
     assert table_numbers(evaluated({key: v for key, v in SWEEP.items() if key[0].s1 != 0.8})) == (2,)
 
@@ -122,10 +122,10 @@ def test_notes_say_what_keeps_figures_from_comparing() -> None:
     quiet = "\n".join(build_table(evaluated(scores, bokeh=True, configuration=zeroed), 4).notes)
 
     assert "SeeSR: no result for 3 photos (no file: 1; another size: 2)" in noted
-    assert "sharpness detector" in noted and "--regions zeroed compares better with them, but not exactly" in noted
+    assert "sharpness detector" in noted and "--regions zeroed is closer to it, but not the same" in noted
     assert "counts as 100 dB" in noted
     assert "sharpness" not in quiet and "--regions" not in quiet and "no result" not in quiet
-    assert "with all else black" in quiet and "do not compare exactly" in quiet
+    assert "with everything else black" in quiet and "still do not match" in quiet
     assert "0.6999" not in "".join(build_table(evaluated(scores, bokeh=True, configuration=PIXELS), 4, False).notes)
 
 
@@ -165,7 +165,7 @@ def test_what_failed_says_of_the_means_only_where_there_are_some() -> None:
 
     noted = build_table(evaluated(scores, failed=failed), 3).notes
 
-    assert "SeeSR: no result for 1 photo (no file: 1); its means are over the others." in noted
+    assert "SeeSR: no result for 1 photo (no file: 1); its means are over the other photos." in noted
     assert "LQ: no result for 2 photos (damaged: 2)." in noted
 
 

@@ -29,14 +29,18 @@ from instructrestore.dataengine.running.part_files import StageSummary
 from instructrestore.dataengine.running.stage import Failed
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.building.show import show
-from instructrestore.pipelines.building.verify import verify
+from instructrestore.pipelines.building.dataset_commands import show, verify
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.weights import Fingerprint, fingerprint_of
 from instructrestore.pipelines.pictures.restored_photo import read_record
-from instructrestore.pipelines.restoration.dataset import read_template, restore_dataset, triplets_of
+from instructrestore.pipelines.restoration.dataset import (
+    DatasetRestoration,
+    read_template,
+    restore_dataset,
+    triplets_of,
+)
 from instructrestore.pipelines.restoration.dataset_folder import RestoreFolder
-from instructrestore.pipelines.restoration.dataset_stage import Restore, Restored, Triplet, with_caption
+from instructrestore.pipelines.restoration.dataset_stage import RestoreOutput, RestoreRow, RestoreStage, with_caption
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
@@ -68,14 +72,13 @@ def restore(dataset: Path, out: Path, base: Path, **changes: Any) -> tuple[Stage
     options: dict[str, Any] = {"instruction": None, "settings": QUICK, "seed": 3, "regions": "largest"}
     options |= {"output": "shards", "address": None, "batch": 2, "rows_per_part": 2}
     said = io.StringIO()
-    summary = restore_dataset(
+    restoration = DatasetRestoration(
         dataset=str(dataset),
         out=out,
         loading=ModelSource(str(base), device="cpu"),
-        console=Console(file=said, width=200),
         **(options | changes),
     )
-    return summary, said.getvalue()
+    return restore_dataset(restoration, Console(file=said, width=200)), said.getvalue()
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -178,14 +181,14 @@ def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
     folder = RestoreFolder(tmp_path, "files")
     folder.plan(triplets_of(Dataset(str(dataset)), "all")[-5:], 5, 3, "")
     stored = pq.read_table(folder.rows)["row"].to_pylist()
-    rows = [TypeAdapter(Triplet).validate_json(row) for row in stored]
+    rows = [TypeAdapter(RestoreRow).validate_json(row) for row in stored]
     assert [(row.slot, row.together) for row in rows] == [(0, 3), (1, 3), (2, 3), (0, 2), (1, 2)]
     loading = ModelSource(str(tiny_base), device="cpu")
-    stage = Restore(str(dataset), read_template(None, "all"), loading, QUICK, seed=3, threads=None)
+    stage = RestoreStage(str(dataset), read_template(None, "all"), loading, QUICK, seed=3, threads=None)
     together = [restored for batch in (rows[:3], rows[3:]) for restored in stage(batch)]
     alone = [restored for row in reversed(rows) for restored in stage([row])]
     assert together == alone[::-1]
-    assert len({restored.png for restored in together if isinstance(restored, Restored)}) == 5
+    assert len({restored.png for restored in together if isinstance(restored, RestoreOutput)}) == 5
     outcomes = stage([replace(rows[0], caption="another"), *rows[1:3]])
     assert outcomes == [Failed("record and index differ"), *together[1:3]]
 
@@ -256,7 +259,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     """One worker, killed in the middle; then its driver killed too; then gone on with by two workers."""
     out = tmp_path / "out"
     code = (
-        "import sys; from pathlib import Path; from dataengine.running.on_ray.runner import cluster\n"
+        "import sys; from pathlib import Path; from instructrestore.dataengine.running.on_ray.runner import cluster\n"
         "from tests.pipelines.restoration.test_dataset import restore\n"
         "with cluster(None, 1): restore(*map(Path, sys.argv[1:]))"
     )
@@ -321,18 +324,19 @@ def test_a_mistake_is_one_sentence(name: str, dataset: Path, tiny_base: Path, tm
     wrong: dict[str, Any] = {"dataset": str(dataset), "instruction": None, "regions": "largest", "batch": 1} | changes
     model: dict[str, Any] = {"base": str(tiny_base), "device": "cpu"}
     model |= {part: wrong.pop(part) for part in ("base", "checkpoint", "dtype", "device") if part in wrong}
-    with pytest.raises(ValueError, match=re.escape(sentence)) as told:
-        restore_dataset(
+    restoration = DatasetRestoration(
             out=tmp_path / "out", settings=QUICK, seed=0, output="files", address=None, loading=ModelSource(**model),
-            console=Console(file=io.StringIO()), **wrong,
-        )  # fmt: skip
+            **wrong,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=re.escape(sentence)) as told:
+        restore_dataset(restoration, Console(file=io.StringIO()))
     assert not (tmp_path / "out").exists()
     assert len(str(told.value).splitlines()) == 1
 
 
 def test_a_folder_of_something_else_is_left_alone(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(ValueError, match="is not empty and no data set's restoration"):
+    with pytest.raises(ValueError, match="is not empty and was not made by the restoration of a data set"):
         restore(dataset, tmp_path, tiny_base)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
@@ -370,11 +374,11 @@ def test_weights_trained_further_are_other_weights(tiny_base: Path, tmp_path: Pa
 
 
 def test_a_store_is_no_place_for_restored_photos(dataset: Path, tiny_base: Path) -> None:
+    restoration = DatasetRestoration(
+        dataset=str(dataset), out=Path("s3://bucket/there"), settings=QUICK,
+        loading=ModelSource(base=str(tiny_base), device="cpu"),
+    )  # fmt: skip
     with pytest.raises(
         ValueError, match=r"^--out s3://bucket/there is in an object store: name a local folder instead$"
     ):
-        restore_dataset(
-            dataset=str(dataset), instruction=None, out=Path("s3://bucket/there"), seed=0, regions="largest",
-            output="files", address=None, batch=1, settings=QUICK,
-            loading=ModelSource(base=str(tiny_base), device="cpu"), console=Console(file=io.StringIO()),
-        )  # fmt: skip
+        restore_dataset(restoration, Console(file=io.StringIO()))

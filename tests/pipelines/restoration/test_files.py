@@ -30,7 +30,7 @@ from instructrestore.pipelines.inference.restorer import OutputSettings, out_of_
 from instructrestore.pipelines.inference.weights import fingerprint_of
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pipelines.pictures.source_photo import read_photo
-from instructrestore.pipelines.restoration.files import restore
+from instructrestore.pipelines.restoration.files import RestoreOptions, restore
 from instructrestore.pipelines.restoration.inputs import find_jobs
 from tests.dataengine.photos.colour_profiles import rgb_profile
 from tests.dataengine.photos.test_photo_file import scene
@@ -181,8 +181,8 @@ def test_a_batch_that_does_not_fit_is_done_one_by_one(
     console = Console(file=open(os.devnull, "w"))  # noqa: SIM115
     settings = SamplingSettings.model_validate({"num_inference_steps": 1, "guidance_scale": 1})
     jobs = find_jobs(["p", DOG], Path("o"))
-    wanted = OutputSettings(sweep=(0.5, 0.7))
-    summary = restore(jobs, Path("o"), Limited(str(tiny_base), device="cpu"), settings, wanted, 3, console)
+    options = RestoreOptions(Limited(str(tiny_base), device="cpu"), settings, OutputSettings(sweep=(0.5, 0.7)), batch=3)
+    summary = restore(jobs, Path("o"), options, console)
     assert summary.restored == 2
     assert files("o") == ["0-sweep.png", "0.png", "2-sweep.png", "2.png"]
     ((name, reason),) = summary.failed
@@ -297,7 +297,7 @@ def test_a_csv(run: Callable[..., Ended]) -> None:
     assert ended.status == 1
     assert files("o") == ["a.png", "a_2.png", "b.png"]
     assert "3 restored, 2 failed" in ended.out
-    reason = "the mask small.png is 96x10 but its photo 96x64: they must have one size"
+    reason = "the mask small.png is 96x10 but its photo is 96x64: they must have the same size"
     assert f"b.jpg (list.csv line 5): {reason}" in ended.out
     assert "nowhere.jpg (list.csv line 6): No such file or directory" in ended.out
     assert "  the mask m.png is white everywhere: its region is the whole photo\n" in ended.out
@@ -311,13 +311,13 @@ def test_skip_existing_passes_over_what_is_the_same_and_nothing_else(run: Callab
     photo("p/b.png", seed=2)
     assert run("p", DOG, "--out", "o", "--save-mask").status == 0
     ended = run("p", DOG, "--out", "o", "--skip-existing")
-    assert "0 restored, 2 there already, 0 failed" in ended.out
+    assert "0 restored, 2 already there, 0 failed" in ended.out
     photo("p/a.png", seed=3)
     Path("o/b.png").write_bytes(Path("o/b.png").read_bytes()[:300])
     assert "2 restored, 0 failed" in run("p", DOG, "--out", "o", "--skip-existing").out
     # The new photo's mask is still that of the old one.
-    assert "1 restored, 1 there already" in run("p", DOG, "--out", "o", "--skip-existing", "--save-mask").out
-    assert "2 there already" in run("p", DOG, "--out", "o", "--skip-existing", "--save-mask").out
+    assert "1 restored, 1 already there" in run("p", DOG, "--out", "o", "--skip-existing", "--save-mask").out
+    assert "2 already there" in run("p", DOG, "--out", "o", "--skip-existing", "--save-mask").out
     assert "2 restored, 0 failed" in run("p", DOG, "--out", "o", "--skip-existing", "--seed", "1").out
 
 
@@ -332,7 +332,7 @@ def test_skip_existing_tells_weights_apart_and_not_how_a_path_is_typed(
     assert str(Path.cwd()) not in str(read_record(Path("o/a.png")))
     for words in (["p"], ["p/../p/a.png"], [str(source.absolute())]):
         ended = run(*words, DOG, "--out", "o", "--skip-existing", *QUICK, "--base", str(bases[0]), quick=False)
-        assert "0 restored, 1 there already" in ended.out, words
+        assert "0 restored, 1 already there" in ended.out, words
     ended = run("p", DOG, "--out", "o", "--skip-existing", *QUICK, "--base", str(bases[1]), quick=False)
     assert "1 restored, 0 failed" in ended.out
 
@@ -345,7 +345,7 @@ def test_masks_that_say_nothing_or_too_little(run: Callable[..., Ended]) -> None
     drawn.save("drawn.png")
     ended = run("a.png", DOG, "--out", "o", "--mask", "black.png")
     assert ended.status == 0
-    assert "  the mask black.png is black everywhere: its region is nowhere\n" in ended.out
+    assert "  the mask black.png is black everywhere: its region is empty\n" in ended.out
     ended = run("a.png", DOG, "--out", "drawn", "--mask", "drawn.png")
     assert ended.status == 1
     sentence = "the mask drawn.png cannot be used: it is transparent in places: save it white on black"
@@ -359,8 +359,8 @@ def test_what_was_made_before_is_not_restored_again(run: Callable[..., Ended]) -
     assert run("p", DOG, "--out", "p", "--save-mask").status == 0
     ended = run("p", DOG, "--out", "p", "--save-mask", "--skip-existing")
     lines = ended.out.splitlines()
-    assert lines[0] == "4 pictures that restoring made were passed over in the folders: p/a-mask.png ..."
-    assert lines[-2:] == ["p/b\\nc.jpg is there already", "0 restored, 2 there already, 0 failed"]
+    assert lines[0] == "4 earlier results were skipped in the folders: p/a-mask.png ..."
+    assert lines[-2:] == ["p/b\\nc.jpg is already there", "0 restored, 2 already there, 0 failed"]
 
 
 def test_a_small_tile_needs_nothing_more(run: Callable[..., Ended]) -> None:
@@ -381,13 +381,13 @@ def test_transparency_comes_out_at_the_results_size(run: Callable[..., Ended]) -
 
 
 MISTAKES = {
-    "nothing at all": ([], "name one or more photos, last and in quotes what to do, and the model, as in photo.jpg"),
+    "nothing at all": ([], "name one or more photos, then the instruction in quotes, and the model, as in photo.jpg"),
     "no base": (["a.png", DOG], "which model? Name a base with --base or in INSTRUCTRESTORE_BASE; `instructrestore "
-                "tiny-base FOLDER` makes one to try"),
+                "tiny-base FOLDER` makes a tiny one"),
     "no such base": (["a.png", DOG, "--base", "./nowhere"], "the base ./nowhere is no folder here and cannot be"),
     "base is no model": (["a.png", DOG, "--base", "."], ". is not a saved pipeline: there is no model_index.json"),
     "base is empty": (["a.png", DOG, "--base", "empty"], "empty is not a saved pipeline: there is no empty/model"),
-    "no instruction": (["a.png", "--base", "b"], "the instruction is missing after a.png"),
+    "no instruction": (["a.png", "--base", "b"], "the instruction is missing: after a.png"),
     "bad instruction": (["a.png", "make the dog clear with five", "--base", "b"],
                         "expected a scale such as 0.8 at character 25, found 'five'"),
     "missing photo": (["b.png", DOG, "--base", "b"], "there is no photo or folder b.png"),
@@ -403,13 +403,13 @@ MISTAKES = {
     "no such device": (["a.png", DOG, "--base", "{base}", "--device", "banana"],
                        "unknown device 'banana': name one"),
     "mask only and sweep": (["a.png", DOG, "--base", "b", "--mask-only", "--sweep", "1"], "--mask-only restores"),
-    "mask only and mask": (["a.png", DOG, "--base", "b", "--mask-only", "--mask", "a.png"], "it goes with no mask"),
-    "sweep of a map": (["a.png", DOG, "--base", "b", "--scale-map", "a.png", "--sweep", "1"], "--sweep goes through"),
+    "mask only and mask": (["a.png", DOG, "--base", "b", "--mask-only", "--mask", "a.png"], "leave out the mask"),
+    "sweep of a map": (["a.png", DOG, "--base", "b", "--scale-map", "a.png", "--sweep", "1"], "--sweep varies"),
     "out is a file": (["a.png", DOG, "--base", "b", "--out", "a.png"], "a.png is a file"),
     "out over the photo": (["a.png", DOG, "--base", "b", "--out", "."], "would overwrite a.png"),
-    "masks of shards": (["--shards", "d", "--base", "b", "--save-mask"], "--save-mask is for photo files"),
-    "regions of files": (["a.png", DOG, "--base", "b", "--regions", "all"], "--regions is for --shards alone"),
-    "photos and shards": (["a.png", DOG, "--base", "b", "--shards", "d"], "nothing to name but the instruction"),
+    "masks of shards": (["--shards", "d", "--base", "b", "--save-mask"], "--save-mask works with photo files"),
+    "regions of files": (["a.png", DOG, "--base", "b", "--regions", "all"], "--regions works with --shards only"),
+    "photos and shards": (["a.png", DOG, "--base", "b", "--shards", "d"], "only the instruction is named"),
 }  # fmt: skip
 
 
@@ -509,7 +509,7 @@ def test_how_the_model_is_loaded(tiny_base: Path) -> None:
     assert weights.dtype == torch.bfloat16
     assert weights.is_contiguous(memory_format=torch.channels_last)
     if torch.accelerator.current_accelerator() is None:
-        with pytest.raises(ValueError, match="here is no GPU"):
+        with pytest.raises(ValueError, match="there is no GPU here"):
             ModelSource(str(tiny_base), cpu_offload=True).load()
     with pytest.raises(ValueError, match="no GPU"):
         ModelSource(str(tiny_base), device="cpu", cpu_offload=True).load()
@@ -541,7 +541,7 @@ def test_ctrl_c_ends_with_a_sentence_and_nothing_half_written(tiny_base: Path, t
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.strip() == "instructrestore: interrupted; what is finished stays; --skip-existing goes on"
+    assert err.strip() == "instructrestore: interrupted; finished photos are kept; add --skip-existing to continue"
     made = files(str(tmp_path / "o"))
     assert 0 < len(made) < 50
     said = re.search(r"^(\d+) restored, 0 failed, (\d+) not reached$", out, re.MULTILINE)

@@ -157,7 +157,7 @@ def test_a_bad_row_is_its_own_problem() -> None:
     problems = [job.problem for job in jobs]
     assert "from 0 to 4" in problems[0] and "line" not in problems[0]
     assert problems[1] == f"the seed must be a whole number from 0 to {2**63 - 1}, not 'many'"
-    assert problems[2] == "it has more cells than columns: put an instruction that has commas in quotes"
+    assert problems[2] == "it has more cells than columns: put quotes around an instruction that contains commas"
     assert problems[3] == "the row names no photo"
     assert problems[4] == ""
 
@@ -174,26 +174,26 @@ def test_masks_and_a_map_for_one_photo() -> None:
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
-    "nothing": ([], "name one or more photos and, last and in quotes, what to do"),
-    "no instruction": (["a.jpg"], "the instruction is missing after a.jpg"),
-    "no instruction for several": (["a.jpg", "b.jpg"], "the instruction is missing after b.jpg"),
-    "no instruction for a folder": (["p"], "the instruction is missing after p"),
+    "nothing": ([], "name one or more photos and, last and in quotes, the instruction"),
+    "no instruction": (["a.jpg"], "the instruction is missing: after a.jpg"),
+    "no instruction for several": (["a.jpg", "b.jpg"], "the instruction is missing: after b.jpg"),
+    "no instruction for a folder": (["p"], "the instruction is missing: after p"),
     "no photo": ([DOG], "no photo is named before the instruction"),
     "a photo that is not there": (["nowhere.jpg"], "there is no photo or folder nowhere.jpg"),
     "a photo that is not there, with words": (["a.jpg", "nowhere.jpg", DOG], "there is no photo or folder nowhere.jpg"),
-    "no quotes": (["a.jpg", "make", "the", "dog", "clear"], "folder make; an instruction of several words needs quote"),
+    "no quotes": (["a.jpg", "make", "the", "dog", "clear"], "folder make; put quotes around an instruction"),
     "no instruction at all": (["a.jpg", "hello there"], "expected a verb such as 'make'"),
     "scale over the limit": (["a.jpg", "make the dog clear with 5"], "from 0 to 4"),
     "empty folder": (["empty", DOG], "there is no photo in empty"),
-    "CSV and photos": (["a.jpg", "good.csv", DOG], "a CSV comes alone"),
-    "CSV without an instruction": (["bare.csv"], "bare.csv line 2 has no instruction: write one there"),
+    "CSV and photos": (["a.jpg", "good.csv", DOG], "name a CSV alone"),
+    "CSV without an instruction": (["bare.csv"], "bare.csv line 2 has no instruction: add one there"),
     "CSV without columns": (["headless.csv", DOG], "must begin with a line that names its columns"),
-    "CSV with a misspelt column": (["misspelt.csv", DOG], "misspelt.csv has the column 'sed', which means nothing"),
+    "CSV with a misspelt column": (["misspelt.csv", DOG], "misspelt.csv has the column 'sed', which is unknown"),
     "CSV of semicolons": (["semi.csv"], "the columns of semi.csv must be separated by commas, not by ';'"),
     "CSV without rows": (["hollow.csv", DOG], "has no rows"),
     "no CSV": (["text.csv", DOG], "cannot be read as CSV"),
     "an open quote": (["open.csv", DOG], "cannot be read as CSV"),
-    "result over a photo": (["q/c.png", DOG], "q/c.png would overwrite q/c.png, which is read: choose another --out"),
+    "result over a photo": (["q/c.png", DOG], "q/c.png would overwrite q/c.png, an input: choose another --out"),
 }  # fmt: skip
 
 
@@ -218,16 +218,16 @@ def test_a_mistake_is_one_sentence(name: str) -> None:
 @pytest.mark.parametrize(
     ("masks", "scale_map", "sentence"),
     [
-        (["m.png"], None, "--mask is for one photo, and here are 2"),
-        ([], "m.png", "--scale-map is for one photo, and here are 2"),
-        (["m.png"], "m.png", "give --mask or --scale-map, not both"),
+        (["m.png"], None, "--mask is for one photo, not 2"),
+        ([], "m.png", "--scale-map is for one photo, not 2"),
+        (["m.png"], "m.png", "use --mask or --scale-map, not both"),
         (["none.png"], None, "there is no file none.png for --mask"),
         (["m.png", "m.png"], None, "one --mask for each region: 2 given, and the instruction names 1"),
     ],
 )
 def test_masks_that_cannot_be_meant(masks: list[str], scale_map: str | None, sentence: str) -> None:
     touch("a.jpg", "b.jpg", "m.png")
-    photos = ["a.jpg", "b.jpg"] if "here are 2" in sentence else ["a.jpg"]
+    photos = ["a.jpg", "b.jpg"] if "not 2" in sentence else ["a.jpg"]
     with pytest.raises(ValueError, match=sentence):
         find_jobs([*photos, DOG], Path("out"), 0, [Path(m) for m in masks], Path(scale_map) if scale_map else None)
 
@@ -293,12 +293,12 @@ def test_what_restoring_made_is_passed_over_in_folders(capsys: pytest.CaptureFix
     Image.new("RGB", (9, 9)).save("p/plain.png")
     Path("p/a.png").write_bytes(to_png(Image.new("RGB", (9, 9)), {"seed": 1}))
     assert found("p") == {"p/a.jpg": "a", "p/plain.png": "plain"}
-    assert capsys.readouterr().out == "1 that restoring made was passed over in the folders: p/a.png\n"
+    assert capsys.readouterr().out == "1 earlier result was skipped in the folders: p/a.png\n"
     assert found("p/a.png") == {"p/a.png": "a"}, "named by itself it is meant"
     Path("p/b.png").write_bytes(Path("p/a.png").read_bytes())
     said: list[str] = []
     find_jobs(["p", DOG], Path("out"), say=said.append)
-    assert said == ["2 pictures that restoring made were passed over in the folders: p/a.png ..."]
+    assert said == ["2 earlier results were skipped in the folders: p/a.png ..."]
     Path("p/a.jpg").unlink()
     Path("p/plain.png").unlink()
     with pytest.raises(ValueError, match=r"^there is no photo in p$"):

@@ -25,6 +25,7 @@ from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.pairs import TestSet
 from instructrestore.shards.verify import verify
+from tests import real_photos
 from tests.pipelines.testset.photos import inside, pixels, region, row_of, save, texture, write_csv, write_dataset
 
 QUIET = Console(quiet=True)
@@ -159,14 +160,14 @@ def test_bad_photos_do_not_end_the_run(tmp_path: Path) -> None:
         "hq/1.png": "corrupt photo",
         "hq/2.png": "photo not found",
         "hq/3.png": "photo smaller than the crop",
-        "hq/4.png": "mask of another size than its photo",
+        "hq/4.png": "mask that differs from its photo in size",
         "hq/5.png": "region under 0.02 of the crop",
         "hq/6.png": "region over 0.9 of the crop",
         "hq/7.png": "empty mask",
         "hq/8.png": "the same crop twice",
         "hq/9.png": "row without caption",
         "hq/10.png": "bokeh is neither true nor false",
-        "hq/11.png": "LQ photo of no fitting size",
+        "hq/11.png": "LQ photo of a size that does not fit",
         "hq/12.png": "caption too long",
     }
     assert [sample.photo.name for sample, _ in map(Dataset(str(tmp_path / "out")).read, (0, 1))] == [
@@ -257,8 +258,8 @@ def test_a_limit_spreads_over_the_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
-        ({"size": 100}, "--size is a multiple of 64"),
-        ({"size": 0}, "--size is a multiple of 64"),
+        ({"size": 100}, "--size must be a multiple of 64"),
+        ({"size": 0}, "--size must be a multiple of 64"),
         ({"size": 8192}, "from 64 to 4096"),
         ({"degradation": "none"}, "release or real-esrgan"),
         ({"least_share": 0.95}, "--least-share"),
@@ -376,23 +377,17 @@ def test_the_options_of_the_command_line(tmp_path: Path) -> None:
 
 def test_real_photos_with_mattes(data_folder: Path, tmp_path: Path) -> None:
     """A bokeh set of matting photos, whose masks are soft and whose subjects are larger than the crop."""
-    folder = data_folder / "gfm_am2k_alpha"
-    names = sorted(path.stem for path in folder.glob("*.jpg"))[:3]
+    paths = real_photos.present(data_folder, real_photos.ANIMALS[:3])
     rows = [
-        {
-            "hq": str(folder / f"{name}.jpg"),
-            "mask": str(folder / f"{name}.png"),
-            "caption": "the animal",
-            "bokeh": "true",
-        }
-        for name in names
+        {"hq": str(path), "mask": str(real_photos.matte_of(path)), "caption": "the animal", "bokeh": "true"}
+        for path in paths
     ]
     summary = make(write_csv(tmp_path / "a.csv", rows), tmp_path / "out", TestSetSettings(size=256, bokeh=True))
     assert summary.made == 3
     testset = TestSet(str(tmp_path / "out"))
     assert verify(testset.path) == []
-    for row, name in enumerate(names):
+    for row, path in enumerate(paths):
         pair = testset.read_pair(row)
-        assert pair.sample.photo.name == f"{name}.jpg"  # an absolute path means nothing elsewhere
+        assert pair.sample.photo.name == path.name  # an absolute path means nothing elsewhere
         assert 0.02 <= pair.region.mask.area() / 256**2 <= 0.9
         assert pixels(pair.hq).shape == pixels(pair.lq).shape == (256, 256, 3)

@@ -27,9 +27,17 @@ from tests.conftest import ROOT
 from tests.pipelines.training.runs import command, job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
 
-# Steps 1, 6, 11 and 16 of the small settings.
-GOLDEN_NOISE = [0.26989, 0.29177, 0.4043, 0.17766]
-GOLDEN_MASK = [1.33068, 0.61783, 0.34607, 0.32763]
+# JPEG's roundings and Poisson's draws jump: on another processor, at one photo in some steps. Without them the losses
+# are smooth functions of the weights, and 20 steps on different processors stay within 2e-6 of each other.
+SMOOTH = {stage: {"gaussian_probability": 1.0, "jpeg_quality": (100.0, 100.0)} for stage in ("first", "second")}
+# Steps 1, 6, 11 and 16 of the small settings with this degradation.
+GOLDEN_NOISE = [0.263336, 0.266571, 0.392631, 0.178086]
+GOLDEN_MASK = [1.33703, 0.602648, 0.35676, 0.350995]
+# Twice or more what they move by where every weight of the base is off by the unit round-off, the larger of two draws:
+# 1e-7, 2.4e-5, 1.1e-3, 3.9e-4 and 9e-8, 1.5e-4, 9.8e-3, 1.4e-2. AdamW moves a weight whose gradient is nothing but
+# rounding by a whole step, and from there the runs part.
+NOISE_WITHIN = [1e-5, 5e-4, 3e-3, 3e-3]
+MASK_WITHIN = [1e-5, 2e-3, 3e-2, 3e-2]
 
 
 @pytest.fixture(scope="module")
@@ -146,18 +154,19 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(dataset: Path, tiny_base: P
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.decode() == "instructrestore: interrupted; run the same command again to go on\n"
+    assert said.decode() == "instructrestore: interrupted; run the same command again to continue\n"
     last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
     assert last and last.step == metrics(tmp_path / "out")[-1]["step"]
 
 
 def test_twenty_steps_have_these_losses(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     """A change of these numbers is a change of what a run learns: it must be meant."""
-    rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=20, validation={"every": 100}, log_every=20)))
+    settings = small(steps=20, validation={"every": 100}, log_every=20, degradation=SMOOTH)
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings))
     noise = [row["noise"] for row in rows if "noise" in row]
     mask = [row["mask"] for row in rows if "mask" in row]
-    assert noise[::5] == pytest.approx(GOLDEN_NOISE, rel=2e-3)
-    assert mask[::5] == pytest.approx(GOLDEN_MASK, rel=2e-3)
+    assert (np.abs(np.divide(noise[::5], GOLDEN_NOISE) - 1) <= NOISE_WITHIN).all(), noise[::5]
+    assert (np.abs(np.divide(mask[::5], GOLDEN_MASK) - 1) <= MASK_WITHIN).all(), mask[::5]
     assert mask[-1] < mask[0]
 
 
@@ -248,7 +257,7 @@ def test_unusable_triplets_are_counted_said_and_passed_over(tiny_base: Path, tmp
     assert len(losses(rows)) == 4
     last = Checkpoints(tmp_path / "out/checkpoints", 3).latest()
     assert last and last.state["faults"]["corrupt photo"] > 0
-    assert any("unusable triplets passed over so far: corrupt photo" in line for line in said)
+    assert any("unusable triplets skipped so far: corrupt photo" in line for line in said)
 
 
 def test_a_data_set_of_corrupt_photos_ends_in_one_sentence(tiny_base: Path, tmp_path: Path) -> None:
@@ -283,13 +292,13 @@ def test_other_data_or_settings_are_refused_when_it_goes_on(dataset: Path, tiny_
     assert run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=2))) == before  # there is nothing left to do
     longer: dict[str, Any] = {"steps": 4, "optimizer": {"schedule": "constant"}}
     run(job_of(dataset, tmp_path / "longer", tiny_base, small(**{**longer, "steps": 2})))
-    with pytest.raises(ValueError, match="begun with another mask_weight and seed"):
+    with pytest.raises(ValueError, match="started with another mask_weight and seed"):
         run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer, seed=3, mask_weight=2)))
     write_dataset(tmp_path / "other", shards=1, photos=8, name="b")
     with pytest.raises(ValueError, match="other data sets"):
         run(job_of(tmp_path / "other", tmp_path / "longer", tiny_base, small(**longer)))
     build_tiny_base(tmp_path / "base", seed=7)
-    with pytest.raises(ValueError, match="begun with another base"):
+    with pytest.raises(ValueError, match="started with another base"):
         run(job_of(dataset, tmp_path / "longer", tmp_path / "base", small(**longer)))
     assert len(losses(run(job_of(dataset, tmp_path / "longer", tiny_base, small(**longer))))) == 4
 
@@ -316,7 +325,7 @@ def test_photos_without_a_usable_region_are_not_judged_by(tiny_base: Path, tmp_p
     said: list[str] = []
     settings = small(steps=1, validation={"share": 0.5, "photos": 12})
     run(job_of(tmp_path / "data", tmp_path / "out", tiny_base, settings), said=said)
-    assert any(line.startswith("not judged by: ") for line in said)
+    assert any(line.startswith("left out of validation: ") for line in said)
     run(job_of(tmp_path / "data", tmp_path / "none", tiny_base, small(steps=1, validation={"share": 0})), said=said)
     assert any("nothing is held out" in line for line in said)
 
@@ -361,7 +370,7 @@ def test_mixed_data_sets_and_their_shares() -> None:
         (["nowhere", "--preset", "huge"], "there is no preset 'huge'; there are stage1, stage2, tiny"),
         (["nowhere", "--preset", "tiny", "--set", "batchh=3"], "batchh"),
         (["nowhere", "--preset", "tiny", "--set", "batch=0"], "batch"),
-        (["nowhere", "--preset", "tiny", "--resume", "maybe"], "--resume is auto or never"),
+        (["nowhere", "--preset", "tiny", "--resume", "maybe"], "--resume must be auto or never"),
         (["nowhere", "--preset", "tiny", "--workers", "3"], "cannot be divided among 3 workers"),
         (["nowhere", "--preset", "tiny", "--device", "abacus"], "unknown device"),
     ],

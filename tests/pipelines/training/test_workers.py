@@ -147,5 +147,5 @@ def test_too_many_workers_are_one_sentence(
     ray_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     job = job_of(dataset, tmp_path / "out", tiny_base, small())
-    with pytest.raises(ValueError, match="4 workers need 4 processors and the cluster has 2"):
+    with pytest.raises(ValueError, match="4 workers need 4 CPUs and the cluster has 2"):
         train_on_ray(job, 4, None, "cpu", Console(file=io.StringIO()))

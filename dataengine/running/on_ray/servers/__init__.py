@@ -1,0 +1,1 @@
+"""Language models that a run starts on its cluster: vLLM servers, or vLLM in process."""

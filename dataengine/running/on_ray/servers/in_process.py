@@ -26,8 +26,8 @@ from transformers import AutoTokenizer
 
 from instructrestore.dataengine.running.on_ray.servers.replicas import count_replicas
 from instructrestore.dataengine.running.on_ray.servers.vllm_server import telling
-from instructrestore.dataengine.running.outcomes import apply
-from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary
+from instructrestore.dataengine.running.outcomes import FailureWatch, apply
+from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, read_outcomes
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StageSpec, StopStage, Task
 from instructrestore.dataengine.running.worker import Todo, disk_sentence, inputs
@@ -56,16 +56,11 @@ def run_in_process(spec: StageSpec, tasks: Sequence[Task], on_part: Callable[[Pa
     replies = _replies(spec, stage, rows, len(tasks))
     results = TypeAdapter(spec.result_type)
     files: list[PartFile] = []
-    failures = 0
+    watch = FailureWatch(spec.name, server.failures_in_a_row)
     for task, items in zip(tasks, todo, strict=True):
         sink = spec.sink(task, results)
         for item in items:
-            outcome = _outcome(stage, item, replies) if isinstance(item, Todo) else item
-            failures = failures + 1 if outcome.kind == "failed" else 0
-            if failures >= server.failures_in_a_row:
-                sink.abandon()
-                raise StopStage(f'the model "{server.model}" failed {failures} requests in a row: {outcome.reason}')
-            sink.add(outcome)
+            sink.add(_outcome(stage, item, replies) if isinstance(item, Todo) else item)
         try:
             file, summary = sink.commit()
         except OSError as error:
@@ -73,6 +68,7 @@ def run_in_process(spec: StageSpec, tasks: Sequence[Task], on_part: Callable[[Pa
             raise StopStage(disk_sentence(spec.name, task, error)) from None
         files.append(file)
         on_part(summary)
+        watch.part(summary, lambda path=file.path: read_outcomes(path, results))
     return files
 
 

@@ -21,6 +21,7 @@ from instructrestore.dataengine.running.on_ray.servers.vllm_server import Server
 from instructrestore.dataengine.running.server_settings import ServerSettings, VllmSettings
 from instructrestore.dataengine.running.stage import StageSpec, StopStage
 from instructrestore.dataengine.running.worker import Stopped
+from instructrestore.shards.errors import first_line
 
 PLACED_WITHIN_S = 900
 REQUESTS_PER_SERVER = 128  # of several workers together; a single one may have more under way
@@ -141,10 +142,10 @@ class Servers:
                 try:
                     address = ray.get(ref)
                 except RayError as error:
-                    why = str(error).splitlines()[0]
-                    raise StopStage(f'the process that was to serve "{server.model}" died: {why}') from None
+                    died = f'the process that was to serve "{server.model}" died'
+                    raise StopStage(f"{died}: {first_line(error)}") from None
                 if isinstance(address, Stopped):
-                    raise StopStage(address.sentence)
+                    raise address.error()
         return ray.get(starting)
 
     def _lost(self) -> list[str]:
@@ -159,4 +160,4 @@ def _reason(watched: ray.ObjectRef) -> str:
     try:
         return ray.get(watched)
     except RayError as error:
-        return f"a language model's server and its process are gone: {str(error).splitlines()[0]}"
+        return f"a language model's server and its process are gone: {first_line(error)}"

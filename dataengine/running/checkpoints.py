@@ -1,0 +1,115 @@
+"""Which parts of a stage are done, and the doing of those that are not.
+
+A part is done if its stage's folder holds a file whose name carries the hash of all that the part follows from
+(part_files.py): listing names is enough to plan. What a stage writes beside its parts (shards, photos) is told of by
+the part's file, which is therefore removed before they are replaced, and is void where they are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from instructrestore.dataengine.running.part_files import PartFile, list_parts, summaries
+from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
+from instructrestore.shards.files import sweep
+from instructrestore.shards.paths import Place, make_folder, remove
+
+Execute = Callable[[StageSpec, Sequence[Task]], None]
+"""Has tasks of a stage done and committed. Raises StopStage or Defect where going on is pointless."""
+
+
+class Outputs(Protocol):
+    """What a stage writes beside its parts."""
+
+    def lost(self, files: Sequence[PartFile]) -> list[PartFile]:
+        """Those of the committed parts whose outputs are not all there as they were written."""
+        ...
+
+    def withdraw(self) -> None:
+        """Called before outputs are written: takes away what declares all of them complete."""
+        ...
+
+
+def complete(
+    spec: StageSpec,
+    planned: Sequence[Task],
+    execute: Execute,
+    *,
+    retry_failed: bool = False,
+    outputs: Outputs | None = None,
+    shared: bool = False,
+) -> list[PartFile]:
+    """Does those of the planned tasks that are not done; returns the committed part of every task, in order.
+
+    retry_failed: parts with failed rows are done again: those rows alone where the stage keeps their input.
+    shared: the folders are shared with other plans, whose parts stay, and a part counts whatever its number is.
+    """
+    folders = list(dict.fromkeys(task.folder for task in planned))
+    for folder in folders:
+        make_folder(folder)
+        sweep(folder)
+    committed = _committed(folders, shared)
+    if outputs:
+        latest = [committed[key][-1] for task in planned if (key := _known_by(task, shared)) in committed]
+        if lost := {(file.part, file.input) for file in outputs.lost(latest)}:
+            void = [file for files in committed.values() for file in files if (file.part, file.input) in lost]
+            remove([file.path for file in void])
+            committed = _committed(folders, shared)
+    done = {task.key: committed[key][-1] for task in planned if (key := _known_by(task, shared)) in committed}
+    todo = [task for task in planned if task.key not in done]
+    if retry_failed:
+        todo += _again(spec, [(task, done[task.key]) for task in planned if task.key in done])
+    if todo:
+        if outputs:
+            replaced = [task for task in todo if task.retry is None]
+            remove([file.path for task in replaced for file in _of_part(committed, task, shared)])
+            outputs.withdraw()
+        execute(spec, todo)
+        committed = _committed(folders, shared)
+    found = [committed[key][-1] for task in planned if (key := _known_by(task, shared)) in committed]
+    if len(found) < len(planned):
+        raise StopStage(
+            f"parts of the {spec.name} stage that workers committed are not in {folders[0]}: the folder must be one "
+            "that every node sees"
+        )
+    keep = {file.path for file in found}
+    stale = [file for of_input in committed.values() for file in of_input if file.path not in keep]
+    if shared:  # of the parts asked for, earlier attempts alone
+        asked = {_known_by(task, shared) for task in planned}
+        stale = [file for key in asked for file in committed[key] if file.path not in keep]
+    remove([file.path for file in stale])
+    return found
+
+
+_Known = tuple[Place, int, str]  # folder, part's number (-1: any), hash of what the part follows from
+
+
+def _known_by(task: Task, shared: bool) -> _Known:
+    return task.folder, -1 if shared else task.part, task.input
+
+
+def _committed(folders: Sequence[Place], shared: bool) -> dict[_Known, list[PartFile]]:
+    """The committed parts by what they are known by, the latest attempt of each last."""
+    found: dict[_Known, list[PartFile]] = {}
+    for folder in folders:
+        files = [file for of_part in list_parts(folder).values() for file in of_part]
+        for file in sorted(files, key=lambda file: (file.attempt, file.content)):
+            found.setdefault((folder, -1 if shared else file.part, file.input), []).append(file)
+    return found
+
+
+def _of_part(committed: dict[_Known, list[PartFile]], task: Task, shared: bool) -> list[PartFile]:
+    """What stands in a task's place: in a shared folder what follows from the same, else all files of its part."""
+    if shared:
+        return committed.get(_known_by(task, shared), [])
+    return [file for (folder, part, _), files in committed.items() if (folder, part) == task.key for file in files]
+
+
+def _again(spec: StageSpec, done: Sequence[tuple[Task, PartFile]]) -> Iterator[Task]:
+    """The tasks that do the failed rows of committed parts again."""
+    for (task, file), summary in zip(done, summaries([file for _, file in done]), strict=True):
+        if "f" in summary.outcomes:
+            alone = file.path if spec.row_type is spec.result_type else None
+            yield replace(task, attempt=file.attempt + 1, retry=alone)

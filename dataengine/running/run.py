@@ -1,0 +1,102 @@
+"""A list of stages over the parts of a run: the loop, and where each stage commits.
+
+    parts of the manifest -> PartStage -> parts -> PartStage -> parts -> ... -> ShardStage -> shards, and their parts
+                                            |                    ^
+                                            +--> TableStage -----+  a table, of which a stage gets each part's slice
+
+Stages run one after the other. Every part of every stage is one file in the stage's folder, committed by a rename
+(part_files.py), and so is every table (side_table.py): what exists is done. A run that is killed at any moment loses
+the parts in hand, and the same call goes on (checkpoints.py). stage_kinds.py has the kinds of stages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from pydantic import TypeAdapter
+
+from instructrestore.dataengine.running.checkpoints import Execute, Outputs, complete
+from instructrestore.dataengine.running.part_files import PartFile, Slice, StageSummary, add_up, digest, summaries
+from instructrestore.dataengine.running.side_table import SideTable, write_side_table
+from instructrestore.dataengine.running.stage import StageSpec, Task
+from instructrestore.dataengine.running.stage_kinds import Part, PartStage, ShardStage, TableStage
+from instructrestore.shards.files import commit
+from instructrestore.shards.paths import Place, names, place_of, read_if_there, remove
+
+
+class Run:
+    """One run in one folder.
+
+    stages, tables: the folders within it for the stages' parts and for tables.
+    execute: has tasks done (executor.py). retry_failed: rows that failed in an earlier run are done again, alone.
+    summaries: what each stage did, as soon as it is done.
+    """
+
+    def __init__(self, stages: Place, tables: Place, execute: Execute, retry_failed: bool) -> None:
+        self.summaries: list[StageSummary] = []
+        self._stages, self._tables = stages, tables
+        self._execute, self._retry_failed = execute, retry_failed
+
+    def through(self, stages: Sequence[PartStage | TableStage | ShardStage], parts: Sequence[Part]) -> list[PartFile]:
+        """All parts through all stages; returns the parts that the ShardStages committed, in order."""
+        tables: dict[str, SideTable] = {}
+        families: list[dict[str, int]] | None = None
+        written: list[PartFile] = []
+        for stage in stages:
+            if isinstance(stage, TableStage):
+                tables[stage.name] = self._table(stage, parts)
+                continue
+            folder = self._stages / stage.folder
+            if isinstance(stage, PartStage):
+                files = self._parts(stage.spec, stage.tasks(parts, tables.get(stage.table), folder))
+                parts = [Part(file.part, Slice(str(file.path)), file.content) for file in files]
+                families = None
+            else:
+                families = families or _families(parts)
+                counts = [of_part.get(stage.family, 0) for of_part in families]
+                written += self._parts(stage.spec, stage.tasks(parts, counts, folder), stage.outputs)
+        return written
+
+    def _parts(self, spec: StageSpec, tasks: Sequence[Task], outputs: Outputs | None = None) -> list[PartFile]:
+        """The committed part of every task; what is not done yet is done."""
+        files = complete(spec, tasks, self._execute, retry_failed=self._retry_failed, outputs=outputs)
+        if tasks:
+            self.summaries.append(_summary(tasks[0].folder, spec.name, files))
+        return files
+
+    def _table(self, stage: TableStage, parts: Sequence[Part]) -> SideTable:
+        """The stage's table of these parts; made if it is not there yet."""
+        identity = digest(*stage.follows_from, [part.content for part in parts])
+        path = self._tables / f"{stage.file}-{identity}.parquet"
+        values = TypeAdapter(stage.values)
+        table = SideTable(path, values) if path.name in names(self._tables) else None
+        if table is None or (self._retry_failed and not stage.is_final(table.facts)):
+            slices, facts = stage.make(parts, self._execute, self._retry_failed)
+            write_side_table(path, slices, values, facts)
+            others = [name for name in names(self._tables) if name.startswith(f"{stage.file}-") and name != path.name]
+            remove([self._tables / name for name in others if name.endswith(".parquet")])
+            table = SideTable(path, values)
+        if summary := stage.summary(table.facts):
+            self.summaries.append(summary)
+        return table
+
+
+def _families(parts: Sequence[Part]) -> list[dict[str, int]]:
+    """How many ok rows of each family every part has."""
+    files = [PartFile.parse(place_of(part.where.path)) for part in parts]
+    return [summary.families for summary in summaries([file for file in files if file])]
+
+
+def _summary(folder: Place, name: str, files: Sequence[PartFile]) -> StageSummary:
+    """The stage's counts; read from the parts' footers once, then kept beside them."""
+    path = folder / "summary.json"
+    key = digest([file.path.name for file in files])
+    if content := read_if_there(path):
+        stored = json.loads(content)
+        if stored["parts"] == key:
+            return StageSummary(**stored["summary"])
+    summary = add_up(name, summaries(files))
+    commit(path, json.dumps({"parts": key, "summary": asdict(summary)}, indent=1, ensure_ascii=False).encode())
+    return summary

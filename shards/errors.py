@@ -1,0 +1,33 @@
+"""Errors of other code, and long lists of names, as part of one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+MAX_LENGTH = 200  # characters
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters; the name of its class where there is no message."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:MAX_LENGTH]
+
+
+def one_line(error: BaseException) -> str:
+    """The whole message of an error on one line; the name of its class where there is no message."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of a validation error as "SETTING: COMPLAINT"."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the text"
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def first_three(names: Iterable[str]) -> str:
+    """The names in alphabetical order, the first three of them: "a, b, c and 4 more"."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:3]) + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
