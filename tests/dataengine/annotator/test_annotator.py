@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,13 +13,15 @@ from safetensors.torch import save_file
 
 from instructrestore.dataengine.annotator import backbone as backbone_module
 from instructrestore.dataengine.annotator import text_vectors
-from instructrestore.dataengine.annotator.annotator import Annotator
+from instructrestore.dataengine.annotator.annotator import Annotator, load_annotator
 from instructrestore.dataengine.annotator.backbone import load_backbone, normalise
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.dataengine.annotator.naming import Calibration
+from instructrestore.dataengine.annotator.naming import Calibration, named
 from instructrestore.dataengine.annotator.network import Head
+from instructrestore.dataengine.annotator.panoptic import read_panoptic
 from instructrestore.dataengine.annotator.reduction import Sight, fit_reduction
+from instructrestore.dataengine.annotator.segment_scores import fits
 from instructrestore.dataengine.annotator.text_vectors import TextEncoder
 from instructrestore.dataengine.annotator.weights import TrainedHeads, load_weights, save_weights, sha256
 
@@ -120,3 +123,37 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="does not hold an annotator"):
         load_weights(tmp_path / "w.safetensors")
+
+
+@needs_backbone
+def test_what_shows_nothing_has_no_name() -> None:
+    """With the weights that ship, which call an even grey sky and a black frame a wall."""
+    annotator, calibration = load_annotator()
+    random, page = np.random.default_rng(0), np.full((480, 640, 3), 255, np.uint8)
+    for line in range(11):
+        cv2.putText(page, "The quick brown fox 0123", (10, 40 + 40 * line), 0, 1, (0, 0, 0), 2)
+    even = [np.full((480, 640, 3), level, np.uint8) for level in (0, 127, 255)]
+    noise = [random.integers(0, 256, shape, np.uint8) for shape in ((480, 640, 3), (40, 1600, 3), (64, 64, 3))]
+    for photo in (page, *even, *noise):
+        segments = annotator(photo)
+        known, unknown = named(segments, calibration)
+        assert [each.word for each in known] == []
+        assert unknown == len(segments)
+
+
+@needs_backbone
+def test_real_photos_have_the_names_that_people_gave(data_folder: Path) -> None:
+    """Four validation photos, which no weight has seen: most of what is named is named as annotated."""
+    folder = data_folder / "coco_panoptic"
+    photos = read_panoptic(folder / "panoptic_validation.json", folder / "panoptic_validation", folder / "validation")
+    annotator, calibration = load_annotator()
+    right = kept = 0
+    for photo in photos[1:9:2]:
+        annotated, rgb = photo.segments(), photo.rgb()
+        known, _ = named(annotator(rgb), calibration)
+        kept += len(known)
+        right += sum(fits(each.segment.mask, each.word, annotated, photo.categories) for each in known)
+        again = annotator.regions(rgb, [each.segment.mask for each in known])
+        assert [each.label for each in again] == [each.segment.label for each in known]
+    assert kept >= 4
+    assert right >= 0.6 * kept
