@@ -40,7 +40,8 @@ class Annotator:
 
     def probabilities(self, rgb: NDArray[np.uint8]) -> Tensor:
         """rgb: (H, W, 3) uint8. (names, h/16, w/16) float32."""
-        return self.of_reduced(self.sight(_resized(rgb, *working_size(*rgb.shape[:2], SIDE))))
+        height, width = working_size(rgb.shape[0], rgb.shape[1], SIDE)
+        return self.of_reduced(self.sight(_resized(rgb, height, width)))
 
     @torch.inference_mode()
     def of_reduced(self, reduced: Reduced) -> Tensor:

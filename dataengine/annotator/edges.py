@@ -6,6 +6,8 @@ coefficients, enlarged, are applied to the photo at a larger one. So a step in t
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 RADIUS = 8  # of a window, in pixels of the small size
 SMOOTHING = 5e-4  # regularisation, in squared units of a channel in 0..1
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[Any]  # float32: the annotations of OpenCV and of numpy's operators do not say so
 
 
 def guided(maps: FloatArray, small: NDArray[np.uint8], large: NDArray[np.uint8]) -> FloatArray:
@@ -46,4 +48,4 @@ def guided(maps: FloatArray, small: NDArray[np.uint8], large: NDArray[np.uint8])
 
 def _box(planes: FloatArray) -> FloatArray:
     side = 2 * RADIUS + 1
-    return np.asarray(cv2.boxFilter(np.ascontiguousarray(planes), cv2.CV_32F, (side, side)), np.float32)
+    return cv2.boxFilter(np.ascontiguousarray(planes), cv2.CV_32F, (side, side))

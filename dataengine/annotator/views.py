@@ -79,7 +79,7 @@ def augmented(
 def _resized(
     rgb: NDArray[np.uint8], segments: NDArray[np.int32], side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    height, width = working_size(*rgb.shape[:2], side)
+    height, width = working_size(rgb.shape[0], rgb.shape[1], side)
     shrinks = height < rgb.shape[0]
     pixels = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     rows = ((np.arange(height // LABEL_STRIDE) + 0.5) * rgb.shape[0] * LABEL_STRIDE / height).astype(int)
