@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from instructrestore import __version__
+from instructrestore.pipelines.annotator import cli as annotator
 from instructrestore.pipelines.evaluation import cli as evaluation
 from instructrestore.pipelines.restoration import cli as restoration
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end, end_with_traceback
@@ -228,6 +229,7 @@ def degrade(
 
 
 app.command(help=training.flags.HELP)(training.train)
+app.command(name="train-annotator", help=annotator.HELP)(annotator.train_annotator)
 app.command("testset", help=testset.flags.HELP)(testset.make)
 app.command(help=evaluation.flags.HELP)(evaluation.evaluate)
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from instructrestore.dataengine.descriptions import annotated, embedded, osprey_settings, vision_language
+from instructrestore.dataengine.descriptions import annotated, embedded, named, osprey_settings, vision_language
 from instructrestore.dataengine.descriptions.osprey_settings import OspreySettings
 from instructrestore.dataengine.descriptions.vision_language import (
     UNUSABLE_FAULTS,
@@ -57,12 +57,12 @@ class DescribeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     describer: (
-        Literal["annotated", "embedded", "osprey", "vision_language"] | Annotated[str, Field(pattern=PATTERN)]
+        Literal["annotated", "embedded", "named", "osprey", "vision_language"] | Annotated[str, Field(pattern=PATTERN)]
     ) = Field(
         default="embedded",
         description="what describes a piece without words from its source; annotated: such pieces are removed; "
-        "osprey: Osprey, in the worker; vision_language: a model behind an OpenAI-compatible server; MODULE:CLASS: one "
-        "of your own (see CONTRIBUTING)",
+        "embedded: its colour and place; named: its name, from the embedded annotator; osprey: Osprey, in the worker; "
+        "vision_language: a model behind an OpenAI-compatible server; MODULE:CLASS: one of your own (see CONTRIBUTING)",
     )
     reuse_annotations: bool = Field(default=True, description="keep the words that a source provides")
     vision_language: VisionLanguageSettings | None = Field(
@@ -105,6 +105,8 @@ def identity(settings: DescribeSettings) -> tuple[Any, ...]:
     """What the descriptions depend on besides the rows, to be hashed: revisions and settings."""
     if settings.describer == "osprey":
         return REVISION, settings.model_dump(exclude={"osprey"}), osprey_settings.identity(settings.osprey)
+    if settings.describer == "named":
+        return REVISION, settings, named.REVISION
     if ":" in settings.describer:
         return REVISION, settings, own_class(settings.describer, "descriptions.describer").REVISION
     if settings.vision_language is None:
@@ -128,13 +130,17 @@ class Describe:
         self, settings: DescribeSettings, answers: Place | None = None, server: ServerSettings | None = None
     ) -> None:
         self._settings = settings
-        self._describer = embedded.EmbeddedDescriber()
+        self._name = ""
+        self._describer: embedded.EmbeddedDescriber | named.NamedDescriber | None = None
+        if settings.describer == "embedded":
+            self._describer, self._name = embedded.EmbeddedDescriber(), embedded.REVISION
+        elif settings.describer == "named":
+            self._describer, self._name = named.NamedDescriber(), named.REVISION
         asked = settings.vision_language
         if asked and server:
             asked = asked.model_copy(update={"server": server})
         self._model = VisionLanguageDescriber(asked, answers) if asked else None
         self._sentences: Callable[[NDArray[np.uint8], Iterable[NDArray[np.bool_]]], Sequence[str]] | None = None
-        self._name = ""
         if settings.describer == "osprey":
             from instructrestore.dataengine.descriptions import osprey  # noqa: PLC0415  (imports torch, which is slow)
 
@@ -178,20 +184,23 @@ class Describe:
         pieces = [self._in_source_words(piece) for piece in row.pieces]
         silent = [index for index, piece in enumerate(pieces) if not piece.describer]
         masks = (pieces[index].mask.array() for index in silent)  # one at a time: they are as large as the photo
-        if silent and self._settings.describer == "embedded":
+        if silent and self._describer:
+            describer = self._settings.describer
             for index, phrase in zip(silent, self._describer(photo_file.load(row), masks), strict=True):
+                if phrase is None:
+                    continue
                 pieces[index] = replace(
                     pieces[index],
                     description=phrase.text,
-                    describer=EMBEDDED,
+                    describer=f"{describer} {self._name}",
                     noun_phrase=phrase.text,
                     subject=phrase.subject,
-                    answers=(Answer("embedded", embedded.REVISION, 0, phrase.text, phrase.subject),),
+                    answers=(Answer(describer, self._name, 0, phrase.text, phrase.subject),),
                 )
         elif silent and self._sentences:
             for index, text in zip(silent, self._sentences(photo_file.load(row), masks), strict=True):
                 pieces[index] = _seen(pieces[index], _judged(text), self._name)
-        return _with_words(row, pieces, UNUSABLE if self._sentences else NO_LABEL)
+        return _with_words(row, pieces, UNUSABLE if self._sentences or self._describer else NO_LABEL)
 
     def _in_source_words(self, piece: Piece) -> Piece:
         """The piece with its source's words, or without words and describer."""

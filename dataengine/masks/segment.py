@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from instructrestore.dataengine.masks import annotated, embedded, sam2_settings, semantic_sam_settings
+from instructrestore.dataengine.masks import annotated, embedded, named, sam2_settings, semantic_sam_settings
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.dataengine.masks.semantic_sam_settings import SemanticSamSettings
@@ -30,7 +30,9 @@ Segmenter = Callable[[NDArray[np.uint8]], tuple[Iterable[NDArray[np.bool_]], Cou
 """A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what the segmenter removed, by reason."""
 
 
-SegmenterName = Literal["annotated", "embedded", "sam2", "semantic_sam"] | Annotated[str, Field(pattern=PATTERN)]
+SegmenterName = (
+    Literal["annotated", "embedded", "named", "sam2", "semantic_sam"] | Annotated[str, Field(pattern=PATTERN)]
+)
 
 
 class AlarmSettings(BaseModel):
@@ -58,8 +60,9 @@ class MaskSettings(BaseModel):
 
     segmenter: SegmenterName = Field(
         default="embedded",
-        description="annotated: only masks from the source; embedded: regions found on the CPU; sam2: SAM 2.1; "
-        "semantic_sam: Semantic-SAM, as in the paper; MODULE:CLASS: one of your own (see CONTRIBUTING)",
+        description="annotated: only masks from the source; embedded: regions of one colour and texture, on the CPU; "
+        "named: things and places that the embedded annotator knows, on the CPU; sam2: SAM 2.1; semantic_sam: "
+        "Semantic-SAM, as in the paper; MODULE:CLASS: one of your own (see CONTRIBUTING)",
     )
     reuse_annotations: bool = Field(
         default=True,
@@ -95,7 +98,11 @@ class MaskSettings(BaseModel):
         """The revision of the segmenter's code; that of its weights is among its settings."""
         if ":" in self.segmenter:
             return own_class(self.segmenter, "masks.segmenter").REVISION
-        revisions = {"sam2": sam2_settings.REVISION, "semantic_sam": semantic_sam_settings.REVISION}
+        revisions = {
+            "named": named.REVISION,
+            "sam2": sam2_settings.REVISION,
+            "semantic_sam": semantic_sam_settings.REVISION,
+        }
         return revisions.get(self.segmenter, embedded.REVISION)
 
 
@@ -113,6 +120,8 @@ class Segment:
         self.name = ANNOTATED
         if settings.segmenter == "embedded":
             self.segmenter, self.name = _embedded, f"embedded {embedded.REVISION}"
+        elif settings.segmenter == "named":
+            self.segmenter, self.name = named.NamedSegmenter(), f"named {named.REVISION}"
         elif settings.segmenter == "sam2":
             from instructrestore.dataengine.masks import sam2  # noqa: PLC0415  (imports torch, which is slow)
 
@@ -126,7 +135,7 @@ class Segment:
         elif ":" in settings.segmenter:
             own = own_class(settings.segmenter, "masks.segmenter")
             self.segmenter, self.name = _OwnSegmenter(own()), f"{settings.segmenter} {own.REVISION}"
-        with_weights = settings.segmenter not in ("annotated", "embedded")
+        with_weights = settings.segmenter not in ("annotated", "embedded", "named")
         self.alarm = _Alarm(settings.alarm, settings.segmenter) if with_weights else None
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:

@@ -1,0 +1,139 @@
+"""A photo -> what is in it: the whole of the annotator on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from instructrestore.dataengine.annotator.backbone import STRIDE, load_backbone
+from instructrestore.dataengine.annotator.edges import guided
+from instructrestore.dataengine.annotator.featureless import LEAST_SIDE, featureless, flat_pixels
+from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
+from instructrestore.dataengine.annotator.grouping import Segment, group, kinds
+from instructrestore.dataengine.annotator.naming import Calibration
+from instructrestore.dataengine.annotator.network import Head
+from instructrestore.dataengine.annotator.reduction import Reduced, Sight
+from instructrestore.dataengine.annotator.views import SIDE
+from instructrestore.dataengine.annotator.weights import SHIPPED, load_weights
+
+GUIDE_SIDE = 1024  # edges are found on the photo at most so large
+LEAST_PROBABILITY = 0.15  # names that nowhere reach this are no candidates
+MOST_CANDIDATES = 24
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """sight, heads: as trained. Called with a photo it returns its segments, largest first, all of them.
+
+    What to keep of them, and under which name, is for `naming.py`.
+    """
+
+    sight: Sight
+    heads: tuple[Head, ...]
+
+    def probabilities(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """rgb: (H, W, 3) uint8. (names, h/16, w/16) float32."""
+        height, width = working_size(rgb.shape[0], rgb.shape[1], SIDE)
+        return self.of_reduced(self.sight(_resized(rgb, height, width)))
+
+    @torch.inference_mode()
+    def of_reduced(self, reduced: Reduced) -> Tensor:
+        """The same of a photo that was seen before: the mean over the heads."""
+        return torch.stack([head(reduced)[0].softmax(0) for head in self.heads]).mean(0)
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> list[Segment]:
+        """rgb: (H, W, 3) uint8 upright sRGB. Masks are of the photo's size and do not overlap."""
+        assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8, (rgb.shape, rgb.dtype)
+        probabilities = self.probabilities(rgb)
+        labels, maps = refined(rgb, probabilities)
+        flat = self._flat(rgb, maps)
+        return [_enlarged(_trusted(segment, flat), *rgb.shape[:2]) for segment in group(labels, maps)]
+
+    def regions(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[Segment]:
+        """What the given regions are, whoever found them: (H, W) bool each, none empty; in their order."""
+        labels, maps = refined(rgb, self.probabilities(rgb))
+        flat = self._flat(rgb, maps)
+        seen = ((mask, _seen(_shrunk(mask, *maps.shape[:2]), labels, maps)) for mask in masks)
+        return [replace(_trusted(segment, flat), mask=mask) for mask, segment in seen]
+
+    @staticmethod
+    def _flat(rgb: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """At the maps' size; a photo is small or not by its own."""
+        if min(rgb.shape[:2]) < LEAST_SIDE:
+            return np.ones(maps.shape[:2], np.bool_)
+        return flat_pixels(_resized(rgb, *maps.shape[:2]))
+
+
+def load_annotator(path: Path = SHIPPED) -> tuple[Annotator, Calibration]:
+    """The annotator as it ships, or a trained one. Raises ValueError where weights are missing or damaged."""
+    trained = load_weights(path)
+    return Annotator(Sight(FeatureExtractor(load_backbone()), trained.reduction), trained.heads), trained.calibration
+
+
+def refined(
+    rgb: NDArray[np.uint8], probabilities: Tensor, also: Iterable[int] = ()
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The candidates, (K,), and their probabilities with the photo's edges, (h, w, K) float32, at the photo's size or
+    at most `GUIDE_SIDE`. also: names that are to be among them however unlikely."""
+    peaks = probabilities.amax((1, 2))
+    peaks[list(also)] = 1.0
+    order = peaks.argsort(descending=True)[:MOST_CANDIDATES]
+    labels = order[peaks[order] >= min(LEAST_PROBABILITY, float(peaks.max()))]
+    coarse = np.ascontiguousarray(probabilities[labels].permute(1, 2, 0).numpy())
+    height, width = coarse.shape[0] * STRIDE // 4, coarse.shape[1] * STRIDE // 4  # half the working size
+    maps = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
+    scale = min(1.0, GUIDE_SIDE / max(rgb.shape[:2]))
+    large = _resized(rgb, max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale)))
+    return labels.numpy(), np.clip(guided(maps, _resized(rgb, height, width), large), 0, 1)
+
+
+def _trusted(segment: Segment, flat: NDArray[np.bool_]) -> Segment:
+    """Without any probability where it shows nothing."""
+    return replace(segment, name=0.0, kind=0.0) if featureless(segment.mask, flat) else segment
+
+
+def _enlarged(segment: Segment, height: int, width: int) -> Segment:
+    """With its mask at that size, its outline smoothed."""
+    if segment.mask.shape == (height, width):
+        return segment
+    soft = cv2.resize(segment.mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR)
+    return replace(segment, mask=np.greater(soft, 127))
+
+
+def _shrunk(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    """At that size; at least its middle pixel, however small it is."""
+    if mask.shape == (height, width):
+        return mask
+    assert mask.any(), "an empty mask"
+    small = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA) > 127
+    if not small.any():
+        rows, columns = np.nonzero(mask)
+        middle = rows.size // 2
+        small[rows[middle] * height // mask.shape[0], columns[middle] * width // mask.shape[1]] = True
+    return small
+
+
+def _seen(mask: NDArray[np.bool_], labels: NDArray[np.intp], maps: NDArray[np.float32]) -> Segment:
+    """The likeliest kind in the mask, and the likeliest name of that kind."""
+    assert mask.any(), "an empty mask"
+    means = maps[mask].mean(0)  # (K,)
+    kind_of = kinds()[labels]
+    totals = {int(kind): float(means[kind_of == kind].sum()) for kind in np.unique(kind_of)}
+    best = max(totals, key=lambda kind: totals[kind])
+    within = np.flatnonzero(kind_of == best)
+    member = int(within[int(means[within].argmax())])
+    return Segment(mask, int(labels[member]), min(1.0, float(means[member])), min(1.0, totals[best]))
+
+
+def _resized(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    interpolation = cv2.INTER_AREA if height < rgb.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(rgb, (width, height), interpolation=interpolation), np.uint8)
