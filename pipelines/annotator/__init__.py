@@ -1,0 +1,1 @@
+"""`instructrestore train-annotator`: panoptic photos in, the annotator's weights and figures out."""

@@ -137,7 +137,7 @@ def test_files_that_hold_no_such_network_are_one_sentence(tmp_path: Path, weight
         "lacking.safetensors": "are incomplete: fetch them again",
         "grey.safetensors": "for photos that are not RGB",
         "other.safetensors": "does not hold the weights of a network that spandrel",
-        "cut.pth": "is damaged, .*: fetch it again",
+        "cut.pth": "is damaged or not a file of weights .*: fetch it again",
         "empty.pth": "holds no weights as torch saves them: fetch it again",
         "list.pth": "there are no named tensors in",
         "weights.onnx": r"is neither \.safetensors nor \.pth",
