@@ -72,6 +72,8 @@ def read_pickled(path: Path, remedy: str) -> Any:
     remedy: the end of the sentence about a file that holds anything else. Raises ValueError with the class of torch's
     exception, never its message, which explains how to load such a file unsafely.
     """
+    if not path.exists():
+        raise ValueError(f"there is no file {path}: {remedy}")
     with readable(path), path.open("rb") as file:
         beginning = file.read(2)
     if beginning != b"PK" and beginning[:1] != pickle.PROTO:  # usually a web page saved in place of the download

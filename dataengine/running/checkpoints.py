@@ -53,9 +53,8 @@ def complete(
     committed = _committed(folders, shared)
     if outputs:
         latest = [committed[key][-1] for task in planned if (key := _known_by(task, shared)) in committed]
-        if lost := {(file.part, file.input) for file in outputs.lost(latest)}:
-            void = [file for files in committed.values() for file in files if (file.part, file.input) in lost]
-            remove([file.path for file in void])
+        if lost := {file.path for file in outputs.lost(latest)}:
+            remove([file.path for files in committed.values() if files[-1].path in lost for file in files])
             committed = _committed(folders, shared)
     done = {task.key: committed[key][-1] for task in planned if (key := _known_by(task, shared)) in committed}
     todo = [task for task in planned if task.key not in done]
@@ -63,8 +62,7 @@ def complete(
         todo += _again(spec, [(task, done[task.key]) for task in planned if task.key in done])
     if todo:
         if outputs:
-            replaced = [task for task in todo if task.retry is None]
-            remove([file.path for task in replaced for file in _of_part(committed, task, shared)])
+            remove([file.path for file in _in_the_way(committed, planned, todo, shared)])
             outputs.withdraw()
         execute(spec, todo)
         committed = _committed(folders, shared)
@@ -100,11 +98,16 @@ def _committed(folders: Sequence[Place], shared: bool) -> dict[_Known, list[Part
     return found
 
 
-def _of_part(committed: dict[_Known, list[PartFile]], task: Task, shared: bool) -> list[PartFile]:
-    """What stands in a task's place: in a shared folder what follows from the same, else all files of its part."""
+def _in_the_way(
+    committed: dict[_Known, list[PartFile]], planned: Sequence[Task], todo: Sequence[Task], shared: bool
+) -> list[PartFile]:
+    """The parts that tell of outputs which are about to be replaced: in a shared folder those that follow from the
+    same, else all that no finished task of the plan names, as a part may tell of what another one will write."""
+    redone = {_known_by(task, shared) for task in todo if task.retry is None}
     if shared:
-        return committed.get(_known_by(task, shared), [])
-    return [file for (folder, part, _), files in committed.items() if (folder, part) == task.key for file in files]
+        return [file for known in redone for file in committed.get(known, [])]
+    kept = {_known_by(task, shared) for task in planned} - redone
+    return [file for known, files in committed.items() if known not in kept for file in files]
 
 
 def _again(spec: StageSpec, done: Sequence[tuple[Task, PartFile]]) -> Iterator[Task]:

@@ -136,7 +136,11 @@ def batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 def _traceback(error: Exception) -> str:
     """The end of the traceback, which is the part that says where."""
-    return "".join(traceback.format_exception(error)).rstrip()[-MAX_TRACEBACK:]
+    text = "".join(traceback.format_exception(error)).rstrip()
+    if len(text) <= MAX_TRACEBACK:
+        return text
+    header = "Traceback (most recent call last):\n  ...\n"
+    return header + text[len(header) - MAX_TRACEBACK :].partition("\n")[2]
 
 
 def _place(error: Exception) -> str:

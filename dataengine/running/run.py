@@ -50,7 +50,8 @@ class Run:
                 continue
             folder = self._stages / stage.folder
             if isinstance(stage, PartStage):
-                files = self._parts(stage.spec, stage.tasks(parts, tables.get(stage.table), folder))
+                table = tables[stage.table] if stage.table else None
+                files = self._parts(stage.spec, stage.tasks(parts, table, folder))
                 parts = [Part(file.part, Slice(str(file.path)), file.content) for file in files]
                 families = None
             else:

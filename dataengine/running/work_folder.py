@@ -76,5 +76,11 @@ def _read(content: bytes, schema: int, path: Place, what: str) -> dict[str, Any]
 
 def _is_foreign(name: str, path: Place, marker: str) -> bool:
     """Whether an entry is not what is left of a run that ended before its marker was written."""
-    begun = "/" in marker and name == marker.split("/")[0] and not names(path / name)
+    inside = path / name
+    begun = (
+        "/" in marker
+        and name == marker.split("/")[0]
+        and not (isinstance(inside, Path) and inside.is_file())
+        and all(each.startswith(".") for each in names(inside))
+    )
     return not name.startswith(".") and not begun

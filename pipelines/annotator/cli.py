@@ -9,23 +9,28 @@ import typer
 
 from instructrestore.pipelines.terminal.ending import INTERRUPTED, end
 
-HELP = """Train the embedded annotator on photos with panoptic annotations.
+HELP = """Train the annotator that names what it sees on photos with panoptic annotations.
 
-Run it again and it goes on where it was. OUT/weights.safetensors is what the embedded preset reads, OUT/figures.json \
-how often it is right on the validation photos, which no weight has seen.
+It is used with masks.segmenter=named and descriptions.describer=named. Run the command again and it continues where it \
+stopped. OUT/weights.safetensors takes the place of the weights that ship, in the package's dataengine/annotator; \
+OUT/figures.json says how often they are right on the validation photos, which no weight has seen.
 
 instructrestore train-annotator panoptic_train2017.json?images=train2017 \
 --validation panoptic_val2017.json?images=val2017 --out annotator
 """
 Source = Annotated[str, typer.Argument(help="A panoptic JSON: [panoptic:]PATH[?images=FOLDER&masks=FOLDER].")]
-Validation = Annotated[str, typer.Option(metavar="SOURCE", help="Another one, for the figures alone.")]
+Validation = Annotated[
+    str, typer.Option(metavar="SOURCE", help="Panoptic photos to measure with; nothing is trained on them.")
+]
 Out = Annotated[Path, typer.Option(help="The run's folder: views, checkpoints, the weights, the figures.")]
-Heads = Annotated[int, typer.Option(min=1, help="How many, each without its share of the photos.")]
-Steps = Annotated[int, typer.Option(min=1, help="Of each head.")]
-Batch = Annotated[int, typer.Option(min=1, help="Views a step.")]
+Heads = Annotated[
+    int, typer.Option(min=1, help="Number of heads; each is trained without its own share of the photos.")
+]
+Steps = Annotated[int, typer.Option(min=1, help="Training steps of each head.")]
+Batch = Annotated[int, typer.Option(min=1, help="Views in a training step.")]
 Views = Annotated[int, typer.Option(min=1, help="Augmented views kept of each photo, 0.6 MB each.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of views, weights, and the order of both.")]
-Threads = Annotated[int, typer.Option(min=1, help="No more than idle cores: the products are small.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads; more than the idle cores slow it down.")]
 
 
 def train_annotator(

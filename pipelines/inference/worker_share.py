@@ -34,7 +34,7 @@ class WorkerShare:
 
     def stage_fields(self, megapixels: Iterable[float], steps: int, rows_per_part: int, batch: int) -> dict[str, Any]:
         """The fields of a StageSpec that follow. megapixels: of the restored photos. steps: denoising steps of each."""
-        longest_s = max(LEAST_MEGAPIXELS, *megapixels) * steps * self.megapixel_step_s
+        longest_s = max((LEAST_MEGAPIXELS, *megapixels)) * steps * self.megapixel_step_s
         return {
             "cpus": self.cpus,
             "gpus": self.gpus,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.console import Console
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.running.checkpoints import complete
 from instructrestore.dataengine.running.executor import Executor
-from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
+from instructrestore.dataengine.running.on_ray.runner import cluster
 from instructrestore.dataengine.running.part_files import PartFile, StageSummary, add_up, digest
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.model.instruction.instruction import Instruction
@@ -105,15 +104,12 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
     }
     folder = RestoreFolder(asked.out, asked.output)
 
-    def ray() -> AbstractContextManager[Cluster]:
-        console.print("starting Ray", highlight=False)
-        return cluster(asked.address, None)
-
+    ray = partial(cluster, asked.address, None)
     with folder.lock() as check, Executor(ray, partial(StageProgress, console), FAILURES_IN_A_ROW, check) as executor:
 
         def execute(spec: StageSpec, todo: Sequence[Task]) -> None:
             said = f"{_rows_in(todo, len(rows)):,} of {len(rows):,} rows to restore"
-            console.print(f"{said}, {len(todo):,} of {len(tasks):,} parts", highlight=False)
+            console.print(f"{said}, {len(todo):,} of {len(tasks):,} parts; starting Ray", highlight=False)
             given = share_of(loading.device, weights.bytes, executor.cluster())
             on_device = replace(loading, device=given.device)
             megapixels = [row.width * row.height / 1e6 * settings.upscale**2 for row in rows]

@@ -21,10 +21,10 @@ def end(sentence: str, status: int) -> NoReturn:
 
 def end_with_traceback(defect: str) -> NoReturn:
     """Shows the traceback within the text of a `Defect`, then the sentence before it, and ends the program."""
-    sentence, _, trace = defect.partition(": Traceback (most recent call last):")
+    first, _, trace = defect.partition("\n")
     if trace:
-        print(f"Traceback (most recent call last):{trace}", file=sys.stderr)
-    end(sentence, FAULTS_FOUND)
+        print(f"Traceback (most recent call last):\n{trace}", file=sys.stderr)
+    end(first.removesuffix(": Traceback (most recent call last):"), FAULTS_FOUND)
 
 
 def escaped(text: str) -> str:

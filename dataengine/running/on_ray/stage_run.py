@@ -121,7 +121,9 @@ class StageRun:
                 try:
                     result = ray.get(ref)
                 except RayTaskError as error:  # a defect of this program or its installation, with its traceback
-                    raise Defect(f"the {self._spec.name} stage broke off: {error}") from error
+                    raise Defect(
+                        f"the {self._spec.name} stage broke off: {first_line(error.cause)}\n{error}"
+                    ) from error
                 except RuntimeEnvSetupError as error:
                     raise StopStage(environments.unbuilt(self._spec, error)) from None
                 except RayError as error:  # of many kinds: killed, out of memory, its node or its answer lost
