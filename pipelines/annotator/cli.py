@@ -11,8 +11,8 @@ from instructrestore.pipelines.terminal.ending import INTERRUPTED, end
 
 HELP = """Train the annotator that names what it sees on photos with panoptic annotations.
 
-It is used with masks.segmenter=named and descriptions.describer=named. Run the command again and it continues where it \
-stopped. OUT/weights.safetensors takes the place of the weights that ship, in the package's dataengine/annotator; \
+It is used with masks.segmenter=named and descriptions.describer=named. Run the command again and it continues where \
+it stopped. OUT/weights.safetensors takes the place of the weights that ship, in the package's dataengine/annotator; \
 OUT/figures.json says how often they are right on the validation photos, which no weight has seen.
 
 instructrestore train-annotator panoptic_train2017.json?images=train2017 \
@@ -23,9 +23,7 @@ Validation = Annotated[
     str, typer.Option(metavar="SOURCE", help="Panoptic photos to measure with; nothing is trained on them.")
 ]
 Out = Annotated[Path, typer.Option(help="The run's folder: views, checkpoints, the weights, the figures.")]
-Heads = Annotated[
-    int, typer.Option(min=1, help="Number of heads; each is trained without its own share of the photos.")
-]
+Heads = Annotated[int, typer.Option(min=1, help="Number of heads, each trained without its own share of the photos.")]
 Steps = Annotated[int, typer.Option(min=1, help="Training steps of each head.")]
 Batch = Annotated[int, typer.Option(min=1, help="Views in a training step.")]
 Views = Annotated[int, typer.Option(min=1, help="Augmented views kept of each photo, 0.6 MB each.")]
