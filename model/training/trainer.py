@@ -184,7 +184,9 @@ class Trainer:
     def load(self, checkpoint: TrainingCheckpoint) -> None:
         """Goes on from a checkpoint, at whose step the stream stands. Raises ValueError where the base is another."""
         if checkpoint.state["base"] != self.base_identity:
-            raise ValueError("the run was begun with another base: go on with the same, or train into another folder")
+            raise ValueError(
+                "the run was started with another base: continue with the same one, or train into another folder"
+            )
         assert self.stream.step == checkpoint.step
         self.controlnet.load_state_dict(checkpoint.trained())
         restore_optimizer(self.optimizer, self.parameters, checkpoint.optimizer())
