@@ -251,17 +251,17 @@ def evaluate(
 
     if not (base or results or runs):
         raise ValueError("nothing to evaluate: give base, results or runs")
-    makings = [compared_group(run, device) for run in map(parse_method, runs) if run.name != "lq"]
+    groups = [compared_group(run, device) for run in map(parse_method, runs) if run.name != "lq"]
     if base:
         source = ModelSource(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
         scales = scales_of(tables_of((), TestSet(fspath(testset)).bokeh))
-        makings.insert(0, model_group(source, evaluation_settings(dict(settings or {}), ()), scales, given_masks))
+        groups.insert(0, model_group(source, evaluation_settings(dict(settings or {}), ()), scales, given_masks))
     with _stops():
         request = EvaluationRequest(
             testset=fspath(testset),
             out=Path(out),
             metrics=metric_settings(metrics, device),
-            makings=makings,
+            groups=groups,
             found=given_results([f"{name}={fspath(folder)}" for name, folder in (results or {}).items()]),
             seed=seed,
             batch=batch,

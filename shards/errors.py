@@ -23,7 +23,11 @@ def one_line(error: BaseException) -> str:
 def first_error(error: ValidationError) -> str:
     """The first complaint of a validation error as "SETTING: COMPLAINT"."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the text"
+    # Of a setting that may be one of several kinds pydantic also names the kind that it tried.
+    parts = [str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-"))]
+    where = ".".join(parts) or "the text"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: this name is not known"
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 

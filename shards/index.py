@@ -96,7 +96,9 @@ class Dataset:
         try:
             text = self._read(f"{self._root}/dataset.json")
         except (FileNotFoundError, NotADirectoryError):
-            raise ValueError(f"{path} is not a data set: it has no dataset.json") from None
+            inner = f"{self.path}/dataset"
+            hint = f"; the data set of this run is {inner}" if self._files.exists(f"{self._root}/run.json") else ""
+            raise ValueError(f"{path} is not a data set: it has no dataset.json{hint}") from None
         try:
             self.card = _card.validate_json(text)
         except ValidationError as error:

@@ -90,6 +90,16 @@ def test_no_circle_between_the_rooms_of_a_folder(folder: str) -> None:
         pytest.fail(f"{folder}: {' -> '.join(error.args[1])}")
 
 
+def test_no_two_public_classes_share_a_name() -> None:
+    """One thing has one name everywhere: who reads a name knows which class it is."""
+    places: dict[str, list[str]] = {}
+    for name, path in source_files().items():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_ray_is_imported_where_workers_are_run() -> None:
     importing = {
         name for name, path in source_files().items() if any(each.split(".")[0] == "ray" for each in imports(path))

@@ -16,7 +16,7 @@ from instructrestore.dataengine.annotator.backbone import STRIDE, load_backbone
 from instructrestore.dataengine.annotator.edges import guided
 from instructrestore.dataengine.annotator.featureless import LEAST_SIDE, featureless, flat_pixels
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
-from instructrestore.dataengine.annotator.grouping import Segment, group, kinds
+from instructrestore.dataengine.annotator.grouping import PanopticSegment, group, kinds
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.reduction import Reduced, Sight
@@ -48,15 +48,18 @@ class Annotator:
         """The same of a photo that was seen before: the mean over the heads."""
         return torch.stack([head(reduced)[0].softmax(0) for head in self.heads]).mean(0)
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> list[Segment]:
+    def __call__(self, rgb: NDArray[np.uint8]) -> list[PanopticSegment]:
         """rgb: (H, W, 3) uint8 upright sRGB. Masks are of the photo's size and do not overlap."""
         assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8, (rgb.shape, rgb.dtype)
-        probabilities = self.probabilities(rgb)
+        return self.found(rgb, self.probabilities(rgb))
+
+    def found(self, rgb: NDArray[np.uint8], probabilities: Tensor) -> list[PanopticSegment]:
+        """The segments of a photo whose probabilities are there already."""
         labels, maps = refined(rgb, probabilities)
         flat = self._flat(rgb, maps)
         return [_enlarged(_trusted(segment, flat), *rgb.shape[:2]) for segment in group(labels, maps)]
 
-    def regions(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[Segment]:
+    def regions(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[PanopticSegment]:
         """What the given regions are, whoever found them: (H, W) bool each, none empty; in their order."""
         labels, maps = refined(rgb, self.probabilities(rgb))
         flat = self._flat(rgb, maps)
@@ -94,12 +97,12 @@ def refined(
     return labels.numpy(), np.clip(guided(maps, _resized(rgb, height, width), large), 0, 1)
 
 
-def _trusted(segment: Segment, flat: NDArray[np.bool_]) -> Segment:
+def _trusted(segment: PanopticSegment, flat: NDArray[np.bool_]) -> PanopticSegment:
     """Without any probability where it shows nothing."""
     return replace(segment, name=0.0, kind=0.0) if featureless(segment.mask, flat) else segment
 
 
-def _enlarged(segment: Segment, height: int, width: int) -> Segment:
+def _enlarged(segment: PanopticSegment, height: int, width: int) -> PanopticSegment:
     """With its mask at that size, its outline smoothed."""
     if segment.mask.shape == (height, width):
         return segment
@@ -120,7 +123,7 @@ def _shrunk(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool
     return small
 
 
-def _seen(mask: NDArray[np.bool_], labels: NDArray[np.intp], maps: NDArray[np.float32]) -> Segment:
+def _seen(mask: NDArray[np.bool_], labels: NDArray[np.intp], maps: NDArray[np.float32]) -> PanopticSegment:
     """The likeliest kind in the mask, and the likeliest name of that kind."""
     assert mask.any(), "an empty mask"
     means = maps[mask].mean(0)  # (K,)
@@ -129,7 +132,7 @@ def _seen(mask: NDArray[np.bool_], labels: NDArray[np.intp], maps: NDArray[np.fl
     best = max(totals, key=lambda kind: totals[kind])
     within = np.flatnonzero(kind_of == best)
     member = int(within[int(means[within].argmax())])
-    return Segment(mask, int(labels[member]), min(1.0, float(means[member])), min(1.0, totals[best]))
+    return PanopticSegment(mask, int(labels[member]), min(1.0, float(means[member])), min(1.0, totals[best]))
 
 
 def _resized(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from instructrestore.dataengine.annotator.annotator import Annotator, refined
-from instructrestore.dataengine.annotator.grouping import group
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.dataengine.annotator.naming import Calibration, fit_curve, named
+from instructrestore.dataengine.annotator.naming import Calibration, fit_curve, name_segments
 from instructrestore.dataengine.annotator.panoptic import UNLABELLED, PanopticPhoto
 from instructrestore.dataengine.annotator.scores import dense_scores
 from instructrestore.dataengine.annotator.segment_scores import Kept, SegmentScores, fits
 from instructrestore.dataengine.annotator.views import ViewStore
 
+BARS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.75)  # confidences at which keeping is reported
+
 
 @dataclass(frozen=True)
-class Outcome:
+class SegmentOutcome:
     """Of one segment: its mean probabilities, its share of the photo, and whether its name, or its kind, was right
     with an intersection over union of at least 0.5. has_kind: the name has a parent."""
 
@@ -32,20 +33,22 @@ class Outcome:
     has_kind: bool
 
 
-def outcomes(annotator: Annotator, photos: Iterable[PanopticPhoto], store: ViewStore) -> list[Outcome]:
+def outcomes(annotator: Annotator, photos: Iterable[PanopticPhoto], store: ViewStore) -> list[SegmentOutcome]:
     """store: where their views are; view 0 is what the annotator itself sees. Photos of at most `GUIDE_SIDE`."""
     found = []
     for photo in photos:
         annotated = photo.segments()
-        for segment in group(*refined(photo.rgb(), _probabilities(annotator, photo, store))):
+        for segment in annotator.found(photo.rgb(), _probabilities(annotator, photo, store)):
             name = coco_names()[segment.label]
             name_right = fits(segment.mask, name.word, annotated, photo.categories)
             kind_right = bool(name.parent) and fits(segment.mask, name.parent, annotated, photo.categories)
-            found.append(Outcome(segment.name, segment.kind, segment.area, name_right, kind_right, bool(name.parent)))
+            found.append(
+                SegmentOutcome(segment.name, segment.kind, segment.area, name_right, kind_right, bool(name.parent))
+            )
     return found
 
 
-def fit_calibration(found: Sequence[Outcome], wanted: float) -> Calibration:
+def fit_calibration(found: Sequence[SegmentOutcome], wanted: float) -> Calibration:
     """The curves that make probabilities confidences, and the lowest bar at which a share of `wanted` is right."""
     name = _curve([(each.name, each.area, each.name_right) for each in found])
     kind = _curve([(each.kind, each.area, each.kind_right) for each in found if each.has_kind])
@@ -69,19 +72,27 @@ def fit_calibration(found: Sequence[Outcome], wanted: float) -> Calibration:
 def evaluate(
     annotator: Annotator, calibration: Calibration, photos: Sequence[PanopticPhoto], store: ViewStore
 ) -> dict[str, float]:
-    """The figures of `dense_scores` and `SegmentScores` at the photos' own size."""
-    scores = SegmentScores()
+    """The figures of `dense_scores` and `SegmentScores` at the photos' own size; and how many segments are kept, and
+    which share of them is right, with other bars."""
+    scores = {bar: SegmentScores() for bar in (*BARS, calibration.bar)}
 
     def dense() -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.uint8]]]:
         for photo in photos:
             rgb, annotated = photo.rgb(), photo.segments()
             probabilities, labels = _probabilities(annotator, photo, store), photo.labels(annotated)
-            known, _ = named(group(*refined(rgb, probabilities)), calibration)
-            scores.add([Kept(e.segment.mask, e.word, e.segment.label) for e in known], annotated, photo.categories)
+            found = annotator.found(rgb, probabilities)
+            for bar, counts in scores.items():
+                known, _ = name_segments(found, replace(calibration, bar=bar))
+                kept = [Kept(each.segment.mask, each.word, each.segment.label) for each in known]
+                counts.add(kept, annotated, photo.categories)
             present = np.unique(labels[labels != UNLABELLED]).tolist()
             yield *refined(rgb, probabilities, present), labels
 
-    return {**dense_scores(dense()).figures(), **scores.figures()}
+    figures = {**dense_scores(dense()).figures(), **scores[calibration.bar].figures()}
+    for bar in BARS:
+        at = scores[bar].figures()
+        figures |= {f"kept_at_{bar:.2f}": at["kept"], f"right_merged_at_{bar:.2f}": at["right_merged"]}
+    return figures
 
 
 def _probabilities(annotator: Annotator, photo: PanopticPhoto, store: ViewStore) -> Tensor:

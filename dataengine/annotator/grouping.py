@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.annotator.names import THINGS, coco_names
-
-BoolArray = NDArray[np.bool_]
+from instructrestore.shards.rle import BoolArray
 
 LEAST_AREA = 0.005  # of the photo, for a segment
 LEAST_SHARE = 0.12  # of its kind's region, for a name to be a segment of its own there
@@ -24,7 +23,7 @@ DISTINCT = 0.5  # of its kind's probability, on average where it leads, for a na
 
 
 @dataclass(frozen=True)
-class Segment:
+class PanopticSegment:
     """mask: (H, W) bool. label: the likeliest name, an index into `coco_names`. name: that name's mean probability in
     the mask, 0..1; kind: that of all names with the same parent."""
 
@@ -47,13 +46,13 @@ def kinds() -> NDArray[np.intp]:
     return np.array([order[word] for word in words], np.intp)
 
 
-def group(labels: NDArray[np.intp], maps: NDArray[np.float32]) -> list[Segment]:
+def group(labels: NDArray[np.intp], maps: NDArray[np.float32]) -> list[PanopticSegment]:
     """labels: (K,) the names that are candidates. maps: (H, W, K) float32, their probabilities. Largest first."""
     kind_of = kinds()[labels]
     numbers = np.unique(kind_of)
     by_kind = np.stack([maps[..., kind_of == number].sum(-1) for number in numbers], -1)
     winner = by_kind.argmax(-1)
-    segments: list[Segment] = []
+    segments: list[PanopticSegment] = []
     for position, number in enumerate(numbers):
         region = winner == position
         members = np.flatnonzero(kind_of == number)
@@ -65,7 +64,7 @@ def group(labels: NDArray[np.intp], maps: NDArray[np.float32]) -> list[Segment]:
                 parts = [np.logical_or.reduce(parts)]
             for part in parts:
                 name, kind = float(maps[..., member][part].mean()), float(total[part].mean())
-                segments.append(Segment(part, label, min(1.0, name), min(1.0, kind)))
+                segments.append(PanopticSegment(part, label, min(1.0, name), min(1.0, kind)))
     return sorted(segments, key=lambda segment: -segment.area)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instructrestore.dataengine.annotator.grouping import Segment
+from instructrestore.dataengine.annotator.grouping import PanopticSegment
 from instructrestore.dataengine.annotator.names import coco_names
 
 
@@ -42,15 +42,15 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedSegment:
     """word: what the segment is called, a name or its kind. confidence: that this is right, 0..1."""
 
-    segment: Segment
+    segment: PanopticSegment
     word: str
     confidence: float
 
 
-def named(segments: Iterable[Segment], calibration: Calibration) -> tuple[list[Named], int]:
+def name_segments(segments: Iterable[PanopticSegment], calibration: Calibration) -> tuple[list[NamedSegment], int]:
     """Those that are known, in their order, and how many are not."""
     known, unknown = [], 0
     for segment in segments:
@@ -58,7 +58,7 @@ def named(segments: Iterable[Segment], calibration: Calibration) -> tuple[list[N
         sure = calibration.name(segment.name, segment.area), calibration.kind(segment.kind, segment.area)
         for word, confidence in zip((name.word, name.parent), sure, strict=True):
             if word and confidence >= calibration.bar:
-                known.append(Named(segment, word, confidence))
+                known.append(NamedSegment(segment, word, confidence))
                 break
         else:
             unknown += 1

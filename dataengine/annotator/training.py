@@ -1,4 +1,4 @@
-"""Training of the head on stored views: one loop, resumable at any step, the same result however often interrupted.
+"""Training of a head on stored views, resumable at any step: the same result however often it was interrupted.
 
 Step i draws its photos, views and dropout from (seed, i) alone. A checkpoint is one safetensors file with the weights,
 their running average, and AdamW's two moments; its metadata has the step and the settings. Nothing is pickled.
@@ -7,8 +7,7 @@ their running average, and AdamW's two moments; its metadata has the step and th
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,16 +15,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.panoptic import UNLABELLED, PanopticPhoto
 from instructrestore.dataengine.annotator.views import ViewStore
+from instructrestore.shards.files import commit
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class HeadSettings:
     """views: how many of each photo, view 0 among them. smoothing: of the labels. area_power: a name's pixels count
     as (its share of the photo) ** -area_power. average: of the weights' running mean. Learning rates are AdamW's."""
 
@@ -48,12 +48,10 @@ class TrainingSettings:
 CHECKPOINT = "checkpoint.safetensors"
 
 
-class Trainer:
+class HeadTrainer:
     """The state of one training: `step` steps done. photos: to train on; their views are made as they are drawn."""
 
-    def __init__(
-        self, settings: TrainingSettings, text: Tensor, photos: Sequence[PanopticPhoto], store: ViewStore
-    ) -> None:
+    def __init__(self, settings: HeadSettings, text: Tensor, photos: Sequence[PanopticPhoto], store: ViewStore) -> None:
         self.settings, self.photos, self.store = settings, list(photos), store
         torch.manual_seed(settings.seed)
         self.head = Head(text, settings.channels, settings.dropout)
@@ -113,11 +111,7 @@ class Trainer:
                 if moment in state:
                     tensors[f"{moment}.{name}"] = state[moment]
         metadata = {"step": str(self.step), "settings": json.dumps(asdict(self.settings))}
-        temporary = folder / f"{CHECKPOINT}.part"
-        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / CHECKPOINT)
+        commit(folder / CHECKPOINT, save({name: value.contiguous() for name, value in tensors.items()}, metadata))
 
     def resume(self, folder: Path) -> bool:
         """Takes up the folder's checkpoint, if there is one. Raises ValueError where it is of other settings."""
@@ -152,7 +146,7 @@ class Trainer:
         return True
 
 
-def view_loss(logits: Tensor, presence: Tensor, labels: Tensor, settings: TrainingSettings) -> Tensor:
+def view_loss(logits: Tensor, presence: Tensor, labels: Tensor, settings: HeadSettings) -> Tensor:
     """logits: (names, h, w); presence: (names,); labels: (2h, 2w) uint8. Cross-entropy, rare names in the photo counted
     more, and the binary cross-entropy of which names are in the photo at all."""
     wanted = F.pixel_unshuffle(labels[None, None].long(), 2)[0].permute(1, 2, 0)  # (h, w, 4)
@@ -170,21 +164,3 @@ def view_loss(logits: Tensor, presence: Tensor, labels: Tensor, settings: Traini
     balance = torch.where(there > 0, 4.0, 1.0)
     scene = F.binary_cross_entropy_with_logits(presence, there, weight=balance)
     return (losses * weights).sum() / weights.sum() + settings.presence * scene
-
-
-def train(
-    trainer: Trainer,
-    folder: Path,
-    report: Callable[[int, float], None],
-    evaluate: Callable[[Head, int], None],
-    every: int,
-    save_every: int = 100,
-) -> None:
-    """Runs to `settings.steps`, saving every `save_every` steps and evaluating the average every `every`."""
-    while trainer.step < trainer.settings.steps:
-        loss = trainer.train_step()
-        report(trainer.step, loss)
-        if trainer.step % save_every == 0 or trainer.step == trainer.settings.steps:
-            trainer.save(folder)
-        if trainer.step % every == 0 or trainer.step == trainer.settings.steps:
-            evaluate(trainer.averaged, trainer.step)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.reduction import Reduction
+from instructrestore.shards.files import commit
 
 FORMAT = "instructrestore-annotator-1"
 SHIPPED = Path(__file__).parent / "weights.safetensors"
@@ -46,7 +47,7 @@ def save_weights(trained: TrainedHeads, path: Path, record: dict[str, str]) -> N
         "channels": str(head.channels),
         "calibration": json.dumps(asdict(trained.calibration)),
     }
-    save_file(tensors, path, metadata)
+    commit(path, save(tensors, metadata))
 
 
 def load_weights(path: Path = SHIPPED) -> TrainedHeads:

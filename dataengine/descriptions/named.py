@@ -21,7 +21,7 @@ from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhra
 from instructrestore.dataengine.noun_phrases.english.words import word_set
 
 if TYPE_CHECKING:
-    from instructrestore.dataengine.annotator.naming import Named
+    from instructrestore.dataengine.annotator.naming import NamedSegment
 
 REVISION = "1"  # raised with new weights too
 
@@ -73,21 +73,21 @@ class NamedDescriber:
 
     def __init__(self) -> None:
         from instructrestore.dataengine.annotator.annotator import load_annotator  # noqa: PLC0415  (imports torch)
-        from instructrestore.dataengine.annotator.naming import named  # noqa: PLC0415  (the same)
+        from instructrestore.dataengine.annotator.naming import name_segments  # noqa: PLC0415  (the same)
 
-        self._named = named
+        self._name = name_segments
         self._annotator, self._calibration = load_annotator()
         self._colours = ColourTerms()
 
     def __call__(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[NounPhrase | None]:
         """rgb: (H, W, 3) uint8. masks: (H, W) bool each, none empty. In their order; None where nothing is known."""
-        known = [self._named([region], self._calibration)[0] for region in self._annotator.regions(rgb, masks)]
+        known = [self._name([region], self._calibration)[0] for region in self._annotator.regions(rgb, masks)]
         found = [each[0] for each in known if each]
         phrases = iter(describe(rgb, found, self._colours))
         return [next(phrases) if each else None for each in known]
 
 
-def describe(rgb: NDArray[np.uint8], regions: Sequence[Named], colours: ColourTerms) -> list[NounPhrase]:
+def describe(rgb: NDArray[np.uint8], regions: Sequence[NamedSegment], colours: ColourTerms) -> list[NounPhrase]:
     """Noun phrases of a photo's named regions, no two the same where they can be told apart."""
     scale = min(1.0, _SIDE / max(rgb.shape[:2]))
     size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))

@@ -24,11 +24,11 @@ class NamedSegmenter:
 
     def __init__(self) -> None:
         from instructrestore.dataengine.annotator.annotator import load_annotator  # noqa: PLC0415  (imports torch)
-        from instructrestore.dataengine.annotator.naming import named  # noqa: PLC0415  (the same)
+        from instructrestore.dataengine.annotator.naming import name_segments  # noqa: PLC0415  (the same)
 
         self._annotator, self._calibration = load_annotator()
-        self._named = named
+        self._name = name_segments
 
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[str]]:
-        known, unknown = self._named(self._annotator(rgb), self._calibration)
+        known, unknown = self._name(self._annotator(rgb), self._calibration)
         return [each.segment.mask for each in known], Counter({NOT_KNOWN: unknown} if unknown else {})

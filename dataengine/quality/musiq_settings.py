@@ -16,7 +16,7 @@ class MusiqSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: str = Field(
-        default="chaofengc/IQA-PyTorch-WeightsNeed",
+        default="chaofengc/IQA-PyTorch-Weights",
         min_length=1,
         description=f"a hub id, or a folder, that holds pyiqa's {WEIGHTS}",
     )

@@ -46,10 +46,10 @@ def train_annotator(
         from rich.console import Console
 
         from instructrestore.dataengine.annotator.run_training import AnnotatorTraining
-        from instructrestore.dataengine.annotator.training import TrainingSettings
+        from instructrestore.dataengine.annotator.training import HeadSettings
         from instructrestore.pipelines.annotator.job import run
 
-        settings = AnnotatorTraining(TrainingSettings(seed=seed, steps=steps, batch=batch, views=views), heads)
+        settings = AnnotatorTraining(HeadSettings(seed=seed, steps=steps, batch=batch, views=views), heads)
         run(source, validation, out, settings, threads, Console())
     except KeyboardInterrupt:
         end("interrupted; run the same command again to go on", INTERRUPTED)

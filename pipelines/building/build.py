@@ -100,7 +100,9 @@ def listed(settings: BuildSettings) -> Iterator[SourcePhoto]:
     """The excluded photos, which no limit leaves out and which stay excluded if another source lists them too; then
     the photos of all other sources."""
     if not settings.sources:
-        raise ValueError("a build needs a source: a folder of photos, annotations, a manifest")
+        raise ValueError(
+            "a build needs a source: name a folder of photos, annotations or a manifest, as in build photos/ --out run"
+        )
     wanted = chain.from_iterable(list_photos(source) for source in settings.sources if not source.exclude)
     excluded = chain.from_iterable(list_photos(source) for source in settings.sources if source.exclude)
     return chain(excluded, islice(wanted, settings.limit))

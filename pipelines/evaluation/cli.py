@@ -96,7 +96,7 @@ def evaluate(
         from instructrestore.pipelines.evaluation.run import LOCAL, EvaluationRequest, run_evaluation
         from instructrestore.pipelines.inference.model_source import ModelSource
 
-        makings = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always included
+        groups = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always included
         if base:
             loading = ModelSource(
                 base=base,
@@ -107,9 +107,9 @@ def evaluate(
                 checkpoint_revision=checkpoint_revision,
             )
             loading.check_runnable(None if address == LOCAL else address)
-            makings.insert(0, model_group(loading, settings, scales_of(wanted), given_masks))
+            groups.insert(0, model_group(loading, settings, scales_of(wanted), given_masks))
         request = EvaluationRequest(
-            testset, out, measured, makings, found, seed, batch, limit, address, retry_failed,
+            testset, out, measured, groups, found, seed, batch, limit, address, retry_failed,
             tables=wanted if tables else (),
             quoted=quoted,
             baseline=(str(baseline), earlier) if earlier is not None else None,

@@ -60,19 +60,19 @@ class MethodStage:
     """
 
     def __init__(
-        self, testset: str, out: Path, making: MethodGroup, device: str | None, seed: int, threads: int | None
+        self, testset: str, out: Path, group: MethodGroup, device: str | None, seed: int, threads: int | None
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self._testset, self._out, self._making, self._seed = TestSet(testset), out, making, seed
+        self._testset, self._out, self._group, self._seed = TestSet(testset), out, group, seed
         self._device = device
 
     @cached_property
     def _restorer(self) -> Restorer:
         try:
-            return self._making.build(self._device)
+            return self._group.build(self._device)
         except ValueError as error:
-            raise StopStage(f"the {self._making.name} stage cannot start: {error}") from None
+            raise StopStage(f"the {self._group.name} stage cannot start: {error}") from None
 
     def __call__(self, rows: Sequence[EvaluationRow]) -> list[MethodResult | Failed]:
         prepared = [self._prepare(row) for row in rows]
@@ -87,11 +87,11 @@ class MethodStage:
         except Unreadable as fault:
             return Failed(str(fault))
         seed, bokeh = photo_seed(self._seed, row.key), self._testset.bokeh
-        given = pair.region.mask if self._making.given_masks else None
+        given = pair.region.mask if self._group.given_masks else None
         asked = MethodInput(rgb, row.caption, row.s1, row.s2, bokeh, seed, None if given is None else given.array())
         lq = hashlib.sha256(pair.lq).hexdigest()
         known = (row.caption, row.s1, row.s2, bokeh, seed, lq, given and given.counts)
-        follows_from = digest(REVISION, photo_file.REVISION, self._making.follows_from, *known)
+        follows_from = digest(REVISION, photo_file.REVISION, self._group.follows_from, *known)
         return self._kept(row, follows_from) or _Prepared(row, asked, follows_from)
 
     def _kept(self, row: EvaluationRow, follows_from: str) -> MethodResult | None:
@@ -125,7 +125,7 @@ class MethodStage:
             "scales": [row.s1, row.s2],
             "seed": asked.seed,
             "source": {"key": row.key, "caption": row.caption},
-            **self._making.record,
+            **self._group.record,
             "reports": answer.reports,
             "mask": mask and _sha256(mask),
             "follows_from": ready.follows_from,

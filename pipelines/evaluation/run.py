@@ -54,7 +54,7 @@ class EvaluationRequest:
     """What is evaluated, and how.
 
     testset: the folder of a test set, or its address in a store. out: the folder for all that is made.
-    makings: methods that are run here. found: results of others. The unrestored photos come first, as the method LQ.
+    groups: methods that are run here. found: results of others. The unrestored photos come first, as the method LQ.
     batch: the most photos of one size that are restored together. limit: the first photos alone, so many of them.
     address: of a Ray cluster, "local" for one of this machine; None: this process. retry_failed: rows that failed are
     done again. tables: of the paper, that are written; (): all that there are figures for. quoted: with the paper's own
@@ -64,7 +64,7 @@ class EvaluationRequest:
     testset: str
     out: Path
     metrics: MetricSettings
-    makings: Sequence[MethodGroup] = ()
+    groups: Sequence[MethodGroup] = ()
     found: Sequence[GivenResults] = ()
     seed: int = 0
     batch: int = 1
@@ -98,9 +98,9 @@ def run_evaluation(asked: EvaluationRequest, console: Console) -> Evaluation:
     """
     testset = TestSet(asked.testset if "://" in asked.testset else os.path.abspath(asked.testset))
     source, measured = source_of(testset), measured_with(asked.metrics)
-    _check_applicable(asked.metrics, testset.bokeh, asked.makings)
+    _check_applicable(asked.metrics, testset.bokeh, asked.groups)
     rows = rows_of(testset, asked.limit)
-    made = [method for making in asked.makings for method in making.methods]
+    made = [method for group in asked.groups for method in group.methods]
     methods = (UNRESTORED, *made, *(each.method for each in asked.found))
     _check_titles(methods)
     configuration = _configuration(asked, source, measured)
@@ -116,8 +116,8 @@ def run_evaluation(asked: EvaluationRequest, console: Console) -> Evaluation:
     with folder.lock() as check, Executor(ray, partial(StageProgress, console), FAILURES_IN_A_ROW, check) as executor:
         run = _EvaluationRun(asked, testset, source, measured, folder, executor, console)
         restored = {method: folder.note_found(method, outcomes) for method, outcomes in results.items()}
-        for making in asked.makings:
-            restored |= _restore(making, rows, run)
+        for group in asked.groups:
+            restored |= _restore(group, rows, run)
         scored = _score({method: restored[method] for method in methods}, run)
         figures, failed = gather(restored, scored, len(rows))
         evaluated = Evaluation(
@@ -142,27 +142,27 @@ def _check_titles(methods: Sequence[Method]) -> None:
             raise ValueError(f"two methods are called {method.title}: every method needs a name of its own")
 
 
-def _restore(making: MethodGroup, rows: Sequence[EvaluationRow], run: _EvaluationRun) -> dict[Method, list[PartFile]]:
+def _restore(group: MethodGroup, rows: Sequence[EvaluationRow], run: _EvaluationRun) -> dict[Method, list[PartFile]]:
     """The results of its methods, as committed parts; what is not there is made."""
     asked = run.asked
-    known = digest(RESTORING_REVISION, photo_file.REVISION, making.follows_from, asked.seed, run.source)
+    known = digest(RESTORING_REVISION, photo_file.REVISION, group.follows_from, asked.seed, run.source)
     tasks = {
         method: run.folder.plan(method, [replace(row, s1=method.s1, s2=method.s2) for row in rows], known, asked.batch)
-        for method in making.methods
+        for method in group.methods
     }
 
     def execute(spec: StageSpec, todo: Sequence[Task]) -> None:
         if has_networks(asked.metrics):  # what they lack is said now, not after hours of restoring
             Scorer(asked.metrics.model_copy(update={"device": "cpu"}))
-        given = share_of(making.device, making.weights_bytes, run.executor.cluster())
-        build = partial(MethodStage, run.testset.path, run.folder.path, making, given.device, asked.seed, given.threads)
+        given = share_of(group.device, group.weights_bytes, run.executor.cluster())
+        build = partial(MethodStage, run.testset.path, run.folder.path, group, given.device, asked.seed, given.threads)
         megapixels = [row.width * row.height / 1e6 for row in rows]
         run.executor(
-            replace(spec, build=build, **given.stage_fields(megapixels, making.steps, PART_ROWS, asked.batch)), todo
+            replace(spec, build=build, **given.stage_fields(megapixels, group.steps, PART_ROWS, asked.batch)), todo
         )
 
     spec = StageSpec(
-        name=making.name,
+        name=group.name,
         build=MethodStage,  # `execute` knows its arguments
         identity=known,
         row_type=EvaluationRow,
@@ -217,13 +217,13 @@ def _complete(
 
 def _configuration(asked: EvaluationRequest, source: dict[str, str], measured: dict[str, Any]) -> dict[str, Any]:
     """What the figures follow from, for people and programs: no path of this machine is in it."""
-    made = [{"methods": [method.title for method in making.methods], **making.record} for making in asked.makings]
+    made = [{"methods": [method.title for method in group.methods], **group.record} for group in asked.groups]
     return {"testset": source, "seed": asked.seed, "metrics": measured, "made": made}
 
 
-def _check_applicable(metrics: MetricSettings, bokeh: bool, makings: Sequence[MethodGroup]) -> None:
+def _check_applicable(metrics: MetricSettings, bokeh: bool, groups: Sequence[MethodGroup]) -> None:
     """Raises ValueError where none of the metrics has a figure for what is evaluated."""
-    finds = any(method.kind == "model" for making in makings for method in making.methods if not making.given_masks)
+    finds = any(method.kind == "model" for group in groups for method in group.methods if not group.given_masks)
     needs = {MASK_IOU.name: (finds, "masks that the model predicts"), BOKEH_IOU.name: (bokeh, "a bokeh set")}
     if not any(needs.get(name, (True, ""))[0] for name in metrics.metrics):
         lacking = " and ".join(f"{name} is of {needs[name][1]}" for name in metrics.metrics)

@@ -56,7 +56,7 @@ def test_the_shell_completes_commands_and_options() -> None:
 
 
 MISTAKES = {
-    "no source": (["build"], "a build needs a source"),
+    "no source": (["build"], "a build needs a source: name a folder of photos"),
     "missing folder": (["build", "{}/nowhere"], "nowhere does not exist"),
     "unknown kind": (["build", "coko:{}/photos"], "coko:"),
     "empty folder": (["build", "{}/empty"], "holds no photos"),

@@ -17,7 +17,7 @@ from instructrestore.dataengine.annotator.annotator import Annotator, load_annot
 from instructrestore.dataengine.annotator.backbone import load_backbone, normalise
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.dataengine.annotator.naming import Calibration, named
+from instructrestore.dataengine.annotator.naming import Calibration, name_segments
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.panoptic import read_panoptic
 from instructrestore.dataengine.annotator.reduction import Sight, fit_reduction
@@ -136,7 +136,7 @@ def test_what_shows_nothing_has_no_name() -> None:
     noise = [random.integers(0, 256, shape, np.uint8) for shape in ((480, 640, 3), (40, 1600, 3), (64, 64, 3))]
     for photo in (page, *even, *noise):
         segments = annotator(photo)
-        known, unknown = named(segments, calibration)
+        known, unknown = name_segments(segments, calibration)
         assert [each.word for each in known] == []
         assert unknown == len(segments)
 
@@ -150,7 +150,7 @@ def test_real_photos_have_the_names_that_people_gave(data_folder: Path) -> None:
     right = kept = 0
     for photo in photos[1:9:2]:
         annotated, rgb = photo.segments(), photo.rgb()
-        known, _ = named(annotator(rgb), calibration)
+        known, _ = name_segments(annotator(rgb), calibration)
         kept += len(known)
         right += sum(fits(each.segment.mask, each.word, annotated, photo.categories) for each in known)
         again = annotator.regions(rgb, [each.segment.mask for each in known])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from instructrestore.dataengine.annotator.edges import guided
-from instructrestore.dataengine.annotator.grouping import Segment, group
+from instructrestore.dataengine.annotator.grouping import PanopticSegment, group
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.dataengine.annotator.naming import Calibration, fit_curve, named
+from instructrestore.dataengine.annotator.naming import Calibration, fit_curve, name_segments
 from instructrestore.dataengine.annotator.scores import dense_scores
 from instructrestore.dataengine.annotator.segment_scores import Kept, SegmentScores
 
@@ -33,7 +33,7 @@ def test_names_of_one_kind_that_are_not_told_apart_are_one_segment() -> None:
     assert segments[1].name == pytest.approx(0.35)
     assert segments[1].kind == pytest.approx(0.65)
     calibration = Calibration(bar=0.6)
-    known, unknown = named(segments, calibration)
+    known, unknown = name_segments(segments, calibration)
     assert [each.word for each in known] == ["sky", "vehicle"]  # 0.35 a car, 0.65 a vehicle
     assert unknown == 0
 
@@ -46,7 +46,7 @@ def test_names_of_one_kind_that_are_told_apart_are_two_segments() -> None:
 
 
 def test_what_is_not_sure_is_not_known() -> None:
-    known, unknown = named([Segment(np.ones((4, 4), np.bool_), SKY, 0.3, 0.3)], Calibration(bar=0.5))
+    known, unknown = name_segments([PanopticSegment(np.ones((4, 4), np.bool_), SKY, 0.3, 0.3)], Calibration(bar=0.5))
     assert (known, unknown) == ([], 1)
 
 

@@ -11,10 +11,10 @@ import torch
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.panoptic import PanopticPhoto
 from instructrestore.dataengine.annotator.reduction import COARSE, FINE, SCENE, Reduced
-from instructrestore.dataengine.annotator.training import CHECKPOINT, Trainer, TrainingSettings, view_loss
+from instructrestore.dataengine.annotator.training import CHECKPOINT, HeadSettings, HeadTrainer, view_loss
 from instructrestore.dataengine.annotator.views import ViewStore
 
-TINY = TrainingSettings(steps=6, batch=2, views=2, channels=8, warmup=1, learning_rate=1e-2)
+TINY = HeadSettings(steps=6, batch=2, views=2, channels=8, warmup=1, learning_rate=1e-2)
 SKY, GRASS = (next(i for i, name in enumerate(coco_names()) if name.word == word) for word in ("sky", "grass"))
 
 
@@ -38,11 +38,11 @@ class DrawnViews(ViewStore):
         return Reduced(fine, coarse, scene, evidence), labels, labels.int()
 
 
-def trainer(settings: TrainingSettings = TINY) -> Trainer:
+def trainer(settings: HeadSettings = TINY) -> HeadTrainer:
     torch.manual_seed(7)
     text = torch.nn.functional.normalize(torch.randn(len(coco_names()), 384), dim=1)
     photos = [PanopticPhoto(str(number), Path(), Path(), {}) for number in range(4)]
-    return Trainer(settings, text, photos, DrawnViews())
+    return HeadTrainer(settings, text, photos, DrawnViews())
 
 
 def test_resumed_is_the_same_as_uninterrupted(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_loss_counts_a_small_thing_like_a_large_one() -> None:
     """With area_power 1 every name in the photo weighs the same: half right, however the halves are distributed."""
     labels = torch.full((4, 4), SKY, dtype=torch.uint8)
     labels[3, 3] = GRASS
-    settings = TrainingSettings(smoothing=0.0, area_power=1.0, presence=0.0)
+    settings = HeadSettings(smoothing=0.0, area_power=1.0, presence=0.0)
     logits = torch.zeros(len(coco_names()), 2, 2)
     even = view_loss(logits, torch.zeros(len(logits)), labels, settings)
     assert even == pytest.approx(torch.log(torch.tensor(133.0)).item(), rel=1e-5)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from instructrestore.dataengine.annotator.grouping import Segment
-from instructrestore.dataengine.annotator.naming import Named
+from instructrestore.dataengine.annotator.grouping import PanopticSegment
+from instructrestore.dataengine.annotator.naming import NamedSegment
 from instructrestore.dataengine.descriptions.colour_terms import ColourTerms
 from instructrestore.dataengine.descriptions.named import describe
 
 SKY, GRASS, BROWN, RED = (100, 160, 230), (60, 150, 50), (110, 70, 35), (210, 30, 30)
 
 
-def region(word: str, rows: slice, columns: slice) -> Named:
+def region(word: str, rows: slice, columns: slice) -> NamedSegment:
     mask = np.zeros((100, 100), np.bool_)
     mask[rows, columns] = True
-    return Named(Segment(mask, 0, 0.9, 0.9), word, 0.9)
+    return NamedSegment(PanopticSegment(mask, 0, 0.9, 0.9), word, 0.9)
 
 
-def photo(*painted: tuple[Named, tuple[int, int, int]]) -> NDArray[np.uint8]:
+def photo(*painted: tuple[NamedSegment, tuple[int, int, int]]) -> NDArray[np.uint8]:
     rgb = np.full((100, 100, 3), 255, np.uint8)
     for each, colour in painted:
         rgb[each.segment.mask] = colour

@@ -100,7 +100,7 @@ def calls(log: Path) -> list[str]:
 
 def evaluated_by(testset: TestSet, out: Path, **changes: Any) -> tuple[Evaluation, str]:
     """PSNR of LQ alone, unless something else is asked for; also what was said."""
-    options: dict[str, Any] = {"makings": (), "found": (), "metrics": MetricSettings(metrics=("psnr",)), "seed": 3}
+    options: dict[str, Any] = {"groups": (), "found": (), "metrics": MetricSettings(metrics=("psnr",)), "seed": 3}
     said = io.StringIO()
     console = Console(file=said, width=200)
     request = EvaluationRequest(testset=testset.path, out=out, **(options | changes))

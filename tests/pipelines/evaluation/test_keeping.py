@@ -34,7 +34,7 @@ def unmasked(device: str | None) -> object:
 
 def test_a_result_or_a_mask_that_was_damaged_is_made_again(testset: TestSet, tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
-    first, _ = evaluated_by(testset, out, makings=[blending(log, (0.5,))])
+    first, _ = evaluated_by(testset, out, groups=[blending(log, (0.5,))])
     names = sorted((out / "results").rglob("*.png"))
     whole = {path: path.read_bytes() for path in names}
     results = [path for path in names if "mask" not in path.name]
@@ -44,7 +44,7 @@ def test_a_result_or_a_mask_that_was_damaged_is_made_again(testset: TestSet, tmp
     results[0].write_bytes(flipped)  # of the same size
     masks[1].write_bytes(b"garbage")
     masks[2].write_bytes(whole[masks[3]])  # another photo's
-    again, said = evaluated_by(testset, out, makings=[blending(log, (0.5,))])
+    again, said = evaluated_by(testset, out, groups=[blending(log, (0.5,))])
     assert "restore: " in said
     assert {path: path.read_bytes() for path in names} == whole
     assert again.scores.equals(first.scores) and not again.failed
@@ -54,17 +54,17 @@ def test_a_result_or_a_mask_that_was_damaged_is_made_again(testset: TestSet, tmp
 def test_a_quick_look_costs_nothing_of_what_was_measured(testset: TestSet, tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
     both = MetricSettings(metrics=("psnr", "ssim"))
-    evaluated_by(testset, out, makings=[blending(log, (0.5,))], metrics=both)
-    evaluated_by(testset, out, makings=[blending(log, (0.5,))], limit=3)
-    _, said = evaluated_by(testset, out, makings=[blending(log, (0.5,))], metrics=both)
+    evaluated_by(testset, out, groups=[blending(log, (0.5,))], metrics=both)
+    evaluated_by(testset, out, groups=[blending(log, (0.5,))], limit=3)
+    _, said = evaluated_by(testset, out, groups=[blending(log, (0.5,))], metrics=both)
     assert "parts to do" not in said
 
 
 def test_another_rule_measures_again_and_restores_nothing(testset: TestSet, tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
-    pixels, _ = evaluated_by(testset, out, makings=[blending(log, (0.5,))])
+    pixels, _ = evaluated_by(testset, out, groups=[blending(log, (0.5,))])
     zeroed, said = evaluated_by(
-        testset, out, makings=[blending(log, (0.5,))], metrics=MetricSettings(metrics=("psnr",), regions="zeroed")
+        testset, out, groups=[blending(log, (0.5,))], metrics=MetricSettings(metrics=("psnr",), regions="zeroed")
     )
     assert "measure: 4 of 4 parts to do" in said and "restore: " not in said
     inside = [each.scores[each.scores["scope"] == "target"]["value"].to_numpy() for each in (pixels, zeroed)]
@@ -73,10 +73,10 @@ def test_another_rule_measures_again_and_restores_nothing(testset: TestSet, tmp_
 
 def test_masks_of_an_earlier_result_go_with_it(testset: TestSet, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    evaluated_by(testset, out, makings=[blending(tmp_path / "log", (0.5,))])
+    evaluated_by(testset, out, groups=[blending(tmp_path / "log", (0.5,))])
     assert len(list((out / "results").rglob("*-mask.png"))) == 10
     method = Method(OURS, "model", 0.5, 1.0)
-    evaluated_by(testset, out, makings=[MethodGroup("restore", (method,), unmasked, {"other": 1}, {})])  # type: ignore[arg-type]
+    evaluated_by(testset, out, groups=[MethodGroup("restore", (method,), unmasked, {"other": 1}, {})])  # type: ignore[arg-type]
     assert not list((out / "results").rglob("*-mask.png"))
 
 

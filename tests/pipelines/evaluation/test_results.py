@@ -117,7 +117,7 @@ def test_a_damaged_lq_photo_is_one_failure_a_method_and_can_be_tried_again(tests
     content = shard.read_bytes()
     begin = testset.pairs["lq_offset"][1].as_py()
     shard.write_bytes(content[: begin + 60] + bytes(80) + content[begin + 140 :])
-    evaluated, said = evaluated_by(testset, out, makings=[blending(log, (0.8,))], batch=2)
+    evaluated, said = evaluated_by(testset, out, groups=[blending(log, (0.8,))], batch=2)
     reason = {"LQ photo: corrupt photo": 1}
     assert evaluated.failed == {"LQ": reason, "InstructRestore s1=0.8 s2=1": reason}
     assert "input 8 = scored 6 + failed 2" in said and "--retry-failed" in said
@@ -125,19 +125,19 @@ def test_a_damaged_lq_photo_is_one_failure_a_method_and_can_be_tried_again(tests
     done = len(calls(log))
 
     shard.write_bytes(content)
-    evaluated, said = evaluated_by(testset, out, makings=[blending(log, (0.8,))], batch=2)
+    evaluated, said = evaluated_by(testset, out, groups=[blending(log, (0.8,))], batch=2)
     assert len(evaluated.failed) == 2 and "parts to do" not in said
-    evaluated, said = evaluated_by(testset, out, makings=[blending(log, (0.8,))], batch=2, retry_failed=True)
+    evaluated, said = evaluated_by(testset, out, groups=[blending(log, (0.8,))], batch=2, retry_failed=True)
     assert evaluated.failed == {}
     assert len(set(calls(log)[done:])) == 1, "the one photo, in both slots of its batch"
-    evaluated_by(testset, tmp_path / "other", makings=[blending(tmp_path / "log 2", (0.8,))], batch=2)
+    evaluated_by(testset, tmp_path / "other", groups=[blending(tmp_path / "log 2", (0.8,))], batch=2)
     assert (out / "scores.parquet").read_bytes() == (tmp_path / "other/scores.parquet").read_bytes()
 
 
 def test_why_a_method_refuses_a_photo_is_said_in_its_own_words(tmp_path: Path) -> None:
     testset = write_testset(tmp_path / "testset", [(64, 72), (80, 64)])
     refusing = replace(blending(tmp_path / "log", (0.8,)), build=Refusing)
-    evaluated, said = evaluated_by(testset, tmp_path / "out", makings=[refusing])
+    evaluated, said = evaluated_by(testset, tmp_path / "out", groups=[refusing])
     assert evaluated.failed == {"InstructRestore s1=0.8 s2=1": {"a photo of 80x64 is not square enough": 1}}
     assert "failed, InstructRestore s1=0.8 s2=1: a photo of 80x64 is not square enough: 1" in said
 

@@ -43,40 +43,40 @@ def results_of(out: Path) -> dict[str, bytes]:
 
 def test_another_metric_another_scale_and_fewer_photos_restore_nothing_again(testset: TestSet, tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
-    _, said = evaluated_by(testset, out, makings=[blending(log)])
+    _, said = evaluated_by(testset, out, groups=[blending(log)])
     assert len(calls(log)) == 44
     assert "input 55 = scored 55 + failed 0" in said
     made = results_of(out)
     assert len(made) == 88
     first = (out / "scores.parquet").read_bytes()
-    _, said = evaluated_by(testset, out, makings=[blending(log)])
+    _, said = evaluated_by(testset, out, groups=[blending(log)])
     assert "parts to do" not in said
     assert (out / "scores.parquet").read_bytes() == first
 
-    more, said = evaluated_by(testset, out, makings=[blending(log)], metrics=MetricSettings(metrics=("psnr", "ssim")))
+    more, said = evaluated_by(testset, out, groups=[blending(log)], metrics=MetricSettings(metrics=("psnr", "ssim")))
     assert "restore: " not in said and "measure: 10 of 10 parts to do" in said
     assert set(more.scores["metric"]) == {"psnr", "ssim"}
     assert len(calls(log)) == 44
-    fewer, _ = evaluated_by(testset, out, makings=[blending(log)], limit=2)
+    fewer, _ = evaluated_by(testset, out, groups=[blending(log)], limit=2)
     assert (fewer.photos, fewer.scores["key"].nunique(), len(calls(log))) == (2, 2, 44)
     assert calls(loadings_of(log)) == ["loaded"], "for results that are there nothing is loaded"
-    evaluated_by(testset, out, makings=[blending(log, (0.7, 0.8))])
+    evaluated_by(testset, out, groups=[blending(log, (0.7, 0.8))])
     assert [line.split()[1] for line in calls(log)[44:]] == ["0.8"] * 11
     assert {name: data for name, data in results_of(out).items() if "s1=0.8" not in name} == made
-    evaluated_by(testset, out, makings=[blending(log)])
+    evaluated_by(testset, out, groups=[blending(log)])
     assert (out / "scores.parquet").read_bytes() == first
-    evaluated_by(testset, out, makings=[blending(log)], seed=4)
+    evaluated_by(testset, out, groups=[blending(log)], seed=4)
     assert len(calls(log)) == 44 + 11 + 44, "another seed is other results"
 
 
 def test_a_lost_result_is_made_again_and_no_other(testset: TestSet, tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
-    evaluated_by(testset, out, makings=[blending(log)])
+    evaluated_by(testset, out, groups=[blending(log)])
     made, first = results_of(out), (out / "scores.parquet").read_bytes()
     (out / next(iter(made))).unlink()
     for place, end in ((11, 5), (31, -100)):  # cut in its head, and with its head whole
         (out / list(made)[place]).write_bytes(made[list(made)[place]][:end])
-    evaluated_by(testset, out, makings=[blending(log)])
+    evaluated_by(testset, out, groups=[blending(log)])
     assert results_of(out) == made
     assert (out / "scores.parquet").read_bytes() == first
     assert len(calls(log)) == 44 + 3
@@ -85,13 +85,13 @@ def test_a_lost_result_is_made_again_and_no_other(testset: TestSet, tmp_path: Pa
 def test_interrupted_and_resumed_gives_the_same_bytes(testset: TestSet, tmp_path: Path) -> None:
     log, out, other = tmp_path / "log", tmp_path / "out", tmp_path / "other"
     with pytest.raises(KeyboardInterrupt):
-        evaluated_by(testset, out, makings=[blending(log, stop_at=20)])
+        evaluated_by(testset, out, groups=[blending(log, stop_at=20)])
     assert not (out / "scores.parquet").exists()
     done = committed(out, "restored")
     assert len(done) == 3, "20 photos are parts of 8, 3 and 8, and one more"
-    evaluated_by(testset, out, makings=[blending(log)])
+    evaluated_by(testset, out, groups=[blending(log)])
     assert done <= committed(out, "restored"), "what was done stays"
-    evaluated_by(testset, other, makings=[blending(tmp_path / "log 2")])
+    evaluated_by(testset, other, groups=[blending(tmp_path / "log 2")])
     for name in ENDS:
         assert (out / name).read_bytes() == (other / name).read_bytes(), name
     assert results_of(out) == results_of(other)
@@ -103,7 +103,7 @@ from pathlib import Path
 from instructrestore.shards.pairs import TestSet
 from tests.pipelines.evaluation.small_testset import blending, evaluated_by
 testset, out, log = sys.argv[1:]
-evaluated_by(TestSet(testset), Path(out), makings=[blending(Path(log), sleep_s=0.05)])
+evaluated_by(TestSet(testset), Path(out), groups=[blending(Path(log), sleep_s=0.05)])
 """
 
 
@@ -121,10 +121,10 @@ def test_killed_and_resumed_gives_the_same_bytes(testset: TestSet, tmp_path: Pat
             child.wait()
         assert not (out / "scores.parquet").exists(), "the kill came after the end"
     done = committed(out, "restored") | committed(out, "scored")
-    evaluated_by(testset, out, makings=[blending(log)])
+    evaluated_by(testset, out, groups=[blending(log)])
     assert done <= committed(out, "restored") | committed(out, "scored"), "what was done stays"
     assert len(calls(log)) <= 44 + 8, "a part at the most was done twice"
-    evaluated_by(testset, other, makings=[blending(tmp_path / "log 2")])
+    evaluated_by(testset, other, groups=[blending(tmp_path / "log 2")])
     for name in ENDS:
         assert (out / name).read_bytes() == (other / name).read_bytes(), name
     assert results_of(out) == results_of(other)
@@ -193,7 +193,7 @@ def test_on_ray_the_bytes_are_the_same_though_a_worker_dies(testset: TestSet, ti
             stand_in = replace(blending(log), build=partial(kind, log, 0.0, None))
             address = "local" if where == "there" else None
             _, said = evaluated_by(
-                testset, outs[where], makings=[stand_in, model], metrics=metrics, batch=3, address=address
+                testset, outs[where], groups=[stand_in, model], metrics=metrics, batch=3, address=address
             )
             assert "input 66 = scored 66 + failed 0" in said
     finally:
@@ -209,12 +209,12 @@ def test_what_cannot_be_loaded_stops_with_one_sentence(testset: TestSet, tmp_pat
         raise ValueError("there are no weights")
 
     with pytest.raises(StopStage, match=r"^the restore stage cannot start: there are no weights$"):
-        evaluated_by(testset, tmp_path, makings=[replace(blending(tmp_path / "log"), build=missing)])
+        evaluated_by(testset, tmp_path, groups=[replace(blending(tmp_path / "log"), build=missing)])
 
 
 def test_tables_of_other_methods_do_not_stay(testset: TestSet, tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
-    evaluated_by(testset, out, makings=[blending(log)], limit=2)
+    evaluated_by(testset, out, groups=[blending(log)], limit=2)
     assert (out / "table-2.csv").exists()
-    evaluated_by(testset, out, makings=[blending(log, (0.8,))], limit=2)
+    evaluated_by(testset, out, groups=[blending(log, (0.8,))], limit=2)
     assert sorted(path.name for path in out.glob("table-*")) == ["table-3.csv", "table-3.tex"]

@@ -64,8 +64,8 @@ def pixels(png: bytes | None) -> np.ndarray:
 def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
     testset: TestSet, tiny_base: Path, tmp_path: Path
 ) -> None:
-    making = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=False)
-    stage = MethodStage(testset.path, tmp_path, making, "cpu", seed=3, threads=None)
+    group = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=False)
+    stage = MethodStage(testset.path, tmp_path, group, "cpu", seed=3, threads=None)
     rows = asked_for(testset, 0.5)
     assert [(row.slot, row.together) for row in rows] == [(0, 3), (1, 3), (2, 3)]
     together = restored(stage(rows))
@@ -78,8 +78,8 @@ def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
 
 def test_a_sweep_differs_by_the_scale_alone(testset: TestSet, tiny_base: Path, tmp_path: Path) -> None:
     """The same noise at every scale: at two scales that mean the same the results are the same."""
-    making = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=True)
-    stage = MethodStage(testset.path, tmp_path, making, "cpu", seed=3, threads=None)
+    group = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=True)
+    stage = MethodStage(testset.path, tmp_path, group, "cpu", seed=3, threads=None)
     first, again, other = (restored(stage(asked_for(testset, s1)))[0] for s1 in (0.5, 0.5 + 1e-12, 1.1))
     assert (pixels(first.png) == pixels(again.png)).all()
     assert (pixels(first.png) != pixels(other.png)).any()
@@ -169,10 +169,10 @@ def test_a_compared_method_gets_the_lq_photo_and_its_own_seed(
         return unchanged
 
     monkeypatch.setattr(restorers, "load_method", load)
-    making = compared_group(MethodSpec("lq"), "cpu")
-    assert [method.title for method in making.methods] == ["LQ"] and making.record == {"run": MethodSpec("lq").record()}
+    group = compared_group(MethodSpec("lq"), "cpu")
+    assert [method.title for method in group.methods] == ["LQ"] and group.record == {"run": MethodSpec("lq").record()}
     rows = [replace(row, s1=None, s2=None) for row in asked_for(testset, 1.0)]
-    results = restored(MethodStage(testset.path, tmp_path, making, "cpu", 0, None)(rows))
+    results = restored(MethodStage(testset.path, tmp_path, group, "cpu", 0, None)(rows))
     for row, result in zip(rows, results, strict=True):
         lq = testset.read_pair(row.place).lq
         assert (pixels(result.png) == pixels(lq)).all()

@@ -25,7 +25,7 @@ def psnr_by_hand(grey_levels: float) -> float:
 def test_a_change_inside_the_region_alone_shows_inside_alone(tmp_path: Path) -> None:
     testset = write_testset(tmp_path / "testset", [(64, 72)] * 3 + [(80, 64)] * 2)
     metrics = MetricSettings(metrics=("psnr", "ssim", "mask_iou"))
-    evaluated, _ = evaluated_by(testset, tmp_path / "out", makings=[blending(tmp_path / "log")], metrics=metrics)
+    evaluated, _ = evaluated_by(testset, tmp_path / "out", groups=[blending(tmp_path / "log")], metrics=metrics)
     assert [method.title for method in evaluated.methods] == ["LQ", *(f"InstructRestore s1={s:g} s2=1" for s in SWEEP)]
     scores = evaluated.scores
     assert tuple(scores.columns) == SCORE_COLUMNS
@@ -53,7 +53,7 @@ def test_a_change_inside_the_region_alone_shows_inside_alone(tmp_path: Path) -> 
 def test_scores_are_in_the_order_of_methods_photos_scopes_and_metrics(tmp_path: Path) -> None:
     testset = write_testset(tmp_path / "testset", [(64, 72), (80, 64), (64, 72)])
     metrics = MetricSettings(metrics=("ssim", "psnr"))
-    evaluated, _ = evaluated_by(testset, tmp_path / "out", makings=[blending(tmp_path / "log")], metrics=metrics)
+    evaluated, _ = evaluated_by(testset, tmp_path / "out", groups=[blending(tmp_path / "log")], metrics=metrics)
     names = [metric.name for metric in METRICS]
     titles = [method.title for method in evaluated.methods]
     keys = testset.index["key"].to_pylist()
