@@ -1,4 +1,4 @@
-"""The VAE on photos larger than a tile, with memory bounded by the tile and one tone over the whole photo.
+"""The autoencoders that a base may have, and the VAE on photos larger than a tile: memory bounded by the tile, one tone.
 
 A VAE's GroupNorms see a tile only: left alone, each tile gets statistics of its own, and with them a tone and contrast
 of its own, which feathering smooths but does not remove. Here all tiles share the statistics of one more forward, over
@@ -20,12 +20,15 @@ from torch import Tensor
 from torch.nn import GroupNorm
 
 from instructrestore.model.networks.tiling import Blend, plan_tiles
+from instructrestore.model.networks.wavelet_autoencoder import WaveletAutoencoder
+
+Autoencoder = AutoencoderKL | WaveletAutoencoder
 
 # Side of a mosaic's patches in latent cells. Smaller patches lose the texture, larger ones leave more of the photo out.
 PATCH = 2
 
 
-def encode(vae: AutoencoderKL, photos: Tensor, tile: int, overlap: int) -> DiagonalGaussianDistribution:
+def encode(vae: Autoencoder, photos: Tensor, tile: int, overlap: int) -> DiagonalGaussianDistribution:
     """photos (B, 3, H, W) in [-1, 1], of the VAE's dtype -> posterior of the unscaled latents (B, 4, H / 8, W / 8).
 
     `tile` and `overlap` are in pixels. A photo that fits in a tile gives exactly `vae.encode(photos).latent_dist`;
@@ -40,15 +43,15 @@ def encode(vae: AutoencoderKL, photos: Tensor, tile: int, overlap: int) -> Diago
     def parameters(photo: Tensor) -> Tensor:
         return posterior(photo).parameters
 
-    if max(photos.shape[-2:]) <= tile:
+    if max(photos.shape[-2:]) <= tile or isinstance(vae, WaveletAutoencoder):
         return posterior(photos)
-    cell = _pixels_a_cell(vae)
+    cell = pixels_a_cell(vae)
     assert photos.shape[-2] % cell == 0 and photos.shape[-1] % cell == 0, f"photo sides must be multiples of {cell}"
     tiled = [_tiled(vae, parameters, photo, cell, 1, tile // cell, overlap // cell) for photo in photos.split(1)]
     return DiagonalGaussianDistribution(torch.cat(tiled))
 
 
-def decode(vae: AutoencoderKL, latents: Tensor, tile: int, overlap: int) -> Tensor:
+def decode(vae: Autoencoder, latents: Tensor, tile: int, overlap: int) -> Tensor:
     """latents (B, 4, h, w), already divided by the scaling factor -> photos (B, 3, 8 h, 8 w), about [-1, 1].
 
     `tile` and `overlap` are in pixels. A photo that fits in a tile is exactly `vae.decode(latents).sample`; a larger
@@ -60,20 +63,23 @@ def decode(vae: AutoencoderKL, latents: Tensor, tile: int, overlap: int) -> Tens
         assert isinstance(output, DecoderOutput)
         return output.sample
 
-    cell = _pixels_a_cell(vae)
-    if max(latents.shape[-2:]) * cell <= tile:
+    cell = pixels_a_cell(vae)
+    if max(latents.shape[-2:]) * cell <= tile or isinstance(vae, WaveletAutoencoder):
         return photos(latents)
     return torch.cat(
         [_tiled(vae, photos, latent, 1, cell, tile // cell, overlap // cell) for latent in latents.split(1)]
     )
 
 
-def _pixels_a_cell(vae: AutoencoderKL) -> int:
+def pixels_a_cell(vae: Autoencoder) -> int:
+    """Width of a latent cell in the photo, in pixels."""
+    if isinstance(vae, WaveletAutoencoder):
+        return vae.pixels_a_cell
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
 
 
 def _tiled(
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     run: Callable[[Tensor], Tensor],
     whole: Tensor,
     cell_in: int,
@@ -110,7 +116,7 @@ def _spread(side: int, tile: int, cell: int) -> Tensor:
 
 
 @contextmanager
-def _shared_statistics(vae: AutoencoderKL, preview: Callable[[], Tensor]) -> Iterator[None]:
+def _shared_statistics(vae: Autoencoder, preview: Callable[[], Tensor]) -> Iterator[None]:
     """Inside, every GroupNorm that `preview` ran through normalises with the statistics it had there."""
     statistics: dict[GroupNorm, tuple[Tensor, Tensor]] = {}
 
@@ -134,7 +140,7 @@ def _shared_statistics(vae: AutoencoderKL, preview: Callable[[], Tensor]) -> Ite
 
 
 @contextmanager
-def _hooked(vae: AutoencoderKL, hook: Callable[[GroupNorm, tuple[Tensor], Tensor], Tensor | None]) -> Iterator[None]:
+def _hooked(vae: Autoencoder, hook: Callable[[GroupNorm, tuple[Tensor], Tensor], Tensor | None]) -> Iterator[None]:
     handles = [module.register_forward_hook(hook) for module in vae.modules() if isinstance(module, GroupNorm)]
     try:
         yield

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 (diffusers' loading looks for it in this module)
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -17,6 +18,8 @@ from instructrestore.model.instruction.instruction import BOKEH_CONTROL_TEXT
 from instructrestore.model.networks.mask_decoder import MaskDecoder
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+# Of the convolutions that embed the LQ photo: ControlNet's own, each after the first at half the resolution.
+CONDITION_CHANNELS = (16, 32, 96, 256)
 _CROSS_ATTENTION = "CrossAttnDownBlock2D"
 _OWN_KEYS = {"mask_decoder_type", "mask_channels", "bokeh_control_text"}
 
@@ -60,6 +63,7 @@ class RegionControlNet(ControlNetModel):
         attending = [level for level, kind in enumerate(types) if kind == _CROSS_ATTENTION]
         # Among the skips, after conv_in's, every block has its layers' outputs and its downsampler's: here the last
         # layer's (SD 2.1: the second) of each attending block, the deepest first.
+        self._size_multiple = 2 ** attending[-1]
         self._feature_places = [level * (layers + 1) + layers for level in reversed(attending)]
         widths = [self.config["block_out_channels"][level] for level in reversed(attending)]
         self.mask_decoder = MaskDecoder(widths, mask_channels)
@@ -67,7 +71,7 @@ class RegionControlNet(ControlNetModel):
     @property
     def size_multiple(self) -> int:
         """A latent's height and width must be multiples of this, for the mask decoder to join its features."""
-        return 2 ** (len(self._feature_places) - 1)
+        return self._size_multiple
 
     @apply_forward_hook
     def embed_condition(self, photos: Tensor) -> Tensor:
@@ -97,11 +101,14 @@ class RegionControlNet(ControlNetModel):
         skips = (hidden,)
         blocks: list[Any] = list(self.down_blocks)
         if views is not None:
+            while not getattr(blocks[0], "has_cross_attention", False):
+                hidden, of_block = blocks.pop(0)(hidden, time)
+                skips += of_block
             first = blocks.pop(0)
             once = first.resnets[0](hidden, time)
             time = time[views]
             hidden, of_block = _from_first_attention(first, once[views], time, encoder_hidden_states)
-            skips = (skips[0][views], *of_block)
+            skips = (*(skip[views] for skip in skips), *of_block)
         for block in blocks:
             if getattr(block, "has_cross_attention", False):
                 hidden, of_block = block(hidden, time, encoder_hidden_states=encoder_hidden_states)
@@ -115,14 +122,25 @@ class RegionControlNet(ControlNetModel):
         if not mask_rows:
             return RegionControl(residuals, None)
         features = [skips[place][-mask_rows:] for place in self._feature_places]
-        return RegionControl(residuals, self.mask_decoder(features))
+        logits = self.mask_decoder(features)
+        if logits.shape[-2:] != sample.shape[-2:]:  # the first blocks do not attend
+            logits = F.interpolate(logits, sample.shape[-2:], mode="bilinear")
+        return RegionControl(residuals, logits)
 
     @classmethod
     def from_unet(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls, unet: UNet2DConditionModel, mask_channels: int = 512, bokeh_control_text: str = BOKEH_CONTROL_TEXT
+        cls,
+        unet: UNet2DConditionModel,
+        mask_channels: int = 512,
+        bokeh_control_text: str = BOKEH_CONTROL_TEXT,
+        pixels_a_cell: int = 8,
     ) -> RegionControlNet:
-        """A ControlNet with the UNet's weights, zero convolutions and a fresh mask decoder: where training begins."""
-        plain = ControlNetModel.from_unet(unet)
+        """A ControlNet with the UNet's weights, zero convolutions and a fresh mask decoder: where training begins.
+
+        pixels_a_cell: width of a latent cell, by which the LQ photo is reduced.
+        """
+        reducing = CONDITION_CHANNELS[: pixels_a_cell.bit_length()]
+        plain = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=reducing)
         config = {key: value for key, value in plain.config.items() if key in cls._get_init_keys(cls)}
         controlnet = cls(**config, mask_channels=mask_channels, bokeh_control_text=bokeh_control_text)
         missing, surplus = controlnet.load_state_dict(plain.state_dict(), strict=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructrestore.model.instruction.instruction import Instruction, control_text, unet_text
 
@@ -40,8 +40,8 @@ class Texts:
         return [self.unet(regions), *(self.control(region) for region in regions)]
 
 
-def cut_texts(tokenizer: CLIPTokenizer, texts: Texts) -> list[str]:
-    """A sentence for every text that CLIP does not read to its end."""
+def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Texts) -> list[str]:
+    """A sentence for every text that the text encoder does not read to its end."""
     reports, limit = [], tokenizer.model_max_length
     for text in dict.fromkeys(texts.all()):
         tokens = tokenizer(text).input_ids
@@ -52,9 +52,9 @@ def cut_texts(tokenizer: CLIPTokenizer, texts: Texts) -> list[str]:
 
 
 def encode_texts(
-    tokenizer: CLIPTokenizer, encoder: CLIPTextModel, texts: Sequence[str], device: torch.device | str
+    tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, texts: Sequence[str], device: torch.device | str
 ) -> Tensor:
-    """The last hidden states after the final norm, (B, 77, D), of texts that are cut at 77 tokens."""
+    """The last hidden states, (B, T, D), of texts that are cut at the tokenizer's T tokens (CLIP: 77)."""
     limit = tokenizer.model_max_length
     tokens = tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
     return encoder(tokens.input_ids.to(device))[0]
@@ -63,7 +63,7 @@ def encode_texts(
 class TextStates:
     """Texts to their last hidden states after the final norm, (77, D) each; every text is encoded once."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, encoder: CLIPTextModel, device: torch.device | str) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, device: torch.device | str) -> None:
         self._tokenizer, self._encoder, self._device = tokenizer, encoder, device
         self._known: dict[str, Tensor] = {}
 

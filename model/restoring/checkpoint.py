@@ -18,7 +18,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from safetensors import safe_open
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import BertTokenizerFast, CLIPTextModel, CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from instructrestore.model.networks.devices import find_device, find_dtype
 from instructrestore.model.networks.model_folder import (
@@ -29,11 +29,22 @@ from instructrestore.model.networks.model_folder import (
     quiet,
     read_json,
 )
+from instructrestore.model.networks.autoencoder import Autoencoder
 from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
+from instructrestore.model.networks.sentence_encoder import SentenceEncoder
+from instructrestore.model.networks.wavelet_autoencoder import WaveletAutoencoder
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.shards.weight_files import readable
 
-LATENT_CHANNELS = 4
+SD_CHANNELS = 4  # of Stable Diffusion's latents
+
+# The text encoders that a base may have, by the name in its config.json.
+TEXT_ENCODERS: dict[str, Any] = {"CLIPTextModel": CLIPTextModel, "SentenceEncoder": SentenceEncoder}
+# How the tokenizers package calls the kind of tokenizer that each reads, and the class that loads it.
+_TOKENIZERS: dict[str, tuple[str, Any]] = {
+    "CLIPTextModel": ("BPE", CLIPTokenizer),
+    "SentenceEncoder": ("WordPiece", BertTokenizerFast),
+}
 
 # What is fetched from the hub, by folder: no pickles, no second copies in other precisions, no code.
 _MODEL_FILES = ["config.json", WEIGHTS_NAME, "diffusion_pytorch_model-*-of-*", f"{WEIGHTS_NAME}.index.json"]
@@ -55,9 +66,9 @@ class BaseNetworks:
     scheduler: UniPC on the base's noise schedule, as the release samples; a saved InstructRestorePipeline's own.
     """
 
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    vae: Autoencoder
+    text_encoder: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     unet: UNet2DConditionModel
     scheduler: SchedulerMixin
 
@@ -95,7 +106,7 @@ def load_pipeline(
         controlnet_folder = _checkpoint_folder(checkpoint, checkpoint_revision)
     files = _check_base(base, folder)
     _check_controlnet(controlnet_folder, files.unet)
-    parts = _read_base(files, precision, place)
+    parts = _read_base(files, precision, place, own_unet(controlnet_folder))
     controlnet = _read_controlnet(controlnet_folder, precision, place)
     return InstructRestorePipeline(
         vae=parts.vae,
@@ -108,12 +119,28 @@ def load_pipeline(
 
 
 def load_base(
-    base: str, *, dtype: str = "float32", device: str | None = None, revision: str | None = None
+    base: str,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    revision: str | None = None,
+    checkpoint: str | None = None,
 ) -> BaseNetworks:
-    """A base without a ControlNet, whether its folder has one or not; everything else as `load_pipeline` says."""
+    """A base without a ControlNet, whether its folder has one or not; everything else as `load_pipeline` says.
+
+    checkpoint: a folder; where it holds a UNet that was trained with its ControlNet, that takes the place of the base's.
+    """
     precision, place = find_dtype(dtype), find_device(device)
     folder = find_folder("base", base, revision, _BASE_FILES)
-    return _read_base(_check_base(base, folder), precision, place)
+    unet = own_unet(Path(checkpoint) / "controlnet") if checkpoint else None
+    return _read_base(_check_base(base, folder), precision, place, unet)
+
+
+def own_unet(controlnet_folder: Path) -> Path | None:
+    """The UNet that was trained with a checkpoint's ControlNet, if it was (`train_base`)."""
+    unet = controlnet_folder.parent / "unet"
+    alone = not (controlnet_folder.parent / "model_index.json").exists()
+    return unet if controlnet_folder.name == "controlnet" and alone and unet.is_dir() else None
 
 
 def load_controlnet(
@@ -146,6 +173,7 @@ class _BaseFiles:
 
     folder: Path
     index: Mapping[str, Any]
+    vae: Mapping[str, Any]
     text_encoder: Mapping[str, Any]
     unet: Mapping[str, Any]
 
@@ -155,19 +183,17 @@ def _check_base(base: str, folder: Path) -> _BaseFiles:
     index = read_json(folder / "model_index.json", f"{base} is not a saved pipeline")
     parts = {name: folder / name for name in ("vae", "text_encoder", "unet")}
     vae, text_encoder, unet = (read_json(parts[name] / "config.json", f"the {name} is missing") for name in parts)
-    _check_kind("vae", parts["vae"], vae, _class_name=["AutoencoderKL"], latent_channels=[LATENT_CHANNELS])
-    _check_kind("text_encoder", parts["text_encoder"], text_encoder, architectures=[["CLIPTextModel"]])
+    _check_kind("text_encoder", parts["text_encoder"], text_encoder, architectures=[[name] for name in TEXT_ENCODERS])
+    channels = _check_vae(parts["vae"], vae)
     _check_kind(
         "unet",
         parts["unet"],
         unet,
         _class_name=["UNet2DConditionModel"],
         addition_embed_type=[None],  # SDXL has "text_time"
-        in_channels=[LATENT_CHANNELS],
-        out_channels=[LATENT_CHANNELS],
+        in_channels=[channels],
+        out_channels=[channels],
     )
-    if len(vae.get("block_out_channels") or ()) != 4:
-        raise ValueError(f"the vae in {parts['vae']} does not reduce a photo 8 times: take that of SD 2.1-base")
     width = text_encoder.get("hidden_size")
     if unet.get("cross_attention_dim") != width:
         raise ValueError(
@@ -176,7 +202,18 @@ def _check_base(base: str, folder: Path) -> _BaseFiles:
         )
     for name, path in parts.items():
         check_weights(path, "model.safetensors" if name == "text_encoder" else WEIGHTS_NAME)
-    return _BaseFiles(folder, index, text_encoder, unet)
+    return _BaseFiles(folder, index, vae, text_encoder, unet)
+
+
+def _check_vae(folder: Path, config: Mapping[str, Any]) -> int:
+    """The channels of its latents."""
+    if config.get("_class_name") == WaveletAutoencoder.__name__:
+        with fitting(folder):
+            return WaveletAutoencoder(**{key: config[key] for key in ("levels", "scaling_factor")}).latent_channels
+    _check_kind("vae", folder, config, _class_name=["AutoencoderKL"], latent_channels=[SD_CHANNELS])
+    if len(config.get("block_out_channels") or ()) != 4:
+        raise ValueError(f"the vae in {folder} does not reduce a photo 8 times: take that of SD 2.1-base")
+    return SD_CHANNELS
 
 
 def _check_controlnet(folder: Path, unet: Mapping[str, Any]) -> None:
@@ -208,14 +245,19 @@ def _check_kind(name: str, folder: Path, config: Mapping[str, Any], **allowed: l
             )
 
 
-def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device) -> BaseNetworks:
+def _read_base(
+    files: _BaseFiles, dtype: torch.dtype, device: torch.device, unet: Path | None = None
+) -> BaseNetworks:
+    """unet: its folder, where it is not the base's own."""
     folder = files.folder
+    vae = WaveletAutoencoder if files.vae["_class_name"] == WaveletAutoencoder.__name__ else AutoencoderKL
+    text_encoder = TEXT_ENCODERS[files.text_encoder["architectures"][0]]
     with quiet():
         return BaseNetworks(
-            text_encoder=load_model(CLIPTextModel, folder / "text_encoder", {"dtype": dtype}).to(device),
-            vae=load_model(AutoencoderKL, folder / "vae", {"torch_dtype": dtype}).to(device),
+            text_encoder=load_model(text_encoder, folder / "text_encoder", {"dtype": dtype}).to(device),
+            vae=load_model(vae, folder / "vae", {"torch_dtype": dtype}).to(device),
             tokenizer=_tokenizer(folder / "tokenizer", files.text_encoder),
-            unet=load_model(UNet2DConditionModel, folder / "unet", {"torch_dtype": dtype}).to(device),
+            unet=load_model(UNet2DConditionModel, unet or folder / "unet", {"torch_dtype": dtype}).to(device),
             scheduler=_scheduler(folder / "scheduler", files.index),
         )
 
@@ -225,7 +267,8 @@ def _read_controlnet(folder: Path, dtype: torch.dtype, device: torch.device) -> 
         return load_model(RegionControlNet, folder, {"torch_dtype": dtype}).to(device)
 
 
-def _tokenizer(folder: Path, text_encoder: Mapping[str, Any]) -> CLIPTokenizer:
+def _tokenizer(folder: Path, text_encoder: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    kind, tokenizer_class = _TOKENIZERS[text_encoder["architectures"][0]]
     with readable(folder):
         # Without these transformers makes one of three tokens.
         if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
@@ -234,14 +277,14 @@ def _tokenizer(folder: Path, text_encoder: Mapping[str, Any]) -> CLIPTokenizer:
         content = read_json(folder / "tokenizer.json", "the tokenizer is missing")
         # The tokenizers package raises no kind of exception of its own, so what it would stumble over is seen before.
         made_of = content.get("model")
-        if not isinstance(made_of, dict) or made_of.get("type") != "BPE":
+        if not isinstance(made_of, dict) or made_of.get("type") != kind:
             raise ValueError(
-                f"the tokenizer in {folder} is not CLIP's, which is of the kind BPE: take that of the base"
+                f"the tokenizer in {folder} is not the text encoder's, which is of the kind {kind}: take that of the base"
             )
     with fitting(folder):
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer = tokenizer_class.from_pretrained(str(folder), local_files_only=True)
     vocabulary, positions = text_encoder.get("vocab_size"), text_encoder.get("max_position_embeddings")
-    if len(tokenizer) != vocabulary or tokenizer.model_max_length != positions:
+    if len(tokenizer) != vocabulary or tokenizer.model_max_length > (positions or 0):
         raise ValueError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens and texts of {tokenizer.model_max_length} where "
             f"the text encoder takes {vocabulary} and {positions}: they are not of one base"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from instructrestore.model.networks import autoencoder
+from instructrestore.model.networks.autoencoder import Autoencoder
 from instructrestore.model.restoring.settings import SamplingSettings
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -25,14 +25,14 @@ def draw_noise(shape: Sequence[int], generator: Generators, given: Tensor | None
     return given.to(device, torch.float32)
 
 
-def encode(vae: AutoencoderKL, photos: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
+def encode(vae: Autoencoder, photos: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
     """Photos (B, 3, H, W) in [0, 1] as the posterior's mean and deviation, each (B, 4, h, w) float32, scaled."""
     posterior = autoencoder.encode(vae, (photos * 2 - 1).to(vae.dtype), settings.tile, settings.overlap)
     scaling = vae.config["scaling_factor"]
     return posterior.mean.float() * scaling, posterior.std.float() * scaling
 
 
-def decode(vae: AutoencoderKL, latents: Tensor, settings: SamplingSettings) -> Tensor:
+def decode(vae: Autoencoder, latents: Tensor, settings: SamplingSettings) -> Tensor:
     """Scaled latents (B, 4, h, w) as photos (B, 3, H, W) float32, not clamped."""
     unscaled = (latents / vae.config["scaling_factor"]).to(vae.dtype)
     return autoencoder.decode(vae, unscaled, settings.tile, settings.overlap).float() / 2 + 0.5

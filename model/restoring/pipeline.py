@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.networks.autoencoder import Autoencoder, pixels_a_cell
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
@@ -50,9 +50,9 @@ class InstructRestorePipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
+        vae: Autoencoder,
+        text_encoder: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
         unet: UNet2DConditionModel,
         controlnet: RegionControlNet,
         scheduler: SchedulerMixin,
@@ -66,7 +66,7 @@ class InstructRestorePipeline(DiffusionPipeline):
             controlnet=controlnet,
             scheduler=scheduler,
         )
-        self.vae_scale_factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+        self.vae_scale_factor = pixels_a_cell(vae)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> InstructRestorePipeline:

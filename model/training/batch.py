@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Generator, Tensor
 
 from instructrestore.model.degradation.chain import Degradation
@@ -21,6 +22,17 @@ from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.shards.reading.order import sample_seed
 
 
+KEPT_TEXTS = 1024  # whose states are kept: 0.3 GB of SD 2.1's
+
+# What a UNet predicts, of (latents, noise, signal, spread), by its scheduler's `prediction_type`; the noisy latents are
+# signal * latents + spread * noise.
+TARGETS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda latents, noise, signal, spread: noise,
+    "sample": lambda latents, noise, signal, spread: latents,
+    "v_prediction": lambda latents, noise, signal, spread: signal * noise - spread * latents,
+}
+
+
 @dataclass(frozen=True)
 class TrainingBatch:
     """B samples on the networks' device.
@@ -30,17 +42,22 @@ class TrainingBatch:
     shape.
     noisy: the latents with the noise of `timesteps`, (B,) of integers.
     control_states, unet_states: (B, 77, D), the texts' hidden states.
+    target: what the UNet is to predict, by its scheduler's `prediction_type`: the noise, the latents ("sample") or
+    the velocity.
     mask: (B, 1, S/8, S/8) float32: the region's share of each latent pixel, all 1 where the text was dropped.
+    control: (B,) float32, 0 where the UNet is to do without the ControlNet, else 1.
     """
 
     lq: Tensor
     latents: Tensor
     noise: Tensor
     noisy: Tensor
+    target: Tensor
     timesteps: Tensor
     control_states: Tensor
     unet_states: Tensor
     mask: Tensor
+    control: Tensor
 
 
 class Preparation:
@@ -54,15 +71,20 @@ class Preparation:
         self.base, self.settings, self.bokeh_control_text = base, settings, bokeh_control_text
         self.degradation = Degradation(settings.degradation)
         self.device = torch.device(base.unet.device)
+        self._states: dict[str, Tensor] = {}
         scheduler: Any = base.scheduler
         check_scheduler(scheduler)
-        if scheduler.config["prediction_type"] != "epsilon":
+        self.prediction_type = scheduler.config["prediction_type"]
+        if self.prediction_type not in TARGETS:
             raise ValueError(
-                f"the base predicts {scheduler.config['prediction_type']} and not the noise: take Stable Diffusion "
-                "2.1-base, the one for 512 px"
+                f"the base predicts {self.prediction_type}, which is none of {', '.join(TARGETS)}: take another base"
             )
         self.timestep_count = len(scheduler.alphas_cumprod)
         self.alphas_cumprod = scheduler.alphas_cumprod.to(self.device)
+
+    def with_unet(self, unet: UNet2DConditionModel | None) -> Preparation:
+        """With another UNet in the base; None: itself."""
+        return Preparation(replace(self.base, unet=unet), self.settings, self.bokeh_control_text) if unet else self
 
     @torch.no_grad()
     def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> TrainingBatch:
@@ -77,14 +99,19 @@ class Preparation:
         latents = self._latents(hq, generators)
         noise = self._normal(latents, generators)
         signal = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
-        noisy = signal * latents + (1 - signal**2).sqrt() * noise
+        spread = (1 - signal**2).sqrt()
+        noisy = signal * latents + spread * noise
+        predicted = TARGETS[self.prediction_type](latents, noise, signal, spread)
 
         masks = self._moved(stack(crops)[1]).float()
         target = F.avg_pool2d(masks, hq.shape[-1] // latents.shape[-1])
         target = torch.maximum(target, self._moved(torch.tensor(dropped).float())[:, None, None, None])
         states = self.text_states([*self._control_texts(crops, dropped), *self._unet_texts(crops, dropped)])
         control, unet = states[: len(crops)], states[len(crops) :]
-        return TrainingBatch(lq, latents, noise, noisy, timesteps, control, unet, target)
+        left = self.settings.control_drop if timestep is None else 0
+        kept = [float(torch.rand((), generator=generator)) >= left for generator in generators] if left else None
+        controlled = self._moved(torch.tensor(kept).float()) if kept else torch.ones(len(crops), device=self.device)
+        return TrainingBatch(lq, latents, noise, noisy, predicted, timesteps, control, unet, target, controlled)
 
     @torch.no_grad()
     def pairs(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
@@ -101,7 +128,17 @@ class Preparation:
 
     def text_states(self, texts: Sequence[str]) -> Tensor:
         """(B, 77, D)."""
-        return encode_texts(self.base.tokenizer, self.base.text_encoder, texts, self.device)
+        return torch.stack([self._text_state(text) for text in texts])
+
+    def _text_state(self, text: str) -> Tensor:
+        """(77, D), from memory where it was asked for not long ago. Each text is encoded by itself: its batch mates,
+        which depend on where a run was resumed, would change its last digits."""
+        if (state := self._states.pop(text, None)) is None:
+            state = encode_texts(self.base.tokenizer, self.base.text_encoder, [text], self.device)[0]
+        self._states[text] = state  # the latest used stands last
+        if len(self._states) > KEPT_TEXTS:
+            self._states.pop(next(iter(self._states)))
+        return state
 
     def _latents(self, hq: Tensor, generators: Sequence[Generator]) -> Tensor:
         encoded: Any = self.base.vae.encode((hq * 2 - 1).to(self.base.vae.dtype))

@@ -2,7 +2,8 @@
 
 checkpoints/step-00000500/
     controlnet/             what `restore --checkpoint` takes: the moving average if there is one
-    trained.safetensors     the weights that learn on, where `controlnet/` holds their average
+    unet/                   the same of the base's UNet, where that learns too: it takes the place of the base's
+    trained.safetensors     the weights that learn on, where `controlnet/` and `unet/` hold their averages
     optimizer.safetensors   AdamW's state by parameter name, and torch's random states
     state.json              step, order, settings, validation
 """
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
+from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME
 from instructrestore.shards.files import TEMPORARY, commit, sync
 from instructrestore.shards.weight_files import read_safetensors
 
@@ -51,11 +53,14 @@ class TrainingCheckpoint:
     def trained(self) -> dict[str, Tensor]:
         """The weights that learn on, by parameter name."""
         own = self.folder / "trained.safetensors"
-        return read_safetensors(own if own.exists() else self.folder / "controlnet" / WEIGHTS_NAME)
+        if own.exists():
+            return read_safetensors(own)
+        of_unet = self.exported("unet") if (self.folder / "unet").is_dir() else {}
+        return self.exported("controlnet") | {f"unet.{name}": value for name, value in of_unet.items()}
 
-    def average(self) -> dict[str, Tensor]:
-        """The moving average's weights, for a run that keeps one."""
-        return read_safetensors(self.folder / "controlnet" / WEIGHTS_NAME)
+    def exported(self, model: str) -> dict[str, Tensor]:
+        """The weights to restore with, of the "controlnet" or, where that learns too, the "unet"."""
+        return read_safetensors(self.folder / model / WEIGHTS_NAME)
 
     def optimizer(self) -> dict[str, Tensor]:
         """AdamW's state as "NAME/PARAMETER" and random states as "random/DEVICE"."""
@@ -84,21 +89,23 @@ class CheckpointFolder:
 
     def save(
         self,
-        exported: RegionControlNet,
+        exported: Mapping[str, ModelMixin],
         trained: Mapping[str, Tensor] | None,
         optimizer: Mapping[str, Tensor],
         state: Mapping[str, Any],
     ) -> Path:
         """Writes a checkpoint.
 
-        trained: the learning weights where `exported` is their average; None: they are the same.
+        exported: models by the name of their folder. trained: the learning weights where `exported` are their averages;
+        None: they are the same.
         Raises OSError where the disk is full; what was there before then still is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         final = self._place(state["step"])
         partial = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder))
         try:
-            exported.save_pretrained(partial / "controlnet", safe_serialization=True)
+            for name, model in exported.items():
+                model.save_pretrained(partial / name, safe_serialization=True)
             if trained is not None:
                 save_file(_plain(trained), partial / "trained.safetensors")
             save_file(_plain(optimizer), partial / "optimizer.safetensors")

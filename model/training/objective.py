@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from instructrestore.model.networks.autoencoder import pixels_a_cell
 from instructrestore.model.networks.devices import DTYPES
 from instructrestore.model.networks.model_folder import quiet
 from instructrestore.model.networks.region_controlnet import RegionControl, RegionControlNet
@@ -29,14 +30,14 @@ class Losses:
 
 
 def losses(
-    predicted_noise: Tensor, noise: Tensor, mask_logits: Tensor, mask: Tensor, mask_weight: float = MASK_WEIGHT
+    predicted: Tensor, target: Tensor, mask_logits: Tensor, mask: Tensor, mask_weight: float = MASK_WEIGHT
 ) -> Losses:
     """Equation 1 for a batch, in float32.
 
-    predicted_noise, noise: (B, 4, h, w). mask_logits: (B, 1, h, w) from the mask decoder. mask: the same shape, in
+    predicted, target: (B, C, h, w), the noise or what else the base predicts. mask_logits: (B, 1, h, w) from the mask decoder. mask: the same shape, in
     [0, 1], the region at latent size. mask_weight: lambda; 0.01 in the release.
     """
-    of_noise = F.mse_loss(predicted_noise.float(), noise.float())
+    of_noise = F.mse_loss(predicted.float(), target.float())
     of_mask = F.binary_cross_entropy_with_logits(mask_logits.float(), mask.float())
     return Losses(of_noise, of_mask, of_noise + mask_weight * of_mask)
 
@@ -55,18 +56,20 @@ class TrainedNetworks(nn.Module):
         """Equation 1 for the batch, and the mask logits (B, 1, h, w)."""
         control = self._control(batch)
         assert control.mask_logits is not None
-        # The UNet's way down knows nothing of the ControlNet, so autograd keeps none of its activations. It is all in
-        # one precision: autocast would do its norms in float32, and keep what they need for their gradients.
-        dtype = self.unet.dtype
-        with torch.autocast(batch.noisy.device.type, enabled=False):
+        # A frozen UNet's way down knows nothing of the ControlNet, so autograd keeps none of its activations. It is all
+        # in one precision: autocast would do its norms in float32, and keep what they need for their gradients.
+        dtype, kind = self.unet.dtype, batch.noisy.device.type
+        residuals = [residual * batch.control[:, None, None, None] for residual in control.residuals]
+        learns = self.unet.conv_in.weight.requires_grad
+        with torch.autocast(kind, enabled=learns and torch.is_autocast_enabled(kind)):
             predicted = self.unet(
                 batch.noisy.to(dtype),
                 batch.timesteps,
                 batch.unet_states.to(dtype),
-                down_block_additional_residuals=[residual.to(dtype) for residual in control.residuals[:-1]],
-                mid_block_additional_residual=control.residuals[-1].to(dtype),
+                down_block_additional_residuals=[residual.to(dtype) for residual in residuals[:-1]],
+                mid_block_additional_residual=residuals[-1].to(dtype),
             ).sample
-        found = losses(predicted, batch.noise, control.mask_logits, batch.mask, self.mask_weight)
+        found = losses(predicted, batch.target, control.mask_logits, batch.mask, self.mask_weight)
         return found, control.mask_logits
 
     def mask_logits(self, batch: TrainingBatch) -> Tensor:
@@ -86,7 +89,8 @@ def begin_controlnet(base: BaseNetworks, settings: TrainingSettings) -> RegionCo
     """The UNet's own weights, zero convolutions, and a new mask decoder from the run's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
-        return RegionControlNet.from_unet(base.unet, mask_channels=settings.mask_channels)
+        cell = pixels_a_cell(base.vae)
+        return RegionControlNet.from_unet(base.unet, mask_channels=settings.mask_channels, pixels_a_cell=cell)
 
 
 def identity(network: nn.Module) -> str:
@@ -99,10 +103,12 @@ def identity(network: nn.Module) -> str:
 
 
 def freeze(base: BaseNetworks, settings: TrainingSettings) -> None:
-    """The base's networks without gradients, in the precision that they compute in."""
+    """The base's networks without gradients, in the precision that they compute in; the UNet learns if it is to."""
     with quiet():  # diffusers warns of casts
         for network in (base.vae, base.text_encoder, base.unet):
             network.requires_grad_(False).eval().to(DTYPES[settings.dtype])  # pyright: ignore[reportArgumentType]
+    if settings.train_base:
+        base.unet.float().requires_grad_(True).train()
     if settings.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
 

@@ -68,6 +68,10 @@ class TrainingSettings(BaseModel):
     text_drop: float = Field(
         default=0.2, ge=0, le=1, description="Share of samples with both texts empty and a mask of ones."
     )
+    train_base: bool = Field(default=False, description="The base's UNet learns too, from where it stands.")
+    control_drop: float = Field(
+        default=0, ge=0, lt=1, description="Share of samples that the UNet sees without the ControlNet."
+    )
     mask_channels: int = Field(default=512, ge=32, multiple_of=32, description="Width of a new mask decoder.")
     sharpen: bool = Field(default=True, description="The HQ photo is sharpened (USM) before all else.")
     crop: CropSettings = CropSettings()
@@ -124,4 +128,22 @@ def tiny() -> TrainingSettings:
     )
 
 
-PRESETS: dict[str, Callable[[], TrainingSettings]] = {"stage1": stage1, "stage2": stage2, "tiny": tiny}
+def small_base() -> TrainingSettings:
+    """The small model's base and ControlNet together, from nothing (docs/models/small.md)."""
+    return TrainingSettings(
+        preset="small-base",
+        steps=60_000,
+        batch=16,
+        train_base=True,
+        control_drop=0.15,
+        mask_channels=64,
+        crop=CropSettings(size=128, least_share=0, short_side=512),
+        optimizer=OptimizerSettings(learning_rate=6e-4, warmup=200, weight_decay=1e-3, ema=0.998),
+        validation=ValidationSettings(share=0.05, every=500, photos=8, restored=8, steps=4),
+        dtype="float32",
+        loader_workers=1,
+        checkpoint_every=100,
+    )
+
+
+PRESETS: dict[str, Callable[[], TrainingSettings]] = {"stage1": stage1, "stage2": stage2, "tiny": tiny, "small-base": small_base}

@@ -7,13 +7,13 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from instructrestore.model.networks.devices import DTYPES
@@ -98,7 +98,7 @@ class LossHistory:
 class Trainer:
     """Trains a RegionControlNet on a stream of crops (paper section 4.1), one of `worker.ranks` equal processes.
 
-    The frozen base is on the worker's device; the ControlNet is in float32. Everything random is seeded by position,
+    The base is on the worker's device, frozen, or its UNet learns too (`train_base`); what learns is in float32. Everything random is seeded by position,
     so a run's losses depend on neither workers nor interruptions.
     """
 
@@ -117,15 +117,19 @@ class Trainer:
         self.base, self.controlnet, self.stream, self.validator = base, controlnet, stream, validator
         self.settings, self.checkpoints, self.worker, self.watcher = settings, checkpoints, worker, watcher
         self.prepare = Preparation(base, settings, controlnet.config["bokeh_control_text"])
-        self.parameters = dict(controlnet.named_parameters())
+        self.models: dict[str, Any] = {"controlnet": controlnet}
+        if settings.train_base:
+            self.models["unet"] = base.unet
+        self.parameters = named_parameters(self.models)
         chosen = settings.optimizer
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), betas=chosen.betas, weight_decay=chosen.weight_decay, fused=True
         )
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=settings.dtype == "float16")
-        self.average: AveragedModel | None = None
+        self.averages: dict[str, AveragedModel] = {}
         if chosen.ema and worker.leads:
-            self.average = AveragedModel(controlnet, multi_avg_fn=get_ema_multi_avg_fn(chosen.ema))
+            keep = get_ema_multi_avg_fn(chosen.ema)
+            self.averages = {name: AveragedModel(model, multi_avg_fn=keep) for name, model in self.models.items()}
         networks = TrainedNetworks(controlnet, base.unet, settings.mask_weight)
         if settings.compile:
             networks.compile()
@@ -161,8 +165,8 @@ class Trainer:
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
-            if self.average:
-                self.average.update_parameters(self.controlnet)
+            for name, average in self.averages.items():
+                average.update_parameters(self.models[name])
             step += 1
 
             ends = step == settings.steps
@@ -188,13 +192,16 @@ class Trainer:
                 "the run was started with another base: continue with the same one, or train into another folder"
             )
         assert self.stream.step == checkpoint.step
-        self.controlnet.load_state_dict(checkpoint.trained())
+        trained = checkpoint.trained()
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(trained[name])
         restore_optimizer(self.optimizer, self.parameters, checkpoint.optimizer())
         self.scaler.load_state_dict(checkpoint.state["scaler"])
         self.faults = Counter(checkpoint.state["faults"])
-        if self.average:
-            self.average.module.load_state_dict(checkpoint.average())
-            self.average.n_averaged.fill_(checkpoint.step)
+        for name, average in self.averages.items():
+            average.module.load_state_dict(checkpoint.exported(name))
+            average.n_averaged.fill_(checkpoint.step)
 
     def save(self, step: int) -> None:
         """Writes a checkpoint of the state after `step` steps, in the leading worker."""
@@ -212,24 +219,25 @@ class Trainer:
             "faults": dict(self.faults),
         }
         folder = self.checkpoints.save(
-            self.exported(), self.parameters if self.average else None, optimizer_tensors(self.optimizer, names), state
+            self.exported(), self.parameters if self.averages else None, optimizer_tensors(self.optimizer, names), state
         )
         self.checkpoints.prune()
         if self.watcher:
             self.watcher.saved(folder)
 
-    def exported(self) -> RegionControlNet:
-        """What photos are restored with: the moving average if there is one."""
-        return self.average.module if self.average else self.controlnet  # pyright: ignore[reportReturnType]
+    def exported(self) -> dict[str, Any]:
+        """What photos are restored with, "controlnet" and where it learns "unet": moving averages if there are any."""
+        return {name: average.module for name, average in self.averages.items()} or self.models
 
     def _validate(self, step: int) -> None:
         """Of the checkpoint that was just written."""
         assert self.validator is not None
         # A copy in the precision that it will be used in: the trained weights stay as they are.
         with quiet(), self._autocast():
-            network: Any = copy.deepcopy(self.exported()).requires_grad_(False).eval()
-            network.to(DTYPES[self.settings.dtype])
-            validation = self.validator(network, self.prepare, self.worker)
+            copies = {name: copy.deepcopy(model) for name, model in self.exported().items()}
+            for network in copies.values():
+                network.requires_grad_(False).eval().to(DTYPES[self.settings.dtype])
+            validation = self.validator(copies["controlnet"], self.prepare.with_unet(copies.get("unet")), self.worker)
         if not self.worker.leads:
             return
         self.checkpoints.judge(step, asdict(validation.held_out))
@@ -255,6 +263,15 @@ class Trainer:
     def _autocast(self) -> Any:
         dtype = DTYPES[self.settings.dtype]
         return torch.autocast(self.worker.device.type, dtype, enabled=dtype != torch.float32)
+
+
+def named_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """The ControlNet's parameters under their own names, the others' after their model's."""
+    return {
+        name if model == "controlnet" else f"{model}.{name}": parameter
+        for model, network in models.items()
+        for name, parameter in network.named_parameters()
+    }
 
 
 def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:

