@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
-from transformers import BertConfig, BertModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    PreTrainedModel,  # noqa: F401 (diffusers' loading looks for it in this module)
+)
 
 
 class SentenceEncoder(BertModel):

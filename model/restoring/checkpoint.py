@@ -18,7 +18,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from safetensors import safe_open
-from transformers import BertTokenizerFast, CLIPTextModel, CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BertTokenizerFast, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase
 
 from instructrestore.model.networks.devices import find_device, find_dtype
 from instructrestore.model.networks.model_folder import (
@@ -64,13 +64,15 @@ class BaseNetworks:
     """A base in Stable Diffusion 2.1-base's layout: all of a pipeline but the ControlNet, in eval mode.
 
     scheduler: UniPC on the base's noise schedule, as the release samples; a saved InstructRestorePipeline's own.
+    sampling: of a saved InstructRestorePipeline, the settings that it is restored with.
     """
 
     vae: Autoencoder
-    text_encoder: PreTrainedModel
+    text_encoder: CLIPTextModel | SentenceEncoder
     tokenizer: PreTrainedTokenizerBase
     unet: UNet2DConditionModel
     scheduler: SchedulerMixin
+    sampling: dict[str, Any] | None = None
 
 
 def load_pipeline(
@@ -115,6 +117,7 @@ def load_pipeline(
         unet=parts.unet,
         controlnet=controlnet,
         scheduler=parts.scheduler,
+        sampling=parts.sampling,
     )
 
 
@@ -259,6 +262,7 @@ def _read_base(
             tokenizer=_tokenizer(folder / "tokenizer", files.text_encoder),
             unet=load_model(UNet2DConditionModel, unet or folder / "unet", {"torch_dtype": dtype}).to(device),
             scheduler=_scheduler(folder / "scheduler", files.index),
+            sampling=files.index.get("sampling"),
         )
 
 

@@ -12,11 +12,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import CLIPTextModel, PreTrainedTokenizerBase
 
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.networks.autoencoder import Autoencoder, pixels_a_cell
 from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
 from instructrestore.model.restoring.colour import fix_colours
@@ -43,7 +44,8 @@ class InstructRestorePipeline(DiffusionPipeline):
     """Restores the region that an instruction names and the rest of the photo with different strengths.
 
     vae, text_encoder, tokenizer, unet, scheduler: of Stable Diffusion 2.1-base; any scheduler of diffusers serves.
-    controlnet: trained for this base.
+    controlnet: trained for this base. sampling: settings, by name, that this model is restored with unless others are
+    asked for.
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
@@ -51,11 +53,12 @@ class InstructRestorePipeline(DiffusionPipeline):
     def __init__(
         self,
         vae: Autoencoder,
-        text_encoder: PreTrainedModel,
+        text_encoder: CLIPTextModel | SentenceEncoder,
         tokenizer: PreTrainedTokenizerBase,
         unet: UNet2DConditionModel,
         controlnet: RegionControlNet,
         scheduler: SchedulerMixin,
+        sampling: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -66,6 +69,7 @@ class InstructRestorePipeline(DiffusionPipeline):
             controlnet=controlnet,
             scheduler=scheduler,
         )
+        self.register_to_config(sampling=sampling)
         self.vae_scale_factor = pixels_a_cell(vae)
 
     @classmethod
@@ -103,7 +107,7 @@ class InstructRestorePipeline(DiffusionPipeline):
             may return "latents" to go on with.
         Raises ValueError, in one sentence, for a photo, mask, instruction or setting that cannot be used.
         """
-        settings = resolve(settings, overrides)
+        settings = resolve(settings, overrides, self.config["sampling"])
         request = read_request(photos, instructions, masks, scale_maps)
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
@@ -169,7 +173,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         timestep: of the noise that the pass sees; None: the schedule's first, which gives the mask that restoring
         with the same generator begins with. The rest: as in `__call__`.
         """
-        settings = resolve(settings, overrides)
+        settings = resolve(settings, overrides, self.config["sampling"])
         request = read_request(photos, instructions)
         self._check(request, settings, generator)
         texts = self._texts(request, settings)

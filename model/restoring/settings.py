@@ -102,14 +102,19 @@ class SamplingSettings(BaseModel):
         return round(size[0] * self.upscale), round(size[1] * self.upscale)
 
 
-def resolve(settings: SamplingSettings | None, overrides: Mapping[str, Any]) -> SamplingSettings:
-    """The settings with overrides by name. Raises ValueError, in one sentence, for what is not valid."""
+def resolve(
+    settings: SamplingSettings | None, overrides: Mapping[str, Any], model: Mapping[str, Any] | None = None
+) -> SamplingSettings:
+    """The settings with overrides by name. Raises ValueError, in one sentence, for what is not valid.
+
+    model: what the model itself asks for where neither says anything.
+    """
     if settings is not None and not isinstance(settings, SamplingSettings):
         raise ValueError(f"settings are SamplingSettings, not {type(settings).__name__}; single ones go by name")
     chosen = settings.model_dump(exclude_unset=True) if settings else {}
     if settings and settings.compat:  # its presets are set and unset with it
         chosen = {name: value for name, value in chosen.items() if OFFICIAL.get(name) != value}
     try:
-        return SamplingSettings.model_validate({**chosen, **overrides})
+        return SamplingSettings.model_validate({**(model or {}), **chosen, **overrides})
     except ValidationError as error:
         raise ValueError(f"setting {first_error(error)}") from None

@@ -44,7 +44,9 @@ def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepar
     crops = [next(own) for _, own in groupby(held_out, key=lambda crop: crop.position)][: chosen.restored]
     # The scheduler is copied: sampling sets its timesteps.
     scheduler = copy.deepcopy(base.scheduler)
-    pipe = InstructRestorePipeline(base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler)
+    pipe = InstructRestorePipeline(
+        base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler, base.sampling
+    )
     pipe.set_progress_bar_config(disable=True)
     hq, lq = prepare.pairs(crops)
     with _without_warnings():

@@ -105,7 +105,9 @@ def train(
 
 def check_resumable(checkpoint: TrainingCheckpoint, settings: TrainingSettings) -> None:
     """Raises ValueError if the checkpoint was trained with settings that learn something else."""
-    before, now = checkpoint.state["settings"], settings.model_dump(mode="json")
+    # A setting that the run's program did not know yet had what is now its default.
+    before = TrainingSettings().model_dump(mode="json") | checkpoint.state["settings"]
+    now = settings.model_dump(mode="json")
     fixed = now.keys() - FREE - ({"steps"} if settings.optimizer.schedule == "constant" else set())
     if differing := sorted(name for name in fixed if before.get(name) != now[name]):
         raise ValueError(

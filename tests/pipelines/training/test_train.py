@@ -207,19 +207,19 @@ def test_the_moving_average_is_exported_and_the_run_goes_on_from_the_weights(
     rows = run(job_of(dataset, tmp_path / "out", tiny_base, settings))
     assert losses(rows) == losses(metrics(whole))
     last = CheckpointFolder(tmp_path / "out/checkpoints", 3).latest()
-    assert last and equal(last.trained(), weights(whole)) and not equal(last.trained(), last.average())
+    assert last and equal(last.trained(), weights(whole)) and not equal(last.trained(), last.exported("controlnet"))
     # Of six steps with decay 1/2 the average lies nearer to the last weights than to the first.
     first = load_file(tiny_base / "controlnet/diffusion_pytorch_model.safetensors")
     name = "mask_decoder.final_conv.weight"
-    to_last = (last.average()[name] - last.trained()[name]).norm()
-    assert to_last < (last.average()[name] - first[name]).norm()
+    to_last = (last.exported("controlnet")[name] - last.trained()[name]).norm()
+    assert to_last < (last.exported("controlnet")[name] - first[name]).norm()
 
     constant = {"ema": 0.5, "schedule": "constant"}
     run(job_of(dataset, tmp_path / "once", tiny_base, small(optimizer=constant)))
     for steps in (3, 6):
         run(job_of(dataset, tmp_path / "twice", tiny_base, small(optimizer=constant, steps=steps)))
     once, twice = (CheckpointFolder(tmp_path / name / "checkpoints", 3).latest() for name in ("once", "twice"))
-    assert once and twice and equal(once.average(), twice.average()) and equal(once.trained(), twice.trained())
+    assert once and twice and equal(once.exported("controlnet"), twice.exported("controlnet")) and equal(once.trained(), twice.trained())
 
     half = tmp_path / "half"
     run(job_of(dataset, half, tiny_base, small(optimizer={"ema": 0.5}, steps=4, checkpoint_every=4)))
@@ -312,12 +312,12 @@ def test_a_loss_that_is_no_number_stops_the_run(dataset: Path, tiny_base: Path, 
     assert all(bool(tensor.isfinite().all()) for each in known for tensor in each.trained().values())
 
 
-def test_a_base_that_does_not_predict_the_noise_is_refused(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+def test_a_base_that_predicts_something_unknown_is_refused(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(tiny_base, base)
     path = base / "scheduler/scheduler_config.json"
-    path.write_text(path.read_text().replace('"epsilon"', '"v_prediction"'))
-    with pytest.raises(ValueError, match="the base predicts v_prediction and not the noise"):
+    path.write_text(path.read_text().replace('"epsilon"', '"flow"'))
+    with pytest.raises(ValueError, match="the base predicts flow, which is none of epsilon"):
         run(job_of(dataset, tmp_path / "out", base, small()))
 
 

@@ -1,0 +1,73 @@
+"""Runs in which the base's UNet learns with the ControlNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.model.training.checkpoints import TrainingCheckpoint
+from instructrestore.pipelines.training.training_run import check_resumable
+from tests.pipelines.training.runs import job_of, losses, run, small
+from tests.shards.loading import write_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "dataset"
+    write_dataset(folder, shards=2, photos=6)
+    return folder
+
+
+def last(out: Path, base: Path, dataset: Path) -> TrainingCheckpoint:
+    latest = job_of(dataset, out, base, small()).checkpoints.latest()
+    assert latest
+    return latest
+
+
+@pytest.mark.parametrize("ema", [0, 0.5])
+def test_both_learn_and_a_run_goes_on_where_it_was(ema: float, dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    optimizer = {"ema": ema, "schedule": "constant"}
+    whole = small(train_base=True, control_drop=0.5, optimizer=optimizer)
+    rows = run(job_of(dataset, tmp_path / "whole", tiny_base, whole))
+    for steps in (4, 6):
+        parts = small(train_base=True, control_drop=0.5, optimizer=optimizer, steps=steps)
+        again = run(job_of(dataset, tmp_path / "parts", tiny_base, parts))
+    assert losses(rows) == losses(again)
+    one, other = (last(tmp_path / name, tiny_base, dataset) for name in ("whole", "parts"))
+    assert one.trained().keys() == other.trained().keys()
+    assert all(torch.equal(value, other.trained()[name]) for name, value in one.trained().items())
+    for model in ("controlnet", "unet"):
+        assert all(torch.equal(value, other.exported(model)[name]) for name, value in one.exported(model).items())
+
+    before, after = load_pipeline(tiny_base), load_pipeline(tiny_base, one.folder)
+    changed = [not torch.equal(a, b) for a, b in zip(before.unet.parameters(), after.unet.parameters(), strict=True)]
+    assert sum(changed) > 0.9 * len(changed)
+    assert all(torch.equal(after.unet.state_dict()[name], value) for name, value in one.exported("unet").items())
+
+
+def test_a_run_from_such_a_checkpoint_begins_with_its_unet(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    run(job_of(dataset, tmp_path / "base", tiny_base, small(train_base=True, steps=2)))
+    checkpoint = last(tmp_path / "base", tiny_base, dataset)
+    job = job_of(dataset, tmp_path / "next", tiny_base, small(steps=2))
+    run(job.__class__(**{**vars(job), "init_from": str(checkpoint.folder)}))
+    assert last(tmp_path / "next", tiny_base, dataset).state["base"] != checkpoint.state["base"]
+
+
+def test_without_the_control_a_sample_teaches_the_unet_alone(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = small(train_base=True, control_drop=0.999999, mask_weight=0, steps=1, optimizer={"weight_decay": 0})
+    run(job_of(dataset, tmp_path / "out", tiny_base, settings))
+    before, after = load_pipeline(tiny_base), last(tmp_path / "out", tiny_base, dataset)
+    control = before.controlnet.state_dict()
+    assert all(torch.equal(control[name], value) for name, value in after.exported("controlnet").items())
+    assert not torch.equal(before.unet.conv_in.weight, after.exported("unet")["conv_in.weight"])
+
+
+def test_a_checkpoint_of_an_earlier_program_had_the_defaults(tmp_path: Path) -> None:
+    known = small().model_dump(mode="json")
+    earlier = {name: value for name, value in known.items() if name not in ("train_base", "control_drop")}
+    check_resumable(TrainingCheckpoint(tmp_path, {"step": 1, "settings": earlier}), small())
+    with pytest.raises(ValueError, match="another train_base"):
+        check_resumable(TrainingCheckpoint(tmp_path, {"step": 1, "settings": earlier}), small(train_base=True))
