@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from instructrestore.dataengine.descriptions.describe import DescribeSettings
 from instructrestore.dataengine.masks.segment import MaskSettings
 from instructrestore.dataengine.merging.agreement_settings import AgreementSettings
+from instructrestore.dataengine.merging.merge import MergeSettings
 from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings
 from instructrestore.dataengine.photos import near_duplicates
 from instructrestore.dataengine.photos.encode import ShardSettings
@@ -112,6 +113,7 @@ class BuildSettings(BaseModel):
     masks: MaskSettings = MaskSettings()
     descriptions: DescribeSettings = DescribeSettings()
     noun_phrases: NounPhraseSettings = NounPhraseSettings()
+    merge: MergeSettings = MergeSettings()
     agreement: AgreementSettings | None = Field(
         default=None, description="Scores how well captions fit their regions; unset: there is no such stage."
     )
@@ -120,9 +122,11 @@ class BuildSettings(BaseModel):
     run: RunSettings = RunSettings()
 
     @model_serializer(mode="wrap")
-    def _without_the_stage_that_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """So that a data set made without it says the same of itself as before there was such a stage."""
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that a data set made without a stage, or a choice, says the same of itself as before there was one."""
         values = handler(self)
+        if self.merge == MergeSettings():
+            values.pop("merge", None)
         if self.agreement is None:
             values.pop("agreement", None)
         return values
