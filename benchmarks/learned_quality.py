@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from benchmarks.quality import COPIES, MUST_DROP, ORIGINAL, THRESHOLD, is_good_photo, load, photos
 from benchmarks.quality import degrade as copy_of
@@ -102,8 +102,13 @@ def by_strength(paths: Sequence[Path], metrics: Sequence[Metric]) -> NDArray[np.
 def correlations(values: NDArray[np.float64]) -> tuple[float, float]:
     """(photos, 7), higher for stronger -> Spearman's correlation with the strength: photos' mean, and all at once."""
     steps = np.arange(values.shape[1])
-    each = [spearmanr(row, steps).statistic for row in values]
-    return float(np.mean(each)), float(spearmanr(values.ravel(), np.tile(steps, len(values))).statistic)
+    each = [_rank_correlation(row, steps) for row in values]
+    return float(np.mean(each)), _rank_correlation(values.ravel(), np.tile(steps, len(values)))
+
+
+def _rank_correlation(one: NDArray[np.float64], other: NDArray[np.int_]) -> float:
+    """Spearman's."""
+    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
 
 
 def strengths(paths: Sequence[Path]) -> None:

@@ -122,11 +122,9 @@ class BuildSettings(BaseModel):
     run: RunSettings = RunSettings()
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """So that a data set made without a stage, or a choice, says the same of itself as before there was one."""
+    def _without_the_stage_that_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that a data set made without it says the same of itself as before there was such a stage."""
         values = handler(self)
-        if self.merge == MergeSettings():
-            values.pop("merge", None)
         if self.agreement is None:
             values.pop("agreement", None)
         return values
