@@ -25,7 +25,7 @@ Presets = Mapping[str, Callable[[], Settings]]
 
 def embedded() -> BuildSettings:
     """The paper's gate and rounds with the embedded annotators: nothing is downloaded, no GPU, no server."""
-    return BuildSettings()
+    return with_values(BuildSettings(), {"quality_gate": {"metric": "brisque"}, "merge": {"synonyms": True}})
 
 
 def demo() -> BuildSettings:
@@ -58,6 +58,7 @@ def paper() -> BuildSettings:
                 "small": {"kind": "server", "server": small},
                 "large": {"kind": "server", "strict": False, "server": large},
             },
+            "merge": {"synonyms": False},
             "run": {"stages": {"quality gate": _gpu(0.25), "masks": _gpu(0.5), "descriptions": _gpu(1)}},
         },
     )
@@ -83,6 +84,7 @@ def modern() -> BuildSettings:
                 "small": {"kind": "server", "server": model},
                 "large": {"kind": "server", "strict": False, "server": model},
             },
+            "merge": {"synonyms": False},
             "run": {
                 "stages": {
                     "masks": _gpu(0.5),
