@@ -17,11 +17,12 @@ from instructrestore.dataengine.annotator.edges import guided
 from instructrestore.dataengine.annotator.featureless import LEAST_SIDE, featureless, flat_pixels
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
 from instructrestore.dataengine.annotator.grouping import PanopticSegment, group, kinds
+from instructrestore.dataengine.annotator.installed import SHIPPED
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.reduction import Reduced, Sight
 from instructrestore.dataengine.annotator.views import SIDE
-from instructrestore.dataengine.annotator.weights import SHIPPED, load_weights
+from instructrestore.dataengine.annotator.weights import load_weights
 
 GUIDE_SIDE = 1024  # edges are found on the photo at most so large
 LEAST_PROBABILITY = 0.15  # names that nowhere reach this are no candidates

@@ -18,13 +18,14 @@ from instructrestore.pipelines.building.build import BuildResult, build, print_p
 from instructrestore.pipelines.building.presets import embedded, read_build_settings, to_toml, with_values
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.verify import verify
-from tests.pipelines.photos import make_photos
+from tests.pipelines.photos import BY_COLOUR, make_photos
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 SMALL = {
     "photos_per_part": 4,
     "shards": {"photos_per_shard": 5},
     "quality_gate": {"short_side": 64, "score": 0.0},
+    **BY_COLOUR,
 }
 
 
