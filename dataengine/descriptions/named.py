@@ -26,7 +26,7 @@ from instructrestore.dataengine.noun_phrases.english.words import word_set
 if TYPE_CHECKING:
     from instructrestore.dataengine.annotator.naming import NamedSegment
 
-REVISION = "1"  # raised with new weights too
+REVISION = "2"  # raised with new weights too
 
 _SIDE = 384  # colours and borders are looked at with the photo's long side at so many pixels
 _RULES = 0.6  # share of a region's pixels, from which a colour is its colour

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-REVISION = "1"  # raised with new weights too
+REVISION = "2"  # raised with new weights too
 NOT_KNOWN = "not known"
 
 

@@ -152,12 +152,28 @@ def test_what_shows_nothing_has_no_name() -> None:
     for line in range(11):
         cv2.putText(page, "The quick brown fox 0123", (10, 40 + 40 * line), 0, 1, (0, 0, 0), 2)
     even = [np.full((480, 640, 3), level, np.uint8) for level in (0, 127, 255)]
+    ramp = np.repeat(np.linspace(0, 255, 640).astype(np.uint8)[None, :, None], 480, 0).repeat(3, 2)
+    slanted = np.add.outer(np.arange(480), np.arange(640))[..., None].repeat(3, 2) * 255 // 1118
+    even += [ramp, np.ascontiguousarray(ramp.transpose(1, 0, 2)), slanted.astype(np.uint8)]
     noise = [random.integers(0, 256, shape, np.uint8) for shape in ((480, 640, 3), (40, 1600, 3), (64, 64, 3))]
     for photo in (page, *even, *noise):
         segments = annotator(photo)
         known, unknown = name_segments(segments, calibration)
         assert [each.word for each in known] == []
         assert unknown == len(segments)
+
+
+def test_a_backdrop_is_no_sky() -> None:
+    """Matplotlib's portrait before a blue wall, and a photo with a sky."""
+    folder = Path(pytest.importorskip("matplotlib").__file__).parent / "mpl-data/sample_data"
+    annotator, calibration = load_annotator()
+    for path, words in (
+        (folder / "grace_hopper.jpg", {"person"}),
+        (Path(pytest.importorskip("skimage.data").__file__).with_name("rocket.jpg"), {"sky"}),
+    ):
+        rgb = np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
+        known, _ = name_segments(annotator(rgb), calibration)
+        assert {each.word for each in known} == words
 
 
 def test_real_photos_have_the_names_that_people_gave(data_folder: Path) -> None:

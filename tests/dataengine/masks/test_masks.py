@@ -332,7 +332,9 @@ def test_annotations_can_be_passed_over(photo: Path) -> None:
 def test_photos_without_a_region_are_dropped_with_the_reason(photo: Path) -> None:
     bad = Annotation(PolygonMask([[1, 1, 2, 2]]), "cat")
     Image.new("RGB", (30, 1)).save(photo.with_name("thin.png"))
-    assert Segment(MaskSettings(segmenter="colour"))([row_of(photo, (bad, bad)), row_of(photo.with_name("thin.png"), None)]) == [
+    assert Segment(MaskSettings(segmenter="colour"))(
+        [row_of(photo, (bad, bad)), row_of(photo.with_name("thin.png"), None)]
+    ) == [
         Drop("no region", f"2 {annotated.FEW_POINTS}"),
         Drop("no region", "1 too large"),
     ]
