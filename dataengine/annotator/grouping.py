@@ -97,20 +97,11 @@ def _parts(mask: BoolArray) -> list[BoolArray]:
     least = LEAST_AREA * mask.size
     number, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     large = [label for label in range(1, number) if stats[label, cv2.CC_STAT_AREA] >= least]
-    found = []
-    for label in large:
-        left, top, width, height = stats[label, : cv2.CC_STAT_AREA].tolist()
-        box = np.s_[top : top + height, left : left + width]
-        part = np.zeros(mask.shape, np.bool_)
-        part[box] = _filled(parts[box] == label, least)
-        found.append(part)
-    return found
+    return [_filled(parts == label, least) for label in large]
 
 
 def _filled(mask: BoolArray, least: float) -> BoolArray:
-    """mask: of a part's bounding box, outside of which there is nothing."""
-    outside = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
-    _, holes, stats, _ = cv2.connectedComponentsWithStats(outside, connectivity=4)
+    _, holes, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < least)
-    small = small[(small > 0) & (small != holes[0, 0])]
-    return mask | np.isin(holes[1:-1, 1:-1], small) if small.size else mask
+    small = small[small > 0]
+    return mask | np.isin(holes, small) if small.size else mask
