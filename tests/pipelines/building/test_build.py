@@ -124,7 +124,7 @@ def test_a_changed_stage_is_redone_with_what_follows_and_nothing_before_it(tmp_p
     out = tmp_path / "out"
     run(out, str(tmp_path / "photos"))
     before = part_files(out)
-    result = run(out, str(tmp_path / "photos"), masks={"cleanup": {"most": 2}})
+    result = run(out, str(tmp_path / "photos"), masks={"segmenter": "colour", "cleanup": {"most": 2}})
     after = part_files(out)
     for name in before:
         unchanged = any(part in name for part in ("intake", "deduplicate", "quality-gate"))
@@ -245,7 +245,7 @@ def test_a_setting_taken_back_after_an_interruption_leaves_no_stale_shard(
     with monkeypatch.context() as patch:
         patch.setattr("instructrestore.pipelines.building.build.publish", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(out, photos, masks={"cleanup": {"most": 2}})
+            run(out, photos, masks={"segmenter": "colour", "cleanup": {"most": 2}})
     assert not (out / "dataset/dataset.json").exists(), "half a data set is none"
     result = run(out, photos)
     assert verify(str(result.dataset)) == []
