@@ -122,7 +122,7 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
         return type(settings).model_validate(_overlaid(settings.model_dump(), values))
     except ValidationError as error:
         complaint = first_error(error)
-        several = complaint.removeprefix("the text: value error, ")  # a combination that is not allowed
+        several = complaint.removeprefix("the text: ")  # a combination that is not allowed
         raise ValueError(several if several != complaint else f"setting {complaint}") from None
 
 

@@ -87,3 +87,12 @@ def test_settings_in_the_documents_are_valid(snippet: str, tmp_path: Path) -> No
     file = tmp_path / "settings.toml"
     file.write_text(snippet, "utf-8")
     read_build_settings("embedded", file, ())
+
+
+@pytest.mark.parametrize("setting", ["masks.segmenter", "descriptions.describer"])
+def test_what_version_0_1_called_embedded_is_said_to_have_two_names(setting: str) -> None:
+    with pytest.raises(ValueError, match="is called") as said:
+        read_build_settings("embedded", None, [f"{setting}=embedded"])
+    assert str(said.value) == (
+        f'setting {setting}: version 0.1\'s "embedded" is called "colour" now, and "named" is what took its place'
+    )
