@@ -66,6 +66,14 @@ def ray_cluster(_ray: None) -> Iterator[runner.Cluster]:
         yield connected
 
 
+@pytest.fixture
+def free_cluster(ray_cluster: runner.Cluster) -> runner.Cluster:
+    """The same for what Ray itself runs: workers that wait hold the processors, and Ray Data and Ray Train would wait for
+    those."""
+    ray_cluster.dismiss()
+    return ray_cluster
+
+
 def reference_path() -> Path:
     return Path(os.environ.get("INSTRUCTRESTORE_REFERENCE", ROOT / "../shared/reference")).resolve()
 
