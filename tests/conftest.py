@@ -68,8 +68,7 @@ def ray_cluster(_ray: None) -> Iterator[runner.Cluster]:
 
 @pytest.fixture
 def free_cluster(ray_cluster: runner.Cluster) -> runner.Cluster:
-    """The same for what Ray itself runs: workers that wait hold the processors, and Ray Data and Ray Train would wait for
-    those."""
+    """The same for Ray Data and Ray Train, which would wait for the processors that our waiting workers hold."""
     ray_cluster.dismiss()
     return ray_cluster
 
