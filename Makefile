@@ -28,10 +28,9 @@ export OMP_NUM_THREADS ?= 1
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml setup.py constraints.txt requirements/annotator.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/annotator.txt
 	touch $@
 
 demo: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""How well the embedded segmenter's regions match masks that people drew: `python benchmarks/masks.py [DATA]`.
+"""How well the colour segmenter's regions match masks that people drew: `python benchmarks/masks.py [DATA]`.
 
 For each annotated region of COCO above 2% of its photo (crowds aside) the best IoU over the photo's regions, averaged
 over all annotated regions; the same for a 3x4 grid and a plain felzenszwalb; and for each photo with a matte the best
@@ -24,7 +24,7 @@ from PIL import Image
 from skimage.segmentation import felzenszwalb
 
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
-from instructrestore.dataengine.masks.embedded import EmbeddedSegmenter
+from instructrestore.dataengine.masks.colour import ColourSegmenter
 from instructrestore.shards import rle
 
 Photo = NDArray[np.uint8]
@@ -129,7 +129,7 @@ def main() -> None:
     if arguments.pictures:
         arguments.pictures.mkdir(parents=True, exist_ok=True)
 
-    segmenter, settings = EmbeddedSegmenter(), CleanupSettings()
+    segmenter, settings = ColourSegmenter(), CleanupSettings()
     others: dict[str, Callable[[Photo], list[BoolArray]]] = {"3x4 grid": grid, "felzenszwalb": plain_felzenszwalb}
     scores: dict[tuple[str, str], Score] = {}
     seconds = megapixels = cleaning = 0.0
@@ -145,7 +145,7 @@ def main() -> None:
         megapixels += rgb.shape[0] * rgb.shape[1] / 1e6
         if arguments.pictures:
             draw(rgb, cleaned, arguments.pictures / f"{name}.png")
-        return {"embedded": regions, "embedded, cleaned": cleaned}
+        return {"colour": regions, "colour, cleaned": cleaned}
 
     photos = coco_photos(arguments.data)
     for number, (name, rgb, truth) in enumerate(photos):
@@ -155,7 +155,7 @@ def main() -> None:
             for half in (HALVES[number % 2], "all"):
                 scores.setdefault((way, half), Score()).add(regions, truth)
     print(f"{len(photos)} COCO photos, {len(scores['embedded', 'all'].ious)} annotated regions")
-    for way in ("embedded", "embedded, cleaned", *others):
+    for way in ("colour", "colour, cleaned", *others):
         for half in (*HALVES, "all"):
             print(f"  {way:18} {half:7} {scores[way, half]}")
     segmenting, cleaning = 1000 * seconds / len(photos), 1000 * cleaning / len(photos)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from instructrestore.dataengine.descriptions.describe import DescribeSettings
 from instructrestore.dataengine.masks.segment import MaskSettings
 from instructrestore.dataengine.merging.agreement_settings import AgreementSettings
+from instructrestore.dataengine.merging.merge import MergeSettings
 from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings
 from instructrestore.dataengine.photos import near_duplicates
 from instructrestore.dataengine.photos.encode import ShardSettings
@@ -112,6 +113,7 @@ class BuildSettings(BaseModel):
     masks: MaskSettings = MaskSettings()
     descriptions: DescribeSettings = DescribeSettings()
     noun_phrases: NounPhraseSettings = NounPhraseSettings()
+    merge: MergeSettings = MergeSettings()
     agreement: AgreementSettings | None = Field(
         default=None, description="Scores how well captions fit their regions; unset: there is no such stage."
     )

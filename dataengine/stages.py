@@ -74,11 +74,15 @@ def build_stages(settings: BuildSettings, folder: RunLayout) -> list[ListedStage
             own_workers=s.descriptions.describer == "osprey",
         ),
         PhraseTable(s.noun_phrases, folder.answers, folder.tables, resources(s, "noun phrases")),
-        part(6, "merge", merge.Merge, merge.REVISION, side_type=PhraseResult, table="noun phrases"),
+        part(
+            *(6, "merge", partial(merge.Merge, s.merge), *merge.identity(s.merge)),
+            side_type=PhraseResult,
+            table="noun phrases",
+        ),
     ]
     if s.agreement:
         scored = partial(_agreement, s.agreement)
-        listed.append(part(6, "agreement", scored, agreement_settings.REVISION, s.agreement))
+        listed.append(part(6, "agreement", scored, *agreement_settings.identity(s.agreement)))
     listed.append(part(7, "bokeh", partial(bokeh.BokehFlag, s.bokeh), bokeh.REVISION, s.bokeh))
     return [*listed, *(_shards(settings, folder, photo_format) for photo_format in PHOTO_FORMATS)]
 
@@ -100,6 +104,10 @@ def _shards(settings: BuildSettings, folder: RunLayout, photo_format: str) -> Sh
 
 
 def _agreement(settings: AgreementSettings) -> Callable[..., Sequence[Any]]:
+    if settings.judge == "named":
+        from instructrestore.dataengine.merging.named_agreement import NamedAgreement  # noqa: PLC0415  (the same)
+
+        return NamedAgreement(settings)
     from instructrestore.dataengine.merging.agreement import CaptionAgreement  # noqa: PLC0415  (imports torch: slow)
 
     return CaptionAgreement(settings)

@@ -40,7 +40,7 @@ def main() -> int:
     _command("build", str(photos), "--preset", "demo", "--out", str(run))
     _command("verify", str(run / "dataset"))
     dataset = Dataset(str(run / "dataset"))
-    sample, photo = _named(dataset, "flower.jpg")
+    sample, photo = _named(dataset, "cat.png")
     _command("show", str(run / "dataset"), sample.photo.key, "--out", str(OUT / "example.png"))
 
     pixels = sample.photo.width * sample.photo.height
@@ -48,12 +48,12 @@ def main() -> int:
     base = OUT / "tiny-base"
     if not base.exists():
         _command("tiny-base", str(base))
-    commit(OUT / "flower.jpg", photo)
+    commit(OUT / "cat.png", photo)
     Image.fromarray(region.mask.array()).save(OUT / "mask.png")
     instruction = f"make {region.caption} clear with 0.2 and keep other parts clear with 1"
     results = ("--base", str(base), "--out", str(OUT / "restored"))
     shown = ("--mask", str(OUT / "mask.png"), "--colour-fix", "none", "--compare", "--sweep", "0.2,0.6,1")
-    _command("restore", str(OUT / "flower.jpg"), instruction, *results, *shown, "--steps", "10")
+    _command("restore", str(OUT / "cat.png"), instruction, *results, *shown, "--steps", "10")
 
     trained = OUT / "training"
     shutil.rmtree(trained, ignore_errors=True)
@@ -61,7 +61,7 @@ def main() -> int:
     assignments = [word for setting in settings for word in ("--set", setting)]
     _command("train", str(run / "dataset"), "--preset", "tiny", "--out", str(trained), *assignments)
     results = ("--base", str(trained / "tiny-base"), "--checkpoint", str(trained), "--out", str(OUT / "after-training"))
-    _command("restore", str(OUT / "flower.jpg"), instruction, *results, "--compare", "--steps", "5")
+    _command("restore", str(OUT / "cat.png"), instruction, *results, "--compare", "--steps", "5")
 
     testset, evaluation = OUT / "testset", OUT / "evaluation"
     for folder in (testset, evaluation):
@@ -72,7 +72,7 @@ def main() -> int:
     print(
         f"\nLook at {run / 'report.html'}, {OUT / 'example.png'}, {OUT / 'restored'}, {trained / 'pictures'}, "
         f"{OUT / 'after-training'} and {evaluation / 'report.html'} ({time.monotonic() - begin:.0f} s).\n"
-        "The captions are by the embedded describer, which names colour, texture, size and place, not things.\n"
+        "The regions and captions are the embedded annotator's: 133 names, and nothing where it is not sure.\n"
         "The tiny base has learnt nothing and blurs: what the restored photos show is the control, region by region.\n"
         "Some steps of training teach it little; docs/runs.md has a run of the same preset that finds regions."
     )

@@ -28,7 +28,8 @@ def first_error(error: ValidationError) -> str:
     where = ".".join(parts) or "the text"
     if first["type"] == "extra_forbidden":
         return f"{where}: this name is not known"
-    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    message = first["msg"].removeprefix("Value error, ")  # what a check of ours said
+    return f"{where}: {message[0].lower()}{message[1:]}"
 
 
 def first_three(names: Iterable[str]) -> str:

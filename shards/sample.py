@@ -51,7 +51,8 @@ class Photo:
     bytes: size of the source file.
     format: how it lies in a shard: "jpg", "png" or "webp".
     quality: no-reference quality score, 0 (worst) to 100; None before the gate.
-    quality_metric: what gave the score: "embedded", or "musiq" and then the versions of its code and weights.
+    quality_metric: what gave the score: "embedded", "brisque" and its version, or "musiq" and then the versions of its
+        code and weights.
     perceptual_hash: 64-bit DCT hash, 16 hex digits.
     group: key of the first photo of its near-duplicate group (its own key when alone). A split by group never
         has a photo in training and its near-duplicate in validation.
@@ -122,7 +123,8 @@ class Piece:
 class Agreement:
     """How well a region's caption fits its pixels.
 
-    score: CLIPScore, 100 times the cosine of picture and text, 0 (none) to 100.
+    score: 0 (not at all) to 100. By "clip": CLIPScore, 100 times the cosine of picture and text; by "named": how much
+        more of the subject the embedded annotator finds in the region than in the rest of the photo.
     model: model and revision that gave it.
     """
 

@@ -66,6 +66,13 @@ def ray_cluster(_ray: None) -> Iterator[runner.Cluster]:
         yield connected
 
 
+@pytest.fixture
+def free_cluster(ray_cluster: runner.Cluster) -> runner.Cluster:
+    """The same for Ray Data and Ray Train, which would wait for the processors that our waiting workers hold."""
+    ray_cluster.dismiss()
+    return ray_cluster
+
+
 def reference_path() -> Path:
     return Path(os.environ.get("INSTRUCTRESTORE_REFERENCE", ROOT / "../shared/reference")).resolve()
 

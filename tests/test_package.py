@@ -163,5 +163,10 @@ def test_the_installed_wheel_works_beside_modules_of_the_same_names(
     run(command, "tiny-base", "tiny")
     run(command, "restore", "photos", "make the dog clear", "--base", "tiny", "--mask-only", "--out", "masks")
     assert len(list((folder / "masks").glob("*-mask.png"))) == 3
-    run(command, "build", "photos", "--preset", "demo", "--out", "run", "--set", "quality_gate.short_side=64")
+    (folder / "cat").mkdir()
+    shutil.copy(
+        Path(skimage.data.__file__).with_name("chelsea.png"), folder / "cat"
+    )  # which the weights that ship know
+    run(command, "build", "cat", "--preset", "demo", "--out", "run")
     run(str(python), "-m", "instructrestore", "verify", "run/dataset")
+    assert "cat" in run(command, "stats", "run/dataset")

@@ -14,14 +14,17 @@ from torch import Tensor
 
 from instructrestore.dataengine.annotator.backbone import STRIDE, load_backbone
 from instructrestore.dataengine.annotator.edges import guided
-from instructrestore.dataengine.annotator.featureless import LEAST_SIDE, featureless, flat_pixels
+from instructrestore.dataengine.annotator.featureless import LEAST_SIDE, Featureless
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
 from instructrestore.dataengine.annotator.grouping import PanopticSegment, group, kinds
+from instructrestore.dataengine.annotator.installed import SHIPPED
+from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
+from instructrestore.dataengine.annotator.outdoors import SKY, outdoors
 from instructrestore.dataengine.annotator.reduction import Reduced, Sight
 from instructrestore.dataengine.annotator.views import SIDE
-from instructrestore.dataengine.annotator.weights import SHIPPED, load_weights
+from instructrestore.dataengine.annotator.weights import load_weights
 
 GUIDE_SIDE = 1024  # edges are found on the photo at most so large
 LEAST_PROBABILITY = 0.15  # names that nowhere reach this are no candidates
@@ -56,22 +59,16 @@ class Annotator:
     def found(self, rgb: NDArray[np.uint8], probabilities: Tensor) -> list[PanopticSegment]:
         """The segments of a photo whose probabilities are there already."""
         labels, maps = refined(rgb, probabilities)
-        flat = self._flat(rgb, maps)
-        return [_enlarged(_trusted(segment, flat), *rgb.shape[:2]) for segment in group(labels, maps)]
+        trusted = _Trust(rgb, probabilities, maps)
+        return [_enlarged(trusted(segment), *rgb.shape[:2]) for segment in group(labels, maps)]
 
     def regions(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[PanopticSegment]:
         """What the given regions are, whoever found them: (H, W) bool each, none empty; in their order."""
-        labels, maps = refined(rgb, self.probabilities(rgb))
-        flat = self._flat(rgb, maps)
+        probabilities = self.probabilities(rgb)
+        labels, maps = refined(rgb, probabilities)
+        trusted = _Trust(rgb, probabilities, maps)
         seen = ((mask, _seen(_shrunk(mask, *maps.shape[:2]), labels, maps)) for mask in masks)
-        return [replace(_trusted(segment, flat), mask=mask) for mask, segment in seen]
-
-    @staticmethod
-    def _flat(rgb: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """At the maps' size; a photo is small or not by its own."""
-        if min(rgb.shape[:2]) < LEAST_SIDE:
-            return np.ones(maps.shape[:2], np.bool_)
-        return flat_pixels(_resized(rgb, *maps.shape[:2]))
+        return [replace(trusted(segment), mask=mask) for mask, segment in seen]
 
 
 def load_annotator(path: Path = SHIPPED) -> tuple[Annotator, Calibration]:
@@ -97,9 +94,16 @@ def refined(
     return labels.numpy(), np.clip(guided(maps, _resized(rgb, height, width), large), 0, 1)
 
 
-def _trusted(segment: PanopticSegment, flat: NDArray[np.bool_]) -> PanopticSegment:
-    """Without any probability where it shows nothing."""
-    return replace(segment, name=0.0, kind=0.0) if featureless(segment.mask, flat) else segment
+class _Trust:
+    """Leaves a segment no probability where it shows nothing, and a sky where nothing else is of the outdoors."""
+
+    def __init__(self, rgb: NDArray[np.uint8], probabilities: Tensor, maps: NDArray[np.float32]) -> None:
+        self._featureless = Featureless(_resized(rgb, *maps.shape[:2]), small=min(rgb.shape[:2]) < LEAST_SIDE)
+        self._outdoors = outdoors(probabilities)
+
+    def __call__(self, segment: PanopticSegment) -> PanopticSegment:
+        backdrop = coco_names()[segment.label].word == SKY and not self._outdoors
+        return replace(segment, name=0.0, kind=0.0) if backdrop or self._featureless(segment.mask) else segment
 
 
 def _enlarged(segment: PanopticSegment, height: int, width: int) -> PanopticSegment:

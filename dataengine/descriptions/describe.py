@@ -6,9 +6,9 @@ What comes in, of a piece:
     describer "annotated"                   a source's caption, which is complete
     anything else                           a mask alone
 
-Each piece goes out with a description and a describer. The embedded describer sets the noun phrase and its subject too
-(`embedded.py` says why), and so does a vision-language model if it is asked to and its answer is valid; all other
-descriptions, Osprey's among them, are left to the noun-phrase rounds. A piece for which a model gives no usable
+Each piece goes out with a description and a describer. The describers "named" and "colour" set the noun phrase and its
+subject too (`colour.py` says why), and so does a vision-language model if it is asked to and its answer is valid; all
+other descriptions, Osprey's among them, are left to the noun-phrase rounds. A piece for which a model gives no usable
 description is removed and counted.
 """
 
@@ -20,9 +20,17 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from instructrestore.dataengine.descriptions import annotated, embedded, named, osprey_settings, vision_language
+from instructrestore.dataengine.descriptions import annotated, colour, named, osprey_settings, vision_language
 from instructrestore.dataengine.descriptions.osprey_settings import OspreySettings
 from instructrestore.dataengine.descriptions.vision_language import (
     UNUSABLE_FAULTS,
@@ -37,14 +45,14 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.running.stage import Drop, Failed
-from instructrestore.dataengine.weights.own_class import PATTERN, own_class
+from instructrestore.dataengine.weights.own_class import PATTERN, not_renamed, own_class
 from instructrestore.shards.paths import Place
 from instructrestore.shards.sample import Answer, Piece
 
 ANNOTATED = "annotated"
-EMBEDDED = f"embedded {embedded.REVISION}"
-REVISION = f"{ANNOTATED} {annotated.REVISION}, {EMBEDDED}, validation {validation.REVISION}"
-"""Changes with anything that changes a description."""
+REVISION = f"{ANNOTATED} {annotated.REVISION}, embedded {colour.REVISION}, validation {validation.REVISION}"
+"""Changes with anything that changes a description. The colour describer was once the embedded one; its name here finds
+the parts of earlier runs."""
 
 NO_LABEL = "no label"
 NO_REGION = "no described region"
@@ -57,11 +65,11 @@ class DescribeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     describer: (
-        Literal["annotated", "embedded", "named", "osprey", "vision_language"] | Annotated[str, Field(pattern=PATTERN)]
+        Literal["annotated", "colour", "named", "osprey", "vision_language"] | Annotated[str, Field(pattern=PATTERN)]
     ) = Field(
-        default="embedded",
+        default="named",
         description="what describes a piece without words from its source; annotated: such pieces are removed; "
-        "embedded: its colour and place; named: its name, from the embedded annotator; osprey: Osprey, in the worker; "
+        "named: its name, from the embedded annotator; colour: its colour and place; osprey: Osprey, in the worker; "
         "vision_language: a model behind an OpenAI-compatible server; MODULE:CLASS: one of your own (see CONTRIBUTING)",
     )
     reuse_annotations: bool = Field(default=True, description="keep the words that a source provides")
@@ -69,6 +77,11 @@ class DescribeSettings(BaseModel):
         default=None, description="the model; for describer vision_language"
     )
     osprey: OspreySettings = Field(default=OspreySettings(), description="for describer osprey")
+
+    @field_validator("describer", mode="before")
+    @classmethod
+    def _known(cls, name: Any) -> Any:
+        return not_renamed(name)
 
     @model_validator(mode="after")
     def _consistent(self) -> DescribeSettings:
@@ -131,9 +144,9 @@ class Describe:
     ) -> None:
         self._settings = settings
         self._name = ""
-        self._describer: embedded.EmbeddedDescriber | named.NamedDescriber | None = None
-        if settings.describer == "embedded":
-            self._describer, self._name = embedded.EmbeddedDescriber(), embedded.REVISION
+        self._describer: colour.ColourDescriber | named.NamedDescriber | None = None
+        if settings.describer == "colour":
+            self._describer, self._name = colour.ColourDescriber(), colour.REVISION
         elif settings.describer == "named":
             self._describer, self._name = named.NamedDescriber(), named.REVISION
         asked = settings.vision_language
@@ -185,22 +198,21 @@ class Describe:
         silent = [index for index, piece in enumerate(pieces) if not piece.describer]
         masks = (pieces[index].mask.array() for index in silent)  # one at a time: they are as large as the photo
         if silent and self._describer:
-            describer = self._settings.describer
-            for index, phrase in zip(silent, self._describer(photo_file.load(row), masks), strict=True):
-                if phrase is None:
-                    continue
-                pieces[index] = replace(
-                    pieces[index],
-                    description=phrase.text,
-                    describer=f"{describer} {self._name}",
-                    noun_phrase=phrase.text,
-                    subject=phrase.subject,
-                    answers=(Answer(describer, self._name, 0, phrase.text, phrase.subject),),
-                )
+            for index, said in zip(silent, self._describer(photo_file.load(row), masks), strict=True):
+                pieces[index] = self._worded(pieces[index], said)
         elif silent and self._sentences:
             for index, text in zip(silent, self._sentences(photo_file.load(row), masks), strict=True):
                 pieces[index] = _seen(pieces[index], _judged(text), self._name)
         return _with_words(row, pieces, UNUSABLE if self._sentences or self._describer else NO_LABEL)
+
+    def _worded(self, piece: Piece, said: NounPhrase | named.Wording | None) -> Piece:
+        """The piece with an embedded describer's words, which need no noun-phrase round."""
+        if said is None:
+            return piece
+        text, phrase = (said.text, said) if isinstance(said, NounPhrase) else (said.description, said.phrase)
+        describer = self._settings.describer
+        answer = Answer(describer, self._name, 0, phrase.text, phrase.subject)
+        return _seen(piece, RegionDescription(text, answer), f"{describer} {self._name}")
 
     def _in_source_words(self, piece: Piece) -> Piece:
         """The piece with its source's words, or without words and describer."""

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-REVISION = "1"  # raised with new weights too
+REVISION = "2"  # raised with new weights too
 NOT_KNOWN = "not known"
 
 
@@ -26,9 +26,9 @@ class NamedSegmenter:
         from instructrestore.dataengine.annotator.annotator import load_annotator  # noqa: PLC0415  (imports torch)
         from instructrestore.dataengine.annotator.naming import name_segments  # noqa: PLC0415  (the same)
 
-        self._annotator, self._calibration = load_annotator()
+        self.annotator, self._calibration = load_annotator()
         self._name = name_segments
 
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[str]]:
-        known, unknown = self._name(self._annotator(rgb), self._calibration)
+        known, unknown = self._name(self.annotator(rgb), self._calibration)
         return [each.segment.mask for each in known], Counter({NOT_KNOWN: unknown} if unknown else {})

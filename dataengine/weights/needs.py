@@ -7,6 +7,7 @@ checks anything or imports torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -75,6 +76,20 @@ class WeightsNeed:
 
 
 @dataclass(frozen=True)
+class FileNeed:
+    """A file of weights that comes with an installed package. path: None where the package is not installed.
+
+    sha256: of the file as published. fix: what to do where it is missing or damaged.
+    """
+
+    name: str
+    path: Path | None
+    sha256: str
+    fix: str
+    licence: str
+
+
+@dataclass(frozen=True)
 class ServerNeed:
     """A language model and where it runs. setting: the setting that says so."""
 
@@ -83,4 +98,4 @@ class ServerNeed:
     server: ServerSettings
 
 
-Need = PackageNeed | CheckoutNeed | WeightsNeed | ServerNeed
+Need = PackageNeed | CheckoutNeed | WeightsNeed | FileNeed | ServerNeed

@@ -60,9 +60,9 @@ class Degradation:
             return low_quality(slice(None))
 
 
-def degrade(photos: Tensor, recipes: Sequence[Recipe], noise_source: NoiseSource) -> Tensor:
-    """Photos (B, 3, H, W) in [0, 1] -> (B, 3, H / 4, W / 4) in [0, 1], each by its recipe."""
-    small = photos.shape[-2] // SHRINK, photos.shape[-1] // SHRINK
+def degrade(photos: Tensor, recipes: Sequence[Recipe], noise_source: NoiseSource, shrink: float = SHRINK) -> Tensor:
+    """Photos (B, 3, H, W) in [0, 1] -> (B, 3, H / shrink, W / shrink) in [0, 1], each by its recipe."""
+    small = int(photos.shape[-2] // shrink), int(photos.shape[-1] // shrink)
     first, second = [recipe.first for recipe in recipes], [recipe.second for recipe in recipes]
     every = range(len(recipes))
     last = [i for i in every if recipes[i].jpeg_last]

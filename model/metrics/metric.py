@@ -59,6 +59,10 @@ MANIQA = Metric(
     "maniqa", "MANIQA", "", "higher", 0, 1, 0.005, 4, False,
     "Yang et al., MANIQA: multi-dimension attention network for no-reference image quality assessment, 2022; PIPAL",
 )  # fmt: skip
+BRISQUE = Metric(
+    "brisque", "BRISQUE", "", "lower", -math.inf, math.inf, 0.5, 2, False,
+    "Mittal et al., No-reference image quality assessment in the spatial domain, 2012; LIVE, 0 (best) to about 100",
+)  # fmt: skip
 BOKEH_IOU = Metric(
     "bokeh_iou", "Bokeh IoU", "", "higher", 0, 1, 0.01, 4, True,
     "InstructRestore paper, section 4: overlap of what is blurred in the result and in the HQ photo",
@@ -80,10 +84,10 @@ FOLLOWING = Metric(
 
 MOST_PSNR = 100.0  # dB; what equal photos count as in a test set, so that there is a mean
 
-METRICS = (PSNR, SSIM, LPIPS, CLIPIQA, MUSIQ, MANIQA, BOKEH_IOU, MASK_IOU)
+METRICS = (PSNR, SSIM, LPIPS, CLIPIQA, MUSIQ, MANIQA, BRISQUE, BOKEH_IOU, MASK_IOU)
 SCOPES: tuple[Scope, ...] = ("full", "target", "remaining")
 BY_NAME = {metric.name: metric for metric in METRICS}
-EMBEDDED = ("psnr", "ssim", "bokeh_iou", "mask_iou")  # need no weights
+EMBEDDED = ("psnr", "ssim", "bokeh_iou", "mask_iou")  # need no weights; nor does BRISQUE, asked for by its name
 LEARNED = ("lpips", "clipiqa", "musiq", "maniqa")  # need pyiqa and its weights
 
 

@@ -22,6 +22,7 @@ from instructrestore.model.metrics.fidelity import (
 from instructrestore.model.metrics.learned import LearnedMetric
 from instructrestore.model.metrics.metric import LEARNED, MOST_PSNR, Scope
 from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.shards.quality.brisque import LEAST_SIDE, brisque
 
 MetricValues = dict[tuple[Scope, str], float]
 
@@ -60,6 +61,9 @@ class Scorer:
             _note(figures, "full", name, metric(results, hq))
             inside = masks[:, None].to(results.dtype)
             _note(figures, "target", name, metric(results * inside, hq * inside), masks)
+        if "brisque" in self._settings.metrics and min(results.shape[2:]) >= LEAST_SIDE:
+            pictures = (255 * results.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            _note(figures, "full", "brisque", torch.tensor([brisque(picture) for picture in pictures]))
         if self._blurred and bokeh:
             _note(figures, "remaining", "bokeh_iou", bokeh_iou(self._blurred(results), self._blurred(hq)))
         if "mask_iou" in self._settings.metrics:

@@ -14,7 +14,8 @@ from huggingface_hub import constants, get_token, snapshot_download
 from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 from huggingface_hub.utils import validate_repo_id
 
-from instructrestore.dataengine.weights.needs import CheckoutNeed, PackageNeed, WeightsNeed
+from instructrestore.dataengine.annotator import installed
+from instructrestore.dataengine.weights.needs import CheckoutNeed, FileNeed, PackageNeed, WeightsNeed
 from instructrestore.pipelines.doctor.findings import Finding
 from instructrestore.shards.errors import first_line
 
@@ -34,6 +35,17 @@ def check_package(need: PackageNeed) -> Finding:
 
 def check_checkout(need: CheckoutNeed) -> Finding:
     return _licensed(_code(need), need.licence)
+
+
+def check_file(need: FileNeed) -> Finding:
+    """Of a file that came with a package every byte is looked at."""
+    name = f"weights of {need.name}"
+    wrong = installed.fault(need)
+    if wrong:
+        return _licensed(Finding("missing", name, wrong, need.fix), need.licence)
+    assert need.path is not None
+    size = need.path.stat().st_size / (1 << 20)
+    return _licensed(Finding("ok", name, f"{need.path.name}, {size:.1f} MiB, sha256 {need.sha256}"), need.licence)
 
 
 def check_weights(need: WeightsNeed) -> Finding:

@@ -85,8 +85,7 @@ def metric_settings(metrics: str, device: str | None, **others: Any) -> MetricSe
         return MetricSettings.model_validate({"metrics": names, "device": where, **values})
     except ValidationError as error:
         name, _, complaint = first_error(error).partition(": ")
-        said = complaint.removeprefix("value error, ").removeprefix("Value error, ")
-        raise ValueError(f"{METRIC_OPTIONS[name.split('.')[0]]}: {said}") from None
+        raise ValueError(f"{METRIC_OPTIONS[name.split('.')[0]]}: {complaint}") from None
 
 
 def evaluation_settings(values: dict[str, object], assignments: Sequence[str]) -> SamplingSettings:

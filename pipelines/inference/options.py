@@ -54,7 +54,6 @@ def sampling_settings(
         if name in merged:
             known = ", ".join(name for name in SamplingSettings.model_fields if name not in options)
             raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
-        complaint = complaint.removeprefix("value error, ")
         raise ValueError(f"{complaint}: lower --set overlap or raise --tile") from None
 
 

@@ -7,6 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+BY_COLOUR = {"masks": {"segmenter": "colour"}, "descriptions": {"describer": "colour"}}
+"""Settings that find regions in these photos, which show nothing that has a name."""
+
+BY_COLOUR_SET = ("--set", "masks.segmenter=colour", "--set", "descriptions.describer=colour")
+
 
 def make_photos(folder: Path, count: int, first: int = 0) -> None:
     """Photos with coloured rectangles on a textured ground, JPEG and PNG in turn."""

@@ -28,6 +28,7 @@ from instructrestore.pipelines.building.presets import embedded, with_values
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.verify import verify
 from tests.dataengine.photos.colour_profiles import rgb_profile
+from tests.pipelines.photos import BY_COLOUR
 
 KEPT = ("shards", "ok", "")
 _anything = TypeAdapter(dict[str, Any])
@@ -215,6 +216,7 @@ def run(items: Items, out: Path, *sources: str, **changes: Any) -> Run:
         "photos_per_part": 24,
         "shards": {"photos_per_shard": 20},
         "quality_gate": {"short_side": 64, "score": 0.0},
+        **BY_COLOUR,
         **changes,
     }
     result = build(with_values(embedded(), values), out, Console(file=io.StringIO()))

@@ -61,7 +61,10 @@ MISTAKES = {
     "unknown kind": (["build", "coko:{}/photos"], "coko:"),
     "empty folder": (["build", "{}/empty"], "holds no photos"),
     "unknown preset": (["build", "{}/photos", "--preset", "papre"], "there is no preset 'papre'; there are embedded"),
-    "unknown setting": (["build", "{}/photos", "--set", "quality_gate.skore=1"], "quality_gate.skore: extra"),
+    "unknown setting": (
+        ["build", "{}/photos", "--set", "quality_gate.skore=1"],
+        "quality_gate.skore: this name is not known",
+    ),
     "bad value": (["build", "{}/photos", "--set", "quality_gate.score=high"], "quality_gate.score: input should be"),
     "no value": (["build", "{}/photos", "--set", "quality_gate.score"], "--set takes NAME=VALUE"),
     "missing config": (["build", "{}/photos", "--config", "{}/none.toml"], "there is no settings file"),

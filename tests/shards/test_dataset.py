@@ -15,7 +15,6 @@ import pytest
 import webdataset
 from PIL import Image
 
-from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.sample import from_json, to_json
 from instructrestore.shards.verify import verify
@@ -107,10 +106,10 @@ def test_opens_with_hf_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert loaded[2]["json"]["regions"][0]["caption"] == "the red dog"
 
 
-def test_opens_with_ray_data(ray_cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("free_cluster")
+def test_opens_with_ray_data(tmp_path: Path) -> None:
     import ray
 
-    ray_cluster.dismiss()  # workers that wait hold the processors, and Ray Data would wait for those
     made = write_dataset(tmp_path)[3:]
     ray.data.DataContext.get_current().enable_progress_bars = False
     read = ray.data.read_webdataset([str(p) for p in sorted(tmp_path.glob("png-*.tar"))]).take_all()

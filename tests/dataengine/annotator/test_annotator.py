@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,8 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from instructrestore.dataengine.annotator import backbone as backbone_module
-from instructrestore.dataengine.annotator import text_vectors
+from instructrestore.dataengine.annotator import installed, text_vectors
 from instructrestore.dataengine.annotator.annotator import Annotator, load_annotator
 from instructrestore.dataengine.annotator.backbone import load_backbone, normalise
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
@@ -23,11 +24,9 @@ from instructrestore.dataengine.annotator.panoptic import read_panoptic
 from instructrestore.dataengine.annotator.reduction import Sight, fit_reduction
 from instructrestore.dataengine.annotator.segment_scores import fits
 from instructrestore.dataengine.annotator.text_vectors import TextEncoder
-from instructrestore.dataengine.annotator.weights import TrainedHeads, load_weights, save_weights, sha256
+from instructrestore.dataengine.annotator.weights import TrainedHeads, load_weights, save_weights
+from instructrestore.dataengine.weights.needs import FileNeed
 
-needs_backbone = pytest.mark.skipif(
-    importlib.util.find_spec(backbone_module.PACKAGE) is None, reason=f"{backbone_module.PACKAGE} is not installed"
-)
 needs_text = pytest.mark.skipif(
     importlib.util.find_spec(text_vectors.PACKAGE) is None, reason=f"{text_vectors.PACKAGE} is not installed"
 )
@@ -49,13 +48,10 @@ def head() -> Head:
     return Head(text, channels=8).eval().requires_grad_(False)
 
 
-@needs_backbone
 def test_folded_weights_are_the_published_classifier() -> None:
     """Against the package that published them, where it is installed, at a size whose paddings agree."""
     published = pytest.importorskip("efficientnet_lite_pytorch")
-    spec = importlib.util.find_spec(backbone_module.PACKAGE)
-    assert spec is not None and spec.submodule_search_locations
-    path = Path(spec.submodule_search_locations[0]) / backbone_module.FILE
+    path = installed.checked(installed.backbone())
     theirs = published.EfficientNet.from_name("efficientnet-lite2", image_size=256)
     theirs.load_state_dict(torch.load(path, weights_only=True))
     ours, pixels = load_backbone(), torch.rand(1, 3, 256, 256, generator=torch.manual_seed(0)) * 2 - 1
@@ -64,7 +60,6 @@ def test_folded_weights_are_the_published_classifier() -> None:
         assert torch.allclose(ours.head(ours(pixels)[32]), expected, atol=2e-3)
 
 
-@needs_backbone
 def test_the_classifier_knows_a_cat() -> None:
     data = pytest.importorskip("skimage.data")
     photo = torch.from_numpy(data.chelsea()[:288, 80:368].copy()).permute(2, 0, 1)[None]
@@ -81,7 +76,6 @@ def test_near_words_are_near() -> None:
     assert torch.linalg.vector_norm(dog) == pytest.approx(1, abs=1e-5)
 
 
-@needs_backbone
 @pytest.mark.parametrize("shape", [(64, 64), (40, 1600), (7, 5), (480, 640), (333, 217)])
 def test_odd_photos_have_segments_of_their_size(sight: Sight, head: Head, shape: tuple[int, int]) -> None:
     photo = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
@@ -96,7 +90,6 @@ def test_working_sizes() -> None:
     assert working_size(2048, 50, 576) == (576, 64)
 
 
-@needs_backbone
 def test_weights_come_back(sight: Sight, head: Head, tmp_path: Path) -> None:
     path, calibration = tmp_path / "w.safetensors", Calibration(0.1, 0.9, -0.2, 0.3, 0.8, -0.1, bar=0.55)
     save_weights(TrainedHeads(sight.reduction, (head, head), calibration), path, {"seed": "0"})
@@ -107,16 +100,43 @@ def test_weights_come_back(sight: Sight, head: Head, tmp_path: Path) -> None:
     before = Annotator(sight, (head,)).probabilities(photo)
     after = Annotator(Sight(sight.extractor, back.reduction), back.heads).probabilities(photo)
     assert torch.allclose(before, after, atol=2e-3)  # float16 in the file
-    assert len(sha256(path)) == 64
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 100, None])
-def test_damaged_or_missing_weights_are_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is damaged: train it anew"), (b"\0" * 100, "is damaged"), (None, "there are no weights")],
+)
+def test_damaged_or_missing_weights_are_one_sentence(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match="install the package again"):
+    with pytest.raises(ValueError, match=said):
         load_weights(path)
+
+
+def test_what_ships_and_what_installs_is_whole_or_a_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One changed byte, a file cut short, and none at all, of both files; by the stages that read them."""
+    for need, load in ((installed.shipped, load_weights), (installed.backbone, load_backbone)):
+        content = installed.checked(need()).read_bytes()
+        middle = len(content) // 2
+        for broken in (content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :], content[:middle], None):
+            path = tmp_path / "broken"
+            path.unlink(missing_ok=True)
+            if broken is not None:
+                path.write_bytes(broken)
+            with monkeypatch.context() as patch:
+                patch.setattr(installed, need.__name__, partial(_elsewhere, need(), path))
+                with pytest.raises(
+                    ValueError, match=r"the weights of the annotator.* are (damaged|not installed)"
+                ) as said:
+                    load()
+            assert str(said.value).endswith(need().fix) and "\n" not in str(said.value)
+
+
+def _elsewhere(need: FileNeed, path: Path) -> FileNeed:
+    return replace(need, path=path)
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
@@ -125,7 +145,6 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
         load_weights(tmp_path / "w.safetensors")
 
 
-@needs_backbone
 def test_what_shows_nothing_has_no_name() -> None:
     """With the weights that ship, which call an even grey sky and a black frame a wall."""
     annotator, calibration = load_annotator()
@@ -133,6 +152,9 @@ def test_what_shows_nothing_has_no_name() -> None:
     for line in range(11):
         cv2.putText(page, "The quick brown fox 0123", (10, 40 + 40 * line), 0, 1, (0, 0, 0), 2)
     even = [np.full((480, 640, 3), level, np.uint8) for level in (0, 127, 255)]
+    ramp = np.repeat(np.linspace(0, 255, 640).astype(np.uint8)[None, :, None], 480, 0).repeat(3, 2)
+    slanted = np.add.outer(np.arange(480), np.arange(640))[..., None].repeat(3, 2) * 255 // 1118
+    even += [ramp, np.ascontiguousarray(ramp.transpose(1, 0, 2)), slanted.astype(np.uint8)]
     noise = [random.integers(0, 256, shape, np.uint8) for shape in ((480, 640, 3), (40, 1600, 3), (64, 64, 3))]
     for photo in (page, *even, *noise):
         segments = annotator(photo)
@@ -141,7 +163,19 @@ def test_what_shows_nothing_has_no_name() -> None:
         assert unknown == len(segments)
 
 
-@needs_backbone
+def test_a_backdrop_is_no_sky() -> None:
+    """Matplotlib's portrait before a blue wall, and a photo with a sky."""
+    folder = Path(pytest.importorskip("matplotlib").__file__).parent / "mpl-data/sample_data"
+    annotator, calibration = load_annotator()
+    for path, words in (
+        (folder / "grace_hopper.jpg", {"person"}),
+        (Path(pytest.importorskip("skimage.data").__file__).with_name("rocket.jpg"), {"sky"}),
+    ):
+        rgb = np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
+        known, _ = name_segments(annotator(rgb), calibration)
+        assert {each.word for each in known} == words
+
+
 def test_real_photos_have_the_names_that_people_gave(data_folder: Path) -> None:
     """Four validation photos, which no weight has seen: most of what is named is named as annotated."""
     folder = data_folder / "coco_panoptic"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from instructrestore.dataengine.annotator.edges import guided
+from instructrestore.dataengine.annotator.evaluation import SegmentOutcome, fit_calibration
 from instructrestore.dataengine.annotator.grouping import PanopticSegment, group
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.naming import Calibration, fit_curve, name_segments
+from instructrestore.dataengine.annotator.outdoors import outdoors
 from instructrestore.dataengine.annotator.scores import dense_scores
 from instructrestore.dataengine.annotator.segment_scores import Kept, SegmentScores
 
@@ -108,3 +111,23 @@ def test_asked_for_names() -> None:
     maps[:, 4:, 1], maps[:, 4:, 2] = 0.1, 0.3  # taken for a cat, but asked for a dog it is found
     scores = dense_scores([(candidates, maps, labels)])
     assert (scores.asked, scores.argmax, scores.accuracy) == (1, 0.5, 0.5)
+
+
+def test_what_shows_nothing_says_nothing_of_how_sure_the_rest_is() -> None:
+    random = np.random.default_rng(0)
+    chances = random.random(60)
+    seen = [SegmentOutcome(p, p, 0.1, bool(random.random() < p), False, False) for p in chances.tolist()]
+    nothing = [SegmentOutcome(0.0, 0.0, 0.5, True, False, False)] * 20
+    assert fit_calibration([*seen, *nothing], 0.8) == fit_calibration(seen, 0.8)
+
+
+def test_a_sky_needs_a_hundredth_of_the_outdoors() -> None:
+    probabilities = torch.zeros(len(WORDS), 20, 30)
+    probabilities[SKY] = 1
+    assert not outdoors(probabilities)
+    probabilities[DOG, 5:, :] = 1
+    assert not outdoors(probabilities)
+    probabilities[CAR, 0, :4], probabilities[TRUCK, 0, :4] = 0.9, 0.9
+    assert not outdoors(probabilities), "too few"
+    probabilities[CAR, 0, :], probabilities[TRUCK, 0, :] = 0.4, 0.4
+    assert outdoors(probabilities), "whichever it is"

@@ -1,4 +1,4 @@
-"""Category names as phrases, the embedded describer, and the stage that chooses between them."""
+"""Category names as phrases, the colour describer, and the stage that chooses between them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from PIL import Image, ImageColor
 from pydantic import ValidationError
 
 from instructrestore.dataengine.descriptions.annotated import phrase_of
+from instructrestore.dataengine.descriptions.colour import MULTICOLOURED, ColourDescriber
 from instructrestore.dataengine.descriptions.colour_terms import TERMS, ColourTerms, term_of
 from instructrestore.dataengine.descriptions.describe import Describe, DescribeSettings
-from instructrestore.dataengine.descriptions.embedded import MULTICOLOURED, EmbeddedDescriber
 from instructrestore.dataengine.noun_phrases import validation
 from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer, ParserSettings, Question
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
@@ -126,7 +126,7 @@ def rectangle(top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]
 
 
 def phrases(rgb: NDArray[np.uint8], *masks: NDArray[np.bool_]) -> list[str]:
-    return [each.text for each in EmbeddedDescriber()(rgb, masks)]
+    return [each.text for each in ColourDescriber()(rgb, masks)]
 
 
 @pytest.mark.parametrize(
@@ -168,12 +168,12 @@ def test_looks() -> None:
 def test_two_colours_and_many() -> None:
     rgb = canvas("blue")
     rgb[:, 250:] = ImageColor.getrgb("white")
-    two = EmbeddedDescriber()(rgb, [rectangle(0, 0, 300, 400)])[0]
+    two = ColourDescriber()(rgb, [rectangle(0, 0, 300, 400)])[0]
     assert two.subject == "blue area"
     assert " blue area mixed with white " in two.text
     for column, css in enumerate(("red", "blue", "green", "yellow")):
         rgb[:, 100 * column : 100 * column + 100] = ImageColor.getrgb(css)
-    assert EmbeddedDescriber()(rgb, [rectangle(0, 0, 300, 400)])[0].subject == "multicoloured area"
+    assert ColourDescriber()(rgb, [rectangle(0, 0, 300, 400)])[0].subject == "multicoloured area"
 
 
 def test_regions_that_look_alike_are_told_apart_by_place() -> None:
@@ -212,8 +212,8 @@ def test_one_pixel_of_a_large_photo_is_described() -> None:
 
 def check(rgb: NDArray[np.uint8], masks: list[NDArray[np.bool_]]) -> list[str]:
     """Valid, distinct and repeatable. Returns the phrases."""
-    found = EmbeddedDescriber()(rgb, masks)
-    assert found == EmbeddedDescriber()(rgb, masks)
+    found = ColourDescriber()(rgb, masks)
+    assert found == ColourDescriber()(rgb, masks)
     assert len({each.text for each in found}) == len(masks)
     for each in found:
         assert each.subject in SUBJECTS
@@ -270,11 +270,11 @@ MASK = Mask.from_array(np.ones((30, 40), np.bool_))
 NAMED = Piece(MASK, "annotated", "wall-brick")
 NAMELESS = Piece(MASK, "annotated", "other")
 CAPTION = Piece(MASK, "annotated", "a dog on the sand", "annotated", "a dog on the sand", "dog")
-BARE = Piece(MASK, "embedded 1")
+BARE = Piece(MASK, "colour 1")
 
 
 def test_the_stage_keeps_the_sources_words_and_describes_the_rest(tmp_path: Path) -> None:
-    [row] = Describe(DescribeSettings())([row_of(tmp_path / "a.png", NAMED, CAPTION, BARE, NAMELESS)])
+    [row] = Describe(DescribeSettings(describer="colour"))([row_of(tmp_path / "a.png", NAMED, CAPTION, BARE, NAMELESS)])
     assert isinstance(row, Row)
     named, caption, bare, nameless = row.pieces
     assert (named.description, named.describer, named.noun_phrase) == ("the brick wall", "annotated", "")
@@ -283,7 +283,7 @@ def test_the_stage_keeps_the_sources_words_and_describes_the_rest(tmp_path: Path
     for piece in (bare, nameless):
         assert piece.subject == "grey area"
         assert piece.noun_phrase == piece.description
-        assert piece.describer.startswith("embedded")
+        assert piece.describer.startswith("colour")
         assert [(answer.round, answer.noun_phrase) for answer in piece.answers] == [(0, piece.noun_phrase)]
     assert bare.noun_phrase != nameless.noun_phrase
     assert row.counts == {}
@@ -292,11 +292,11 @@ def test_the_stage_keeps_the_sources_words_and_describes_the_rest(tmp_path: Path
 def test_the_stage_reads_no_photo_that_it_need_not_look_at(tmp_path: Path) -> None:
     row = row_of(tmp_path / "a.png", NAMED, CAPTION)
     (tmp_path / "a.png").unlink()
-    [kept] = Describe(DescribeSettings())([row])
+    [kept] = Describe(DescribeSettings(describer="colour"))([row])
     assert isinstance(kept, Row)
     assert len(kept.pieces) == 2
     with pytest.raises(OSError, match=r"a\.png"):
-        Describe(DescribeSettings(reuse_annotations=False))([row])
+        Describe(DescribeSettings(describer="colour", reuse_annotations=False))([row])
 
 
 def test_without_a_describer_pieces_without_words_are_counted_and_removed(tmp_path: Path) -> None:
@@ -312,7 +312,9 @@ def test_without_a_describer_pieces_without_words_are_counted_and_removed(tmp_pa
 
 
 def test_the_sources_words_can_be_left_aside(tmp_path: Path) -> None:
-    [row] = Describe(DescribeSettings(reuse_annotations=False))([row_of(tmp_path / "a.png", NAMED, CAPTION)])
+    [row] = Describe(DescribeSettings(describer="colour", reuse_annotations=False))(
+        [row_of(tmp_path / "a.png", NAMED, CAPTION)]
+    )
     assert isinstance(row, Row)
     assert {piece.subject for piece in row.pieces} == {"grey area"}
     with pytest.raises(ValidationError, match="reuse_annotations"):

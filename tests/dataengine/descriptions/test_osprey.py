@@ -82,7 +82,7 @@ def test_pixels_are_those_of_the_demo_s_processor(size: tuple[int, int]) -> None
 
 
 def test_settings_of_other_describers_are_what_they_were() -> None:
-    assert DescribeSettings().model_dump() == {"describer": "embedded", "reuse_annotations": True}
+    assert DescribeSettings().model_dump() == {"describer": "named", "reuse_annotations": True}
     assert "osprey" not in describe.REVISION
     chosen = DescribeSettings(describer="osprey", osprey=OspreySettings(batch=3))
     assert DescribeSettings.model_validate(chosen.model_dump(mode="json")) == chosen

@@ -341,9 +341,10 @@ def test_answers_that_cannot_be_kept_stop_the_stage(tmp_path: Path) -> None:
 
 
 def test_the_other_describers_are_what_they_were() -> None:
-    assert DescribeSettings().model_dump() == {"describer": "embedded", "reuse_annotations": True}
+    by_colour = DescribeSettings(describer="colour")
+    assert by_colour.model_dump() == {"describer": "colour", "reuse_annotations": True}
     assert "vision" not in describe.REVISION
-    assert describe.identity(DescribeSettings()) == (describe.REVISION, DescribeSettings())
+    assert describe.identity(by_colour) == (describe.REVISION, by_colour)
     chosen = settings("http://a/v1")
     assert DescribeSettings.model_validate(chosen.model_dump(mode="json")) == chosen
 

@@ -1,4 +1,4 @@
-"""Where masks come from: the source's own, every bad kind counted; the embedded segmenter; the stage over both."""
+"""Where masks come from: the source's own, every bad kind counted; the colour segmenter; the stage over both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from instructrestore.dataengine.masks import annotated
 from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
-from instructrestore.dataengine.masks.embedded import EmbeddedSegmenter
+from instructrestore.dataengine.masks.colour import ColourSegmenter
 from instructrestore.dataengine.masks.segment import MaskSettings, Segment
 from instructrestore.dataengine.photos.row import Annotation, PolygonMask, Row, RunMask, SegmentMask, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
@@ -159,7 +159,7 @@ def test_coco_polygons_have_the_areas_that_their_json_states(data_folder: Path) 
     assert np.mean(np.abs(np.array(ratios) - 1) < 0.06) > 0.95
 
 
-# The embedded segmenter
+# The colour segmenter
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def segmented(data_folder: Path) -> list[tuple[list[BoolArray], list[BoolArray]]
     """For every COCO photo its regions found, and those annotated that are larger than 2% of it."""
     photos = []
     named = {path.name: path for path in real_photos.present(data_folder, real_photos.COCO)}
-    segmenter = EmbeddedSegmenter()
+    segmenter = ColourSegmenter()
     for split in ("train2017", "val2017"):
         instances = json.loads((data_folder / "coco_tiny" / "annotations" / f"instances_{split}.json").read_text())
         for image in instances["images"]:
@@ -206,7 +206,7 @@ def test_subjects_in_focus_are_found_whole(data_folder: Path) -> None:
     for path in real_photos.present(data_folder, real_photos.ANIMALS):
         rgb = np.asarray(Image.open(path).convert("RGB"))
         subject = np.asarray(Image.open(real_photos.matte_of(path)).convert("L")) >= 128
-        ious.append(best_iou(clean(EmbeddedSegmenter()(rgb), CleanupSettings()).masks, subject))
+        ious.append(best_iou(clean(ColourSegmenter()(rgb), CleanupSettings()).masks, subject))
     assert np.median(ious) > 0.7
 
 
@@ -223,13 +223,13 @@ def test_a_disc_is_found_with_a_clean_outline() -> None:
     rgb = blobs(600, 900)
     rows, columns = np.mgrid[:600, :900]
     disc = np.hypot(rows - 300, columns - 450) < 150
-    assert best_iou(EmbeddedSegmenter()(rgb), disc) > 0.95
+    assert best_iou(ColourSegmenter()(rgb), disc) > 0.95
 
 
 def test_the_same_pixels_give_the_same_regions() -> None:
     rgb = blobs(300, 400)
-    first = EmbeddedSegmenter()(rgb)
-    segmenter = EmbeddedSegmenter()
+    first = ColourSegmenter()(rgb)
+    segmenter = ColourSegmenter()
     segmenter(blobs(200, 300))
     cv2.setRNGSeed(99)
     for region, again in zip(first, segmenter(rgb.copy()), strict=True):
@@ -246,7 +246,7 @@ def test_tiny_and_empty_photos(size: tuple[int, int], kind: str) -> None:
         rgb[:, size[1] // 2 :] = 200
     elif kind == "black and white":
         rgb[:] = np.where(np.indices(size).sum(axis=0) % 2, 255, 0)[..., None]
-    regions = EmbeddedSegmenter()(rgb)
+    regions = ColourSegmenter()(rgb)
     assert 1 <= len(regions) <= 15
     for region in regions:
         assert region.shape == size
@@ -309,7 +309,7 @@ def test_a_source_s_masks_are_used_and_the_photo_is_not_read(photo: Path) -> Non
 
 
 def test_other_photos_are_segmented(photo: Path) -> None:
-    results = Segment(MaskSettings())([row_of(photo, None), row_of(photo, ())])
+    results = Segment(MaskSettings(segmenter="colour"))([row_of(photo, None), row_of(photo, ())])
     for result in results:
         assert isinstance(result, Row)
         assert len(result.pieces) >= 2
@@ -317,22 +317,24 @@ def test_other_photos_are_segmented(photo: Path) -> None:
         assert areas == sorted(areas, reverse=True)
         for piece in result.pieces:
             assert (piece.mask.height, piece.mask.width) == (300, 400)
-            assert piece.segmenter.startswith("embedded ")
+            assert piece.segmenter.startswith("colour ")
             assert piece.description == piece.describer == ""
     assert results[0] == results[1]
 
 
 def test_annotations_can_be_passed_over(photo: Path) -> None:
-    [result] = Segment(MaskSettings(reuse_annotations=False))([row_of(photo, (square(),))])
+    [result] = Segment(MaskSettings(segmenter="colour", reuse_annotations=False))([row_of(photo, (square(),))])
     assert isinstance(result, Row)
-    assert all(piece.segmenter.startswith("embedded ") for piece in result.pieces)
+    assert all(piece.segmenter.startswith("colour ") for piece in result.pieces)
     assert result.origin.annotations is None
 
 
 def test_photos_without_a_region_are_dropped_with_the_reason(photo: Path) -> None:
     bad = Annotation(PolygonMask([[1, 1, 2, 2]]), "cat")
     Image.new("RGB", (30, 1)).save(photo.with_name("thin.png"))
-    assert Segment(MaskSettings())([row_of(photo, (bad, bad)), row_of(photo.with_name("thin.png"), None)]) == [
+    assert Segment(MaskSettings(segmenter="colour"))(
+        [row_of(photo, (bad, bad)), row_of(photo.with_name("thin.png"), None)]
+    ) == [
         Drop("no region", f"2 {annotated.FEW_POINTS}"),
         Drop("no region", "1 too large"),
     ]

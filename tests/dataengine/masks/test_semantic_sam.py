@@ -78,7 +78,7 @@ def test_other_stages_are_what_they_were_and_this_one_follows_its_settings() -> 
 
 
 def test_the_alarm_is_no_part_of_what_a_stage_is() -> None:
-    for segmenter in ("embedded", "sam2", "semantic_sam"):
+    for segmenter in ("named", "sam2", "semantic_sam"):
         settings = MaskSettings(segmenter=segmenter)
         quiet = MaskSettings(segmenter=segmenter, alarm=AlarmSettings(empty=0))
         assert masks_stage(settings).identity == masks_stage(quiet).identity

@@ -42,7 +42,7 @@ from instructrestore.shards.sample import Agreement, AnnotatedPhoto, Piece, Regi
 from instructrestore.shards.verify import verify
 from tests import numerics
 from tests.dataengine.masks.test_masks import blobs, row_of
-from tests.pipelines.photos import make_photos
+from tests.pipelines.photos import BY_COLOUR, make_photos
 
 SIDE = 64
 WIDTH = 48
@@ -311,6 +311,7 @@ def test_a_whole_build(weights: Path, tmp_path: Path) -> None:
             "sources": [parse_source(str(tmp_path / "photos"))],
             "photos_per_part": 2,
             "quality_gate": {"short_side": 64, "score": 0.0},
+            **BY_COLOUR,
             **changes,
         }
         return build(with_values(embedded(), values), tmp_path / "run", Console(file=io.StringIO()))

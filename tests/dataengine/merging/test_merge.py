@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from instructrestore.dataengine.merging.merge import Merge, merge_pieces
+from instructrestore.dataengine.merging.merge import Merge, MergeSettings, merge_pieces
 from instructrestore.dataengine.noun_phrases.parser import PhraseResult
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
@@ -48,7 +48,7 @@ def test_the_stage_gives_pieces_their_phrases_and_counts_what_has_none() -> None
         "cow!": PhraseResult("the big cow", "cow", "", (answer,)),
         "??": PhraseResult("", "", "invalid noun phrase: empty", ()),
     }
-    found = Merge()(
+    found = Merge(MergeSettings())(
         [row(piece(0, 4, description="cow!"), piece(4, 5, description="??"), piece(9, 12, "a cow", "cow"))], phrases
     )[0]
     assert isinstance(found, Row)
@@ -60,4 +60,6 @@ def test_the_stage_gives_pieces_their_phrases_and_counts_what_has_none() -> None
 
 def test_a_photo_without_a_valid_region_is_dropped() -> None:
     phrases = {"??": PhraseResult("", "", "rare subject", ())}
-    assert Merge()([row(piece(0, 4, description="??"))], phrases) == [Drop("no valid region", "rare subject")]
+    assert Merge(MergeSettings())([row(piece(0, 4, description="??"))], phrases) == [
+        Drop("no valid region", "rare subject")
+    ]

@@ -15,7 +15,7 @@ from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 
 EMBEDDED = {
     "quality_gate": {"scorer": "musiq"},
-    "masks": {"segmenter": "embedded", "cleanup": {"holes": 0.1}},
+    "masks": {"segmenter": "named", "cleanup": {"holes": 0.1}},
     "noun_phrases": {"parsers": [{"kind": "grammar"}, {"kind": "server"}]},
 }
 
@@ -78,12 +78,15 @@ def places(dataset: Dataset) -> tuple[int, int]:
 
 def test_limits_are_told_of_the_embedded_annotators_that_were_used_and_no_others(tmp_path: Path) -> None:
     readme, _ = write(dataset_of(tmp_path / "used", EMBEDDED))
-    assert "embedded segmenter" in readme and "embedded grammar" in readme
-    assert "embedded describer" not in readme and "embedded measure" not in readme
+    assert "knows 133 names" in readme and "embedded grammar" in readme
+    assert "Descriptions" not in readme and "by colour" not in readme and "embedded measure" not in readme
     nested, _ = write(dataset_of(tmp_path / "nested", {"settings": EMBEDDED}))
     assert nested == readme
     plain, _ = write(dataset_of(tmp_path / "plain", {"preset": "embedded", "masks": {"segmenter": "annotated"}}))
-    assert "embedded segmenter" not in plain and "grammar" not in plain
+    assert "Masks, where" not in plain and "grammar" not in plain
+    earlier, _ = write(dataset_of(tmp_path / "earlier", {"masks": {"segmenter": "embedded"}}))
+    now, _ = write(dataset_of(tmp_path / "now", {"masks": {"segmenter": "colour"}}))
+    assert "embedded segmenter by colour" in earlier and earlier == now
 
 
 def test_hugging_face_datasets_reads_the_folder_by_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from instructrestore.model.metrics.fidelity import psnr, ssim
 from instructrestore.model.metrics.metric import MOST_PSNR
 from instructrestore.model.metrics.scorer import Scorer
 from instructrestore.model.metrics.settings import MetricSettings
+from instructrestore.shards.quality.brisque import brisque
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +143,16 @@ def test_photos_smaller_than_a_window_have_no_ssim() -> None:
     region[:, :, :9] = True
     [figures] = Scorer(MetricSettings())(small, small, region, False, [None])
     assert set(figures) == {("full", "psnr"), ("target", "psnr"), ("remaining", "psnr")}
+
+
+def test_brisque_judges_the_whole_result_alone(pair: tuple[Tensor, Tensor, Tensor]) -> None:
+    result, hq, disc = pair
+    settings = MetricSettings(metrics=("brisque",))
+    noisy, other = (Scorer(settings)(photo, hq, disc, False, [None])[0] for photo in (result, hq))
+    assert set(noisy) == {("full", "brisque")}
+    expected = brisque((255 * result[0]).round().byte().permute(1, 2, 0).numpy())
+    assert noisy["full", "brisque"] == pytest.approx(expected)
+    assert noisy["full", "brisque"] > other["full", "brisque"] + 5  # lower is better
+    assert Scorer(settings)(result, 1 - hq, disc, True, [None]) == [noisy]
+    small = torch.rand(1, 3, 31, 64)
+    assert Scorer(settings)(small, small, disc[:, :31, :64], False, [None]) == [{}]

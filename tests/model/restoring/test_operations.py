@@ -47,11 +47,13 @@ def test_parameters_are_those_of_the_paper(full_size: InstructRestorePipeline) -
     assert millions == {"unet": 866, "controlnet": 364 + 22, "vae": 84}
 
 
+@pytest.mark.slow
 def test_twenty_guided_steps(full_size: InstructRestorePipeline) -> None:
     """The release needs 25.55; with nothing done twice it is less than 24.0, here with the texts' 0.07."""
     assert teramacs(full_size) <= 24.0
 
 
+@pytest.mark.slow
 def test_what_each_setting_saves(full_size: InstructRestorePipeline) -> None:
     """What is left out is really not computed. In 10^12: a step of the ControlNet 0.14 for each half, of the mask
     decoder 0.035; VAE 0.558 to encode, 1.257 to decode; texts 0.07."""

@@ -18,13 +18,14 @@ from instructrestore.pipelines.building.build import BuildResult, build, print_p
 from instructrestore.pipelines.building.presets import embedded, read_build_settings, to_toml, with_values
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.verify import verify
-from tests.pipelines.photos import make_photos
+from tests.pipelines.photos import BY_COLOUR, make_photos
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 SMALL = {
     "photos_per_part": 4,
     "shards": {"photos_per_shard": 5},
     "quality_gate": {"short_side": 64, "score": 0.0},
+    **BY_COLOUR,
 }
 
 
@@ -123,7 +124,7 @@ def test_a_changed_stage_is_redone_with_what_follows_and_nothing_before_it(tmp_p
     out = tmp_path / "out"
     run(out, str(tmp_path / "photos"))
     before = part_files(out)
-    result = run(out, str(tmp_path / "photos"), masks={"cleanup": {"most": 2}})
+    result = run(out, str(tmp_path / "photos"), masks={"segmenter": "colour", "cleanup": {"most": 2}})
     after = part_files(out)
     for name in before:
         unchanged = any(part in name for part in ("intake", "deduplicate", "quality-gate"))
@@ -244,7 +245,7 @@ def test_a_setting_taken_back_after_an_interruption_leaves_no_stale_shard(
     with monkeypatch.context() as patch:
         patch.setattr("instructrestore.pipelines.building.build.publish", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(out, photos, masks={"cleanup": {"most": 2}})
+            run(out, photos, masks={"segmenter": "colour", "cleanup": {"most": 2}})
     assert not (out / "dataset/dataset.json").exists(), "half a data set is none"
     result = run(out, photos)
     assert verify(str(result.dataset)) == []

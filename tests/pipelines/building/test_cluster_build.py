@@ -26,7 +26,7 @@ from instructrestore.shards.index import Dataset
 from tests.dataengine.running.trial_stages import Deadly
 from tests.pipelines.building.test_resume import ROOT, command, hashes
 from tests.pipelines.building.test_resume import build as build_in_peace
-from tests.pipelines.photos import make_photos
+from tests.pipelines.photos import BY_COLOUR, make_photos
 from tests.pipelines.processes import workers_below
 
 VICTIM = "photo 003.png"
@@ -61,7 +61,7 @@ def run(folder: Path, photos: Path, stages: Sequence[str] = (), **deadly: Any) -
             held.dismiss()
 
     small = {"shards": {"photos_per_shard": 5}, "quality_gate": {"short_side": 64, "score": 0.0}, "photos_per_part": 4}
-    settings = with_values(embedded(), {"sources": [parse_source(str(photos))], **small})
+    settings = with_values(embedded(), {"sources": [parse_source(str(photos))], **small, **BY_COLOUR})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("instructrestore.pipelines.building.build.cluster", cluster)
         result = build(settings, folder / "run", Console(file=io.StringIO()))

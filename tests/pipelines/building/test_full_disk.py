@@ -18,7 +18,7 @@ from instructrestore.dataengine.running.stage import Task
 from instructrestore.pipelines import cli
 from instructrestore.shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of
-from tests.pipelines.photos import make_photos
+from tests.pipelines.photos import BY_COLOUR_SET, make_photos
 
 DISK_BYTES = 64 << 20
 
@@ -77,7 +77,9 @@ def test_a_full_disk_stops_the_build_and_space_lets_it_go_on(
         """Exit status and what was written to stderr."""
         small = ["photos_per_part=4", "shards.photos_per_shard=5", "quality_gate.short_side=64", "quality_gate.score=0"]
         settings = [word for setting in small for word in ("--set", setting)]
-        monkeypatch.setattr(sys, "argv", ["instructrestore", "build", str(photos), "--out", str(folder), *settings])
+        monkeypatch.setattr(
+            sys, "argv", ["instructrestore", "build", str(photos), "--out", str(folder), *settings, *BY_COLOUR_SET]
+        )
         status = 0
         try:
             cli.main()

@@ -24,6 +24,14 @@ def test_a_preset_is_what_its_file_says(name: str, tmp_path: Path) -> None:
     assert read_build_settings("embedded", file, ()) == PRESETS[name]()
 
 
+@pytest.mark.parametrize("choice", ["merge.synonyms=false", "quality_gate.metric=embedded"])
+def test_what_is_chosen_otherwise_than_the_preset_does_stays_so(choice: str, tmp_path: Path) -> None:
+    settings, file = read_build_settings("embedded", None, [choice]), tmp_path / "settings.toml"
+    assert settings != PRESETS["embedded"]()
+    file.write_text(to_toml(settings), "utf-8")
+    assert read_build_settings("embedded", file, ()) == settings
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_however_settings_were_read_they_are_the_same_stages_and_answers(name: str) -> None:
     made = PRESETS[name]()
@@ -45,6 +53,7 @@ def test_presets_have_identities_of_their_own(name: str) -> None:
 def test_the_paper_s_figures() -> None:
     s = paper()
     assert (s.quality_gate.short_side, s.quality_gate.score, s.quality_gate.metric) == (512, 60, "musiq")
+    assert not s.merge.synonyms and s.agreement is None
     assert (s.noun_phrases.rank, s.noun_phrases.rounds) == (200, 3)
     small, large = s.noun_phrases.small.server, s.noun_phrases.large.server
     assert small and large and "7B" in small.model and "72B" in large.model and large.vllm.tensor_parallel == 4
@@ -78,3 +87,12 @@ def test_settings_in_the_documents_are_valid(snippet: str, tmp_path: Path) -> No
     file = tmp_path / "settings.toml"
     file.write_text(snippet, "utf-8")
     read_build_settings("embedded", file, ())
+
+
+@pytest.mark.parametrize("setting", ["masks.segmenter", "descriptions.describer"])
+def test_what_version_0_1_called_embedded_is_said_to_have_two_names(setting: str) -> None:
+    with pytest.raises(ValueError, match="is called") as said:
+        read_build_settings("embedded", None, [f"{setting}=embedded"])
+    assert str(said.value) == (
+        f'setting {setting}: version 0.1\'s "embedded" is called "colour" now, and "named" is what took its place'
+    )

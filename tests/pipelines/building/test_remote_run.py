@@ -25,7 +25,7 @@ from instructrestore.shards.paths import parse_place
 from instructrestore.shards.reading.cache import ShardCache
 from instructrestore.shards.reading.reader import PhotoReader
 from instructrestore.shards.reading.stream import TripletStream
-from tests.pipelines.photos import make_photos
+from tests.pipelines.photos import BY_COLOUR_SET, make_photos
 from tests.shards.loading import name_of, order_of
 
 for needed in ("moto", "flask", "flask_cors", "s3fs"):
@@ -119,7 +119,18 @@ def wire() -> Iterator[Wire]:
 
 def command(photos: Path, out: str, *more: str) -> list[str]:
     settings = [word for setting in (*SMALL, "run.cpus=1") for word in ("--set", setting)]
-    return [sys.executable, "-m", "instructrestore", "build", str(photos), "--out", out, *settings, *more]
+    return [
+        sys.executable,
+        "-m",
+        "instructrestore",
+        "build",
+        str(photos),
+        "--out",
+        out,
+        *settings,
+        *BY_COLOUR_SET,
+        *more,
+    ]
 
 
 def build(photos: Path, out: str, *more: str) -> str:

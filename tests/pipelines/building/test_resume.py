@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from instructrestore.pipelines.cli import app
-from tests.pipelines.photos import make_photos
+from tests.pipelines.photos import BY_COLOUR_SET, make_photos
 from tests.pipelines.processes import kill, workers_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,7 +29,7 @@ def make_flawed_photos(folder: Path, count: int) -> None:
 def command(photos: Path, out: Path, cpus: int) -> list[str]:
     small = ["photos_per_part=4", "shards.photos_per_shard=5", "quality_gate.short_side=64", "quality_gate.score=0"]
     settings = [word for setting in (*small, f"run.cpus={cpus}") for word in ("--set", setting)]
-    return [sys.executable, "-m", "instructrestore", "build", str(photos), "--out", str(out), *settings]
+    return [sys.executable, "-m", "instructrestore", "build", str(photos), "--out", str(out), *settings, *BY_COLOUR_SET]
 
 
 def hashes(dataset: Path) -> dict[str, str]:

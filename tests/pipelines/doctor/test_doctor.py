@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 from huggingface_hub import constants
 from rich.console import Console
 
+from instructrestore.dataengine.annotator import installed
 from instructrestore.pipelines import cli
 from instructrestore.pipelines.building.presets import PRESETS, embedded, read_build_settings, with_values
 from instructrestore.pipelines.doctor import machine, servers
@@ -57,6 +59,30 @@ def line(text: str, what: str) -> tuple[str, str, str]:
     level, _, rest = lines[place].strip().partition(" ")
     follows = lines[place + 1].strip() if place + 1 < len(lines) else ""
     return level, rest.strip().removeprefix(what).strip(), follows[3:] if follows.startswith("-> ") else ""
+
+
+def test_the_weights_of_the_embedded_annotator() -> None:
+    fine, text = said()
+    assert fine
+    for need in (installed.shipped(), installed.backbone()):
+        lines = [each for each in text.splitlines() if f"weights of {need.name} " in each]
+        assert len(lines) == 2  # of masks and of descriptions
+        assert all("ok" in each and need.sha256 in each and "licence: Apache-2.0" in each for each in lines)
+    _, text = said(masks={"segmenter": "colour"}, descriptions={"describer": "colour"})
+    assert "weights of" not in text
+
+
+def test_damaged_weights_of_the_embedded_annotator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = replace(installed.backbone(), path=tmp_path / "backbone.pth")
+    monkeypatch.setattr(installed, "backbone", lambda: damaged)
+    values = {"descriptions": {"describer": "colour"}}
+    fine, text = said(**values)
+    assert not fine
+    level, what, fix = line(text, "weights of the annotator's backbone")
+    assert (level, fix) == ("missing", damaged.fix) and what.startswith("not installed")
+    (tmp_path / "backbone.pth").write_bytes(b"something else")
+    fine, text = said(**values)
+    assert not fine and line(text, "weights of the annotator's backbone")[1].startswith("damaged: the sha256 of ")
 
 
 @contextmanager

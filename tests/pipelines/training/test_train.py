@@ -194,6 +194,7 @@ def test_a_gpu_learns_as_the_cpu_does(dtype: str, dataset: Path, whole: Path, ti
     assert losses(rows) == pytest.approx(losses(metrics(whole)), rel=0.15)
 
 
+@pytest.mark.slow
 def test_half_precision_follows_full_precision(dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
     rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(dtype="bfloat16")))
     assert losses(rows) == pytest.approx(losses(metrics(whole)), rel=0.05)

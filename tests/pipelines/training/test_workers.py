@@ -97,7 +97,7 @@ def test_faults_are_counted_over_all_workers(tiny_base: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_data_set_that_cannot_be_used_is_one_sentence_from_workers_too(
-    ray_cluster: Cluster, tiny_base: Path, tmp_path: Path
+    free_cluster: Cluster, tiny_base: Path, tmp_path: Path
 ) -> None:
     write_dataset(tmp_path / "data", shards=2, photos=4, corrupt=range(8))
     job = job_of(tmp_path / "data", tmp_path / "out", tiny_base, small(validation={"share": 0}))
@@ -107,7 +107,7 @@ def test_a_data_set_that_cannot_be_used_is_one_sentence_from_workers_too(
 
 @pytest.mark.slow
 def test_a_lost_worker_means_a_restart_and_not_a_lost_run(
-    ray_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
+    free_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     settings = small(steps=8, checkpoint_every=2, validation={"every": 100})
     alone = run(job_of(dataset, tmp_path / "alone", tiny_base, settings))
@@ -146,7 +146,7 @@ def _train_workers() -> list[int]:
 
 
 def test_too_many_workers_are_one_sentence(
-    ray_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
+    free_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     job = job_of(dataset, tmp_path / "out", tiny_base, small())
     with pytest.raises(ValueError, match="4 workers need 4 CPUs and the cluster has 2"):

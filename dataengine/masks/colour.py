@@ -1,4 +1,4 @@
-"""The embedded segmenter: 3 to 15 coarse regions of a photo on the CPU, nothing downloaded, nothing learned.
+"""The colour segmenter: 3 to 15 coarse regions of a photo on the CPU, nothing downloaded, nothing learned.
 
 It works on a copy of the photo of at most 256 pixels and sees colour, texture, edges and focus, but no meaning:
 
@@ -55,7 +55,7 @@ PART_OF_FIGURE = 0.9  # a region of the layout with more than this share inside 
 GRABCUT_ITERATIONS = 2
 
 
-class EmbeddedSegmenter:
+class ColourSegmenter:
     """Maps a photo, (H, W, 3) uint8 RGB upright sRGB, to its regions, (H, W) bool each.
 
     Figures come first, then the layout. Regions do not overlap, except for parts of a figure. The same pixels give the

@@ -1,4 +1,4 @@
-"""The embedded describer: describes a region by its colour, texture, size and place alone.
+"""The colour describer: describes a region by its colour, texture, size and place alone.
 
 "a large smooth light blue area across the top of the photo", "a small dark brown patch in the lower left of the
 photo". It does not recognise things: no model, no download, a few milliseconds a region. It exists so that the whole
@@ -60,7 +60,7 @@ class _RegionLook:
         return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-class EmbeddedDescriber:
+class ColourDescriber:
     """Describes the regions of a photo. No two of one photo get the same phrase."""
 
     def __init__(self) -> None:
