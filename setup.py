@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-ROOMS = ("dataengine", "model", "pipelines", "shards")
+ROOMS = ("dataengine", "model", "pipelines", "pretrained", "shards")
 
 setup(
     package_dir={"instructrestore": "instructrestore"} | {f"instructrestore.{room}": room for room in ROOMS},

@@ -23,10 +23,10 @@ from scipy.stats import rankdata
 from instructrestore.dataengine.annotator.annotator import Annotator, load_annotator
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.panoptic import PanopticPhoto, read_panoptic
-from instructrestore.dataengine.annotator.text_vectors import TextEncoder
 from instructrestore.dataengine.merging import synonyms
 from instructrestore.dataengine.merging.named_agreement import FOUND, SubjectScorer
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
+from instructrestore.pretrained.text_vectors import TextEncoder
 from instructrestore.shards.rle import BoolArray
 
 LEAST_AREA = 0.01

@@ -38,8 +38,8 @@ from instructrestore.model.degradation.chain import SHRINK, degrade, drawn_noise
 from instructrestore.model.degradation.kernels import Kernel
 from instructrestore.model.degradation.recipe import DegradationStage, Recipe, draw_recipe
 from instructrestore.model.degradation.settings import RELEASE
-from instructrestore.shards.quality.brisque import brisque, brisque_of
-from instructrestore.shards.quality.natural_scenes import brightness
+from instructrestore.pretrained.brisque import brisque, brisque_of
+from instructrestore.pretrained.natural_scenes import brightness
 
 STRENGTHS = tuple(step / 6 for step in range(1, 7))
 MIDDLE = (512, 768)  # rows and columns

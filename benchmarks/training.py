@@ -166,7 +166,9 @@ def count() -> dict[str, float]:
     on_meta = partial(torch.empty, device="meta")
     photo, latent, states = on_meta(1, 3, 512, 512), on_meta(1, 4, 64, 64), on_meta(1, 77, 1024)
     timesteps = on_meta(1, dtype=torch.long)
-    batch = TrainingBatch(photo, latent, latent, latent, timesteps, states, states, on_meta(1, 1, 64, 64))
+    batch = TrainingBatch(
+        photo, latent, latent, latent, latent, timesteps, states, states, on_meta(1, 1, 64, 64), on_meta(1)
+    )
     found = {}
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         pipe.vae.encode(photo)

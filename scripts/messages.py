@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("dataengine", "instructrestore", "model", "pipelines", "shards")
+ROOMS = ("dataengine", "instructrestore", "model", "pipelines", "pretrained", "shards")
 
 # Calls whose texts are shown, by the last part of the called name: functions that say something, records of what was
 # found, and what help is made of.

@@ -1,5 +1,5 @@
-"""Imports run one way: pipelines -> {dataengine, model} -> shards, and one way between the rooms inside a package too;
-what must stay out of the base install; and one namespace for everything."""
+"""Imports run one way: pipelines -> {dataengine, model} -> {pretrained, shards}, and one way between the rooms inside
+a package too; what must stay out of the base install; and one namespace for everything."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "shards": set(),
-    "dataengine": {"shards"},
-    "model": {"shards"},
-    "pipelines": {"shards", "dataengine", "model"},
+    "pretrained": {"shards"},
+    "dataengine": {"shards", "pretrained"},
+    "model": {"shards", "pretrained"},
+    "pipelines": {"shards", "pretrained", "dataengine", "model"},
 }
 NAMESPACE = "instructrestore."
 
@@ -120,8 +121,8 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
 def test_nothing_in_the_base_install_imports_torchvision() -> None:
     code = (
         "import sys, pkgutil, importlib, instructrestore\n"
-        "from instructrestore import dataengine, shards, model, pipelines\n"
-        "for p in (dataengine, shards, model, pipelines):\n"
+        "from instructrestore import dataengine, shards, model, pipelines, pretrained\n"
+        "for p in (dataengine, shards, model, pipelines, pretrained):\n"
         "    for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.'):\n"
         "        importlib.import_module(m.name)\n"
         "print('torchvision' in sys.modules)"

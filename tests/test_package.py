@@ -20,7 +20,7 @@ import instructrestore
 from tests.pipelines.photos import make_photos
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("dataengine", "model", "pipelines", "shards")
+ROOMS = ("dataengine", "model", "pipelines", "pretrained", "shards")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from instructrestore.dataengine.annotator.backbone import STRIDE, load_backbone
 from instructrestore.dataengine.annotator.edges import guided
 from instructrestore.dataengine.annotator.featureless import LEAST_SIDE, Featureless
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
@@ -25,6 +24,7 @@ from instructrestore.dataengine.annotator.outdoors import SKY, outdoors
 from instructrestore.dataengine.annotator.reduction import Reduced, Sight
 from instructrestore.dataengine.annotator.views import SIDE
 from instructrestore.dataengine.annotator.weights import load_weights
+from instructrestore.pretrained.backbone import STRIDE, load_backbone
 
 GUIDE_SIDE = 1024  # edges are found on the photo at most so large
 LEAST_PROBABILITY = 0.15  # names that nowhere reach this are no candidates

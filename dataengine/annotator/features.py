@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from instructrestore.dataengine.annotator.backbone import STRIDE, Backbone, normalise
 from instructrestore.dataengine.annotator.names import membership
+from instructrestore.pretrained.backbone import STRIDE, Backbone, normalise
 
 LEAST_EVIDENCE = 1e-4  # the probability below which a class is not told from absent
 

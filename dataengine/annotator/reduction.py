@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from instructrestore.dataengine.annotator.backbone import CHANNELS, HEAD
 from instructrestore.dataengine.annotator.features import FeatureExtractor, Features
+from instructrestore.pretrained.backbone import CHANNELS, HEAD
 
 COARSE, SCENE = 256, 128  # components kept
 

@@ -16,17 +16,17 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from instructrestore.dataengine.annotator.annotator import Annotator
-from instructrestore.dataengine.annotator.backbone import load_backbone
 from instructrestore.dataengine.annotator.evaluation import SegmentOutcome, evaluate, fit_calibration, outcomes
 from instructrestore.dataengine.annotator.features import FeatureExtractor
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.panoptic import PanopticPhoto
 from instructrestore.dataengine.annotator.reduction import Reduction, Sight, fit_reduction
-from instructrestore.dataengine.annotator.text_vectors import TextEncoder
 from instructrestore.dataengine.annotator.training import HeadSettings, HeadTrainer
 from instructrestore.dataengine.annotator.views import ViewStore, augmented
 from instructrestore.dataengine.annotator.weights import TrainedHeads, save_weights
+from instructrestore.pretrained.backbone import load_backbone
+from instructrestore.pretrained.text_vectors import TextEncoder
 from instructrestore.shards.files import commit, sweep
 
 SAVE_EVERY = 25

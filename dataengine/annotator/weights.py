@@ -10,8 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from instructrestore.dataengine.annotator import installed
-from instructrestore.dataengine.annotator.installed import SHIPPED
+from instructrestore.dataengine.annotator.installed import SHIPPED, shipped
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.reduction import Reduction
@@ -53,7 +52,7 @@ def save_weights(trained: TrainedHeads, path: Path, record: dict[str, str]) -> N
 def load_weights(path: Path = SHIPPED) -> TrainedHeads:
     """In evaluation mode, without gradients. Raises ValueError where the file is missing, damaged or something else."""
     if path == SHIPPED:
-        installed.checked(installed.shipped())
+        shipped().checked()
     elif not path.is_file():
         raise ValueError(f"there are no weights of an annotator at {path}")
     try:

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from instructrestore.dataengine.annotator.annotator import Annotator, load_annotator
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.dataengine.annotator.text_vectors import TextEncoder
 from instructrestore.dataengine.merging.agreement_settings import NAMED_REVISION, AgreementSettings
 from instructrestore.dataengine.merging.scored_regions import judged
 from instructrestore.dataengine.merging.synonyms import meanings
@@ -33,6 +32,7 @@ from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.stage import Drop
+from instructrestore.pretrained.text_vectors import TextEncoder
 from instructrestore.shards.rle import BoolArray
 
 FAINT = 0.003  # mean probability under which a name is as good as absent

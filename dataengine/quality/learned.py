@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.quality.sharpness import block_energy
-from instructrestore.shards.quality.brisque import LEAST_SIDE, brisque_of
-from instructrestore.shards.quality.natural_scenes import brightness
+from instructrestore.pretrained.brisque import LEAST_SIDE, brisque_of
+from instructrestore.pretrained.natural_scenes import brightness
 
 REVISION = "1"
 

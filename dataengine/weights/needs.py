@@ -7,13 +7,13 @@ checks anything or imports torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.pretrained.installed import InstalledFile
 
 WeightsRevision = Annotated[
     str,
@@ -76,20 +76,6 @@ class WeightsNeed:
 
 
 @dataclass(frozen=True)
-class FileNeed:
-    """A file of weights that comes with an installed package. path: None where the package is not installed.
-
-    sha256: of the file as published. fix: what to do where it is missing or damaged.
-    """
-
-    name: str
-    path: Path | None
-    sha256: str
-    fix: str
-    licence: str
-
-
-@dataclass(frozen=True)
 class ServerNeed:
     """A language model and where it runs. setting: the setting that says so."""
 
@@ -98,4 +84,4 @@ class ServerNeed:
     server: ServerSettings
 
 
-Need = PackageNeed | CheckoutNeed | WeightsNeed | FileNeed | ServerNeed
+Need = PackageNeed | CheckoutNeed | WeightsNeed | InstalledFile | ServerNeed

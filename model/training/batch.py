@@ -21,7 +21,6 @@ from instructrestore.model.training.crops import Crop, stack
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.shards.reading.order import sample_seed
 
-
 KEPT_TEXTS = 1024  # whose states are kept: 0.3 GB of SD 2.1's
 
 # What a UNet predicts, of (latents, noise, signal, spread), by its scheduler's `prediction_type`; the noisy latents are

@@ -34,8 +34,8 @@ def losses(
 ) -> Losses:
     """Equation 1 for a batch, in float32.
 
-    predicted, target: (B, C, h, w), the noise or what else the base predicts. mask_logits: (B, 1, h, w) from the mask decoder. mask: the same shape, in
-    [0, 1], the region at latent size. mask_weight: lambda; 0.01 in the release.
+    predicted, target: (B, C, h, w), the noise or what else the base predicts. mask_logits: (B, 1, h, w) from the mask
+    decoder. mask: the same shape, in [0, 1], the region at latent size. mask_weight: lambda; 0.01 in the release.
     """
     of_noise = F.mse_loss(predicted.float(), target.float())
     of_mask = F.binary_cross_entropy_with_logits(mask_logits.float(), mask.float())

@@ -146,4 +146,9 @@ def small_base() -> TrainingSettings:
     )
 
 
-PRESETS: dict[str, Callable[[], TrainingSettings]] = {"stage1": stage1, "stage2": stage2, "tiny": tiny, "small-base": small_base}
+PRESETS: dict[str, Callable[[], TrainingSettings]] = {
+    "stage1": stage1,
+    "stage2": stage2,
+    "tiny": tiny,
+    "small-base": small_base,
+}

@@ -98,8 +98,8 @@ class LossHistory:
 class Trainer:
     """Trains a RegionControlNet on a stream of crops (paper section 4.1), one of `worker.ranks` equal processes.
 
-    The base is on the worker's device, frozen, or its UNet learns too (`train_base`); what learns is in float32. Everything random is seeded by position,
-    so a run's losses depend on neither workers nor interruptions.
+    The base is on the worker's device, frozen, or its UNet learns too (`train_base`); what learns is in float32.
+    Everything random is seeded by position, so a run's losses depend on neither workers nor interruptions.
     """
 
     def __init__(

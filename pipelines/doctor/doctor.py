@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from rich.console import Console
 from rich.text import Text
 
-from instructrestore.dataengine.annotator import installed
+from instructrestore.dataengine.annotator.installed import shipped
 from instructrestore.dataengine.descriptions import osprey_settings
 from instructrestore.dataengine.masks import sam2_settings, semantic_sam_settings
 from instructrestore.dataengine.merging import agreement_settings
@@ -22,11 +22,13 @@ from instructrestore.dataengine.running.on_ray import environments
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.settings import BuildSettings, StageName
 from instructrestore.dataengine.stages import resources
-from instructrestore.dataengine.weights.needs import CheckoutNeed, FileNeed, Need, PackageNeed, ServerNeed, WeightsNeed
+from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, PackageNeed, ServerNeed, WeightsNeed
 from instructrestore.pipelines.doctor import machine, room
 from instructrestore.pipelines.doctor.findings import Finding, findings_table, print_verdict
 from instructrestore.pipelines.doctor.servers import check_server
 from instructrestore.pipelines.doctor.weights import check_checkout, check_file, check_package, check_weights
+from instructrestore.pretrained import installed
+from instructrestore.pretrained.installed import InstalledFile
 from instructrestore.shards.paths import Place
 
 _OWN_PYTHON = {"pip", "uv", "conda", "py_executable", "container", "image_uri"}
@@ -39,13 +41,13 @@ def chosen(settings: BuildSettings) -> dict[StageName, list[Need]]:
     if s.quality_gate.metric == "musiq":
         found["quality gate"] = musiq_settings.needs(s.quality_gate.musiq)
     if s.masks.segmenter == "named":
-        found["masks"] = [installed.shipped(), installed.backbone()]
+        found["masks"] = [shipped(), installed.backbone()]
     elif s.masks.segmenter == "sam2":
         found["masks"] = sam2_settings.needs(s.masks.sam2)
     elif s.masks.segmenter == "semantic_sam":
         found["masks"] = semantic_sam_settings.needs(s.masks.semantic_sam)
     if s.descriptions.describer == "named":
-        found["descriptions"] = [installed.shipped(), installed.backbone()]
+        found["descriptions"] = [shipped(), installed.backbone()]
     elif s.descriptions.describer == "osprey":
         found["descriptions"] = osprey_settings.needs(s.descriptions.osprey)
     elif s.descriptions.vision_language:
@@ -126,7 +128,7 @@ def _seen(need: Need, stage: StageName, settings: BuildSettings) -> list[Finding
         return [check_package(need)]
     if isinstance(need, CheckoutNeed):
         return [check_checkout(need)]
-    if isinstance(need, FileNeed):
+    if isinstance(need, InstalledFile):
         return [check_file(need)]
     return [check_weights(need)]
 

@@ -14,9 +14,9 @@ from huggingface_hub import constants, get_token, snapshot_download
 from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 from huggingface_hub.utils import validate_repo_id
 
-from instructrestore.dataengine.annotator import installed
-from instructrestore.dataengine.weights.needs import CheckoutNeed, FileNeed, PackageNeed, WeightsNeed
+from instructrestore.dataengine.weights.needs import CheckoutNeed, PackageNeed, WeightsNeed
 from instructrestore.pipelines.doctor.findings import Finding
+from instructrestore.pretrained.installed import InstalledFile
 from instructrestore.shards.errors import first_line
 
 LIMIT_S = 5.0
@@ -37,10 +37,10 @@ def check_checkout(need: CheckoutNeed) -> Finding:
     return _licensed(_code(need), need.licence)
 
 
-def check_file(need: FileNeed) -> Finding:
+def check_file(need: InstalledFile) -> Finding:
     """Of a file that came with a package every byte is looked at."""
     name = f"weights of {need.name}"
-    wrong = installed.fault(need)
+    wrong = need.fault()
     if wrong:
         return _licensed(Finding("missing", name, wrong, need.fix), need.licence)
     assert need.path is not None

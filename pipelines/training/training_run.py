@@ -176,9 +176,7 @@ def _judged(
 def open_networks(run: TrainingRun, worker: TrainingWorker) -> tuple[BaseNetworks, RegionControlNet]:
     """The frozen base and the ControlNet to train, on the worker's device."""
     settings, device = run.settings, str(worker.device)
-    base = load_base(
-        run.base, dtype="float32", device=device, revision=run.base_revision, checkpoint=run.init_from
-    )
+    base = load_base(run.base, dtype="float32", device=device, revision=run.base_revision, checkpoint=run.init_from)
     if run.init_from:
         controlnet = load_controlnet(run.init_from, base, dtype="float32", device=device, revision=run.init_revision)
     else:

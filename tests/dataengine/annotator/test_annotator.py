@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from instructrestore.dataengine.annotator import installed, text_vectors
+from instructrestore.dataengine.annotator import weights as annotator_weights
 from instructrestore.dataengine.annotator.annotator import Annotator, load_annotator
-from instructrestore.dataengine.annotator.backbone import load_backbone, normalise
 from instructrestore.dataengine.annotator.features import FeatureExtractor, working_size
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.naming import Calibration, name_segments
@@ -23,12 +21,14 @@ from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.panoptic import read_panoptic
 from instructrestore.dataengine.annotator.reduction import Sight, fit_reduction
 from instructrestore.dataengine.annotator.segment_scores import fits
-from instructrestore.dataengine.annotator.text_vectors import TextEncoder
 from instructrestore.dataengine.annotator.weights import TrainedHeads, load_weights, save_weights
-from instructrestore.dataengine.weights.needs import FileNeed
+from instructrestore.pretrained import installed
+from instructrestore.pretrained.backbone import load_backbone, normalise
+from instructrestore.pretrained.installed import InstalledFile
+from instructrestore.pretrained.text_vectors import TextEncoder
 
 needs_text = pytest.mark.skipif(
-    importlib.util.find_spec(text_vectors.PACKAGE) is None, reason=f"{text_vectors.PACKAGE} is not installed"
+    installed.package_folder(installed.SENTENCES_PACKAGE) is None, reason="the text vectors' package is not installed"
 )
 
 
@@ -51,7 +51,7 @@ def head() -> Head:
 def test_folded_weights_are_the_published_classifier() -> None:
     """Against the package that published them, where it is installed, at a size whose paddings agree."""
     published = pytest.importorskip("efficientnet_lite_pytorch")
-    path = installed.checked(installed.backbone())
+    path = installed.backbone().checked()
     theirs = published.EfficientNet.from_name("efficientnet-lite2", image_size=256)
     theirs.load_state_dict(torch.load(path, weights_only=True))
     ours, pixels = load_backbone(), torch.rand(1, 3, 256, 256, generator=torch.manual_seed(0)) * 2 - 1
@@ -117,9 +117,14 @@ def test_damaged_or_missing_weights_are_one_sentence(tmp_path: Path, content: by
 def test_what_ships_and_what_installs_is_whole_or_a_sentence_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One changed byte, a file cut short, and none at all, of both files; by the stages that read them."""
-    for need, load in ((installed.shipped, load_weights), (installed.backbone, load_backbone)):
-        content = installed.checked(need()).read_bytes()
+    """One changed byte, a file cut short, and none at all, of each file; by what reads them."""
+    for place, need, load in (
+        (annotator_weights, "shipped", load_weights),
+        (installed, "backbone", load_backbone),
+        (installed, "sentences", TextEncoder),
+    ):
+        whole: InstalledFile = getattr(place, need)()
+        content = whole.checked().read_bytes()
         middle = len(content) // 2
         for broken in (content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :], content[:middle], None):
             path = tmp_path / "broken"
@@ -127,16 +132,10 @@ def test_what_ships_and_what_installs_is_whole_or_a_sentence_says_what_to_do(
             if broken is not None:
                 path.write_bytes(broken)
             with monkeypatch.context() as patch:
-                patch.setattr(installed, need.__name__, partial(_elsewhere, need(), path))
-                with pytest.raises(
-                    ValueError, match=r"the weights of the annotator.* are (damaged|not installed)"
-                ) as said:
+                patch.setattr(place, need, partial(replace, whole, path=path))
+                with pytest.raises(ValueError, match=r"the weights of the .* are (damaged|not installed)") as said:
                     load()
-            assert str(said.value).endswith(need().fix) and "\n" not in str(said.value)
-
-
-def _elsewhere(need: FileNeed, path: Path) -> FileNeed:
-    return replace(need, path=path)
+            assert str(said.value).endswith(whole.fix) and "\n" not in str(said.value)
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:

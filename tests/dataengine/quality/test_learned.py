@@ -15,7 +15,7 @@ from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.quality.learned import WINDOW, LearnedQuality, detailed, score
 from instructrestore.dataengine.quality.quality_gate import QualityGate, QualityGateSettings
 from instructrestore.dataengine.running.stage import Drop
-from instructrestore.shards.quality.brisque import brisque
+from instructrestore.pretrained.brisque import brisque
 from tests import real_photos
 from tests.dataengine.quality.test_quality_gate import row_of
 from tests.dataengine.textures import texture

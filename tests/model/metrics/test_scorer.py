@@ -14,7 +14,7 @@ from instructrestore.model.metrics.fidelity import psnr, ssim
 from instructrestore.model.metrics.metric import MOST_PSNR
 from instructrestore.model.metrics.scorer import Scorer
 from instructrestore.model.metrics.settings import MetricSettings
-from instructrestore.shards.quality.brisque import brisque
+from instructrestore.pretrained.brisque import brisque
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,12 @@ import pytest
 from huggingface_hub import constants
 from rich.console import Console
 
-from instructrestore.dataengine.annotator import installed
+from instructrestore.dataengine.annotator.installed import shipped
 from instructrestore.pipelines import cli
 from instructrestore.pipelines.building.presets import PRESETS, embedded, read_build_settings, with_values
 from instructrestore.pipelines.doctor import machine, servers
 from instructrestore.pipelines.doctor.doctor import doctor
+from instructrestore.pretrained import installed
 from instructrestore.shards.paths import ObjectPath, Place, names
 
 Answers = dict[str, tuple[int, Any]]
@@ -64,7 +65,7 @@ def line(text: str, what: str) -> tuple[str, str, str]:
 def test_the_weights_of_the_embedded_annotator() -> None:
     fine, text = said()
     assert fine
-    for need in (installed.shipped(), installed.backbone()):
+    for need in (shipped(), installed.backbone()):
         lines = [each for each in text.splitlines() if f"weights of {need.name} " in each]
         assert len(lines) == 2  # of masks and of descriptions
         assert all("ok" in each and need.sha256 in each and "licence: Apache-2.0" in each for each in lines)
@@ -78,11 +79,11 @@ def test_damaged_weights_of_the_embedded_annotator(tmp_path: Path, monkeypatch: 
     values = {"descriptions": {"describer": "colour"}}
     fine, text = said(**values)
     assert not fine
-    level, what, fix = line(text, "weights of the annotator's backbone")
+    level, what, fix = line(text, "weights of the image classifier")
     assert (level, fix) == ("missing", damaged.fix) and what.startswith("not installed")
     (tmp_path / "backbone.pth").write_bytes(b"something else")
     fine, text = said(**values)
-    assert not fine and line(text, "weights of the annotator's backbone")[1].startswith("damaged: the sha256 of ")
+    assert not fine and line(text, "weights of the image classifier")[1].startswith("damaged: the sha256 of ")
 
 
 @contextmanager

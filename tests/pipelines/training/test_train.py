@@ -220,7 +220,12 @@ def test_the_moving_average_is_exported_and_the_run_goes_on_from_the_weights(
     for steps in (3, 6):
         run(job_of(dataset, tmp_path / "twice", tiny_base, small(optimizer=constant, steps=steps)))
     once, twice = (CheckpointFolder(tmp_path / name / "checkpoints", 3).latest() for name in ("once", "twice"))
-    assert once and twice and equal(once.exported("controlnet"), twice.exported("controlnet")) and equal(once.trained(), twice.trained())
+    assert (
+        once
+        and twice
+        and equal(once.exported("controlnet"), twice.exported("controlnet"))
+        and equal(once.trained(), twice.trained())
+    )
 
     half = tmp_path / "half"
     run(job_of(dataset, half, tiny_base, small(optimizer={"ema": 0.5}, steps=4, checkpoint_every=4)))

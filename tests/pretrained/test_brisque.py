@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.stats import gennorm, spearmanr
 
 from benchmarks.quality import degrade
-from instructrestore.shards.quality import brisque as module
-from instructrestore.shards.quality import natural_scenes
-from instructrestore.shards.quality.brisque import MODEL, brisque, brisque_of, read_model
-from instructrestore.shards.quality.natural_scenes import brightness, features, normalised
+from instructrestore.pretrained import brisque as module
+from instructrestore.pretrained import natural_scenes
+from instructrestore.pretrained.brisque import MODEL, brisque, brisque_of, read_model
+from instructrestore.pretrained.natural_scenes import brightness, features, normalised
 
 # What the package `brisque` 0.2.0 says with libsvm-official 3.37, once its one line that fails on numpy 2.4 is mended.
 # It pads with black, and keeps fractions of grey levels: on these photos that makes up to 5.6.

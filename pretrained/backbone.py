@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from instructrestore.dataengine.annotator import installed
+from instructrestore.pretrained import installed
 from instructrestore.shards.errors import first_line
 
 CLASSES = 1000
@@ -128,13 +128,13 @@ def load_backbone() -> Backbone:
 
     Raises ValueError where the package is not installed or its file is damaged.
     """
-    path = installed.checked(installed.backbone())
+    path = installed.backbone().checked()
     try:
         published = torch.load(path, map_location="cpu", weights_only=True)
         backbone = Backbone()
         backbone.load_state_dict(_folded(published))
     except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise ValueError(f"the annotator's backbone cannot be read from {path}: {first_line(error)}") from error
+        raise ValueError(f"the image classifier's weights cannot be read from {path}: {first_line(error)}") from error
     return backbone.eval().requires_grad_(False)
 
 

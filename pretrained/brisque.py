@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from instructrestore.shards.quality.natural_scenes import FEATURES, LEAST_SIDE, brightness, features
+from instructrestore.pretrained.natural_scenes import FEATURES, LEAST_SIDE, brightness, features
 
 __all__ = ["LEAST_SIDE", "brisque", "brisque_of"]
 

@@ -1,1 +1,0 @@
-"""No-reference quality of a photo: what the data engine writes into a record, and evaluation measures results by."""
