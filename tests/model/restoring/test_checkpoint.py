@@ -199,10 +199,10 @@ FAULTS: dict[str, tuple[Damage, str]] = {
     "no unet": (lambda base: shutil.rmtree(base / "unet"), "the unet is missing"),
     "no text encoder": (without("text_encoder/config.json"), "the text_encoder is missing"),
     "no tokenizer": (lambda base: shutil.rmtree(base / "tokenizer"), "the tokenizer is missing"),
-    "broken tokenizer": (written("tokenizer/tokenizer.json", b"{}"), "is not CLIP's"),
+    "broken tokenizer": (written("tokenizer/tokenizer.json", b"{}"), "is not of the text encoder's kind"),
     "tokenizer of another kind": (
         written("tokenizer/tokenizer.json", b'{"version": "1.0", "added_tokens": [], "model": {"type": "Foo"}}'),
-        "is not CLIP's",
+        "is not of the text encoder's kind",
     ),
     "no scheduler": (lambda base: shutil.rmtree(base / "scheduler"), "the scheduler is missing"),
     "unknown scheduler": (
