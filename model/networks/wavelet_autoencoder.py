@@ -30,6 +30,7 @@ class WaveletAutoencoder(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(self, levels: int = 2, scaling_factor: float = 1.0) -> None:
+        assert levels > 0 and scaling_factor > 0, (levels, scaling_factor)
         super().__init__()
         self.register_buffer("kernel", _kernel(levels))
 
