@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 def last(out: Path, base: Path, dataset: Path) -> TrainingCheckpoint:
     latest = job_of(dataset, out, base, small()).checkpoints.latest()
     assert latest
@@ -37,15 +42,13 @@ def test_both_learn_and_a_run_goes_on_where_it_was(ema: float, dataset: Path, ti
         again = run(job_of(dataset, tmp_path / "parts", tiny_base, parts))
     assert losses(rows) == losses(again)
     one, other = (last(tmp_path / name, tiny_base, dataset) for name in ("whole", "parts"))
-    assert one.trained().keys() == other.trained().keys()
-    assert all(torch.equal(value, other.trained()[name]) for name, value in one.trained().items())
-    for model in ("controlnet", "unet"):
-        assert all(torch.equal(value, other.exported(model)[name]) for name, value in one.exported(model).items())
+    assert equal(one.trained(), other.trained())
+    assert all(equal(one.exported(model), other.exported(model)) for model in ("controlnet", "unet"))
 
     before, after = load_pipeline(tiny_base), load_pipeline(tiny_base, one.folder)
     changed = [not torch.equal(a, b) for a, b in zip(before.unet.parameters(), after.unet.parameters(), strict=True)]
     assert sum(changed) > 0.9 * len(changed)
-    assert all(torch.equal(after.unet.state_dict()[name], value) for name, value in one.exported("unet").items())
+    assert equal(after.unet.state_dict(), one.exported("unet"))
 
 
 def test_a_run_from_such_a_checkpoint_begins_with_its_unet(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
