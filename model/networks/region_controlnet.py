@@ -90,10 +90,10 @@ class RegionControlNet(ControlNetModel):
         """The control for noisy latents, one row a text.
 
         sample: (B, C, h, w), latents (SD 2.1: C = 4). timestep: integer tensor of one value, or one a row.
-        encoder_hidden_states: (B, T, D) of the control text (SD 2.1: T = 77). condition: (B, C, h, w) from `embed_condition`. mask_rows: for how many rows, counted from
-        the last, the mask is decoded. views: (B,) integers, the latent of each text where several texts share one;
-        sample, condition and the timesteps then have one entry per latent, and everything before the first attention
-        is computed once per latent.
+        encoder_hidden_states: (B, T, D) of the control text (SD 2.1: T = 77). condition: (B, C, h, w) from
+        `embed_condition`. mask_rows: for how many rows, counted from the last, the mask is decoded. views: (B,)
+        integers, the latent of each text where several texts share one; sample, condition and the timesteps then have
+        one entry per latent, and everything before the first attention is computed once per latent.
         """
         time = self.time_proj(timestep.expand(sample.shape[0])).to(sample.dtype)
         time = self.time_embedding(time)

@@ -23,8 +23,8 @@ LOG_VARIANCE = -30.0  # of a posterior that is a point; the least that diffusers
 class WaveletAutoencoder(ModelMixin, ConfigMixin):
     """With AutoencoderKL's calls: encode(photos).latent_dist, decode(latents).sample.
 
-    levels: 1 to MOST_LEVELS; a latent cell is 2^levels pixels wide and has 3 * 4^levels channels. scaling_factor: what latents are
-    multiplied by before the networks see them.
+    levels: 1 to MOST_LEVELS; a latent cell is 2^levels pixels wide and has 3 * 4^levels channels. scaling_factor: what
+    latents are multiplied by before the networks see them.
     """
 
     kernel: Tensor

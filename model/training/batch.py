@@ -37,8 +37,8 @@ class TrainingBatch:
     """B samples on the networks' device.
 
     lq: (B, 3, S, S) float32 in [0, 1]: the sharpened photo, degraded.
-    latents: (B, C, h, w) float32, scaled: a draw from the VAE's posterior of the sharpened photo (SD 2.1: C = 4, h = w =
-    S/8). noise: the same shape.
+    latents: (B, C, h, w) float32, scaled: a draw from the VAE's posterior of the sharpened photo (SD 2.1: C = 4, h and
+    w S/8). noise: the same shape.
     noisy: the latents with the noise of `timesteps`, (B,) of integers.
     control_states, unet_states: (B, T, D), the texts' hidden states (SD 2.1: 77 tokens of 1024).
     target: what the UNet is to predict, by its scheduler's `prediction_type`: the noise, the latents ("sample") or

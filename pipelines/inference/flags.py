@@ -45,8 +45,7 @@ Steps = Annotated[
 Guidance = Annotated[
     float | None,
     typer.Option(
-        help="Classifier-free guidance scale; 1 turns it off and halves the work. "
-        f"{unless_named('guidance_scale')}",
+        help=f"Classifier-free guidance scale; 1 turns it off and halves the work. {unless_named('guidance_scale')}",
         rich_help_panel=SAMPLING,
     ),
 ]

@@ -37,4 +37,6 @@ def test_a_controlnet_whose_first_blocks_do_not_attend_is_the_same_for_shared_la
             for one, other in zip(shared.residuals, alone.residuals, strict=True):
                 torch.testing.assert_close(one[row : row + 1], other, atol=1e-4, rtol=1e-4)
             if row >= 2:
-                torch.testing.assert_close(shared.mask_logits[row - 2 : row - 1], alone.mask_logits, atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(
+                    shared.mask_logits[row - 2 : row - 1], alone.mask_logits, atol=1e-4, rtol=1e-4
+                )

@@ -89,7 +89,9 @@ def test_an_evaluation_records_them_but_never_changes_a_photos_size(base: Path) 
 
 def test_a_restored_data_set_records_them(ray_cluster: Cluster, base: Path, tmp_path: Path) -> None:
     photo, rgb = photo_of(0, 64, 64)
-    write_dataset(tmp_path / "data", [(AnnotatedPhoto(photo, (region_of(photo, 2, 3, 40, 30, "the box", "box"),)), rgb)])
+    write_dataset(
+        tmp_path / "data", [(AnnotatedPhoto(photo, (region_of(photo, 2, 3, 40, 30, "the box", "box"),)), rgb)]
+    )
     loading = ModelSource(str(base), device="cpu")
     asked = DatasetRestoration(str(tmp_path / "data"), tmp_path / "out", loading, output="shards")
     assert restore_dataset(asked, Console(file=io.StringIO())).ok == 1
