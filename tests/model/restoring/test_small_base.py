@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from instructrestore.model.restoring.checkpoint import load_pipeline
@@ -54,15 +55,21 @@ def test_it_comes_back_and_restores_as_it_asks_for(tmp_path: Path) -> None:
         steps.append(step)
         return {}
 
-    photo = np.random.default_rng(0).random((48, 68, 3), dtype=np.float32)
+    photo = np.random.default_rng(0).random((64, 76, 3), dtype=np.float32)
 
-    def restored() -> np.ndarray:
-        generator = torch.Generator().manual_seed(0)
-        return pipe(photo, "make the dog clear", generator=generator, output_type="np", callback_on_step_end=count)[0]
+    def restored() -> NDArray[np.float32]:
+        output = pipe(
+            photo,
+            "make the dog clear",
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+            callback_on_step_end=count,
+        )
+        return np.asarray(output.images)
 
     first = restored()
     assert len(steps) == SAMPLING["num_inference_steps"]
-    assert np.shape(first) == (1, 48, 68, 3) and np.isfinite(first).all()
+    assert first.shape == (1, 64, 76, 3) and np.isfinite(first).all()
     pipe.save_pretrained(tmp_path / "again", safe_serialization=True)
     pipe = load_pipeline(tmp_path / "again", device="cpu")
     pipe.set_progress_bar_config(disable=True)
