@@ -55,7 +55,7 @@ def test_it_comes_back_and_restores_as_it_asks_for(tmp_path: Path) -> None:
         steps.append(step)
         return {}
 
-    photo = np.random.default_rng(0).random((64, 76, 3), dtype=np.float32)
+    photo = np.random.default_rng(0).integers(0, 256, (64, 76, 3), np.uint8)
 
     def restored() -> NDArray[np.float32]:
         output = pipe(
