@@ -129,6 +129,7 @@ def measure(kind: str, case: Case, device: str) -> dict[str, float]:
     clock = Clock()
     options: dict[str, Any] = {"stream": MadeUp(settings), "checkpoints": Unsaved(), "watcher": clock}
     trainer = Trainer(
+        started_from=(None, None),
         base=base,
         controlnet=trained(pipe.controlnet, settings),
         validator=None,

@@ -96,7 +96,8 @@ def train(
 
     dataset: its folder or fsspec URI. out: the run's folder, in which a run that was interrupted goes on, unless
     `resume` is False. preset, config, settings: as in `build`. base: a Stable Diffusion 2.1 base, a folder or hub id;
-    the preset "tiny" makes its own. init_from: the checkpoint or run to begin with; None: the base's UNet.
+    the presets "tiny" and "small-base" make their own. init_from: the checkpoint or run to begin with; None: the
+    base's UNet.
     mix: further data sets, each with its share of the samples. workers, address: of Ray, where there are several.
     """
     from instructrestore.model.training.checkpoints import last_of_run

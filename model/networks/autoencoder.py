@@ -29,10 +29,11 @@ PATCH = 2
 
 
 def encode(vae: Autoencoder, photos: Tensor, tile: int, overlap: int) -> DiagonalGaussianDistribution:
-    """photos (B, 3, H, W) in [-1, 1], of the VAE's dtype -> posterior of the unscaled latents (B, 4, H / 8, W / 8).
+    """photos (B, 3, H, W) in [-1, 1], of the VAE's dtype -> posterior of the unscaled latents (B, C, h, w).
 
-    `tile` and `overlap` are in pixels. A photo that fits in a tile gives exactly `vae.encode(photos).latent_dist`;
-    a larger one must have sides that are multiples of 8, and goes tile by tile, photo by photo.
+    h, w: a cell of `pixels_a_cell` pixels each. SD 2.1: C = 4, cells of 8. `tile` and `overlap` are in pixels. A photo
+    that fits in a tile gives exactly `vae.encode(photos).latent_dist`; a larger one must have sides that are multiples
+    of a cell, and goes tile by tile, photo by photo, but for a wavelet, whose cells know nothing of each other.
     """
 
     def posterior(batch: Tensor) -> DiagonalGaussianDistribution:
@@ -52,10 +53,10 @@ def encode(vae: Autoencoder, photos: Tensor, tile: int, overlap: int) -> Diagona
 
 
 def decode(vae: Autoencoder, latents: Tensor, tile: int, overlap: int) -> Tensor:
-    """latents (B, 4, h, w), already divided by the scaling factor -> photos (B, 3, 8 h, 8 w), about [-1, 1].
+    """latents (B, C, h, w), already divided by the scaling factor -> photos (B, 3, H, W), about [-1, 1].
 
-    `tile` and `overlap` are in pixels. A photo that fits in a tile is exactly `vae.decode(latents).sample`; a larger
-    one goes tile by tile, photo by photo.
+    H, W: `pixels_a_cell` times h, w. `tile` and `overlap` are in pixels. A photo that fits in a tile is exactly
+    `vae.decode(latents).sample`; a larger one goes tile by tile, photo by photo, but for a wavelet.
     """
 
     def photos(batch: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def pixels_a_cell(vae: Autoencoder) -> int:
 
 
 def _tiled(
-    vae: Autoencoder,
+    vae: AutoencoderKL,
     run: Callable[[Tensor], Tensor],
     whole: Tensor,
     cell_in: int,
@@ -116,7 +117,7 @@ def _spread(side: int, tile: int, cell: int) -> Tensor:
 
 
 @contextmanager
-def _shared_statistics(vae: Autoencoder, preview: Callable[[], Tensor]) -> Iterator[None]:
+def _shared_statistics(vae: AutoencoderKL, preview: Callable[[], Tensor]) -> Iterator[None]:
     """Inside, every GroupNorm that `preview` ran through normalises with the statistics it had there."""
     statistics: dict[GroupNorm, tuple[Tensor, Tensor]] = {}
 
@@ -140,7 +141,7 @@ def _shared_statistics(vae: Autoencoder, preview: Callable[[], Tensor]) -> Itera
 
 
 @contextmanager
-def _hooked(vae: Autoencoder, hook: Callable[[GroupNorm, tuple[Tensor], Tensor], Tensor | None]) -> Iterator[None]:
+def _hooked(vae: AutoencoderKL, hook: Callable[[GroupNorm, tuple[Tensor], Tensor], Tensor | None]) -> Iterator[None]:
     handles = [module.register_forward_hook(hook) for module in vae.modules() if isinstance(module, GroupNorm)]
     try:
         yield

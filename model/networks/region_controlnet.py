@@ -75,7 +75,7 @@ class RegionControlNet(ControlNetModel):
 
     @apply_forward_hook
     def embed_condition(self, photos: Tensor) -> Tensor:
-        """LQ photos (B, 3, 8h, 8w) in [0, 1] as features (B, C, h, w); the same in every step."""
+        """LQ photos (B, 3, H, W) in [0, 1] as features (B, C, h, w) at latent size; the same in every step."""
         return self.controlnet_cond_embedding(photos)
 
     def forward(
@@ -89,11 +89,11 @@ class RegionControlNet(ControlNetModel):
     ) -> RegionControl:
         """The control for noisy latents, one row a text.
 
-        sample: (B, 4, h, w). timestep: integer tensor of one value, or one a row. encoder_hidden_states: (B, 77, D) of
-        the control text. condition: (B, C, h, w) from `embed_condition`. mask_rows: for how many rows, counted from
-        the last, the mask is decoded. views: (B,) integers, the latent of each text where several texts share one;
-        sample, condition and the timesteps then have one entry per latent, and everything before the first attention
-        is computed once per latent.
+        sample: (B, C, h, w), latents (SD 2.1: C = 4). timestep: integer tensor of one value, or one a row.
+        encoder_hidden_states: (B, T, D) of the control text (SD 2.1: T = 77). condition: (B, C, h, w) from
+        `embed_condition`. mask_rows: for how many rows, counted from the last, the mask is decoded. views: (B,)
+        integers, the latent of each text where several texts share one; sample, condition and the timesteps then have
+        one entry per latent, and everything before the first attention is computed once per latent.
         """
         time = self.time_proj(timestep.expand(sample.shape[0])).to(sample.dtype)
         time = self.time_embedding(time)

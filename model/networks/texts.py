@@ -67,7 +67,7 @@ def encode_texts(
 
 
 class TextStates:
-    """Texts to their last hidden states after the final norm, (77, D) each; every text is encoded once."""
+    """Texts to their last hidden states after the final norm, (T, D) each (CLIP: T = 77), each encoded once."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, encoder: TextEncoderModel, device: torch.device | str

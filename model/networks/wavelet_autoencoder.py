@@ -16,21 +16,22 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 COLOURS = 3
+MOST_LEVELS = 4  # cells of 16 pixels with 768 channels
 LOG_VARIANCE = -30.0  # of a posterior that is a point; the least that diffusers' distribution knows
 
 
 class WaveletAutoencoder(ModelMixin, ConfigMixin):
     """With AutoencoderKL's calls: encode(photos).latent_dist, decode(latents).sample.
 
-    levels: a latent cell is 2^levels pixels wide and has 3 * 4^levels channels. scaling_factor: what latents are
-    multiplied by before the networks see them.
+    levels: 1 to MOST_LEVELS; a latent cell is 2^levels pixels wide and has 3 * 4^levels channels. scaling_factor: what
+    latents are multiplied by before the networks see them.
     """
 
     kernel: Tensor
 
     @register_to_config
     def __init__(self, levels: int = 2, scaling_factor: float = 1.0) -> None:
-        assert levels > 0 and scaling_factor > 0, (levels, scaling_factor)
+        assert 0 < levels <= MOST_LEVELS and scaling_factor > 0, (levels, scaling_factor)
         super().__init__()
         self.register_buffer("kernel", _kernel(levels))
 
@@ -42,7 +43,7 @@ class WaveletAutoencoder(ModelMixin, ConfigMixin):
     @property
     def latent_channels(self) -> int:
         """Channels of a latent."""
-        return COLOURS * self.pixels_a_cell**2
+        return channels_of(int(self.config["levels"]))
 
     def encode(self, photos: Tensor) -> AutoencoderKLOutput:
         """photos (B, 3, H, W), sides multiples of the cell -> a posterior (B, channels, h, w) that is a point."""
@@ -53,6 +54,11 @@ class WaveletAutoencoder(ModelMixin, ConfigMixin):
     def decode(self, latents: Tensor) -> DecoderOutput:
         """latents (B, latent_channels, h, w) -> photos (B, 3, H, W)."""
         return DecoderOutput(F.conv_transpose2d(latents, self.kernel, stride=self.pixels_a_cell, groups=COLOURS))
+
+
+def channels_of(levels: int) -> int:
+    """Channels of the latents of a wavelet of so many levels."""
+    return COLOURS * 4**levels
 
 
 def _kernel(levels: int) -> Tensor:

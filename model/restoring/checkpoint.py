@@ -6,6 +6,8 @@ together. Everything that can be seen without reading the weights is checked bef
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from pydantic import ValidationError
 from safetensors import safe_open
 from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase
 
@@ -32,8 +35,10 @@ from instructrestore.model.networks.model_folder import (
 )
 from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
-from instructrestore.model.networks.wavelet_autoencoder import WaveletAutoencoder
+from instructrestore.model.networks.wavelet_autoencoder import MOST_LEVELS, WaveletAutoencoder, channels_of
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.shards.errors import first_error
 from instructrestore.shards.weight_files import readable
 
 SD_CHANNELS = 4  # of Stable Diffusion's latents
@@ -49,7 +54,7 @@ _TOKENIZERS: dict[str, tuple[str, Any]] = {
 # What is fetched from the hub, by folder: no pickles, no second copies in other precisions, no code.
 _MODEL_FILES = ["config.json", WEIGHTS_NAME, "diffusion_pytorch_model-*-of-*", f"{WEIGHTS_NAME}.index.json"]
 _CONTROLNET_FILES = [f"controlnet/{name}" for name in _MODEL_FILES]
-_CHECKPOINT_FILES = [*_MODEL_FILES, *_CONTROLNET_FILES]
+_CHECKPOINT_FILES = [*_MODEL_FILES, *_CONTROLNET_FILES, *(f"unet/{name}" for name in _MODEL_FILES)]
 _BASE_FILES = [
     "model_index.json",
     "scheduler/scheduler_config.json",
@@ -87,8 +92,9 @@ def load_pipeline(
     """The pipeline of a base in Stable Diffusion 2.1-base's layout and a trained ControlNet, ready to restore.
 
     base: a folder as `save_pretrained` writes it, or a hub id (owner/name).
-    checkpoint: a folder or hub id with the ControlNet's config.json and weights, itself or in `controlnet/`; None: the
-        base's own `controlnet/`.
+    checkpoint: a folder or hub id with the ControlNet's config.json and weights, itself or in `controlnet/`; a `unet/`
+        beside that folder takes the place of the base's, since the ControlNet was trained with it. None: the base's
+        own `controlnet/`.
     dtype: float32, bfloat16 or float16. device: as torch names them; None: cuda, else mps, else cpu, what there is.
     revisions: branch, tag or commit, of what comes from the hub; None: its main branch.
 
@@ -106,9 +112,9 @@ def load_pipeline(
     else:
         folder = find_folder("base", base, base_revision, _BASE_FILES)
         controlnet_folder = _checkpoint_folder(checkpoint, checkpoint_revision)
-    files = _check_base(base, folder)
+    files = _check_base(base, folder, trained_unet(controlnet_folder))
     _check_controlnet(controlnet_folder, files.unet)
-    parts = _read_base(files, precision, place, own_unet(controlnet_folder))
+    parts = _read_base(files, precision, place)
     controlnet = _read_controlnet(controlnet_folder, precision, place)
     return InstructRestorePipeline(
         vae=parts.vae,
@@ -128,22 +134,32 @@ def load_base(
     device: str | None = None,
     revision: str | None = None,
     checkpoint: str | None = None,
+    checkpoint_revision: str | None = None,
 ) -> BaseNetworks:
     """A base without a ControlNet, whether its folder has one or not; everything else as `load_pipeline` says.
 
-    checkpoint: a folder; where it holds a UNet that was trained with its ControlNet, that takes the base's place.
+    checkpoint: whose UNet takes the place of the base's, if it has one.
     """
     precision, place = find_dtype(dtype), find_device(device)
     folder = find_folder("base", base, revision, _BASE_FILES)
-    unet = own_unet(Path(checkpoint) / "controlnet") if checkpoint else None
-    return _read_base(_check_base(base, folder), precision, place, unet)
+    unet = trained_unet(_checkpoint_folder(checkpoint, checkpoint_revision)) if checkpoint else None
+    return _read_base(_check_base(base, folder, unet), precision, place)
 
 
-def own_unet(controlnet_folder: Path) -> Path | None:
-    """The UNet that was trained with a checkpoint's ControlNet, if it was (`train_base`)."""
-    unet = controlnet_folder.parent / "unet"
-    alone = not (controlnet_folder.parent / "model_index.json").exists()
-    return unet if controlnet_folder.name == "controlnet" and alone and unet.is_dir() else None
+def model_sampling(base: str, revision: str | None = None) -> dict[str, Any] | None:
+    """The settings that a saved InstructRestorePipeline is restored with; None where it, or a base, has none.
+
+    Reads model_index.json alone. base, revision, errors: as in `load_pipeline`.
+    """
+    folder = find_folder("base", base, revision, _BASE_FILES[:1])
+    return _sampling(read_json(folder / "model_index.json", f"{base} is not a saved pipeline"), folder)
+
+
+def trained_unet(controlnet_folder: Path) -> Path | None:
+    """The folder of the UNet that a ControlNet was trained with, where its checkpoint or pipeline holds one."""
+    folder = Path(os.path.abspath(controlnet_folder))
+    with readable(folder):
+        return folder.parent / "unet" if folder.name == "controlnet" and (folder.parent / "unet").is_dir() else None
 
 
 def load_controlnet(
@@ -172,19 +188,24 @@ def _checkpoint_folder(checkpoint: str, revision: str | None) -> Path:
 
 @dataclass(frozen=True)
 class _BaseFiles:
-    """A checked base's folder and the configurations in it."""
+    """A checked base's folder and the configurations in it. unet_folder: another's, where a checkpoint has its own."""
 
     folder: Path
+    unet_folder: Path
     index: Mapping[str, Any]
+    sampling: dict[str, Any] | None
     vae: Mapping[str, Any]
     text_encoder: Mapping[str, Any]
     unet: Mapping[str, Any]
 
 
-def _check_base(base: str, folder: Path) -> _BaseFiles:
-    """That these are the networks of SD 2.1-base, whatever their sizes, and that they fit together."""
+def _check_base(base: str, folder: Path, unet_folder: Path | None = None) -> _BaseFiles:
+    """That these are the networks of SD 2.1-base, whatever their sizes, and that they fit together.
+
+    unet_folder: of the UNet, where it is not the base's own.
+    """
     index = read_json(folder / "model_index.json", f"{base} is not a saved pipeline")
-    parts = {name: folder / name for name in ("vae", "text_encoder", "unet")}
+    parts = {"vae": folder / "vae", "text_encoder": folder / "text_encoder", "unet": unet_folder or folder / "unet"}
     vae, text_encoder, unet = (read_json(parts[name] / "config.json", f"the {name} is missing") for name in parts)
     _check_kind("text_encoder", parts["text_encoder"], text_encoder, architectures=[[name] for name in TEXT_ENCODERS])
     channels = _check_vae(parts["vae"], vae)
@@ -205,14 +226,18 @@ def _check_base(base: str, folder: Path) -> _BaseFiles:
         )
     for name, path in parts.items():
         check_weights(path, "model.safetensors" if name == "text_encoder" else WEIGHTS_NAME)
-    return _BaseFiles(folder, index, vae, text_encoder, unet)
+    return _BaseFiles(folder, parts["unet"], index, _sampling(index, folder), vae, text_encoder, unet)
 
 
 def _check_vae(folder: Path, config: Mapping[str, Any]) -> int:
     """The channels of its latents."""
     if config.get("_class_name") == WaveletAutoencoder.__name__:
-        with fitting(folder):
-            return WaveletAutoencoder(**{key: config[key] for key in ("levels", "scaling_factor")}).latent_channels
+        levels, scaling = config.get("levels"), config.get("scaling_factor")
+        if type(levels) is not int or not 1 <= levels <= MOST_LEVELS:
+            raise ValueError(f"the vae in {folder} has {levels!r} levels: a wavelet has 1 to {MOST_LEVELS}")
+        if not isinstance(scaling, (int, float)) or not 0 < scaling < math.inf:
+            raise ValueError(f"the vae in {folder} has a scaling_factor of {scaling!r}: it is a number above 0")
+        return channels_of(levels)
     _check_kind("vae", folder, config, _class_name=["AutoencoderKL"], latent_channels=[SD_CHANNELS])
     if len(config.get("block_out_channels") or ()) != 4:
         raise ValueError(f"the vae in {folder} does not reduce a photo 8 times: take that of SD 2.1-base")
@@ -248,8 +273,21 @@ def _check_kind(name: str, folder: Path, config: Mapping[str, Any], **allowed: l
             )
 
 
-def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device, unet: Path | None = None) -> BaseNetworks:
-    """unet: its folder, where it is not the base's own."""
+def _sampling(index: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """The sampling settings of a saved pipeline's index, checked; None where it has none."""
+    sampling = index.get("sampling")
+    if sampling is None:
+        return None
+    if not isinstance(sampling, dict):
+        raise ValueError(f"the sampling in {folder / 'model_index.json'} holds no settings by name: save it again")
+    try:
+        SamplingSettings.model_validate(sampling)
+    except ValidationError as error:
+        raise ValueError(f"the sampling in {folder / 'model_index.json'} is unusable: {first_error(error)}") from None
+    return sampling
+
+
+def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device) -> BaseNetworks:
     folder = files.folder
     vae = WaveletAutoencoder if files.vae["_class_name"] == WaveletAutoencoder.__name__ else AutoencoderKL
     text_encoder = TEXT_ENCODERS[files.text_encoder["architectures"][0]]
@@ -258,9 +296,9 @@ def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device, unet
             text_encoder=load_model(text_encoder, folder / "text_encoder", {"dtype": dtype}).to(device),
             vae=load_model(vae, folder / "vae", {"torch_dtype": dtype}).to(device),
             tokenizer=_tokenizer(folder / "tokenizer", files.text_encoder),
-            unet=load_model(UNet2DConditionModel, unet or folder / "unet", {"torch_dtype": dtype}).to(device),
+            unet=load_model(UNet2DConditionModel, files.unet_folder, {"torch_dtype": dtype}).to(device),
             scheduler=_scheduler(folder / "scheduler", files.index),
-            sampling=files.index.get("sampling"),
+            sampling=files.sampling,
         )
 
 

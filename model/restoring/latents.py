@@ -26,14 +26,14 @@ def draw_noise(shape: Sequence[int], generator: Generators, given: Tensor | None
 
 
 def encode(vae: Autoencoder, photos: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
-    """Photos (B, 3, H, W) in [0, 1] as the posterior's mean and deviation, each (B, 4, h, w) float32, scaled."""
+    """Photos (B, 3, H, W) in [0, 1] as the posterior's mean and deviation, each (B, C, h, w) float32, scaled."""
     posterior = autoencoder.encode(vae, (photos * 2 - 1).to(vae.dtype), settings.tile, settings.overlap)
     scaling = vae.config["scaling_factor"]
     return posterior.mean.float() * scaling, posterior.std.float() * scaling
 
 
 def decode(vae: Autoencoder, latents: Tensor, settings: SamplingSettings) -> Tensor:
-    """Scaled latents (B, 4, h, w) as photos (B, 3, H, W) float32, not clamped."""
+    """Scaled latents (B, C, h, w) as photos (B, 3, H, W) float32, not clamped."""
     unscaled = (latents / vae.config["scaling_factor"]).to(vae.dtype)
     return autoencoder.decode(vae, unscaled, settings.tile, settings.overlap).float() / 2 + 0.5
 

@@ -100,9 +100,10 @@ class InstructRestorePipeline(DiffusionPipeline):
             predicted for a photo that has them. scale_maps: per photo the scale of every pixel, in place of masks.
         settings, overrides: SamplingSettings, whole or by name (num_inference_steps=20, guidance_scale=3.6, ...).
         generator: one for all photos, or one a photo; then a photo comes out the same alone and in a batch.
-        latents: the unit normal noise to begin with, (B, 4, h, w), in place of the generator's; posterior_noise: the
-            same for the draw from the VAE's posterior. h, w: an eighth of the restored size, up to multiples of 4. A
-            photo in tiles, its mask unknown, needs a generator all the same: for the pass that finds the mask.
+        latents: the unit normal noise to begin with, (B, C, h, w), in place of the generator's; posterior_noise: the
+            same for the draw from the VAE's posterior. h, w: the latent's size, of the restored photo made larger to
+            what the networks take (SD 2.1: C = 4; an eighth, up to multiples of 4). A photo in tiles, its mask
+            unknown, needs a generator all the same: for the pass that finds the mask.
         callback_on_step_end: called as diffusers does, with "latents" and "noise" (guided, as the scheduler got it);
             may return "latents" to go on with.
         Raises ValueError, in one sentence, for a photo, mask, instruction or setting that cannot be used.

@@ -39,7 +39,7 @@ class Sampler:
         step_options: dict[str, Any],
         after_step: Callable[[int, Tensor, Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """Latents (B, 4, h, w) float32 from the schedule's first timestep to its end.
+        """Latents (B, C, h, w) float32 from the schedule's first timestep to its end.
 
         groups: all views of all photos; each group's views go through the networks together. scheduler: any of
         diffusers', its timesteps set and on the CPU, where its own arithmetic stays. step_options: more arguments for
@@ -58,7 +58,7 @@ class Sampler:
     def predict_noise(
         self, latents: Tensor, timestep: Tensor, step: int, groups: Sequence[Views], guided: bool
     ) -> Tensor:
-        """The noise (B, 4, h, w) float32 of all photos, their views blended."""
+        """What the base predicts, (B, C, h, w) float32: the noise for SD 2.1; of all photos, their views blended."""
         shape = (1, *latents.shape[1:])
         blends = [Blend(shape, self.overlap, latents.device) for _ in latents]
         for views in groups:

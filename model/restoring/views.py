@@ -60,7 +60,7 @@ class Views:
     places: (number of the photo, where in its latent) of each view.
     counts: ControlNet rows of each view, one a region; `rows` in all.
     condition: (V, C, h, w), embedded LQ photos.
-    control_texts: (rows, 77, D). unet_texts: (V, 77, D). empty_text: (1, 77, D), or None where nothing is guided.
+    control_texts: (rows, T, D). unet_texts: (V, T, D). empty_text: (1, T, D), or None where nothing is guided.
     scales: s_r, (rows, 1, 1, 1). others: s2, (rows, 1, 1, 1).
     maps: (rows, 1, h, w), what the rows' features are multiplied by; None: it follows from masks decoded in each step.
     guided: False for views of empty text, for which guidance changes nothing.
@@ -118,7 +118,7 @@ def plan_views(
     texts: of each photo. tiles: of a photo's latent. known: of each photo; None: its masks are decoded in each step,
     which is possible for a photo in one tile only. guided: with classifier-free guidance. batch: the most views in
     a group; None: all. embed_condition: (photo, tile) to (1, C, tile height, tile width). encode_texts: texts to
-    their states (77, D).
+    their states (T, D).
     """
     plans = [_plan(photo, tile, own, known[photo]) for photo, own in enumerate(texts) for tile in tiles]
     wanted = {texts[plan.photo].unet(plan.regions) for plan in plans}

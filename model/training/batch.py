@@ -37,13 +37,13 @@ class TrainingBatch:
     """B samples on the networks' device.
 
     lq: (B, 3, S, S) float32 in [0, 1]: the sharpened photo, degraded.
-    latents: (B, 4, S/8, S/8) float32, scaled: a draw from the VAE's posterior of the sharpened photo. noise: the same
-    shape.
+    latents: (B, C, h, w) float32, scaled: a draw from the VAE's posterior of the sharpened photo (SD 2.1: C = 4, h and
+    w S/8). noise: the same shape.
     noisy: the latents with the noise of `timesteps`, (B,) of integers.
-    control_states, unet_states: (B, 77, D), the texts' hidden states.
+    control_states, unet_states: (B, T, D), the texts' hidden states (SD 2.1: 77 tokens of 1024).
     target: what the UNet is to predict, by its scheduler's `prediction_type`: the noise, the latents ("sample") or
     the velocity.
-    mask: (B, 1, S/8, S/8) float32: the region's share of each latent pixel, all 1 where the text was dropped.
+    mask: (B, 1, h, w) float32: the region's share of each latent pixel, all 1 where the text was dropped.
     control: (B,) float32, 0 where the UNet is to do without the ControlNet, else 1.
     """
 
@@ -60,7 +60,7 @@ class TrainingBatch:
 
 
 class Preparation:
-    """Crops to batches, with the base's frozen networks.
+    """Crops to batches, with the base's VAE and text encoder, which are always frozen.
 
     What is random about a sample (text drop, degradation, posterior, noise, timestep) is drawn from its own seed on
     the CPU, so that neither batch mates nor the number of workers change it.
@@ -126,11 +126,11 @@ class Preparation:
         return replace(batch, control_states=self.text_states(self._control_texts(crops, [False] * len(crops))))
 
     def text_states(self, texts: Sequence[str]) -> Tensor:
-        """(B, 77, D)."""
+        """(B, T, D)."""
         return torch.stack([self._text_state(text) for text in texts])
 
     def _text_state(self, text: str) -> Tensor:
-        """(77, D), from memory where it was asked for not long ago. Each text is encoded by itself: its batch mates,
+        """(T, D), from memory where it was asked for not long ago. Each text is encoded by itself: its batch mates,
         which depend on where a run was resumed, would change its last digits."""
         if (state := self._states.pop(text, None)) is None:
             state = encode_texts(self.base.tokenizer, self.base.text_encoder, [text], self.device)[0]

@@ -22,7 +22,11 @@ from instructrestore.model.training.settings import MASK_WEIGHT, TrainingSetting
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars: the mean squared error of the noise, the mean binary cross-entropy of the mask, their weighted sum."""
+    """Scalars: two parts and their weighted sum.
+
+    noise: the mean squared error of what the base predicts: the noise for SD 2.1, else the latents or the velocity.
+    mask: the mean binary cross-entropy of the mask.
+    """
 
     noise: Tensor
     mask: Tensor
@@ -43,7 +47,9 @@ def losses(
 
 
 class TrainedNetworks(nn.Module):
-    """The trained ControlNet with its mask decoder, in float32, before the frozen UNet (paper section 3.2).
+    """The trained ControlNet with its mask decoder, in float32, before the UNet (paper section 3.2).
+
+    The UNet is frozen, as in the paper, or learns too (`train_base`), in float32 then.
 
     One module, so that DistributedDataParallel and torch.compile see a step whole.
     """

@@ -129,7 +129,7 @@ def tiny() -> TrainingSettings:
 
 
 def small_base() -> TrainingSettings:
-    """The small model's base and ControlNet together, from nothing (docs/models/small.md)."""
+    """The small model's base and ControlNet together, from nothing (docs/training.md); not yet run to its end."""
     return TrainingSettings(
         preset="small-base",
         steps=60_000,

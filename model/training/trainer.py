@@ -110,12 +110,15 @@ class Trainer:
         stream: TripletStream[Crop],
         validator: Validator | None,
         settings: TrainingSettings,
+        started_from: tuple[str | None, str | None],
         checkpoints: CheckpointFolder,
         worker: TrainingWorker,
         watcher: Watcher | None,
     ) -> None:
+        """started_from: the checkpoint that the weights are of, and its revision, for the run's record."""
         self.base, self.controlnet, self.stream, self.validator = base, controlnet, stream, validator
         self.settings, self.checkpoints, self.worker, self.watcher = settings, checkpoints, worker, watcher
+        self.started_from = started_from
         self.prepare = Preparation(base, settings, controlnet.config["bokeh_control_text"])
         self.models: dict[str, Any] = {"controlnet": controlnet}
         if settings.train_base:
@@ -127,7 +130,7 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=settings.dtype == "float16")
         self.averages: dict[str, AveragedModel] = {}
-        if chosen.ema and worker.leads:
+        if chosen.ema:  # in every worker, the same: each validates its share of the photos
             keep = get_ema_multi_avg_fn(chosen.ema)
             self.averages = {name: AveragedModel(model, multi_avg_fn=keep) for name, model in self.models.items()}
         networks = TrainedNetworks(controlnet, base.unet, settings.mask_weight)
@@ -189,7 +192,8 @@ class Trainer:
         """Goes on from a checkpoint, at whose step the stream stands. Raises ValueError where the base is another."""
         if checkpoint.state["base"] != self.base_identity:
             raise ValueError(
-                "the run was started with another base: continue with the same one, or train into another folder"
+                "the run was started with another base: continue with the same --base and --init-from, or train into "
+                "another folder"
             )
         assert self.stream.step == checkpoint.step
         trained = checkpoint.trained()
@@ -214,6 +218,7 @@ class Trainer:
             "step": step,
             "order": self.stream.state_dict()["order"],
             "base": self.base_identity,
+            "started_from": self.started_from,
             "settings": self.settings.model_dump(mode="json"),
             "scaler": self.scaler.state_dict(),
             "faults": dict(self.faults),

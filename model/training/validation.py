@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from instructrestore.model.networks.autoencoder import pixels_a_cell
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.crops import Crop
@@ -20,7 +21,6 @@ from instructrestore.model.training.settings import MASK_TIMESTEPS, TrainingSett
 from instructrestore.model.training.worker import TrainingWorker
 
 MOST_REGIONS = 10  # of a photo, for the best mask without text
-LATENT_PIXELS = 8  # a latent pixel's side in the photo
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,13 @@ class ValidationCrops:
         assert crops
         self.crops = crops
         self.swapped, self.sharing = _with_next_caption(crops)
-        self.iou_without_text = _without_text(crops)
+        self._without_text: dict[int, list[float]] = {}
+
+    def iou_without_text(self, cell: int) -> list[float]:
+        """Each crop's IoU with its photo's best mask that ignores the text, in latent cells of so many pixels."""
+        if cell not in self._without_text:
+            self._without_text[cell] = _without_text(self.crops, cell)
+        return self._without_text[cell]
 
 
 class Validator:
@@ -114,7 +120,7 @@ def scores(judged: ValidationCrops, network: RegionControlNet, prepare: Preparat
         iou=iou / count,
         iou_of_sharing=of_sharing / shared if shared else None,
         iou_swapped=swapped_iou / shared if shared else None,
-        iou_without_text=float(np.mean(judged.iou_without_text)),
+        iou_without_text=float(np.mean(judged.iou_without_text(pixels_a_cell(prepare.base.vae)))),
     )
 
 
@@ -139,12 +145,12 @@ def _with_next_caption(crops: Sequence[Crop]) -> tuple[list[Crop], list[bool]]:
     return swapped, shares
 
 
-def _without_text(crops: Sequence[Crop]) -> list[float]:
+def _without_text(crops: Sequence[Crop], cell: int) -> list[float]:
     """Each region's IoU with the mask that is best for its photo's regions together, sought among their unions."""
     known: list[float] = []
     for _, group in groupby(crops, key=lambda crop: crop.position):
         masks = torch.stack([torch.from_numpy(crop.mask) for crop in group])[:, None].float()
-        own = F.avg_pool2d(masks, LATENT_PIXELS) > 0.5  # (R, 1, h, w)
+        own = F.avg_pool2d(masks, cell) > 0.5  # (R, 1, h, w)
         first = own[:MOST_REGIONS]
         best = torch.zeros(len(own))
         for chosen in range(1, 1 << len(first)):

@@ -8,13 +8,10 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation import flags
 from instructrestore.pipelines.evaluation.methods.method import OURS
 from instructrestore.pipelines.inference import flags as model_flags
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
-
-DEFAULTS = SamplingSettings.model_validate({})
 
 
 def evaluate(
@@ -39,14 +36,14 @@ def evaluate(
     baseline: flags.Baseline = None,
     given_masks: flags.GivenMasks = False,
     seed: flags.Seed = 0,
-    steps: model_flags.Steps = DEFAULTS.num_inference_steps,
-    guidance: model_flags.Guidance = DEFAULTS.guidance_scale,
+    steps: model_flags.Steps = None,
+    guidance: model_flags.Guidance = None,
     official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
     dtype: flags.Dtype = "float32",
     batch: flags.Batch = 1,
-    tile: flags.Tile = DEFAULTS.tile,
+    tile: flags.Tile = None,
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
 ) -> None:

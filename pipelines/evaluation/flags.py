@@ -9,7 +9,7 @@ import typer
 
 from instructrestore.model.metrics.metric import BY_NAME
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.flags import SAMPLING
+from instructrestore.pipelines.inference.flags import SAMPLING, unless_named
 
 _METHODS, _METRICS = "What is compared", "What is measured"
 _RUNNING = "Where it runs"
@@ -140,9 +140,10 @@ Settings = Annotated[
     ),
 ]
 Tile = Annotated[
-    int,
+    int | None,
     typer.Option(
-        help="Photos larger than this many pixels are restored in tiles of that size.", rich_help_panel=SAMPLING
+        help=f"Photos larger than this many pixels are restored in tiles of that size. {unless_named('tile')}",
+        rich_help_panel=SAMPLING,
     ),
 ]
 Seed = Annotated[

@@ -93,4 +93,4 @@ def evaluation_settings(values: dict[str, object], assignments: Sequence[str]) -
     settings = sampling_settings(values, assignments, SAMPLING_OPTIONS)
     if settings.upscale != 1:
         raise ValueError("--set upscale does not apply to an evaluation: results have their HQ photos' size")
-    return settings
+    return settings.model_copy(update={"upscale": 1.0})  # whatever the model asks for

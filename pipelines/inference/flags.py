@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
+from instructrestore.model.restoring.settings import SamplingSettings
+
 MODEL, SAMPLING = "The model", "How it restores"  # panels of --help
+
+
+def unless_named(name: str) -> str:
+    """What --help says of an option without a value: a saved model may ask for its own sampling settings."""
+    return f"Default: the model's own, or {SamplingSettings.model_fields[name].default}."
+
 
 Base = Annotated[
     str | None,
@@ -30,10 +38,16 @@ BaseRevision = Annotated[
 CheckpointRevision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a checkpoint on the hub.", rich_help_panel=MODEL)
 ]
-Steps = Annotated[int, typer.Option(help="Denoising steps.", rich_help_panel=SAMPLING)]
+Steps = Annotated[
+    int | None,
+    typer.Option(help=f"Denoising steps. {unless_named('num_inference_steps')}", rich_help_panel=SAMPLING),
+]
 Guidance = Annotated[
-    float,
-    typer.Option(help="Classifier-free guidance scale; 1 turns it off and halves the work.", rich_help_panel=SAMPLING),
+    float | None,
+    typer.Option(
+        help=f"Classifier-free guidance scale; 1 turns it off and halves the work. {unless_named('guidance_scale')}",
+        rich_help_panel=SAMPLING,
+    ),
 ]
 Official = Annotated[
     bool,

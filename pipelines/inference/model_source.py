@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from instructrestore.model.networks.devices import DTYPES
-from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.model.restoring.checkpoint import load_pipeline, model_sampling
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
+from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.pipelines.inference.weights import Fingerprint, fingerprint_of
 from instructrestore.pipelines.terminal.arguments import anchored_place
 
@@ -68,6 +69,13 @@ class ModelSource:
     def fingerprint(self) -> Fingerprint:
         """What the weights are, without loading them. Raises ValueError, in one sentence, if they are not there."""
         return fingerprint_of(self.base, self.checkpoint, self.base_revision, self.checkpoint_revision)
+
+    def sampling(self, asked: SamplingSettings) -> SamplingSettings:
+        """The settings that photos are restored with: where `asked` says nothing, the model's own.
+
+        Loads no weights. Raises ValueError, in one sentence, where the base is not there.
+        """
+        return resolve(asked, {}, model_sampling(self.base, self.base_revision))
 
     def load(self) -> InstructRestorePipeline:
         """The pipeline, ready to restore. Raises ValueError, in one sentence, if it cannot be loaded or run."""

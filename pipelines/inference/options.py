@@ -29,10 +29,11 @@ def sampling_settings(
 ) -> SamplingSettings:
     """Settings from the values of options, by field, and from NAME=VALUE assignments to fields that have no option.
 
-    options: the fields that have an option, with its name. An overlap that is not assigned fits the tile: the default,
-    or about a quarter of a small tile. Raises ValueError, in one sentence that names the option, for invalid values.
+    options: the fields that have an option, with its name; one whose value is None was not given. An overlap that is
+    not assigned fits the tile: the default, or about a quarter of a small tile. Raises ValueError, in one sentence that
+    names the option, for invalid values.
     """
-    merged = dict(values)
+    merged = {name: value for name, value in values.items() if value is not None or name not in options}
     tile = values.get("tile")
     if isinstance(tile, int):
         usual = SamplingSettings.model_fields["overlap"].default

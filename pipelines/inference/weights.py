@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from instructrestore.dataengine.running.part_files import digest
+from instructrestore.model.restoring.checkpoint import trained_unet
 
 HUB_WEIGHTS = 4 << 30  # weights on the hub are assumed to be about as large as SD 2.1-base in float32
 TENSOR_SAMPLE = 4096  # bytes hashed of every tensor: training moves all of its values
@@ -43,6 +45,10 @@ def fingerprint_of(
         if folder and not any((place / "config.json").is_file() for place in (folder, folder / "controlnet")):
             raise ValueError(f"{checkpoint} is no checkpoint: neither it nor its controlnet folder has a config.json")
         both.append(_of_folder(folder) if folder else _of_hub(checkpoint, checkpoint_revision))
+        # A folder `controlnet` is loaded with the UNet beside it.
+        beside = trained_unet(folder) if folder else None
+        if beside and beside != Path(os.path.abspath(Path(base).expanduser())) / "unet":
+            both.append(_of_folder(beside))
     return Fingerprint(digest([each.identity for each in both]), sum(each.bytes for each in both))
 
 

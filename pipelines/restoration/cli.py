@@ -7,12 +7,9 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference import flags as model_flags
 from instructrestore.pipelines.restoration import flags
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
-
-DEFAULTS = SamplingSettings.model_validate({})
 
 HELP = """Restore photos as an instruction says: a region with one strength, the rest with another.
 
@@ -44,17 +41,17 @@ def restore(
     sweep: flags.Sweep = None,
     skip_existing: flags.SkipExisting = False,
     seed: flags.Seed = 0,
-    steps: model_flags.Steps = DEFAULTS.num_inference_steps,
-    guidance: model_flags.Guidance = DEFAULTS.guidance_scale,
-    start: flags.Start = DEFAULTS.start,
-    upscale: flags.Upscale = DEFAULTS.upscale,
-    colour_fix: flags.ColourFix = DEFAULTS.colour_fix,
+    steps: model_flags.Steps = None,
+    guidance: model_flags.Guidance = None,
+    start: flags.Start = None,
+    upscale: flags.Upscale = None,
+    colour_fix: flags.ColourFix = None,
     official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
     dtype: flags.Dtype = "float32",
     batch: flags.Batch = 1,
-    tile: flags.Tile = DEFAULTS.tile,
+    tile: flags.Tile = None,
     compile: flags.Compile = False,
     channels_last: flags.ChannelsLast = False,
     cpu_offload: flags.CpuOffload = False,

@@ -90,8 +90,9 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
     template = read_template(asked.instruction, asked.regions)
     rows = triplets_of(source, asked.regions)
     rows_per_part = asked.rows_per_part or max(ROWS_PER_PART[0], min(ROWS_PER_PART[-1], len(rows) // PARTS))
-    loading, settings = asked.loading.anchored(), asked.settings
+    loading = asked.loading.anchored()
     weights = loading.fingerprint()
+    settings = loading.sampling(asked.settings)
     made_by: dict[str, Any] = {
         "revision": [REVISION, photo_file.REVISION],
         "instruction": asdict(template),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ def restore(jobs: Sequence[PhotoJob], out: Path, options: RestoreOptions, consol
     if out.exists() and not out.is_dir():
         raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the results")
     model = {**options.source.record(), "weights": options.source.fingerprint().identity}
+    options = replace(options, settings=options.source.sampling(options.settings))
     out.mkdir(parents=True, exist_ok=True)
     reported_anyway = logging.NullHandler()  # the pipeline logs its reports; here they are printed with each photo
     logging.getLogger(_MODEL_LOGGER).addHandler(reported_anyway)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.flags import SAMPLING
+from instructrestore.pipelines.inference.flags import SAMPLING, unless_named
 from instructrestore.pipelines.inference.options import OPTIONS
 
 _REGIONS, _RESULTS = "Regions", "What is written"
@@ -82,15 +82,24 @@ Seed = Annotated[
     typer.Option(metavar="NUMBER", help="Seed of the noise, the same for all photos.", rich_help_panel=SAMPLING),
 ]
 Start = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="lq|noise", help="Start from the photo with noise, or from noise alone.", rich_help_panel=SAMPLING
+        metavar="lq|noise",
+        help=f"Start from the photo with noise, or from noise alone. {unless_named('start')}",
+        rich_help_panel=SAMPLING,
     ),
 ]
-Upscale = Annotated[float, typer.Option(help="Size of the result relative to the photo.", rich_help_panel=SAMPLING)]
+Upscale = Annotated[
+    float | None,
+    typer.Option(help=f"Size of the result relative to the photo. {unless_named('upscale')}", rich_help_panel=SAMPLING),
+]
 ColourFix = Annotated[
-    str,
-    typer.Option(metavar="wavelet|adain|none", help="How the photo's colours are restored.", rich_help_panel=SAMPLING),
+    str | None,
+    typer.Option(
+        metavar="wavelet|adain|none",
+        help=f"How the photo's colours are restored. {unless_named('colour_fix')}",
+        rich_help_panel=SAMPLING,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -111,9 +120,10 @@ Batch = Annotated[
     typer.Option(min=1, help="How many consecutive photos of one size to restore together.", rich_help_panel=_SPEED),
 ]
 Tile = Annotated[
-    int,
+    int | None,
     typer.Option(
-        help="Photos larger than this many pixels are restored in tiles of that size.", rich_help_panel=_SPEED
+        help=f"Photos larger than this many pixels are restored in tiles of that size. {unless_named('tile')}",
+        rich_help_panel=_SPEED,
     ),
 ]
 Compile = Annotated[

@@ -57,8 +57,8 @@ class TrainingOptions:
     """What was asked for on the command line.
 
     dataset: folder or fsspec URI; `mix`: further ones, DATASET:SHARE each. out: the run's folder.
-    base: Stable Diffusion 2.1-base, a folder or hub id; None: the preset `tiny` makes its own. init_from: the
-    checkpoint to begin with, or a run's folder; None: the base's UNet. The revisions are of hub ids.
+    base: Stable Diffusion 2.1-base, a folder or hub id; None: the presets `tiny` and `small-base` make their own.
+    init_from: the checkpoint to begin with, or a run's folder; None: the base's UNet. The revisions are of hub ids.
     workers, address, device: how many processes, on which Ray cluster, on which kind of device.
     resume: "auto" continues the run in `out`, "never" refuses to.
     cache, cache_gib: where shards of remote data sets are kept, None: in ~/.cache, and how much of them.

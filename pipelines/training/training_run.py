@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -78,6 +78,7 @@ def train(
         check_resumable(resumed, settings)
         if resumed.step >= settings.steps:
             return resumed.step
+        run = _started_from(run, resumed)
     if worker.leads:
         run.checkpoints.sweep()
     stream, validator, notes = open_data(run, worker)
@@ -94,6 +95,7 @@ def train(
         stream=stream,
         validator=validator,
         settings=settings,
+        started_from=(run.init_from, run.init_revision),
         checkpoints=run.checkpoints,
         worker=worker,
         watcher=watcher,
@@ -114,6 +116,20 @@ def check_resumable(checkpoint: TrainingCheckpoint, settings: TrainingSettings) 
             f"the run was started with another {' and '.join(differing)}: use the same settings (they are in "
             "settings.toml), or train into another folder"
         )
+
+
+def _started_from(run: TrainingRun, resumed: TrainingCheckpoint) -> TrainingRun:
+    """The run with the checkpoint that it was started from, where none is named now or a later one of that run.
+
+    Its UNet may be what the run's ControlNet is trained for.
+    """
+    place, revision = resumed.state.get("started_from") or (None, None)
+    if place is None or (Path(place).is_absolute() and not Path(place).is_dir()):
+        return run
+    runs_own = Path(place).parent.name == "checkpoints"
+    if run.init_from is None or (runs_own and Path(run.init_from).parent == Path(place).parent):
+        return replace(run, init_from=place, init_revision=revision)
+    return run
 
 
 def open_data(run: TrainingRun, worker: TrainingWorker) -> tuple[TripletStream[Crop], Validator | None, list[str]]:
@@ -174,13 +190,21 @@ def _judged(
 
 
 def open_networks(run: TrainingRun, worker: TrainingWorker) -> tuple[BaseNetworks, RegionControlNet]:
-    """The frozen base and the ControlNet to train, on the worker's device."""
+    """The base, of which nothing or the UNet learns, and the ControlNet to train, on the worker's device."""
     settings, device = run.settings, str(worker.device)
-    base = load_base(run.base, dtype="float32", device=device, revision=run.base_revision, checkpoint=run.init_from)
+    base = load_base(
+        run.base,
+        dtype="float32",
+        device=device,
+        revision=run.base_revision,
+        checkpoint=run.init_from,
+        checkpoint_revision=run.init_revision,
+    )
     if run.init_from:
         controlnet = load_controlnet(run.init_from, base, dtype="float32", device=device, revision=run.init_revision)
     else:
         controlnet = begin_controlnet(base, settings).to(worker.device)  # pyright: ignore[reportArgumentType]
     freeze(base, settings)
-    assert base.unet.dtype == DTYPES[settings.dtype] and controlnet.dtype == torch.float32
+    assert base.unet.dtype == (torch.float32 if settings.train_base else DTYPES[settings.dtype])
+    assert controlnet.dtype == torch.float32
     return base, trained(controlnet, settings)

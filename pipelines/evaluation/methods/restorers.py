@@ -158,6 +158,7 @@ def model_group(
     """The model at each (s1, s2). Raises ValueError, in one sentence, if its weights are missing."""
     loading = loading.anchored()
     weights = loading.fingerprint()
+    settings = loading.sampling(settings)
     how = {"settings": settings.model_dump(mode="json"), "given_masks": given_masks}
     return MethodGroup(
         name="restore",

@@ -31,15 +31,22 @@ def test_mask_iou_by_hand() -> None:
 def test_best_mask_without_text_by_hand() -> None:
     # Halves of a photo: everything gives 1/2 + 1/2, either half 1 + 0: the first found of equals stays.
     halves = ValidationCrops([crop(0, "sky", slice(0, 32)), crop(0, "sea", slice(32, 64))])
-    assert sum(halves.iou_without_text) == pytest.approx(1)
+    assert sum(halves.iou_without_text(8)) == pytest.approx(1)
     # Seven rows in eight and one row: the large one alone is best.
     uneven = ValidationCrops([crop(0, "sky", slice(0, 56)), crop(0, "sea", slice(56, 64))])
-    assert uneven.iou_without_text == pytest.approx([1, 0])
+    assert uneven.iou_without_text(8) == pytest.approx([1, 0])
     # Nested: the small one within the large one.
     nested = ValidationCrops([crop(0, "man", slice(0, 32)), crop(0, "hat", slice(0, 16))])
-    assert nested.iou_without_text == pytest.approx([1, 0.5])
+    assert nested.iou_without_text(8) == pytest.approx([1, 0.5])
     # Alone in its photo a region needs no text.
-    assert ValidationCrops([crop(0, "sky", slice(0, 8)), crop(1, "sea", slice(8, 32))]).iou_without_text == [1, 1]
+    assert ValidationCrops([crop(0, "sky", slice(0, 8)), crop(1, "sea", slice(8, 32))]).iou_without_text(8) == [1, 1]
+
+
+def test_the_best_mask_without_text_is_sought_in_the_bases_own_cells() -> None:
+    # 28 rows are seven cells of 4 px; of cells of 8 px three, since half a cell is too little.
+    photo = ValidationCrops([crop(0, "man", slice(0, 28)), crop(0, "hat", slice(0, 16))])
+    assert photo.iou_without_text(4) == pytest.approx([1, 4 / 7])
+    assert photo.iou_without_text(8) == pytest.approx([1, 2 / 3])
 
 
 def test_swapped_captions_stay_within_their_photo() -> None:

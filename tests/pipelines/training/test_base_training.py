@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.training.checkpoints import TrainingCheckpoint
-from instructrestore.pipelines.training.training_run import check_resumable
+from instructrestore.pipelines.training.training_run import TrainingRun, check_resumable
 from tests.pipelines.training.runs import job_of, losses, run, small
 from tests.shards.loading import write_dataset
 
@@ -74,3 +75,34 @@ def test_a_checkpoint_of_an_earlier_program_had_the_defaults(tmp_path: Path) -> 
     check_resumable(TrainingCheckpoint(tmp_path, {"step": 1, "settings": earlier}), small())
     with pytest.raises(ValueError, match="another train_base"):
         check_resumable(TrainingCheckpoint(tmp_path, {"step": 1, "settings": earlier}), small(train_base=True))
+
+
+def test_a_learning_unet_stays_in_float32_where_the_networks_compute_in_another(
+    dataset: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    settings = small(train_base=True, dtype="bfloat16", steps=1, validation={"every": 1})
+    assert losses(run(job_of(dataset, tmp_path / "out", tiny_base, settings)))
+    tensors = last(tmp_path / "out", tiny_base, dataset).exported("unet").values()
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+
+
+def test_a_run_goes_on_from_the_checkpoint_it_began_with_though_that_run_went_on(
+    dataset: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    first = {"optimizer": {"schedule": "constant"}, "train_base": True, "validation": {"share": 0}}
+    run(job_of(dataset, tmp_path / "first", tiny_base, small(**first, steps=2)))
+    began = last(tmp_path / "first", tiny_base, dataset)
+
+    def second(steps: int, init_from: Path | None) -> TrainingRun:
+        settings = small(steps=steps, optimizer={"schedule": "constant"}, validation={"share": 0})
+        job = job_of(dataset, tmp_path / "second", tiny_base, settings)
+        return replace(job, init_from=init_from and str(init_from))
+
+    run(second(2, began.folder))
+    run(job_of(dataset, tmp_path / "first", tiny_base, small(**first, steps=3)))
+    later = last(tmp_path / "first", tiny_base, dataset)
+    assert later.folder != began.folder
+    assert len(losses(run(second(3, later.folder)))) == 3
+    assert len(losses(run(second(4, None)))) == 4
+    with pytest.raises(ValueError, match="with another base: continue with the same --base and --init-from"):
+        run(second(5, tiny_base))

