@@ -154,7 +154,7 @@ def main() -> None:
         for way, regions in found.items():
             for half in (HALVES[number % 2], "all"):
                 scores.setdefault((way, half), Score()).add(regions, truth)
-    print(f"{len(photos)} COCO photos, {len(scores['embedded', 'all'].ious)} annotated regions")
+    print(f"{len(photos)} COCO photos, {len(scores['colour', 'all'].ious)} annotated regions")
     for way in ("colour", "colour, cleaned", *others):
         for half in (*HALVES, "all"):
             print(f"  {way:18} {half:7} {scores[way, half]}")

@@ -96,7 +96,7 @@ class BuildSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(default="dataset", pattern=r"^[\w.-]+$", description="The data set's name.")
-    preset: str = Field(default="embedded", description="The preset these settings began as; for people.")
+    preset: str = Field(default="", description="The preset these settings began as, for people; empty: none.")
     sources: tuple[SourceSettings, ...] = Field(default=(), description="Where the photos come from.")
     limit: int | None = Field(
         default=None, ge=1, description="Take only so many photos of the sources; excluded ones all."

@@ -1,1 +1,2 @@
-"""What others trained and both data engine and model read: an image classifier, sentence vectors, BRISQUE."""
+"""What others trained, for data engine and model alike: BRISQUE, which both read, an image classifier and sentence
+vectors."""

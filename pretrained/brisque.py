@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from instructrestore.pretrained.installed import InstalledFile
 from instructrestore.pretrained.natural_scenes import FEATURES, LEAST_SIDE, brightness, features
 
 __all__ = ["LEAST_SIDE", "brisque", "brisque_of"]
+
+REVISION = "2"  # raised when the same photo gets another value, here or in natural_scenes.py
 
 MODEL = Path(__file__).parent / "brisque.safetensors"
 SHA256 = "f4188351eb22bb492c1787a265fc80522e32a57f407d2ed126d92e7c82334026"
@@ -37,6 +40,11 @@ class _Model(NamedTuple):
     coefficients: NDArray[np.float64]
     lowest: NDArray[np.float64]
     highest: NDArray[np.float64]
+
+
+def shipped() -> InstalledFile:
+    """The model's file."""
+    return InstalledFile("BRISQUE", MODEL, SHA256, "install instructrestore again", "LIVE's own (NOTICE)")
 
 
 def brisque(rgb: NDArray[np.uint8]) -> float:

@@ -29,9 +29,14 @@ class InstalledFile:
 
     def fault(self) -> str:
         """What is wrong with the file, as a clause; "" where every byte is as it should be."""
-        if self.path is None or not self.path.is_file():
-            return f"not installed (there is no {self.path})" if self.path else "not installed"
-        found = sha256(self.path)
+        if self.path is None:
+            return "not installed"
+        try:
+            if not self.path.is_file():
+                return f"not installed (there is no {self.path})"
+            found = sha256(self.path)
+        except OSError as error:
+            return f"unreadable ({error.strerror}: {self.path})"
         return "" if found == self.sha256 else f"damaged: the sha256 of {self.path} begins with {found[:8]}"
 
     def checked(self) -> Path:

@@ -37,7 +37,7 @@ def features(planes: Iterable[Plane]) -> NDArray[np.float64]:
     planes: the brightness of the photo, or of parts of it that stand for it together: (h, w) float32 in [0, 1], sides
     at least 32.
     """
-    moments = np.zeros((2, 5, 5))
+    moments = np.zeros((2, 5, 6))
     for plane in planes:
         assert plane.ndim == 2 and min(plane.shape) >= LEAST_SIDE and plane.dtype == np.float32, plane.shape
         half = cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_CUBIC)
@@ -70,19 +70,20 @@ def _products(x: Plane) -> Iterable[Plane]:
     yield x[:-1, 1:] * x[1:, :-1]
 
 
-def _moments(x: Plane) -> tuple[float, float, float, float, float]:
-    """Of the values below 0 and of the others: how many, the sum of their squares; and the sum of all magnitudes."""
+def _moments(x: Plane) -> tuple[float, float, float, float, float, float]:
+    """How many values there are, how many below 0 and above; of both the sum of their squares; and the sum of all
+    magnitudes. Values of exactly 0, which even surfaces have, are on neither side."""
     flat = np.ascontiguousarray(x)
     negative = np.minimum(flat, 0)
     positive = np.maximum(flat, 0)
     left = float(np.vdot(negative, negative))
     right = float(np.vdot(positive, positive))
-    below = int(np.count_nonzero(negative))
-    return below, flat.size - below, left, right, float(cv2.norm(flat, cv2.NORM_L1))
+    below, above = np.count_nonzero(negative), np.count_nonzero(positive)
+    return flat.size, below, above, left, right, float(cv2.norm(flat, cv2.NORM_L1))
 
 
 def _summed_up(size: NDArray[np.float64]) -> list[float]:
-    """(5, 5): moments of the normalised brightness and of its four products -> 18 features."""
+    """(5, 6): moments of the normalised brightness and of its four products -> 18 features."""
     shape, _, left, right = _fitted(*size[0])
     found = [shape, (left + right) / 2]
     for moments in size[1:]:
@@ -91,13 +92,12 @@ def _summed_up(size: NDArray[np.float64]) -> list[float]:
 
 
 def _fitted(
-    below: float, above: float, left: float, right: float, magnitude: float
+    number: float, below: float, above: float, left: float, right: float, magnitude: float
 ) -> tuple[float, float, float, float]:
     """The asymmetric generalised Gaussian with these moments: shape, mean, left and right variance.
 
     Lasmar, Stitou and Berthoumieu, Multiscale skewed heavy tailed model for texture analysis, ICIP 2009.
     """
-    number = below + above
     left_variance, right_variance = left / max(below, 1), right / max(above, 1)
     if left + right == 0:  # nothing to see, or nothing but brightness that never changes
         return float(_SHAPES[-1]), 0.0, 0.0, 0.0

@@ -59,16 +59,16 @@ class Annotator:
     def found(self, rgb: NDArray[np.uint8], probabilities: Tensor) -> list[PanopticSegment]:
         """The segments of a photo whose probabilities are there already."""
         labels, maps = refined(rgb, probabilities)
-        trusted = _Trust(rgb, probabilities, maps)
-        return [_enlarged(trusted(segment), *rgb.shape[:2]) for segment in group(labels, maps)]
+        plausible = _Plausibility(rgb, probabilities, maps)
+        return [_enlarged(plausible(segment), *rgb.shape[:2]) for segment in group(labels, maps)]
 
     def regions(self, rgb: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> list[PanopticSegment]:
         """What the given regions are, whoever found them: (H, W) bool each, none empty; in their order."""
         probabilities = self.probabilities(rgb)
         labels, maps = refined(rgb, probabilities)
-        trusted = _Trust(rgb, probabilities, maps)
+        plausible = _Plausibility(rgb, probabilities, maps)
         seen = ((mask, _seen(_shrunk(mask, *maps.shape[:2]), labels, maps)) for mask in masks)
-        return [replace(trusted(segment), mask=mask) for mask, segment in seen]
+        return [replace(plausible(segment), mask=mask) for mask, segment in seen]
 
 
 def load_annotator(path: Path = SHIPPED) -> tuple[Annotator, Calibration]:
@@ -94,7 +94,7 @@ def refined(
     return labels.numpy(), np.clip(guided(maps, _resized(rgb, height, width), large), 0, 1)
 
 
-class _Trust:
+class _Plausibility:
     """Leaves a segment no probability where it shows nothing, and a sky where nothing else is of the outdoors."""
 
     def __init__(self, rgb: NDArray[np.uint8], probabilities: Tensor, maps: NDArray[np.float32]) -> None:

@@ -1,4 +1,4 @@
-"""A sky comes with something below it: trees, houses, a road, a beach. A studio's backdrop does not.
+"""A sky comes with something else of the outdoors: trees, houses, a road, a beach. A studio's backdrop does not.
 
 Behind a portrait a plain surface looks like a sky to the network, whose training photos hardly have studios. But in
 each of the training photos in which a head that had not seen it was sure of a sky, something else of the outdoors was

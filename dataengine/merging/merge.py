@@ -89,9 +89,10 @@ def merge_pieces(pieces: Sequence[Piece], synonymous: bool = False) -> tuple[Reg
 
 
 def _region(pieces: list[Piece], shared: str) -> Region:
-    """shared: what all of them are called where their own words differ."""
+    """shared: what all of them are called, folded, where their own words differ; a plural of it, where one says it."""
     words = {fold(piece.subject) for piece in pieces}
-    subject = pieces[0].subject.lower() if len(words) == 1 else shared
+    plurals = {piece.subject.lower() for piece in pieces if fold(piece.subject) == shared} - {shared}
+    subject = pieces[0].subject.lower() if len(words) == 1 else min(plurals, default=shared)
     captions = {piece.noun_phrase for piece in pieces}
     caption = pieces[0].noun_phrase if len(captions) == 1 else subject
     mask = pieces[0].mask if len(pieces) == 1 else union([piece.mask for piece in pieces])

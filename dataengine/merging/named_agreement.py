@@ -110,7 +110,7 @@ class SubjectScorer:
 def _by_name(word: str) -> Weights | None:
     """Of a name, or of a kind of names, both folded."""
     names = coco_names()
-    own = np.array([word in (fold(name.word), name.parent) for name in names])
+    own = np.array([word in (fold(name.word), fold(name.parent)) for name in names])
     if not own.any():
         return None
     kinds = {name.parent for name, is_own in zip(names, own, strict=True) if is_own and name.parent}

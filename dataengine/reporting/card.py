@@ -42,6 +42,9 @@ _COLOUR_WORDS = (
 # "embedded" is what version 0.1 called "colour".
 _EMBEDDED_LIMITS = {
     "quality_gate": {
+        "brisque": "The photos were scored by BRISQUE, which was fitted to people's judgement of blurred, noisy and "
+        "compressed photos, in each photo's most detailed parts. It hardly sees faint noise, it knows nothing of "
+        "composition or content, and it is not MUSIQ.",
         "embedded": "The photos were scored by the embedded measure of sharpness and noise. It tells blurred, noisy "
         "and heavily compressed photos from clean ones; it knows nothing of composition or content, and it is not "
         "MUSIQ.",

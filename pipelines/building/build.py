@@ -182,4 +182,4 @@ def print_plan(settings: BuildSettings, out: Place, console: Console) -> None:
     console.print(f"{new:>9,}  of them are new to {out}, which has {len(known):,}", highlight=False, markup=False)
     names = [stage.name for stage in build_stages(settings, folder)]
     console.print("stages: " + " -> ".join(names), highlight=False, markup=False)
-    console.print(f"preset {settings.preset}; nothing was written", highlight=False, markup=False)
+    console.print(f"preset {settings.preset or 'none'}; nothing was written", highlight=False, markup=False)

@@ -25,7 +25,8 @@ Presets = Mapping[str, Callable[[], Settings]]
 
 def embedded() -> BuildSettings:
     """The paper's gate and rounds with the embedded annotators: nothing is downloaded, no GPU, no server."""
-    return with_values(BuildSettings(), {"quality_gate": {"metric": "brisque"}, "merge": {"synonyms": True}})
+    values = {"preset": "embedded", "quality_gate": {"metric": "brisque"}, "merge": {"synonyms": True}}
+    return with_values(BuildSettings(), values)
 
 
 def demo() -> BuildSettings:
@@ -72,6 +73,7 @@ def modern() -> BuildSettings:
         embedded(),
         {
             "preset": "modern",
+            "quality_gate": {"metric": "embedded"},  # as in 0.1: another score would redo its costly stages
             "masks": {
                 "segmenter": "sam2",
                 "sam2": {"revision": "665f8e2ad61cf5f53d65644ff27c8ee525124610", "dtype": "bfloat16"},
@@ -176,7 +178,7 @@ def read_settings(presets: Presets[Settings], preset: str, config: Path | None, 
             raise ValueError(f"there is no settings file {config}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise ValueError(f"{config} cannot be read as TOML: {error}") from None
-        preset = values.get("preset", preset)
+        preset = values.get("preset") or preset  # settings that began as none have an empty one
     if not isinstance(preset, str) or preset not in presets:
         raise ValueError(f"there is no preset {preset!r}; there are {', '.join(presets)}")
     settings = with_values(presets[preset](), {**values, "preset": preset})

@@ -27,7 +27,7 @@ from instructrestore.pipelines.doctor import machine, room
 from instructrestore.pipelines.doctor.findings import Finding, findings_table, print_verdict
 from instructrestore.pipelines.doctor.servers import check_server
 from instructrestore.pipelines.doctor.weights import check_checkout, check_file, check_package, check_weights
-from instructrestore.pretrained import installed
+from instructrestore.pretrained import brisque, installed
 from instructrestore.pretrained.installed import InstalledFile
 from instructrestore.shards.paths import Place
 
@@ -40,6 +40,8 @@ def chosen(settings: BuildSettings) -> dict[StageName, list[Need]]:
     found: dict[StageName, list[Need]] = {"quality gate": [], "masks": [], "descriptions": [], "noun phrases": []}
     if s.quality_gate.metric == "musiq":
         found["quality gate"] = musiq_settings.needs(s.quality_gate.musiq)
+    elif s.quality_gate.metric == "brisque":
+        found["quality gate"] = [brisque.shipped()]
     if s.masks.segmenter == "named":
         found["masks"] = [shipped(), installed.backbone()]
     elif s.masks.segmenter == "sam2":
@@ -122,9 +124,10 @@ def _seen(need: Need, stage: StageName, settings: BuildSettings) -> list[Finding
     own = _OWN_PYTHON & resources(settings, stage)["runtime_env"].keys()
     if isinstance(need, ServerNeed):
         return check_server(need)
+    if own and isinstance(need, PackageNeed | InstalledFile):
+        name = f"weights of {need.name}" if isinstance(need, InstalledFile) else need.name
+        return [Finding("ok", name, f"as the stage's own environment has it ({', '.join(sorted(own))})")]
     if isinstance(need, PackageNeed):
-        if own:
-            return [Finding("ok", need.name, f"as the stage's own environment has it ({', '.join(sorted(own))})")]
         return [check_package(need)]
     if isinstance(need, CheckoutNeed):
         return [check_checkout(need)]

@@ -10,6 +10,7 @@ from instructrestore.dataengine.running.part_files import digest
 from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ
 from instructrestore.model.metrics.metric import BOKEH_IOU, LEARNED
 from instructrestore.model.metrics.settings import REVISION, MetricSettings
+from instructrestore.pretrained import brisque
 from instructrestore.shards.files import file_sha256
 
 _FILES = {"lpips": (LPIPS, ALEXNET), "clipiqa": (CLIP,), "musiq": (MUSIQ,), "maniqa": (MANIQA,)}
@@ -35,6 +36,8 @@ def measured_with(settings: MetricSettings) -> dict[str, Any]:
             known["iqa_weights"] = {path.name: file_sha256(path) for path in files if path.is_file()}
         else:
             known["iqa_weights"] = f"{settings.iqa_weights}@{settings.iqa_revision}"
+    if "brisque" in settings.metrics:
+        known["brisque"] = brisque.REVISION
     if BOKEH_IOU.name in settings.metrics:
         known["blur_detector"] = settings.blur_detector
         if settings.blur_detector == "d-dffnet":

@@ -230,6 +230,7 @@ EARLIER = {
         "noun phrases": "1a24ff281b839879",
     },
     "modern": {
+        "quality gate": "47d6f3f33cf65d0a",
         "masks": "d50541c59d0bf2b7",
         "descriptions": "1b2fe0668aa7576b",
         "noun phrases": "4fde95f17abc95f3",

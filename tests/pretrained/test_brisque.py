@@ -68,6 +68,19 @@ def test_a_skewed_sample_has_two_variances() -> None:
     assert mean > 0
 
 
+def test_values_of_exactly_0_are_on_neither_side() -> None:
+    """As the authors count: both variances stay what they were, and only the mean magnitude and square are less."""
+    samples = np.random.default_rng(0).standard_normal((400, 500)).astype(np.float32)
+    half_zero = samples.copy()
+    half_zero[::2] = 0
+    found, mean, left, right = natural_scenes._fitted(*natural_scenes._moments(half_zero))
+    assert (left, right) == (pytest.approx(1, rel=0.03), pytest.approx(1, rel=0.03))
+    assert mean == pytest.approx(0, abs=0.02)
+    assert found < natural_scenes._fitted(*natural_scenes._moments(samples))[0] / 2  # a peak at 0
+    mirrored = natural_scenes._fitted(*natural_scenes._moments(-half_zero))
+    assert mirrored == pytest.approx((found, -mean, right, left))
+
+
 def test_normalised_brightness_has_no_mean_and_unit_deviation_whatever_the_contrast() -> None:
     plane = brightness(photo("coffee"))
     usual, faint = normalised(plane), normalised(0.5 + (plane - 0.5) * np.float32(0.9))

@@ -20,7 +20,7 @@ from instructrestore.shards.errors import first_error
 MOST_BYTES = 64 * 2**20  # an evaluation.json of a hundred photos and ten methods has 0.3 MB
 _TITLES = {metric.name: metric.title for metric in (*BY_NAME.values(), LOCALITY, FOLLOWING)}
 # What must be equal in the metrics' configuration; the second group is compared by content.
-_RULES = ("regions", "blur_detector", "revision", "pyiqa")
+_RULES = ("regions", "blur_detector", "revision", "pyiqa", "brisque")
 _CONTENTS = ("iqa_weights", "d_dffnet_weights", "d_dffnet_code")
 _ROUNDING = 1e-9  # a fall by exactly the noise is allowed, whatever rounding does to both
 _Finite = Annotated[float, Field(allow_inf_nan=False)]

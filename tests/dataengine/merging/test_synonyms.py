@@ -60,6 +60,15 @@ def test_the_pieces_keep_their_words_and_the_caption_becomes_the_subject() -> No
     assert (sky.caption, sky.subject) == ("the sky", "sky")
 
 
+def test_several_are_called_so_where_a_piece_says_it() -> None:
+    for subjects in (("man", "people"), ("people", "man"), ("person", "man", "People")):
+        pieces = [piece(8 * number, f"the {subject}", subject) for number, subject in enumerate(subjects)]
+        [region] = merge_pieces(pieces, synonymous=True)
+        assert (region.caption, region.subject) == ("people", "people")
+    [sofas] = merge_pieces([piece(0, "a couch", "couch"), piece(8, "two sofas", "sofas")], synonymous=True)
+    assert (sofas.caption, sofas.subject) == ("sofas", "sofas")
+
+
 def test_one_word_alone_is_merged_as_without_synonyms() -> None:
     pieces = [piece(0, "the Couches", "Couches"), piece(8, "the couch", "couch"), piece(20, "the sky", "sky")]
     assert merge_pieces(pieces, synonymous=True) == merge_pieces(pieces)

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.learned_quality import STRENGTHS, by_strength, correlations, of_strength
 from benchmarks.quality import COPIES, MUST_DROP, ORIGINAL, THRESHOLD, degrade, is_good_photo, load
 from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.quality.learned import THRESHOLD as THRESHOLD_OF_BRISQUE
 from instructrestore.dataengine.quality.learned import WINDOW, LearnedQuality, detailed, score
 from instructrestore.dataengine.quality.quality_gate import QualityGate, QualityGateSettings
 from instructrestore.dataengine.running.stage import Drop
@@ -63,7 +64,7 @@ def test_charts_are_no_good_photos(data_folder: Path) -> None:
 
 def test_the_scale_has_60_at_its_threshold_and_falls() -> None:
     values = np.array([score(float(value)) for value in range(-50, 200, 10)])
-    assert score(40.0) == pytest.approx(60)
+    assert score(THRESHOLD_OF_BRISQUE) == pytest.approx(60)
     assert (np.diff(values) < 0).all() and values.min() >= 0 and values.max() <= 100
 
 
@@ -109,5 +110,5 @@ def test_the_gate_uses_it_and_says_so(tmp_path: Path) -> None:
     settings = QualityGateSettings(metric="brisque", score=round(own, 2) - 0.01)
     kept, soft = QualityGate(settings)(rows)
     assert isinstance(kept, Row) and kept.photo
-    assert (kept.photo.quality, kept.photo.quality_metric) == (round(own, 2), "brisque 1")
+    assert (kept.photo.quality, kept.photo.quality_metric) == (round(own, 2), "brisque 2")
     assert isinstance(soft, Drop) and soft.reason == "quality score"

@@ -9,6 +9,7 @@ import pytest
 
 from instructrestore.dataengine.reporting import statistics
 from instructrestore.dataengine.reporting.card import hub_licence, write_card
+from instructrestore.pipelines.building.presets import embedded
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset
 from instructrestore.shards.sample import AnnotatedPhoto, Answer, from_json
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
@@ -82,6 +83,8 @@ def test_limits_are_told_of_the_embedded_annotators_that_were_used_and_no_others
     assert "Descriptions" not in readme and "by colour" not in readme and "embedded measure" not in readme
     nested, _ = write(dataset_of(tmp_path / "nested", {"settings": EMBEDDED}))
     assert nested == readme
+    gate, _ = write(dataset_of(tmp_path / "gate", embedded().model_dump(mode="json")))
+    assert "scored by BRISQUE" in gate and "embedded measure" not in gate and "scored by BRISQUE" not in readme
     plain, _ = write(dataset_of(tmp_path / "plain", {"preset": "embedded", "masks": {"segmenter": "annotated"}}))
     assert "Masks, where" not in plain and "grammar" not in plain
     earlier, _ = write(dataset_of(tmp_path / "earlier", {"masks": {"segmenter": "embedded"}}))

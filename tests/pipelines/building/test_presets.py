@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from instructrestore.dataengine.noun_phrases.parser import cache_identity
+from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.stages import photo_stages
 from instructrestore.pipelines.building.presets import PRESETS, paper, read_build_settings, to_toml
 
@@ -96,3 +97,12 @@ def test_what_version_0_1_called_embedded_is_said_to_have_two_names(setting: str
     assert str(said.value) == (
         f'setting {setting}: version 0.1\'s "embedded" is called "colour" now, and "named" is what took its place'
     )
+
+
+def test_settings_that_began_as_no_preset_say_so_and_can_be_read_again(tmp_path: Path) -> None:
+    assert BuildSettings().preset == ""
+    assert all(PRESETS[name]().preset == name for name in PRESETS)
+    file = tmp_path / "settings.toml"
+    file.write_text(to_toml(BuildSettings()), "utf-8")
+    read = read_build_settings("embedded", file, [])
+    assert read == BuildSettings(preset="embedded")  # every value is the file's

@@ -27,7 +27,7 @@ from instructrestore.pipelines import cli
 from instructrestore.pipelines.building.presets import PRESETS, embedded, read_build_settings, with_values
 from instructrestore.pipelines.doctor import machine, servers
 from instructrestore.pipelines.doctor.doctor import doctor
-from instructrestore.pretrained import installed
+from instructrestore.pretrained import brisque, installed
 from instructrestore.shards.paths import ObjectPath, Place, names
 
 Answers = dict[str, tuple[int, Any]]
@@ -69,7 +69,9 @@ def test_the_weights_of_the_embedded_annotator() -> None:
         lines = [each for each in text.splitlines() if f"weights of {need.name} " in each]
         assert len(lines) == 2  # of masks and of descriptions
         assert all("ok" in each and need.sha256 in each and "licence: Apache-2.0" in each for each in lines)
-    _, text = said(masks={"segmenter": "colour"}, descriptions={"describer": "colour"})
+    assert line(text, "weights of BRISQUE")[0] == "ok" and brisque.SHA256 in text
+    colour = {"masks": {"segmenter": "colour"}, "descriptions": {"describer": "colour"}}
+    _, text = said(**colour, quality_gate={"metric": "embedded"})
     assert "weights of" not in text
 
 
@@ -282,6 +284,25 @@ def test_packages_of_a_stage_with_its_own_environment_are_not_looked_for() -> No
     environment = {"stages": {"quality gate": {"runtime_env": {"pip": ["pyiqa"]}, "gpus": 0}}}
     _, text = said(quality_gate={"metric": "musiq"}, run=environment)
     assert line(text, "pyiqa")[:2] == ("ok", "as the stage's own environment has it (pip)")
+
+
+def test_installed_weights_of_a_stage_with_its_own_environment_are_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = replace(installed.backbone(), path=tmp_path / "absent.pth")
+    monkeypatch.setattr(installed, "backbone", lambda: absent)
+    own = {"runtime_env": {"py_executable": sys.executable}}
+    fine, text = said(run={"stages": {"masks": own, "descriptions": own}})
+    assert fine and "as the stage's own environment has it (py_executable)" in text and "absent.pth" not in text
+
+
+def test_the_embedded_judge_s_weights_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = replace(installed.sentences(), path=tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes(b"something else")
+    monkeypatch.setattr(installed, "sentences", lambda: damaged)
+    assert said()[0]
+    fine, text = said(agreement={"judge": "named"})
+    assert not fine and line(text, "weights of the text vectors")[1].startswith("damaged: the sha256 of ")
 
 
 def test_semantic_sam_s_checkouts_and_checkpoint(tmp_path: Path) -> None:

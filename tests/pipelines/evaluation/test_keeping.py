@@ -119,6 +119,7 @@ def test_figures_follow_from_weights_and_not_from_where_they_lie(tmp_path: Path)
     assert plain[0] == plain[1] and str(tmp_path) not in str(known)
     hub = [measured_with(MetricSettings(metrics=("lpips",), iqa_revision=revision)) for revision in ("main", "v2")]
     assert hub[0] != hub[1]
+    assert "brisque" not in plain[0] and measured_with(MetricSettings(metrics=("brisque",)))["brisque"]
     detectors = []
     for number in range(2):
         (tmp_path / "w.pth").write_bytes(bytes([number]))
