@@ -33,7 +33,7 @@ METRICS_OF = {
     "d_dffnet_weights": "12",
     "d_dffnet_code": "34",
 }
-NOISES = {"psnr": 0.05, "ssim": 0.002, "lpips": 0.002, "clipiqa": 0.005, "musiq": 0.3, "maniqa": 0.005,
+NOISES = {"psnr": 0.05, "ssim": 0.002, "brisque": 0.5, "lpips": 0.002, "clipiqa": 0.005, "musiq": 0.3, "maniqa": 0.005,
           "bokeh_iou": 0.01, "mask_iou": 0.01}  # fmt: skip
 SCALES = (0.5, 0.7, 0.9, 1.1)
 PSNR, LPIPS = [27.0, 28.0, 29.0], [0.30, 0.31, 0.32]
