@@ -78,7 +78,7 @@ def _moments(x: Plane) -> tuple[float, float, float, float, float, float]:
     positive = np.maximum(flat, 0)
     left = float(np.vdot(negative, negative))
     right = float(np.vdot(positive, positive))
-    below, above = np.count_nonzero(negative), np.count_nonzero(positive)
+    below, above = int(np.count_nonzero(negative)), int(np.count_nonzero(positive))
     return flat.size, below, above, left, right, float(cv2.norm(flat, cv2.NORM_L1))
 
 

