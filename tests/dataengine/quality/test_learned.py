@@ -32,6 +32,7 @@ PHOTOS = (
 )
 
 
+@pytest.mark.slow
 def test_it_follows_the_strength_of_the_release_s_degradation(data_folder: Path) -> None:
     """Spearman's correlation of 0.9 or more, the mean over photos; it was 0.93 over 95 of them."""
     paths = real_photos.present(data_folder, (*real_photos.KODAK, *real_photos.ANIMALS, *real_photos.CLIC))

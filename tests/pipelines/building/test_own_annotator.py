@@ -39,6 +39,7 @@ def build(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_built_with_the_pages_annotators(folder: Path) -> None:
     ended = build(folder)
     assert ended.returncode == 0, ended.stdout + ended.stderr

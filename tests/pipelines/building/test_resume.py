@@ -62,6 +62,7 @@ def kill_at_random(photos: Path, out: Path, victim: str, rng: random.Random, lon
 
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found through /proc")
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     make_flawed_photos(photos, 40)

@@ -117,6 +117,7 @@ def test_goes_on_bit_for_bit_where_it_was(dataset: Path, whole: Path, tiny_base:
     assert equal(weights(out), weights(whole))
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_it_ends_with_the_same_weights(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     settings = small(steps=12, checkpoint_every=3, loader_workers=1, validation={"every": 100})
     run(job_of(dataset, tmp_path / "whole", tiny_base, settings))

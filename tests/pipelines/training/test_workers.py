@@ -52,6 +52,7 @@ def test_any_number_of_workers_has_the_same_losses(ranks: int, dataset: Path, ti
         assert together[-1]["held_out"][name] == pytest.approx(alone[-1]["held_out"][name], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_every_worker_validates_the_moving_average(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
     settings = small(steps=2, optimizer={"ema": 0.9}, validation={"every": 2})
     alone = run(job_of(dataset, tmp_path / "alone", tiny_base, settings))
