@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.descriptions.colour_terms import BASIC, TERMS, ColourTerms
+from instructrestore.dataengine.descriptions.ranks import ranks, repeated
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 
 REVISION = "1"
@@ -36,8 +37,6 @@ _SMOOTH, _TEXTURED = 4.0, 13.0
 _LONG = 4.0  # ratio of length to width from which a region is a strip
 _ROUND = 0.98  # area over that of the ellipse with the same moments: 1 for a disc, 0.955 for a square
 _SHADOW = np.array([0.5 if term in ("black", "dark grey") else 1.0 for term in TERMS])
-
-_ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
 @dataclass(frozen=True)
@@ -190,23 +189,14 @@ def _place(mask: NDArray[np.bool_], xs: NDArray[np.int64], ys: NDArray[np.int64]
 def _told_apart(seen: Sequence[_RegionLook]) -> list[str]:
     """A phrase for each region; equal phrases are made distinct by the regions' order across or down."""
     phrases = [region.phrase() for region in seen]
-    alike: defaultdict[str, list[int]] = defaultdict(list)
-    for index, phrase in enumerate(phrases):
-        alike[phrase].append(index)
-    for indices in alike.values():
-        if len(indices) == 1:
-            continue
+    for indices in repeated(phrases):
         xs, ys = [seen[index].x for index in indices], [seen[index].y for index in indices]
         if max(xs) - min(xs) >= max(ys) - min(ys):
-            ends, rank = ("leftmost", "rightmost"), "from the left"
+            first, last, order = "leftmost", "rightmost", "from the left"
             indices.sort(key=lambda index: (seen[index].x, index))
         else:
-            ends, rank = ("topmost", "lowest"), "from the top"
+            first, last, order = "topmost", "lowest", "from the top"
             indices.sort(key=lambda index: (seen[index].y, index))
-        for nth, index in enumerate(indices):
-            if nth in (0, len(indices) - 1):
-                phrases[index] = seen[index].phrase(ends[0] if nth == 0 else ends[1])
-            else:
-                ordinal = _ORDINALS[nth - 1] if nth <= len(_ORDINALS) else f"number {nth + 1}"
-                phrases[index] = seen[index].phrase(ordinal, rank)
+        for index, rank in zip(indices, ranks(len(indices), first, last), strict=True):
+            phrases[index] = seen[index].phrase(rank, "" if rank in (first, last) else order)
     return phrases

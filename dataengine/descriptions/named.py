@@ -10,7 +10,7 @@ described for itself, and all have one noun phrase, of what they have in common:
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.descriptions.colour_terms import BASIC, TERMS, ColourTerms
+from instructrestore.dataengine.descriptions.ranks import ranks, repeated
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.noun_phrases.english.words import word_set
 
@@ -57,7 +58,6 @@ _BEHIND = word_set("wall fence building house curtain tree mountain") | {
     "wooden wall",
 }
 _STAND_ON_NOTHING = word_set("tree mountain building")  # or are so large that nobody says so
-_ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _PLURALS = {
     "person": "people",
     "sheep": "sheep",
@@ -217,20 +217,9 @@ def _plural(word: str) -> str:
 
 def _told_apart(regions: Sequence[_Region]) -> list[str]:
     phrases = [region.phrase() for region in regions]
-    alike: defaultdict[str, list[int]] = defaultdict(list)
-    for index, phrase in enumerate(phrases):
-        alike[phrase].append(index)
-    for indices in alike.values():
-        if len(indices) == 1:
-            continue
+    for indices in repeated(phrases):
         indices.sort(key=lambda index: (regions[index].x, index))
-        for nth, index in enumerate(indices):
-            if nth == 0:
-                rank = "leftmost"
-            elif nth == len(indices) - 1:
-                rank = "rightmost"
-            else:
-                rank = _ORDINALS[nth - 1] if nth <= len(_ORDINALS) else f"number {nth + 1}"
+        for index, rank in zip(indices, ranks(len(indices), "leftmost", "rightmost"), strict=True):
             phrases[index] = regions[index].phrase(rank)
     return phrases
 
