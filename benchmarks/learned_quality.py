@@ -13,9 +13,7 @@
 
 from __future__ import annotations
 
-import argparse
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import rankdata
 
-from benchmarks.quality import COPIES, MUST_DROP, ORIGINAL, THRESHOLD, is_good_photo, load, photos
+from benchmarks.quality import COPIES, MUST_DROP, ORIGINAL, THRESHOLD, asked, is_good_photo, load
 from benchmarks.quality import degrade as copy_of
 from instructrestore.dataengine.quality import learned
 from instructrestore.dataengine.quality.learned import LearnedQuality
@@ -173,17 +171,9 @@ def speed() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    default = os.environ.get("INSTRUCTRESTORE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("data", nargs="?", type=Path, default=Path(default))
-    parser.add_argument("--fit", action="store_true", help="the slope of the scale")
-    arguments = parser.parse_args()
-    cv2.setNumThreads(1)
-    paths = photos(arguments.data)
-    if not paths:
-        raise SystemExit(f"no photos under {arguments.data}: give the folder of the shared data")
-    if arguments.fit:
-        fit(arguments.data)
+    data, paths, fits = asked(__doc__, "the slope of the scale")
+    if fits:
+        fit(data)
         return
     strengths(paths)
     copies(paths)

@@ -168,17 +168,23 @@ def speed() -> None:
         print(f"{shape[1]}x{shape[0]}: {1000 * float(np.median(times)):.1f} ms a photo on one core")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def asked(documentation: str | None, fitted: str) -> tuple[Path, list[Path], bool]:
+    """The command line of a quality benchmark: the data's folder, its photos, and whether to fit what `fitted` says."""
+    parser = argparse.ArgumentParser(description=(documentation or "").split("\n")[0])
     default = os.environ.get("INSTRUCTRESTORE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("data", nargs="?", type=Path, default=Path(default))
-    parser.add_argument("--fit", action="store_true", help="fit the constants on the tuning half and print them")
+    parser.add_argument("--fit", action="store_true", help=fitted)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     paths = photos(arguments.data)
     if not paths:
         raise SystemExit(f"no photos under {arguments.data}: give the folder of the shared data")
-    if arguments.fit:
+    return arguments.data, paths, arguments.fit
+
+
+def main() -> None:
+    _, paths, fits = asked(__doc__, "fit the constants on the tuning half and print them")
+    if fits:
         fit(paths)
         return
     table(paths)
