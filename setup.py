@@ -12,5 +12,8 @@ setup(
         for room in ROOMS
         for name in (room, *(f"{room}.{inner}" for inner in find_packages(room)))
     ],
-    package_data={"": ["*.css", "*.html", "*.js", "*.md", "*.safetensors", "*.tsv", "py.typed"]},
+    package_data={
+        "": ["*.css", "*.html", "*.js", "*.md", "*.safetensors", "*.tsv", "*.txt", "py.typed"],
+        "instructrestore.model.restoring": ["small/*.json", "small/*/*"],
+    },
 )

@@ -7,6 +7,7 @@ the convolutions as the weights are read, for they are never trained here.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -121,6 +122,11 @@ class Backbone(nn.Module):
 def normalise(rgb: Tensor) -> Tensor:
     """(..., 3, H, W) uint8 or float in 0..255 -> float32 as the classifier was trained."""
     return (rgb.float() - 127.0) / 128.0
+
+
+def class_names() -> list[str]:
+    """ImageNet's 1,000 classes in the classifier's order: the first word that WordNet 3.0 has for each."""
+    return (Path(__file__).parent / "imagenet_classes.txt").read_text("utf-8").splitlines()
 
 
 def load_backbone() -> Backbone:

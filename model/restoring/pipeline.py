@@ -149,11 +149,16 @@ class InstructRestorePipeline(DiffusionPipeline):
         known = self._known(request, padded, tiles, texts, settings, generator, encode_texts)
         groups = self._views(padded, texts, tiles, known, settings, encode_texts)
         noise = self._noise(padded, generator, latents)
-        lq_latents = None
-        if settings.start == "lq":
+        lq_latents = origin = None
+        if settings.start == "lq" or self.controlnet.config["residual"]:
             lq_latents = self._lq_latents(padded, settings, generator, posterior_noise)
-        start = first_latents(self.scheduler, noise, lq_latents, settings.start_timestep)
+        if self.controlnet.config["residual"]:
+            origin, lq_latents = lq_latents, torch.zeros_like(noise)
+        start = first_latents(
+            self.scheduler, noise, lq_latents if settings.start == "lq" else None, settings.start_timestep
+        )
         restored = self._denoise(start, groups, settings, generator, callback)
+        restored = restored if origin is None else restored + origin
         pictures = decode(self.vae, restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
         used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in _masks_used(groups, known)]
         return fix_colours(pictures, lq, settings), used
@@ -292,7 +297,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         seen = first if timestep is None else timestep
         added = settings.start_timestep if timestep is None and settings.start_timestep is not None else seen
         if settings.start == "lq":
-            latents = noised(self.scheduler, self._lq_latents(small, settings, generator), latents, added)
+            residual = self.controlnet.config["residual"]
+            lq_latents = torch.zeros_like(latents) if residual else self._lq_latents(small, settings, generator)
+            latents = noised(self.scheduler, lq_latents, latents, added)
         whole = [Tile(0, 0, *latents.shape[-2:])]
         unguided = settings.model_copy(update={"guidance_scale": 1.0})
         (views,) = self._views(small, texts, whole, [None] * len(small), unguided, encode_texts)
@@ -316,7 +323,11 @@ class InstructRestorePipeline(DiffusionPipeline):
 
         batch = settings.tile_batch if len(tiles) > 1 else None
         guided = settings.guidance_scale != 1
-        return plan_views(texts, tiles, known, guided, batch, embed_condition, encode_texts)
+        groups = plan_views(texts, tiles, known, guided, batch, embed_condition, encode_texts)
+        for views in groups:
+            if views.maps is None:  # of whole photos, whose masks are decoded in each step
+                views.seen = self.controlnet.see(padded[[photo for photo, _ in views.places]].to(self.controlnet.dtype))
+        return groups
 
     def _sampler(self, settings: SamplingSettings) -> Sampler:
         return Sampler(self.unet, self.controlnet, settings, settings.overlap // self.vae_scale_factor)

@@ -113,6 +113,7 @@ class Sampler:
             views.condition,
             mask_rows=len(views.rows) if decode else 0,
             views=views.guided_rows if guided else views.rows,
+            seen=views.seen,
         )
         if control.mask_logits is not None:
             views.masks = control.mask_logits.float().sigmoid()

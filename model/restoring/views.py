@@ -15,6 +15,7 @@ from torch import Tensor
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.networks.modulation import region_weights, scale_maps, shared_equally
 from instructrestore.model.networks.region_controlnet import RegionControl
+from instructrestore.model.networks.text_mask_decoder import PhotoFeatures
 from instructrestore.model.networks.texts import Texts
 from instructrestore.model.networks.tiling import Tile
 from instructrestore.model.restoring.settings import MASK_THRESHOLD
@@ -65,6 +66,7 @@ class Views:
     maps: (rows, 1, h, w), what the rows' features are multiplied by; None: it follows from masks decoded in each step.
     guided: False for views of empty text, for which guidance changes nothing.
 
+    seen: what the mask decoder sees in the photos, where it decodes masks and has features of its own.
     masks: (rows, 1, h, w), the latest decoded ones. rows: the view of each row. kept: the latest ControlNet pass,
     where it is used in several steps.
     """
@@ -79,6 +81,7 @@ class Views:
     others: Tensor
     maps: Tensor | None
     guided: bool
+    seen: PhotoFeatures | None = field(init=False, repr=False, default=None)
     masks: Tensor | None = field(init=False, repr=False, default=None)
     kept: RegionControl | None = field(init=False, repr=False, default=None)
 
