@@ -90,7 +90,7 @@ def masks(run: Path, dataset: str, settings: TrainingSettings, out: Path) -> Non
     _, validator, _ = open_data(job, worker)
     assert validator and validator.training, "the run has validation.training_photos"
     network_base, controlnet = open_networks(job, worker)
-    prepare = Preparation(network_base, settings, controlnet.config["bokeh_control_text"])
+    prepare = Preparation(network_base, settings, controlnet.config)
     networks = TrainedNetworks(controlnet.eval(), network_base.unet, settings.mask_weight)
     judged: ValidationCrops = validator.training
     # Two regions of each photo, the first photos of the run.

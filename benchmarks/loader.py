@@ -199,8 +199,8 @@ def parts() -> None:
         places = [order.place(position) for position in range(64)]
         read = [reader.read(place.row, place.region) for place in places]
         triplets = [Triplet(*found, place, n, 0) for n, (found, place) in enumerate(zip(read, places, strict=True))]
-        records = [to_json(AnnotatedPhoto(photo, (region,) * REGIONS)) for photo, region, _ in read]
-        masks = [region.mask for _, region, _ in read]
+        records = [to_json(AnnotatedPhoto(photo, (region,) * REGIONS)) for photo, region, *_ in read]
+        masks = [region.mask for _, region, *_ in read]
         _time("reading: record and bytes", lambda n: reader.read(places[n].row, places[n].region))
         _time("  of that, parsing the record", lambda n: from_json(records[n]))
         _time("cropping: photo and mask", lambda n: cropper(triplets[n]))

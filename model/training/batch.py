@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from instructrestore.shards.reading.order import sample_seed
 
 KEPT_TEXTS = 1024  # whose states are kept: 0.3 GB of SD 2.1's
 
+MOST_WEIGHT = 5.0  # of a sample; least: its inverse
+
 # What a UNet predicts, of (latents, noise, signal, spread), by its scheduler's `prediction_type`; the noisy latents are
 # signal * latents + spread * noise.
 TARGETS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
@@ -38,13 +40,14 @@ class TrainingBatch:
 
     lq: (B, 3, S, S) float32 in [0, 1]: the sharpened photo, degraded.
     latents: (B, C, h, w) float32, scaled: a draw from the VAE's posterior of the sharpened photo (SD 2.1: C = 4, h and
-    w S/8). noise: the same shape.
+    w S/8), less the LQ photo's latents for a `residual` ControlNet. noise: the same shape.
     noisy: the latents with the noise of `timesteps`, (B,) of integers.
     control_states, unet_states: (B, T, D), the texts' hidden states (SD 2.1: 77 tokens of 1024).
     target: what the UNet is to predict, by its scheduler's `prediction_type`: the noise, the latents ("sample") or
     the velocity.
     mask: (B, 1, h, w) float32: the region's share of each latent pixel, all 1 where the text was dropped.
     control: (B,) float32, 0 where the UNet is to do without the ControlNet, else 1.
+    weights: (B,) float32, of the samples' errors (`even_photos`); None: all count the same.
     """
 
     lq: Tensor
@@ -57,6 +60,7 @@ class TrainingBatch:
     unet_states: Tensor
     mask: Tensor
     control: Tensor
+    weights: Tensor | None = None
 
 
 class Preparation:
@@ -66,8 +70,9 @@ class Preparation:
     the CPU, so that neither batch mates nor the number of workers change it.
     """
 
-    def __init__(self, base: BaseNetworks, settings: TrainingSettings, bokeh_control_text: str) -> None:
-        self.base, self.settings, self.bokeh_control_text = base, settings, bokeh_control_text
+    def __init__(self, base: BaseNetworks, settings: TrainingSettings, controlnet: Mapping[str, Any]) -> None:
+        """controlnet: the configuration of the RegionControlNet to be trained."""
+        self.base, self.settings, self.controlnet = base, settings, controlnet
         self.degradation = Degradation(settings.degradation)
         self.device = torch.device(base.unet.device)
         self._states: dict[str, Tensor] = {}
@@ -83,19 +88,21 @@ class Preparation:
 
     def with_unet(self, unet: UNet2DConditionModel | None) -> Preparation:
         """With another UNet in the base; None: itself."""
-        return Preparation(replace(self.base, unet=unet), self.settings, self.bokeh_control_text) if unet else self
+        return Preparation(replace(self.base, unet=unet), self.settings, self.controlnet) if unet else self
 
     @torch.no_grad()
     def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> TrainingBatch:
         """timestep: the same for all, for validation, where no text is dropped; None: drawn for each."""
         hq, lq = self.pairs(crops)
         generators = [Generator().manual_seed(sample_seed(crop.seed, crop.position, "diffusion")) for crop in crops]
-        drawn = [int(torch.randint(self.timestep_count, (), generator=generator)) for generator in generators]
+        drawn = [self._timestep(generator) for generator in generators]
         timesteps = self._moved(torch.tensor([timestep] * len(crops) if timestep is not None else drawn))
         drops = self.settings.text_drop if timestep is None else 0
         dropped = [float(torch.rand((), generator=generator)) < drops for generator in generators]
 
         latents = self._latents(hq, generators)
+        if self.controlnet["residual"]:
+            latents = latents - self._posterior(lq)[0]
         noise = self._normal(latents, generators)
         signal = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
         spread = (1 - signal**2).sqrt()
@@ -110,7 +117,13 @@ class Preparation:
         left = self.settings.control_drop if timestep is None else 0
         kept = [float(torch.rand((), generator=generator)) >= left for generator in generators] if left else None
         controlled = self._moved(torch.tensor(kept).float()) if kept else torch.ones(len(crops), device=self.device)
-        return TrainingBatch(lq, latents, noise, noisy, predicted, timesteps, control, unet, target, controlled)
+        weights = None
+        if self.settings.even_photos:
+            energy = latents.square().mean((1, 2, 3))
+            weights = 1 / energy.clamp(1 / MOST_WEIGHT, MOST_WEIGHT)
+        return TrainingBatch(
+            lq, latents, noise, noisy, predicted, timesteps, control, unet, target, controlled, weights
+        )
 
     @torch.no_grad()
     def pairs(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
@@ -139,12 +152,21 @@ class Preparation:
             self._states.pop(next(iter(self._states)))
         return state
 
+    def _timestep(self, generator: Generator) -> int:
+        last = self.timestep_count - 1
+        if (share := self.settings.last_timestep) and float(torch.rand((), generator=generator)) < share:
+            return last
+        return int(torch.randint(self.timestep_count, (), generator=generator))
+
     def _latents(self, hq: Tensor, generators: Sequence[Generator]) -> Tensor:
-        encoded: Any = self.base.vae.encode((hq * 2 - 1).to(self.base.vae.dtype))
-        posterior = encoded.latent_dist
-        mean, deviation = posterior.mean.float(), posterior.std.float()
-        drawn = mean + deviation * self._normal(mean, generators)
-        return drawn * self.base.vae.config["scaling_factor"]
+        mean, deviation = self._posterior(hq)
+        return mean + deviation * self._normal(mean, generators)
+
+    def _posterior(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the latents, scaled."""
+        encoded: Any = self.base.vae.encode((photos * 2 - 1).to(self.base.vae.dtype))
+        posterior, scaling = encoded.latent_dist, self.base.vae.config["scaling_factor"]
+        return posterior.mean.float() * scaling, posterior.std.float() * scaling
 
     def _normal(self, like: Tensor, generators: Sequence[Generator]) -> Tensor:
         return self._moved(torch.stack([torch.randn(like.shape[1:], generator=each) for each in generators]))
@@ -157,7 +179,7 @@ class Preparation:
 
     def _control_texts(self, crops: Sequence[Crop], dropped: Sequence[bool]) -> list[str]:
         return [
-            "" if drop else control_text(crop.caption, crop.bokeh, self.bokeh_control_text)
+            "" if drop else control_text(crop.caption, crop.bokeh, self.controlnet["bokeh_control_text"])
             for crop, drop in zip(crops, dropped, strict=True)
         ]
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from instructrestore.shards.errors import one_line
 from instructrestore.shards.reading.reader import Fault, Triplet
 from instructrestore.shards.rle import Mask, Runs
+from instructrestore.shards.sample import Region
 
 MAX_PIXELS = 100_000_000
 TRIES = 50
@@ -68,12 +69,22 @@ class CropSettings(BaseModel):
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """Another region of a crop's photo. mask: (S, S) bool, its part of the crop, mostly with nothing set or little."""
+
+    caption: str
+    subject: str
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Crop:
     """A training sample before degradation.
 
     photo: (S, S, 3) uint8, HQ. mask: (S, S) bool. caption, subject, bokeh: of the region; left and right are swapped
     in a flipped crop's caption. position, seed: of the run's order, to seed what else is random about the sample.
     key: of the photo. dataset: its data set's number. region: its number in the photo. faults: as in `Triplet`.
+    neighbours: the photo's other regions, where they were asked for.
     """
 
     photo: NDArray[np.uint8]
@@ -87,6 +98,7 @@ class Crop:
     dataset: int
     region: int
     faults: tuple[str, ...]
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,8 +113,8 @@ class Window:
 class Cropper:
     """Cuts a crop out of each triplet; its choices are drawn from the triplet's own seed."""
 
-    def __init__(self, settings: CropSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: CropSettings, neighbours: bool = False) -> None:
+        self.settings, self.neighbours = settings, neighbours
 
     def __call__(self, triplet: Triplet) -> Crop:
         """Raises Fault: "empty region", "corrupt photo", "pixel limit", "wrong size", "colour space"."""
@@ -115,10 +127,10 @@ class Cropper:
             raise Fault("empty region", region.caption)
         window = choose_window(runs, settings, rng)
         flipped = flipped_caption(region.caption) if rng.random() < settings.flip else None
-        mask = cut_mask(runs, window)
+        others = [other for other in triplet.regions if other is not region] if self.neighbours else []
         return Crop(
             cut_photo(triplet, (height, width), window, flipped is not None),
-            mask if flipped is None else np.ascontiguousarray(mask[:, ::-1]),
+            _cut_mask(runs, window, flipped is not None),
             region.caption if flipped is None else flipped,
             region.subject,
             region.bokeh,
@@ -128,6 +140,7 @@ class Cropper:
             triplet.place.dataset,
             triplet.place.region,
             triplet.faults,
+            tuple(_neighbour(other, (height, width), window, flipped is not None) for other in others),
         )
 
 
@@ -209,6 +222,16 @@ def cut_mask(runs: Runs, window: Window) -> NDArray[np.bool_]:
     """The window of a mask; nothing is set outside the photo."""
     inside = _inside(runs.height, runs.width, window)
     return np.pad(runs.window(*inside), _margins(window, inside))
+
+
+def _cut_mask(runs: Runs, window: Window, mirrored: bool) -> NDArray[np.bool_]:
+    mask = cut_mask(runs, window)
+    return np.ascontiguousarray(mask[:, ::-1]) if mirrored else mask
+
+
+def _neighbour(region: Region, scaled: tuple[int, int], window: Window, mirrored: bool) -> Neighbour:
+    caption = (flipped_caption(region.caption) or region.caption) if mirrored else region.caption
+    return Neighbour(caption, region.subject, _cut_mask(scaled_runs(region.mask, scaled), window, mirrored))
 
 
 def scaled_runs(mask: Mask, size: tuple[int, int]) -> Runs:

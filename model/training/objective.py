@@ -15,6 +15,7 @@ from instructrestore.model.networks.autoencoder import pixels_a_cell
 from instructrestore.model.networks.devices import DTYPES
 from instructrestore.model.networks.model_folder import quiet
 from instructrestore.model.networks.region_controlnet import RegionControl, RegionControlNet
+from instructrestore.model.networks.text_mask_decoder import TextMaskDecoder
 from instructrestore.model.restoring.checkpoint import BaseNetworks
 from instructrestore.model.training.batch import TrainingBatch
 from instructrestore.model.training.settings import MASK_WEIGHT, TrainingSettings
@@ -34,16 +35,29 @@ class Losses:
 
 
 def losses(
-    predicted: Tensor, target: Tensor, mask_logits: Tensor, mask: Tensor, mask_weight: float = MASK_WEIGHT
+    predicted: Tensor,
+    target: Tensor,
+    mask_logits: Tensor,
+    mask: Tensor,
+    mask_weight: float = MASK_WEIGHT,
+    weights: Tensor | None = None,
 ) -> Losses:
     """Equation 1 for a batch, in float32.
 
     predicted, target: (B, C, h, w), the noise or what else the base predicts. mask_logits: (B, 1, h, w) from the mask
     decoder. mask: the same shape, in [0, 1], the region at latent size. mask_weight: lambda; 0.01 in the release.
+    weights: (B,), of the samples' squared errors; None: 1 each, as in the paper.
     """
-    of_noise = F.mse_loss(predicted.float(), target.float())
+    of_noise = squared_error(predicted, target, weights)
     of_mask = F.binary_cross_entropy_with_logits(mask_logits.float(), mask.float())
     return Losses(of_noise, of_mask, of_noise + mask_weight * of_mask)
+
+
+def squared_error(predicted: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean squared error of (B, C, h, w) in float32, each sample's by its weight, (B,)."""
+    if weights is None:
+        return F.mse_loss(predicted.float(), target.float())
+    return ((predicted.float() - target.float()).square().mean((1, 2, 3)) * weights).mean()
 
 
 class TrainedNetworks(nn.Module):
@@ -59,9 +73,8 @@ class TrainedNetworks(nn.Module):
         self.controlnet, self.unet, self.mask_weight = controlnet, unet, mask_weight
 
     def forward(self, batch: TrainingBatch) -> tuple[Losses, Tensor]:
-        """Equation 1 for the batch, and the mask logits (B, 1, h, w)."""
-        control = self._control(batch)
-        assert control.mask_logits is not None
+        """Equation 1 for the batch, and the mask logits (B, 1, h, w); zeros where the masks have no weight."""
+        control = self._control(batch, masks=self.mask_weight > 0)
         # A frozen UNet's way down knows nothing of the ControlNet, so autograd keeps none of its activations. It is all
         # in one precision: autocast would do its norms in float32, and keep what they need for their gradients.
         dtype, kind = self.unet.dtype, batch.noisy.device.type
@@ -75,19 +88,27 @@ class TrainedNetworks(nn.Module):
                 down_block_additional_residuals=[residual.to(dtype) for residual in residuals[:-1]],
                 mid_block_additional_residual=residuals[-1].to(dtype),
             ).sample
-        found = losses(predicted, batch.target, control.mask_logits, batch.mask, self.mask_weight)
+        if control.mask_logits is None:
+            of_noise = squared_error(predicted, batch.target, batch.weights)
+            return Losses(of_noise, torch.zeros_like(of_noise), of_noise), torch.zeros_like(batch.mask)
+        found = losses(predicted, batch.target, control.mask_logits, batch.mask, self.mask_weight, batch.weights)
         return found, control.mask_logits
 
     def mask_logits(self, batch: TrainingBatch) -> Tensor:
         """The mask alone, (B, 1, h, w)."""
-        logits = self._control(batch).mask_logits
+        logits = self._control(batch, masks=True).mask_logits
         assert logits is not None
         return logits
 
-    def _control(self, batch: TrainingBatch) -> RegionControl:
+    def _control(self, batch: TrainingBatch, masks: bool) -> RegionControl:
         condition = self.controlnet.embed_condition(batch.lq)
         return self.controlnet(
-            batch.noisy, batch.timesteps, batch.control_states, condition, mask_rows=len(batch.noisy)
+            batch.noisy,
+            batch.timesteps,
+            batch.control_states,
+            condition,
+            mask_rows=len(batch.noisy) if masks else 0,
+            seen=self.controlnet.see(batch.lq) if masks else None,
         )
 
 
@@ -120,8 +141,13 @@ def freeze(base: BaseNetworks, settings: TrainingSettings) -> None:
 
 
 def trained(controlnet: RegionControlNet, settings: TrainingSettings) -> RegionControlNet:
-    """The ControlNet ready to learn: float32, with gradients."""
-    model: Any = controlnet.float().requires_grad_(True).train()
+    """The ControlNet ready to learn: float32, with gradients where it learns. A `mask_weight` of 0 leaves its mask
+    decoder as it is."""
+    model: Any = controlnet.float().requires_grad_(settings.learns == "controlnet").train()
+    decoder = model.mask_decoder
+    decoder.requires_grad_(settings.learns == "mask_decoder" or settings.mask_weight > 0)
+    if isinstance(decoder, TextMaskDecoder):
+        decoder.backbone.requires_grad_(False)
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model

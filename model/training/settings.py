@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instructrestore.model.degradation.settings import RELEASE, DegradationSettings
+from instructrestore.model.networks.text_mask_decoder import SIDE as SEEN
 from instructrestore.model.training.crops import CropSettings
 from instructrestore.shards.reading.triplets import Weighting
 
@@ -64,13 +65,30 @@ class TrainingSettings(BaseModel):
         default=None, ge=1, description="Samples that go through the networks together; null: a worker's whole share."
     )
     seed: int = Field(default=0, ge=0, description="Of all that is random: order, crops, degradation, noise, ...")
-    mask_weight: float = Field(default=MASK_WEIGHT, ge=0, description="Lambda of equation 1.")
+    mask_weight: float = Field(
+        default=MASK_WEIGHT, ge=0, description="Lambda of equation 1; 0: the mask decoder stays as it is."
+    )
     text_drop: float = Field(
         default=0.2, ge=0, le=1, description="Share of samples with both texts empty and a mask of ones."
+    )
+    learns: Literal["controlnet", "mask_decoder"] = Field(
+        default="controlnet", description="The ControlNet with its mask decoder, or the mask decoder alone."
+    )
+    mask_decoder: Literal["MaskDecoder", "TextMaskDecoder"] = Field(
+        default="MaskDecoder", description="A new one's kind: the paper's, or one on a frozen image classifier."
+    )
+    absent: int = Field(
+        default=5, ge=0, description="Names that a photo does not show, asked of it too where masks alone are learnt."
     )
     train_base: bool = Field(default=False, description="The base's UNet learns too, from where it stands.")
     control_drop: float = Field(
         default=0, ge=0, lt=1, description="Share of samples that the UNet sees without the ControlNet."
+    )
+    last_timestep: float = Field(
+        default=0, ge=0, le=1, description="Share of samples at the last timestep, where sampling begins; else any."
+    )
+    even_photos: bool = Field(
+        default=False, description="A sample's error counts by its own latents' energy: a decibel is a decibel."
     )
     mask_channels: int = Field(default=512, ge=32, multiple_of=32, description="Width of a new mask decoder.")
     sharpen: bool = Field(default=True, description="The HQ photo is sharpened (USM) before all else.")
@@ -94,6 +112,10 @@ class TrainingSettings(BaseModel):
     def _fits(self) -> TrainingSettings:
         if self.micro_batch and self.batch % self.micro_batch:
             raise ValueError(f"a batch of {self.batch} cannot be cut into micro-batches of {self.micro_batch}")
+        if self.learns == "mask_decoder" and self.mask_decoder != "TextMaskDecoder":
+            raise ValueError("the mask decoder alone can be learnt where it is a TextMaskDecoder (mask_decoder)")
+        if self.learns == "mask_decoder" and self.crop.size != SEEN:
+            raise ValueError(f"the mask decoder sees photos at {SEEN} px: make crop.size that, not {self.crop.size}")
         if self.crop.size % 64:
             raise ValueError(f"crop.size is a multiple of 64 px, which {self.crop.size} is not")
         return self
@@ -135,10 +157,13 @@ def small_base() -> TrainingSettings:
         steps=60_000,
         batch=16,
         train_base=True,
-        control_drop=0.15,
+        control_drop=0.1,
+        last_timestep=0.7,
+        even_photos=True,
         mask_channels=64,
+        sharpen=False,
         crop=CropSettings(size=128, least_share=0, short_side=512),
-        optimizer=OptimizerSettings(learning_rate=6e-4, warmup=200, weight_decay=1e-3, ema=0.998),
+        optimizer=OptimizerSettings(learning_rate=1e-3, warmup=100, weight_decay=1e-3, ema=0.995),
         validation=ValidationSettings(share=0.05, every=500, photos=8, restored=8, steps=4),
         dtype="float32",
         loader_workers=1,
@@ -146,9 +171,53 @@ def small_base() -> TrainingSettings:
     )
 
 
+def small() -> TrainingSettings:
+    """The small model's ControlNet goes on learning, from the weights that ship; its base and masks stay."""
+    return TrainingSettings(
+        preset="small",
+        steps=2000,
+        batch=16,
+        last_timestep=0.7,
+        even_photos=True,
+        mask_weight=0,
+        mask_decoder="TextMaskDecoder",
+        sharpen=False,
+        crop=CropSettings(size=128, least_share=0, short_side=512),
+        optimizer=OptimizerSettings(learning_rate=1e-4, warmup=20, weight_decay=1e-3, ema=0.98),
+        validation=ValidationSettings(share=0.1, every=500, photos=8, restored=8, steps=1),
+        dtype="float32",
+        loader_workers=1,
+        checkpoint_every=100,
+    )
+
+
+def small_masks() -> TrainingSettings:
+    """The small model's mask decoder: whole photos, all that they show and some names that they do not."""
+    return TrainingSettings(
+        preset="small-masks",
+        steps=300,
+        batch=8,
+        learns="mask_decoder",
+        mask_decoder="TextMaskDecoder",
+        mask_channels=96,
+        text_drop=0,
+        sharpen=False,
+        crop=CropSettings(size=SEEN, least_share=0, short_side=SEEN),
+        optimizer=OptimizerSettings(
+            learning_rate=1e-3, schedule="cosine", warmup=50, betas=(0.9, 0.98), weight_decay=0.05, ema=0.98
+        ),
+        validation=ValidationSettings(share=0.05, every=100, photos=12, restored=0),
+        dtype="float32",
+        loader_workers=1,
+        checkpoint_every=50,
+    )
+
+
 PRESETS: dict[str, Callable[[], TrainingSettings]] = {
     "stage1": stage1,
     "stage2": stage2,
     "tiny": tiny,
+    "small": small,
     "small-base": small_base,
+    "small-masks": small_masks,
 }

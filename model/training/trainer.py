@@ -28,10 +28,12 @@ from instructrestore.model.training.checkpoints import (
     restore_optimizer,
 )
 from instructrestore.model.training.crops import Crop
-from instructrestore.model.training.objective import Losses, TrainedNetworks, identity
+from instructrestore.model.training.masks import MaskPreparation, networks_of
+from instructrestore.model.training.objective import Losses, identity
 from instructrestore.model.training.settings import OptimizerSettings, TrainingSettings
 from instructrestore.model.training.validation import Validation, Validator, mask_iou
 from instructrestore.model.training.worker import TrainingWorker
+from instructrestore.shards.reading.order import sample_seed
 from instructrestore.shards.reading.stream import TripletStream
 
 LEAST_RATE = 0.05  # of the learning rate, where a cosine ends
@@ -119,7 +121,8 @@ class Trainer:
         self.base, self.controlnet, self.stream, self.validator = base, controlnet, stream, validator
         self.settings, self.checkpoints, self.worker, self.watcher = settings, checkpoints, worker, watcher
         self.started_from = started_from
-        self.prepare = Preparation(base, settings, controlnet.config["bokeh_control_text"])
+        prepares = MaskPreparation if settings.learns == "mask_decoder" else Preparation
+        self.prepare: Preparation = prepares(base, settings, controlnet.config)
         self.models: dict[str, Any] = {"controlnet": controlnet}
         if settings.train_base:
             self.models["unet"] = base.unet
@@ -133,7 +136,7 @@ class Trainer:
         if chosen.ema:  # in every worker, the same: each validates its share of the photos
             keep = get_ema_multi_avg_fn(chosen.ema)
             self.averages = {name: AveragedModel(model, multi_avg_fn=keep) for name, model in self.models.items()}
-        networks = TrainedNetworks(controlnet, base.unet, settings.mask_weight)
+        networks = networks_of(controlnet, base.unet, settings)
         if settings.compile:
             networks.compile()
         self.networks = worker.joined(networks)
@@ -159,6 +162,7 @@ class Trainer:
                 crops = next(micro_batches)
                 faults.update(fault.partition(":")[0] for crop in crops for fault in crop.faults)
                 batch = self.prepare(crops)
+                torch.manual_seed(sample_seed(settings.seed, crops[0].position, "dropout"))
                 with self.worker.apart(self.networks, part < self.stream.accumulation), self._autocast():
                     losses, logits = self.networks(batch)
                 self.scaler.scale(losses.total / self.stream.accumulation).backward()
@@ -271,11 +275,12 @@ class Trainer:
 
 
 def named_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """The ControlNet's parameters under their own names, the others' after their model's."""
+    """What learns: the ControlNet's parameters under their own names, the others' after their model's."""
     return {
         name if model == "controlnet" else f"{model}.{name}": parameter
         for model, network in models.items()
         for name, parameter in network.named_parameters()
+        if parameter.requires_grad
     }
 
 

@@ -16,7 +16,7 @@ from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.held_out_photos import HeldOutExample, restore_held_out
-from instructrestore.model.training.objective import TrainedNetworks
+from instructrestore.model.training.masks import networks_of
 from instructrestore.model.training.settings import MASK_TIMESTEPS, TrainingSettings
 from instructrestore.model.training.worker import TrainingWorker
 
@@ -93,7 +93,7 @@ def scores(judged: ValidationCrops, network: RegionControlNet, prepare: Preparat
     """The scores over all crops; a worker computes those of every `worker.ranks`-th photo."""
     own = [number for number, crop in enumerate(judged.crops) if crop.position % worker.ranks == worker.rank]
     step = prepare.settings.micro_batch or prepare.settings.batch // worker.ranks
-    networks = TrainedNetworks(network, prepare.base.unet, prepare.settings.mask_weight)
+    networks = networks_of(network, prepare.base.unet, prepare.settings)
     # Columns: total, noise and mask loss, IoU, IoU with the next region's text; a row for each crop.
     table = torch.zeros(len(own), 5, device=worker.device)
     for timestep in MASK_TIMESTEPS:

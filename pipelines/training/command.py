@@ -18,6 +18,7 @@ from rich.console import Console
 from instructrestore.dataengine.running.lock import locked
 from instructrestore.model.networks.devices import find_device
 from instructrestore.model.restoring.small_base import build_small_base
+from instructrestore.model.restoring.small_model import SMALL, base_place
 from instructrestore.model.restoring.tiny_base import build_tiny_base
 from instructrestore.model.training.checkpoints import last_of_run
 from instructrestore.model.training.settings import TrainingSettings
@@ -32,7 +33,11 @@ from instructrestore.shards.reading.order import exact_shares
 
 GIB = 1 << 30
 # What the presets that need no base begin with: (folder, seed) writes it.
-OWN_BASES: dict[str, Callable[[Path, int], None]] = {"tiny": build_tiny_base, "small-base": build_small_base}
+OWN_BASES: dict[str, Callable[[Path, int], None]] = {
+    "tiny": build_tiny_base,
+    "small-base": build_small_base,
+    "small-masks": build_small_base,
+}
 
 
 def parse_datasets(main: str, mixed: Sequence[str]) -> tuple[tuple[str, Fraction], ...]:
@@ -57,7 +62,7 @@ class TrainingOptions:
     """What was asked for on the command line.
 
     dataset: folder or fsspec URI; `mix`: further ones, DATASET:SHARE each. out: the run's folder.
-    base: Stable Diffusion 2.1-base, a folder or hub id; None: the presets `tiny` and `small-base` make their own.
+    base: Stable Diffusion 2.1-base, a folder or hub id; None: the presets in `OWN_BASES` make their own.
     init_from: the checkpoint to begin with, or a run's folder; None: the base's UNet. The revisions are of hub ids.
     workers, address, device: how many processes, on which Ray cluster, on which kind of device.
     resume: "auto" continues the run in `out`, "never" refuses to.
@@ -83,11 +88,16 @@ class TrainingOptions:
         """The run that they ask for. Raises ValueError, in one sentence, for options that do not go together."""
         datasets = parse_datasets(self.dataset, self.mix)
         base, init_from, settings = self.base, self.init_from, self.settings
-        if base is None:
+        if base is None and settings.preset == SMALL:
+            base = SMALL
+        if base == SMALL:
+            base = base_place(SMALL)
+            init_from = init_from or base
+        elif base is None:
             if settings.preset not in OWN_BASES:
                 raise ValueError(
                     "which base? Name a Stable Diffusion 2.1 base with --base; only the presets "
-                    f"{' and '.join(OWN_BASES)} make their own"
+                    f"{', '.join(OWN_BASES)} make their own, and small takes the model that ships"
                 )
             base = str(self.own_base)
             init_from = init_from or base  # its own ControlNet

@@ -46,7 +46,7 @@ Base = Annotated[
     typer.Option(
         envvar="INSTRUCTRESTORE_BASE",
         rich_help_panel=_MODEL,
-        help="Stable Diffusion 2.1-base: a folder or hub id. The presets tiny and small-base make their own.",
+        help="Stable Diffusion 2.1-base: a folder or hub id. The presets tiny and small-* make their own, small ships.",
     ),
 ]
 BaseRevision = Annotated[
@@ -64,7 +64,10 @@ InitFrom = Annotated[
 InitRevision = Annotated[
     str | None, typer.Option(rich_help_panel=_MODEL, help="Branch, tag or commit of --init-from on the hub.")
 ]
-Preset = Annotated[str, typer.Option(help="Settings to start from: stage1, stage2 (the paper's), tiny or small-base.")]
+Preset = Annotated[
+    str,
+    typer.Option(help="Settings to start from: stage1, stage2 (the paper's), tiny, small, small-base, small-masks."),
+]
 Config = Annotated[Path | None, typer.Option(help="A TOML file of settings that override the preset's.")]
 Assignments = Annotated[
     list[str] | None,

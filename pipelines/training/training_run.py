@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,6 +19,7 @@ from instructrestore.model.restoring.checkpoint import BaseNetworks, load_base, 
 from instructrestore.model.training.checkpoints import CheckpointFolder, TrainingCheckpoint
 from instructrestore.model.training.crops import Crop, Cropper
 from instructrestore.model.training.fixed_crops import fixed_crops
+from instructrestore.model.training.masks import begin_mask_decoder
 from instructrestore.model.training.objective import begin_controlnet, freeze, trained
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import Trainer, Watcher
@@ -38,6 +40,9 @@ FREE = {
     "preset", "micro_batch", "validation", "gradient_checkpointing", "compile", "loader_workers", "checkpoint_every",
     "keep", "log_every",
 }  # fmt: skip
+
+
+MOST_NAMES = 1000  # that a mask decoder is to tell apart
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def open_data(run: TrainingRun, worker: TrainingWorker) -> tuple[TripletStream[C
     stream = TripletStream(
         readers,
         order,
-        Cropper(settings.crop),
+        Cropper(settings.crop, neighbours=settings.learns == "mask_decoder"),
         batch=settings.batch,
         micro_batch=settings.micro_batch,
         rank=worker.rank,
@@ -189,6 +194,17 @@ def _judged(
     return ValidationCrops(crops) if crops else None
 
 
+def _names(run: TrainingRun) -> list[str]:
+    """The subjects of the data sets, the most frequent first."""
+    counted = Counter(
+        subject
+        for path, _ in run.datasets
+        for subjects in Dataset(path).index["subjects"].to_pylist()
+        for subject in subjects
+    )
+    return [subject for subject, _ in sorted(counted.items(), key=lambda each: (-each[1], each[0]))][:MOST_NAMES]
+
+
 def open_networks(run: TrainingRun, worker: TrainingWorker) -> tuple[BaseNetworks, RegionControlNet]:
     """The base, of which nothing or the UNet learns, and the ControlNet to train, on the worker's device."""
     settings, device = run.settings, str(worker.device)
@@ -204,6 +220,8 @@ def open_networks(run: TrainingRun, worker: TrainingWorker) -> tuple[BaseNetwork
         controlnet = load_controlnet(run.init_from, base, dtype="float32", device=device, revision=run.init_revision)
     else:
         controlnet = begin_controlnet(base, settings).to(worker.device)  # pyright: ignore[reportArgumentType]
+    if settings.mask_decoder == "TextMaskDecoder" and controlnet.config["mask_decoder_type"] != "TextMaskDecoder":
+        controlnet = begin_mask_decoder(controlnet, base, _names(run), settings)
     freeze(base, settings)
     assert base.unet.dtype == (torch.float32 if settings.train_base else DTYPES[settings.dtype])
     assert controlnet.dtype == torch.float32

@@ -32,13 +32,14 @@ class Fault(ValueError):
 class Triplet:
     """A photo, one of its regions, and where in the run they stand.
 
-    photo, region: the record. data: the photo's file. place: where it was read.
+    photo, region: the record. regions: all of the photo's. data: the photo's file. place: where it was read.
     position: in the canonical order. seed: the run's.
     faults: what was passed over before it, each "REASON: SHARD/KEY (DETAIL)", mostly none.
     """
 
     photo: Photo
     region: Region
+    regions: tuple[Region, ...]
     data: bytes
     place: TripletPlace
     position: int
@@ -74,8 +75,8 @@ class PhotoReader:
         """SHARD/KEY of a row, for people."""
         return f"{self._shards[self._shard[row]]}/{self._keys[row].decode()}"
 
-    def read(self, row: int, region: int) -> tuple[Photo, Region, bytes]:
-        """The records of a photo and one of its regions, and the photo's file. Raises Fault.
+    def read(self, row: int, region: int) -> tuple[Photo, Region, tuple[Region, ...], bytes]:
+        """The records of a photo, one of its regions and all of them, and the photo's file. Raises Fault.
 
         Raises OSError where the shard itself cannot be read.
         """
@@ -92,4 +93,4 @@ class PhotoReader:
             raise Fault("wrong index", f"the shard holds {sample.photo.key} there")
         if region >= len(sample.regions):
             raise Fault("wrong index", f"the record has {len(sample.regions)} regions")
-        return sample.photo, sample.regions[region], data
+        return sample.photo, sample.regions[region], sample.regions, data

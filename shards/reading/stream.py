@@ -134,9 +134,9 @@ class TripletStream(IterableDataset, Generic[_Sample]):
         while len(faults) < MAX_FAULTS:
             reader = self.readers[place.dataset]
             try:
-                photo, region, data = reader.read(place.row, place.region)
+                found = reader.read(place.row, place.region)
                 seed = self.order.settings.seed
-                return self.prepare(Triplet(photo, region, data, place, position, seed, tuple(faults)))
+                return self.prepare(Triplet(*found, place, position, seed, tuple(faults)))
             except Fault as fault:
                 detail = f" ({fault.detail})" if fault.detail else ""
                 faults.append(f"{fault.reason}: {reader.where(place.row)}{detail}")

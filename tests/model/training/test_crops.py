@@ -47,9 +47,8 @@ def triplet_of(array: np.ndarray, caption: str = "the dog", position: int = 0, *
     )  # fmt: skip
     mask = Mask.from_array(array)
     region = Region(caption, "dog", mask, True, (Piece(mask, "made"),))
-    return Triplet(
-        photo, region, other.get("data", file.getvalue()), TripletPlace(0, 4, 2), position, 9, ("corrupt photo: x",)
-    )
+    data, regions = other.get("data", file.getvalue()), (region, *other.get("others", ()))
+    return Triplet(photo, region, regions, data, TripletPlace(0, 4, 2), position, 9, ("corrupt photo: x",))
 
 
 def crop(triplet: Triplet, **changed: Any) -> Crop:

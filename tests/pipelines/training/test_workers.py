@@ -70,7 +70,7 @@ def test_any_number_of_workers_has_the_same_samples_noise_and_timesteps(
     settings = small(batch=8)
     job = job_of(dataset, tmp_path / "out", tiny_base, settings)
     base, controlnet = open_networks(job, TrainingWorker(torch.device("cpu")))
-    prepare = Preparation(base, settings, controlnet.config["bokeh_control_text"])
+    prepare = Preparation(base, settings, controlnet.config)
 
     def batch_of(worker: TrainingWorker, step: int) -> list[tuple]:
         stream, _, _ = open_data(job, worker)
