@@ -23,7 +23,7 @@ PYTEST := -m pytest
 PARALLEL := -n $(PROCESSES) --dist loadgroup
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo install check format lint types links imports dead-code clean checkouts
+.PHONY: demo small-model install check format lint types links imports dead-code clean checkouts
 .PHONY: test test-slow test-browser test-vision test-checkouts test-vllm test-gpu test-gpu-vision
 
 install: $(INSTALLED)
@@ -32,6 +32,13 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
+
+# The small model from nothing: hours. DATASET has masks, PHOTOS any regions; RUNS is where the two trainings are.
+RUNS ?= runs/small-model
+small-model: $(INSTALLED)
+	$(BIN)/instructrestore train $(DATASET) --preset small-masks --out $(RUNS)/masks
+	$(BIN)/instructrestore train $(DATASET) --mix $(PHOTOS):0.5 --preset small-base --out $(RUNS)/base
+	$(BIN)/python -m instructrestore.pipelines.ship_small $(RUNS)/base/base $(RUNS)/base $(RUNS)/masks
 
 demo: $(INSTALLED)
 	$(BIN)/python -m instructrestore.pipelines.demo

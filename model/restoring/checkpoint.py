@@ -38,6 +38,7 @@ from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.wavelet_autoencoder import MOST_LEVELS, WaveletAutoencoder, channels_of
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.small_model import base_place
 from instructrestore.shards.errors import first_error
 from instructrestore.shards.weight_files import readable
 
@@ -91,7 +92,7 @@ def load_pipeline(
 ) -> InstructRestorePipeline:
     """The pipeline of a base in Stable Diffusion 2.1-base's layout and a trained ControlNet, ready to restore.
 
-    base: a folder as `save_pretrained` writes it, or a hub id (owner/name).
+    base: a folder as `save_pretrained` writes it, a hub id (owner/name), or "small", the model that ships.
     checkpoint: a folder or hub id with the ControlNet's config.json and weights, itself or in `controlnet/`; a `unet/`
         beside that folder takes the place of the base's, since the ControlNet was trained with it. None: the base's
         own `controlnet/`.
@@ -104,13 +105,13 @@ def load_pipeline(
     precision, place = find_dtype(dtype), find_device(device)
     base, checkpoint = str(base), checkpoint and str(checkpoint)
     if checkpoint is None:
-        folder = find_folder("base", base, base_revision, [*_BASE_FILES, *_CONTROLNET_FILES])
+        folder = find_folder("base", base_place(base), base_revision, [*_BASE_FILES, *_CONTROLNET_FILES])
         controlnet_folder = folder / "controlnet"
         with readable(folder):
             if not controlnet_folder.is_dir():
                 raise ValueError(f"{base} has no controlnet folder of its own: name a checkpoint as well")
     else:
-        folder = find_folder("base", base, base_revision, _BASE_FILES)
+        folder = find_folder("base", base_place(base), base_revision, _BASE_FILES)
         controlnet_folder = _checkpoint_folder(checkpoint, checkpoint_revision)
     files = _check_base(base, folder, trained_unet(controlnet_folder))
     _check_controlnet(controlnet_folder, files.unet)
@@ -141,7 +142,7 @@ def load_base(
     checkpoint: whose UNet takes the place of the base's, if it has one.
     """
     precision, place = find_dtype(dtype), find_device(device)
-    folder = find_folder("base", base, revision, _BASE_FILES)
+    folder = find_folder("base", base_place(base), revision, _BASE_FILES)
     unet = trained_unet(_checkpoint_folder(checkpoint, checkpoint_revision)) if checkpoint else None
     return _read_base(_check_base(base, folder, unet), precision, place)
 
@@ -151,7 +152,7 @@ def model_sampling(base: str, revision: str | None = None) -> dict[str, Any] | N
 
     Reads model_index.json alone. base, revision, errors: as in `load_pipeline`.
     """
-    folder = find_folder("base", base, revision, _BASE_FILES[:1])
+    folder = find_folder("base", base_place(base), revision, _BASE_FILES[:1])
     return _sampling(read_json(folder / "model_index.json", f"{base} is not a saved pipeline"), folder)
 
 

@@ -259,7 +259,7 @@ def _centre_mask(controlnet: RegionControlNet, text_encoder: CLIPTextModel, toke
     control = controlnet(noisy, torch.tensor(500), text, controlnet.embed_condition(photo), mask_rows=1)
     assert control.mask_logits is not None
     middle, spread = control.mask_logits.median(), control.mask_logits.std()
-    last = controlnet.mask_decoder.final_conv
+    last = _layer(nn.Conv2d, controlnet, "mask_decoder.final_conv")
     # Rounded, since sums of another number of threads differ in their last digits.
     gain = float(f"{2 / spread:.2g}")
     last.weight *= gain

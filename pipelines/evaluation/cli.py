@@ -60,11 +60,6 @@ def evaluate(
     from instructrestore.pipelines.terminal.arguments import checked_seed
     from instructrestore.shards.pairs import TestSet
 
-    if not (base or results or runs):
-        raise ValueError(
-            "nothing to evaluate: name the model with --base (and --checkpoint), another method with --run, or a "
-            "folder of results with --results NAME=FOLDER"
-        )
     if checkpoint and not base:
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
     checked_seed(seed, "--seed")
@@ -76,11 +71,12 @@ def evaluate(
         blur_detector=blur_detector, d_dffnet_code=d_dffnet_code, d_dffnet_weights=d_dffnet_weights,
     )  # fmt: skip
     found = given_results(results or ())
-    if base and any(each.method.name.casefold() == OURS.casefold() for each in found):
+    ours = bool(base) or not (results or runs)  # where nothing is named, the small model
+    if ours and any(each.method.name.casefold() == OURS.casefold() for each in found):
         raise ValueError(f"--results {OURS}: this is the name of the model's own rows: choose another")
     asked = [parse_method(text) for text in runs or ()]
     wanted = tables_of(tables or (), TestSet(testset).bokeh)
-    if 2 in (tables or ()) and not base:
+    if 2 in (tables or ()) and not ours:
         raise ValueError("Table 2 shows only the model: name it with --base")
     if baseline and os.path.realpath(baseline) == os.path.realpath(out / EVALUATION):
         raise ValueError(f"{baseline} is the file that this evaluation writes: copy it, or name another --out")
@@ -91,12 +87,12 @@ def evaluate(
         from instructrestore.model.training.checkpoints import last_of_run
         from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
         from instructrestore.pipelines.evaluation.run import LOCAL, EvaluationRequest, run_evaluation
-        from instructrestore.pipelines.inference.model_source import ModelSource
+        from instructrestore.pipelines.inference.model_source import ModelSource, place_of_base
 
         groups = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always included
-        if base:
+        if ours:
             loading = ModelSource(
-                base=base,
+                base=place_of_base(base, typer.echo),
                 checkpoint=checkpoint and last_of_run(checkpoint),
                 dtype=dtype,
                 device=device,

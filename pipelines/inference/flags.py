@@ -20,7 +20,8 @@ Base = Annotated[
     str | None,
     typer.Option(
         envvar="INSTRUCTRESTORE_BASE",
-        help="Stable Diffusion 2.1-base, or a saved InstructRestorePipeline: a folder or a hub id.",
+        help="Stable Diffusion 2.1-base, or a saved InstructRestorePipeline: a folder or a hub id. Default: small, the "
+        "model that ships.",
         rich_help_panel=MODEL,
     ),
 ]

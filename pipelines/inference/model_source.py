@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from instructrestore.model.networks.devices import DTYPES
 from instructrestore.model.restoring.checkpoint import load_pipeline, model_sampling
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
+from instructrestore.model.restoring.small_model import SMALL, base_place
 from instructrestore.pipelines.inference.weights import Fingerprint, fingerprint_of
 from instructrestore.pipelines.terminal.arguments import anchored_place
 
@@ -112,6 +114,19 @@ class ModelSource:
             "checkpoint_revision": self.checkpoint_revision,
             "dtype": self.dtype,
         }
+
+
+def place_of_base(base: str | None, say: Callable[[str], object]) -> str:
+    """The base's folder or hub id, `small`, or None for that, by its folder; where none is named, which it is is said.
+
+    Raises ValueError, in one sentence, where the small model's packages are not installed.
+    """
+    if base is None:
+        say(
+            "with the small model that ships (docs/models/small.md); for the large one name Stable Diffusion 2.1-base "
+            "and the released checkpoint with --base and --checkpoint"
+        )
+    return base_place(base or SMALL)
 
 
 def public(place: str) -> str:

@@ -15,12 +15,12 @@ HELP = """Restore photos as an instruction says: a region with one strength, the
 
 A lower scale lets the model invent more detail, a higher one stays closer to the photo; the useful range is 0.5 to 1.2.
 
-instructrestore restore dog.jpg "make the dog clear with 0.6 and keep other parts clear with 1" --base BASE --out out
+instructrestore restore dog.jpg "make the dog clear with 0.6 and keep other parts clear with 1" --out out
 
-instructrestore restore photos/ "make the person clear and keep other parts bokeh blur with 0.8" --base BASE --compare
+instructrestore restore photos/ "make the person clear and keep other parts bokeh blur with 0.8" --compare
 
-instructrestore restore photos.csv --base BASE, where the CSV has the columns photo, instruction and, optionally, mask \
-(one per region, separated by ;) and seed
+instructrestore restore photos.csv --base BASE --checkpoint CHECKPOINT, where the CSV has the columns photo, \
+instruction and, optionally, mask (one per region, separated by ;) and seed
 
 instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
 """
@@ -72,14 +72,12 @@ def restore(
     if misplaced:
         where = "photo files, not with --shards" if shards else "--shards only"
         raise ValueError(f"{misplaced[0]} works with {where}")
-    try_it = "`instructrestore tiny-base FOLDER` makes a tiny one for a first try"
     if not words and not shards:
         raise ValueError(
-            'name one or more photos, then the instruction in quotes, and the model, as in photo.jpg "make the dog '
-            f'clear with 0.6" --base FOLDER; {try_it}'
+            'name one or more photos, then the instruction in quotes, as in photo.jpg "make the dog clear with 0.6"'
         )
-    if not base:
-        raise ValueError(f"which model? Name a base with --base or in INSTRUCTRESTORE_BASE; {try_it}")
+    if checkpoint and not base:
+        raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
     checked_seed(seed, "--seed")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
               "tile": tile, "colour_fix": colour_fix, "compat": "official" if official else None}  # fmt: skip
@@ -98,10 +96,10 @@ def restore(
     try:
         # torch takes seconds to import; mistakes on the command line have been reported by now
         from instructrestore.model.training.checkpoints import last_of_run
-        from instructrestore.pipelines.inference.model_source import ModelSource
+        from instructrestore.pipelines.inference.model_source import ModelSource, place_of_base
 
         loading = ModelSource(
-            base=base,
+            base=place_of_base(base, typer.echo),
             checkpoint=checkpoint and last_of_run(checkpoint),
             dtype=dtype,
             device=device,

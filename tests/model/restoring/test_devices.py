@@ -49,8 +49,8 @@ def test_every_use_of_a_network_passes_its_hook(tiny_base: Path) -> None:
     for name in ("vae", "text_encoder", "unet", "controlnet"):
         add_hook_to_module(getattr(pipe, name), Count(name))
     restored(pipe)
-    embedding = 1
-    assert uses == {"vae": 2, "text_encoder": 1, "unet": STEPS, "controlnet": STEPS + embedding}
+    embedding = seeing = 1
+    assert uses == {"vae": 2, "text_encoder": 1, "unet": STEPS, "controlnet": STEPS + embedding + seeing}
 
 
 @pytest.mark.slow

@@ -13,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.model.restoring.checkpoint import load_base, load_controlnet, load_pipeline
 from instructrestore.model.restoring.small_base import SAMPLING, TOKENS, build_small_base
+from instructrestore.model.training.batch import Preparation
+from instructrestore.model.training.crops import Crop
+from instructrestore.model.training.objective import squared_error
 from instructrestore.model.training.settings import small_base
 from instructrestore.pipelines.building.presets import with_values
 from instructrestore.pipelines.training.command import TrainingOptions, run
@@ -45,7 +48,7 @@ def test_the_same_seed_gives_the_same_bytes_and_leaves_torchs_random_state(tmp_p
 def test_it_comes_back_and_restores_as_it_asks_for(tmp_path: Path) -> None:
     build(tmp_path / "base")
     pipe = load_pipeline(tmp_path / "base", device="cpu")
-    assert 9e6 < sum(parameter.numel() for parameter in pipe.unet.parameters()) < 11e6
+    assert 5e6 < sum(parameter.numel() for parameter in pipe.unet.parameters()) < 6e6
     assert pipe.vae_scale_factor == 4 and pipe.tokenizer.model_max_length == TOKENS
     assert pipe.config["sampling"] == SAMPLING and pipe.scheduler.config["prediction_type"] == "sample"
     pipe.set_progress_bar_config(disable=True)
@@ -97,3 +100,42 @@ def test_a_run_of_the_preset_makes_its_base_and_trains_both(tmp_path: Path) -> N
     for name in ("unet", "controlnet"):
         own = getattr(before, name).state_dict()
         assert any(not torch.equal(own[key], value) for key, value in getattr(after, name).state_dict().items())
+
+
+def test_a_base_that_has_learnt_nothing_leaves_the_photo_as_it_is(tmp_path: Path) -> None:
+    build(tmp_path / "base")
+    pipe = load_pipeline(tmp_path / "base", device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    photo = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    for steps in (1, 3):
+        output = pipe(photo, "make the dog clear", num_inference_steps=steps, output_type="np")
+        assert np.abs(np.asarray(output.images)[0] - photo / 255).max() < 1e-4
+    # From pure noise too: nothing is added to the LQ photo's latents.
+    output = pipe(photo, "make the dog clear", start="noise", output_type="np")
+    assert np.abs(np.asarray(output.images)[0] - photo / 255).max() < 1e-4
+
+
+def test_what_is_learnt_is_what_the_photo_differs_by_from_the_lq_photo(tmp_path: Path) -> None:
+    build(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"), device="cpu")
+    config = load_controlnet(str(tmp_path / "base"), base, device="cpu").config
+    rng = np.random.default_rng(1)
+    crops = [
+        Crop(rng.integers(0, 256, (64, 64, 3), np.uint8) // divisor, np.ones((64, 64), np.bool_), "the dog", "dog",
+             False, number, 0, "key", 0, 0, ())
+        for number, divisor in enumerate((1, 16))
+    ]  # fmt: skip
+    settings = with_values(small_base(), {"crop": {"size": 64}, "last_timestep": 1.0})
+    prepare = Preparation(base, settings, config)
+    batch, (hq, lq) = prepare(crops), prepare.pairs(crops)
+    latents = [base.vae.encode(photos * 2 - 1).latent_dist.mean for photos in (hq, lq)]  # pyright: ignore
+    torch.testing.assert_close(batch.target, (latents[0] - latents[1]) * base.vae.config["scaling_factor"])
+    assert batch.timesteps.tolist() == [999, 999]
+    torch.testing.assert_close(batch.noisy, batch.noise)  # the last timestep holds nothing of the photo
+    assert batch.weights is not None and batch.weights[1] > 10 * batch.weights[0]
+    even = (batch.target.square().mean((1, 2, 3)) * batch.weights).tolist()
+    assert even[1] == pytest.approx(1, abs=0.9)
+    plain = Preparation(base, with_values(settings, {"even_photos": False, "last_timestep": 0}), config)(crops)
+    assert plain.weights is None and plain.timesteps.tolist() != [999, 999]
+    error = torch.ones(2, 1, 1, 1)
+    assert float(squared_error(error, 0 * error, torch.tensor([1.0, 3.0]))) == 2

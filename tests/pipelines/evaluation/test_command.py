@@ -112,7 +112,6 @@ def test_results_alone_need_no_model_and_a_failure_is_the_exit_status(tmp_path: 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "the model's name": ({"base": "b", "results": ["instructrestore=x"]}, "this is the name of the model's own rows"),
     "LQ": ({"results": ["lq=x"]}, "LQ is the name of the unrestored photos, which are always measured"),
-    "nothing": ({}, "nothing to evaluate: name the model with --base"),
     "checkpoint alone": ({"checkpoint": "x", "results": ["a=b"]}, "--checkpoint needs the base"),
     "no test set": ({"testset": str(ROOT / "tests"), "base": "b"}, "is not a data set: it has no dataset.json"),
     "table of a bokeh set": (

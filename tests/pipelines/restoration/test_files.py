@@ -381,9 +381,8 @@ def test_transparency_comes_out_at_the_results_size(run: Callable[..., Ended]) -
 
 
 MISTAKES = {
-    "nothing at all": ([], "name one or more photos, then the instruction in quotes, and the model, as in photo.jpg"),
-    "no base": (["a.png", DOG], "which model? Name a base with --base or in INSTRUCTRESTORE_BASE; `instructrestore "
-                "tiny-base FOLDER` makes a tiny one"),
+    "nothing at all": ([], "name one or more photos, then the instruction in quotes, as in photo.jpg"),
+    "a checkpoint alone": (["a.png", DOG, "--checkpoint", "c"], "--checkpoint needs the base that it was trained for"),
     "no such base": (["a.png", DOG, "--base", "./nowhere"], "the base ./nowhere is not a folder here and cannot be"),
     "base is no model": (["a.png", DOG, "--base", "."], ". is not a saved pipeline: there is no model_index.json"),
     "base is empty": (["a.png", DOG, "--base", "empty"], "empty is not a saved pipeline: there is no empty/model"),

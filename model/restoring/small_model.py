@@ -1,0 +1,108 @@
+"""The small model that ships: what was trained here lies beside this file, the rest installs with packages.
+
+`small/` is a saved InstructRestorePipeline in float16 without what others trained: the sentence encoder, its tokenizer
+and the image classifier in the mask decoder. Put together it is a folder like any other model's, in the user's cache.
+docs/models/small.md is its card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertTokenizer
+
+from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME
+from instructrestore.model.restoring.small_base import TOKENS
+from instructrestore.pretrained import installed
+from instructrestore.pretrained.backbone import load_backbone
+from instructrestore.shards.files import TEMPORARY
+
+SMALL = "small"  # its name where a base is asked for
+SHIPPED = Path(__file__).parent / "small"
+BACKBONE = "mask_decoder.backbone."
+_CACHE = Path("~/.cache/instructrestore/models")
+
+
+def base_place(base: str) -> str:
+    """Where a base is that may be named `small`; any other name is its own place. A folder of that name is `./small`.
+
+    Raises ValueError, in one sentence, where the small model's packages are not installed, or damaged.
+    """
+    return str(small_model()) if base == SMALL else base
+
+
+def small_model(cache: Path | None = None) -> Path:
+    """The small model's folder, put together if it is not there yet. cache: in place of the user's.
+
+    Raises ValueError, in one sentence, where its packages are not installed, or damaged, or there is no room for it.
+    """
+    known = hashlib.sha256()
+    for path in sorted(path for path in SHIPPED.rglob("*") if path.is_file()):
+        known.update(str(path.relative_to(SHIPPED)).encode() + path.read_bytes())
+    for file in (installed.sentences(), installed.backbone()):
+        known.update(file.sha256.encode())
+    folder = (cache or _CACHE.expanduser()) / f"{SMALL}-{known.hexdigest()[:8]}"
+    if (folder / "model_index.json").is_file():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
+        try:
+            _assemble(partial)
+            partial.chmod(0o755)
+            if not folder.exists():
+                os.rename(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        if (folder / "model_index.json").is_file():  # another process was quicker
+            return folder
+        raise ValueError(f"the small model cannot be put together in {folder.parent}: {error.strerror}") from error
+    return folder
+
+
+def _assemble(folder: Path) -> None:
+    sentences = installed.sentences().checked()
+    shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
+    shutil.copyfile(sentences, folder / "text_encoder" / "model.safetensors")
+    tokenizer = BertTokenizer.from_pretrained(str(sentences.parent), local_files_only=True, model_max_length=TOKENS)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    controlnet = folder / "controlnet" / WEIGHTS_NAME
+    backbone = {f"{BACKBONE}{name}": value.half() for name, value in load_backbone().state_dict().items()}
+    save_file({**load_file(controlnet), **backbone}, controlnet, {"format": "pt"})
+
+
+def ship(pipeline: Path, masks: Path, folder: Path = SHIPPED) -> None:
+    """Writes what is to ship of a saved pipeline, with the mask decoder of another checkpoint's ControlNet.
+
+    pipeline: a saved InstructRestorePipeline. masks: the folder of a ControlNet with a TextMaskDecoder.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    leave = shutil.ignore_patterns("tokenizer", "model.safetensors")
+    shutil.copytree(pipeline, folder, ignore=leave)
+    of_masks = json.loads((masks / "config.json").read_text("utf-8"))
+    for path in folder.rglob("*.json"):
+        values = json.loads(path.read_text("utf-8"))
+        values.pop("_name_or_path", None)  # diffusers writes where a model was read
+        if path.parent.name == "controlnet":
+            values |= {name: value for name, value in of_masks.items() if name.startswith("mask_")}
+        path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
+    decoder = {name: value for name, value in load_file(masks / WEIGHTS_NAME).items() if _of_decoder(name)}
+    controlnet = load_file(folder / "controlnet" / WEIGHTS_NAME)
+    controlnet = {name: value for name, value in controlnet.items() if not name.startswith("mask_decoder.")} | decoder
+    unet = load_file(folder / "unet" / WEIGHTS_NAME)
+    for name, tensors in (("controlnet", controlnet), ("unet", unet)):
+        halves = {key: value.to(torch.float16).contiguous() for key, value in tensors.items()}
+        save_file(halves, folder / name / WEIGHTS_NAME, {"format": "pt"})
+        (folder / name / WEIGHTS_NAME).chmod(0o644)
+
+
+def _of_decoder(name: str) -> bool:
+    return name.startswith("mask_decoder.") and not name.startswith(BACKBONE)
