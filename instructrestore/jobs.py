@@ -96,8 +96,8 @@ def train(
 
     dataset: its folder or fsspec URI. out: the run's folder, in which a run that was interrupted goes on, unless
     `resume` is False. preset, config, settings: as in `build`. base: a Stable Diffusion 2.1 base, a folder or hub id;
-    the presets "tiny" and "small-base" make their own. init_from: the checkpoint or run to begin with; None: the
-    base's UNet.
+    the presets "tiny" and "small-base" make their own, "small" takes the model that ships. init_from: the checkpoint
+    or run to begin with; None: the base's UNet.
     mix: further data sets, each with its share of the samples. workers, address: of Ray, where there are several.
     """
     from instructrestore.model.training.checkpoints import last_of_run
@@ -127,7 +127,7 @@ def restore(
     photos: AnyPath | Sequence[AnyPath],
     instruction: str,
     *,
-    base: AnyPath,
+    base: AnyPath = "small",
     checkpoint: AnyPath | None = None,
     out: AnyPath = "restored",
     masks: Sequence[AnyPath] = (),
@@ -146,7 +146,8 @@ def restore(
 ) -> RestoreSummary:
     """Restores photo files into a folder, as `instructrestore restore` does; returns what became of them.
 
-    photos: files or folders. base: a Stable Diffusion 2.1 base, or a whole pipeline, a folder or hub id.
+    photos: files or folders. base: a Stable Diffusion 2.1 base, or a whole pipeline, a folder or hub id; "small" is the
+    model that ships.
     checkpoint: the trained ControlNet, a folder, a training run or a hub id; None: the base's own.
     masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
     sweep: scales of the first region, for a contact sheet. settings: of SamplingSettings, by name.
@@ -229,9 +230,10 @@ def evaluate(
 ) -> pd.DataFrame:
     """Measures a model, other methods or both over a test set, as `instructrestore evaluate` does.
 
-    base, checkpoint: the model, as in `restore`. results: folders of restored photos by their methods' names.
-    runs: methods to run, as in real-esrgan=RealESRGAN_x4plus.pth. metrics: embedded (no weights), all, or names with
-    commas between them. given_masks: restore with the regions' own masks.
+    base, checkpoint: the model, as in `restore`; None: "small" where there are no results and runs. results: folders
+    of restored photos by their methods' names. runs: methods to run, as in real-esrgan=RealESRGAN_x4plus.pth.
+    metrics: embedded (no weights), all, or names with commas between them. given_masks: restore with the regions' own
+    masks.
 
     Returns a row for each figure of each photo, with the columns method, s1, s2, key, photo, caption, scope (region,
     rest or whole), metric and value; the tables and the page lie in `out`, and which photos failed in its
@@ -250,11 +252,9 @@ def evaluate(
     from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.shards.pairs import TestSet
 
-    if not (base or results or runs):
-        raise ValueError("nothing to evaluate: give base, results or runs")
     groups = [compared_group(run, device) for run in map(parse_method, runs) if run.name != "lq"]
-    if base:
-        source = ModelSource(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
+    if base or not (results or runs):
+        source = ModelSource(base=fspath(base or "small"), checkpoint=_last(checkpoint), dtype=dtype, device=device)
         scales = scales_of(tables_of((), TestSet(fspath(testset)).bokeh))
         groups.insert(0, model_group(source, evaluation_settings(dict(settings or {}), ()), scales, given_masks))
     with _stops():

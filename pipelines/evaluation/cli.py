@@ -87,12 +87,12 @@ def evaluate(
         from instructrestore.model.training.checkpoints import last_of_run
         from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
         from instructrestore.pipelines.evaluation.run import LOCAL, EvaluationRequest, run_evaluation
-        from instructrestore.pipelines.inference.model_source import ModelSource, place_of_base
+        from instructrestore.pipelines.inference.model_source import ModelSource, named_base
 
         groups = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always included
         if ours:
             loading = ModelSource(
-                base=place_of_base(base, typer.echo),
+                base=named_base(base, typer.echo),
                 checkpoint=checkpoint and last_of_run(checkpoint),
                 dtype=dtype,
                 device=device,

@@ -23,7 +23,8 @@ from instructrestore.pipelines.terminal.arguments import anchored_place
 class ModelSource:
     """Where the weights are and how they are run.
 
-    base: a Stable Diffusion 2.1 base or a saved InstructRestorePipeline, a folder or a hub id.
+    base: a Stable Diffusion 2.1 base or a saved InstructRestorePipeline, a folder or a hub id; or "small", the model
+        that ships, which every machine puts together for itself.
     checkpoint: the trained ControlNet with its mask decoder, a folder or a hub id; None: the base's own.
     dtype: "float32", "bfloat16" or "float16". device: as torch names it; None: a GPU if there is one.
     base_revision, checkpoint_revision: of hub ids.
@@ -66,11 +67,12 @@ class ModelSource:
     def anchored(self) -> ModelSource:
         """With folders by their absolute paths: workers have other current folders."""
         checkpoint = self.checkpoint and anchored_place(self.checkpoint)
-        return replace(self, base=anchored_place(self.base), checkpoint=checkpoint)
+        base = self.base if self.base == SMALL else anchored_place(self.base)
+        return replace(self, base=base, checkpoint=checkpoint)
 
     def fingerprint(self) -> Fingerprint:
         """What the weights are, without loading them. Raises ValueError, in one sentence, if they are not there."""
-        return fingerprint_of(self.base, self.checkpoint, self.base_revision, self.checkpoint_revision)
+        return fingerprint_of(base_place(self.base), self.checkpoint, self.base_revision, self.checkpoint_revision)
 
     def sampling(self, asked: SamplingSettings) -> SamplingSettings:
         """The settings that photos are restored with: where `asked` says nothing, the model's own.
@@ -108,7 +110,7 @@ class ModelSource:
     def record(self) -> dict[str, Any]:
         """What is recorded in the restored photos: a local folder by its name alone, a hub id unchanged."""
         return {
-            "base": public(self.base),
+            "base": public(base_place(self.base)),
             "base_revision": self.base_revision,
             "checkpoint": self.checkpoint and public(self.checkpoint),
             "checkpoint_revision": self.checkpoint_revision,
@@ -116,17 +118,14 @@ class ModelSource:
         }
 
 
-def place_of_base(base: str | None, say: Callable[[str], object]) -> str:
-    """The base's folder or hub id, `small`, or None for that, by its folder; where none is named, which it is is said.
-
-    Raises ValueError, in one sentence, where the small model's packages are not installed.
-    """
+def named_base(base: str | None, say: Callable[[str], object]) -> str:
+    """The base, or the small model where none is named, of which a sentence is said."""
     if base is None:
         say(
             "with the small model that ships (docs/models/small.md); for the large one name Stable Diffusion 2.1-base "
             "and the released checkpoint with --base and --checkpoint"
         )
-    return base_place(base or SMALL)
+    return base or SMALL
 
 
 def public(place: str) -> str:

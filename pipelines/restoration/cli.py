@@ -96,10 +96,10 @@ def restore(
     try:
         # torch takes seconds to import; mistakes on the command line have been reported by now
         from instructrestore.model.training.checkpoints import last_of_run
-        from instructrestore.pipelines.inference.model_source import ModelSource, place_of_base
+        from instructrestore.pipelines.inference.model_source import ModelSource, named_base
 
         loading = ModelSource(
-            base=place_of_base(base, typer.echo),
+            base=named_base(base, typer.echo),
             checkpoint=checkpoint and last_of_run(checkpoint),
             dtype=dtype,
             device=device,
