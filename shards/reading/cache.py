@@ -82,7 +82,8 @@ class ShardCache:
             try:
                 _fetch(uri, size, descriptor)
                 os.fsync(descriptor)  # else a power cut can leave a shard of zeros that counts as fetched
-                partial.rename(final)
+                with self._exclusive():  # else who counts meanwhile may see it under both names
+                    partial.rename(final)
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise
