@@ -63,7 +63,7 @@ class RegionControlNet(ControlNetModel):
     mask_channels: width of the mask decoder, a multiple of 32. mask_names: those that a TextMaskDecoder tells apart.
     bokeh_control_text: the text of bokeh instructions that these weights were trained with; holds `{caption}`.
     residual: the latents that the base and this ControlNet work on are what the HQ photo's differ by from the LQ
-        photo's (residual prediction: SRDiff, section 3.2), so that a feature scale of 0 leaves the photo as it is.
+        photo's (residual prediction: SRDiff, section 3.2), so that learning begins at the LQ photo.
     unshuffled: the LQ photo's pixels are gathered into cells before any convolution: quicker than ControlNet's own
         convolutions at the photo's size, and learnt sooner.
     """

@@ -88,7 +88,7 @@ class Preparation:
 
     def with_unet(self, unet: UNet2DConditionModel | None) -> Preparation:
         """With another UNet in the base; None: itself."""
-        return Preparation(replace(self.base, unet=unet), self.settings, self.controlnet) if unet else self
+        return type(self)(replace(self.base, unet=unet), self.settings, self.controlnet) if unet else self
 
     @torch.no_grad()
     def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> TrainingBatch:
