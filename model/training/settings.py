@@ -114,6 +114,8 @@ class TrainingSettings(BaseModel):
             raise ValueError(f"a batch of {self.batch} cannot be cut into micro-batches of {self.micro_batch}")
         if self.learns == "mask_decoder" and self.mask_decoder != "TextMaskDecoder":
             raise ValueError("the mask decoder alone can be learnt where it is a TextMaskDecoder (mask_decoder)")
+        if self.learns == "mask_decoder" and self.train_base:
+            raise ValueError("the mask decoder alone, or the base too: leave train_base or learns=mask_decoder out")
         if self.learns == "mask_decoder" and self.crop.size != SEEN:
             raise ValueError(f"the mask decoder sees photos at {SEEN} px: make crop.size that, not {self.crop.size}")
         if self.crop.size % 64:
@@ -173,22 +175,16 @@ def small_base() -> TrainingSettings:
 
 def small() -> TrainingSettings:
     """The small model's ControlNet goes on learning, from the weights that ship; its base and masks stay."""
-    return TrainingSettings(
-        preset="small",
-        steps=2000,
-        batch=16,
-        last_timestep=0.7,
-        even_photos=True,
-        mask_weight=0,
-        mask_decoder="TextMaskDecoder",
-        sharpen=False,
-        crop=CropSettings(size=128, least_share=0, short_side=512),
-        optimizer=OptimizerSettings(learning_rate=1e-4, warmup=20, weight_decay=1e-3, ema=0.98),
-        validation=ValidationSettings(share=0.1, every=500, photos=8, restored=8, steps=1),
-        dtype="float32",
-        loader_workers=1,
-        checkpoint_every=100,
-    )
+    changed = {
+        "preset": "small",
+        "steps": 2000,
+        "train_base": False,
+        "control_drop": 0.0,
+        "mask_weight": 0.0,
+        "optimizer": OptimizerSettings(learning_rate=1e-4, warmup=20, weight_decay=1e-3, ema=0.98),
+        "validation": ValidationSettings(share=0.1, every=500, photos=8, restored=8, steps=1),
+    }
+    return small_base().model_copy(update=changed)
 
 
 def small_masks() -> TrainingSettings:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import instructrestore
 from instructrestore.model.restoring import small_model
+from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.small_base import SAMPLING
 from instructrestore.model.restoring.small_model import SMALL
@@ -18,6 +20,7 @@ from instructrestore.pipelines import cli
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pretrained import installed
+from tests.shards.loading import write_dataset
 
 WISH = "make the dog clear"
 
@@ -64,3 +67,19 @@ def test_every_machine_puts_it_together_for_itself(cache: Path, tmp_path: Path) 
     assert source.sampling(SamplingSettings()).num_inference_steps == SAMPLING["num_inference_steps"]
     assert source.fingerprint().bytes > 100e6
     assert source.load().config["sampling"] == SAMPLING
+
+
+def test_it_is_trained_further_with_its_base_and_masks_as_they_are(cache: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", shards=2, photos=3)
+    few = {"steps": 1, "batch": 2, "loader_workers": 0, "validation": {"share": 0}, "optimizer": {"warmup": 0}}
+    checkpoint = instructrestore.train(
+        tmp_path / "data", out=tmp_path / "out", preset="small", settings=few, quiet=True
+    )
+    before, after = load_pipeline(SMALL), load_pipeline(SMALL, checkpoint)
+    changed = {
+        name
+        for name, value in after.controlnet.state_dict().items()
+        if not torch.equal(value, before.controlnet.state_dict()[name])
+    }
+    assert changed and not any(name.startswith("mask_decoder.") for name in changed)
+    assert all(map(torch.equal, before.unet.state_dict().values(), after.unet.state_dict().values()))
