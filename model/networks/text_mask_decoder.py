@@ -168,8 +168,9 @@ class TextMaskDecoder(nn.Module):
 
     @torch.no_grad()
     def see(self, photos: Tensor) -> PhotoFeatures:
-        """photos: (B, 3, H, W) in [0, 1]."""
-        return see(self.backbone, photos, self.side)
+        """photos: (B, 3, H, W) in [0, 1]. In the backbone's own precision, also while the rest learns in another."""
+        with torch.autocast(photos.device.type, enabled=False):
+            return see(self.backbone, photos.to(self.class_texts.dtype), self.side)
 
     def forward(self, maps: PhotoFeatures, states: Tensor) -> Tensor:
         """Logits (B, 1, h, w), a cell for every `CELL` pixels of the photo as seen. states: (B, T, text_width)."""
