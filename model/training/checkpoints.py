@@ -4,7 +4,7 @@ checkpoints/step-00000500/
     controlnet/             what `restore --checkpoint` takes: the moving average if there is one
     unet/                   the same of the base's UNet, where that learns too: it takes the place of the base's
     trained.safetensors     the weights that learn on, where `controlnet/` and `unet/` hold their averages
-    optimizer.safetensors   AdamW's state by parameter name, and torch's random states
+    optimizer.safetensors   the optimizer's state by parameter name, and torch's random states
     state.json              step, order, settings, validation
 """
 
@@ -63,7 +63,7 @@ class TrainingCheckpoint:
         return read_safetensors(self.folder / model / WEIGHTS_NAME)
 
     def optimizer(self) -> dict[str, Tensor]:
-        """AdamW's state as "NAME/PARAMETER" and random states as "random/DEVICE"."""
+        """The optimizer's state as "NAME/PARAMETER" and random states as "random/DEVICE"."""
         return read_safetensors(self.folder / "optimizer.safetensors")
 
 
@@ -165,7 +165,7 @@ def last_of_run(place: str) -> str:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Any, str]) -> dict[str, Tensor]:
-    """AdamW's state and torch's random states as `TrainingCheckpoint.optimizer` gives them back."""
+    """The optimizer's state and torch's random states as `TrainingCheckpoint.optimizer` gives them back."""
     tensors = {f"{key}/{names[p]}": value for p, state in optimizer.state.items() for key, value in state.items()}
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_initialized():
@@ -176,7 +176,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Any, str]
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Gives AdamW and torch's random states back what `optimizer_tensors` took."""
+    """Gives the optimizer and torch's random states back what `optimizer_tensors` took."""
     numbers = {name: number for number, name in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {number: {} for number in numbers.values()}
     for label, value in tensors.items():

@@ -20,17 +20,18 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSettings(BaseModel):
-    """AdamW, and how its learning rate goes."""
+    """The optimizer, and how its learning rate goes."""
 
     model_config = _STRICT
 
-    learning_rate: float = Field(default=5e-5, gt=0, description="Of AdamW, after the warm-up.")
+    kind: Literal["adamw", "muon"] = Field(default="adamw", description="muon: orthogonal steps of weight matrices.")
+    learning_rate: float = Field(default=5e-5, gt=0, description="After the warm-up.")
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="cosine: down to 5% at the last step."
     )
     warmup: int = Field(default=0, ge=0, description="Steps in which the learning rate rises evenly from near 0.")
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Of AdamW.")
-    weight_decay: float = Field(default=1e-2, ge=0, description="Of AdamW.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Of all weights, times the learning rate.")
     clip: float = Field(default=1.0, gt=0, description="Largest norm of all gradients together.")
     ema: float = Field(
         default=0, ge=0, lt=1, description="Decay of the weights' moving average, which is then what is exported."
@@ -159,13 +160,14 @@ def small_base() -> TrainingSettings:
         steps=60_000,
         batch=16,
         train_base=True,
-        control_drop=0.1,
-        last_timestep=0.7,
+        control_drop=0.05,
+        last_timestep=0.9,
         even_photos=True,
+        mask_weight=0,
         mask_channels=64,
         sharpen=False,
         crop=CropSettings(size=128, least_share=0, short_side=512),
-        optimizer=OptimizerSettings(learning_rate=1e-3, warmup=100, weight_decay=1e-3, ema=0.995),
+        optimizer=OptimizerSettings(kind="muon", learning_rate=2e-3, warmup=30, weight_decay=1e-3, ema=0.995),
         validation=ValidationSettings(share=0.05, every=500, photos=8, restored=8, steps=4),
         dtype="float32",
         loader_workers=1,
@@ -180,8 +182,7 @@ def small() -> TrainingSettings:
         "steps": 2000,
         "train_base": False,
         "control_drop": 0.0,
-        "mask_weight": 0.0,
-        "optimizer": OptimizerSettings(learning_rate=1e-4, warmup=20, weight_decay=1e-3, ema=0.98),
+        "optimizer": OptimizerSettings(kind="muon", learning_rate=2e-4, warmup=20, weight_decay=1e-3, ema=0.98),
         "validation": ValidationSettings(share=0.1, every=500, photos=8, restored=8, steps=1),
     }
     return small_base().model_copy(update=changed)

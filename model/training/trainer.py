@@ -7,13 +7,14 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import AdamW
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from instructrestore.model.networks.devices import DTYPES
@@ -29,6 +30,7 @@ from instructrestore.model.training.checkpoints import (
 )
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.masks import MaskPreparation, networks_of
+from instructrestore.model.training.muon import Muon
 from instructrestore.model.training.objective import Losses, identity
 from instructrestore.model.training.settings import OptimizerSettings, TrainingSettings
 from instructrestore.model.training.validation import Validation, Validator, mask_iou
@@ -128,9 +130,7 @@ class Trainer:
             self.models["unet"] = base.unet
         self.parameters = named_parameters(self.models)
         chosen = settings.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), betas=chosen.betas, weight_decay=chosen.weight_decay, fused=True
-        )
+        self.optimizer = optimizer(self.parameters.values(), chosen)
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=settings.dtype == "float16")
         self.averages: dict[str, AveragedModel] = {}
         if chosen.ema:  # in every worker, the same: each validates its share of the photos
@@ -282,6 +282,12 @@ def named_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]
         for name, parameter in network.named_parameters()
         if parameter.requires_grad
     }
+
+
+def optimizer(parameters: Iterable[Tensor], settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """Of the settings' kind; `learning_rate` is set before every step."""
+    shared: dict[str, Any] = {"betas": settings.betas, "weight_decay": settings.weight_decay}
+    return Muon(parameters, **shared) if settings.kind == "muon" else AdamW(parameters, fused=True, **shared)
 
 
 def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:

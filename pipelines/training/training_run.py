@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -113,7 +114,7 @@ def train(
 def check_resumable(checkpoint: TrainingCheckpoint, settings: TrainingSettings) -> None:
     """Raises ValueError if the checkpoint was trained with settings that learn something else."""
     # A setting that the run's program did not know yet had what is now its default.
-    before = TrainingSettings().model_dump(mode="json") | checkpoint.state["settings"]
+    before = _completed(checkpoint.state["settings"], TrainingSettings().model_dump(mode="json"))
     now = settings.model_dump(mode="json")
     fixed = now.keys() - FREE - ({"steps"} if settings.optimizer.schedule == "constant" else set())
     if differing := sorted(name for name in fixed if before.get(name) != now[name]):
@@ -121,6 +122,12 @@ def check_resumable(checkpoint: TrainingCheckpoint, settings: TrainingSettings) 
             f"the run was started with another {' and '.join(differing)}: use the same settings (they are in "
             "settings.toml), or train into another folder"
         )
+
+
+def _completed(known: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the defaults of those that they do not name, group by group."""
+    groups = {name: inner for name, inner in defaults.items() if isinstance(inner, dict)}
+    return {**defaults, **known, **{name: _completed(known.get(name, {}), inner) for name, inner in groups.items()}}
 
 
 def _started_from(run: TrainingRun, resumed: TrainingCheckpoint) -> TrainingRun:
