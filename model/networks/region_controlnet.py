@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from instructrestore.model.instruction.instruction import BOKEH_CONTROL_TEXT
 from instructrestore.model.networks.mask_decoder import MaskDecoder
-from instructrestore.model.networks.text_mask_decoder import PhotoFeatures, TextMaskDecoder
+from instructrestore.model.networks.text_mask_decoder import SeenNames, TextMaskDecoder
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 # Of the convolutions that embed the LQ photo: ControlNet's own, each after the first at half the resolution.
@@ -114,9 +114,9 @@ class RegionControlNet(ControlNetModel):
         return self.controlnet_cond_embedding(photos)
 
     @apply_forward_hook
-    def see(self, photos: Tensor) -> PhotoFeatures | None:
+    def see(self, photos: Tensor) -> SeenNames | None:
         """What the mask decoder sees in whole LQ photos (B, 3, H, W) in [0, 1]; None: it reads features of here."""
-        return self.mask_decoder.see(photos) if isinstance(self.mask_decoder, TextMaskDecoder) else None
+        return self.mask_decoder.look(photos) if isinstance(self.mask_decoder, TextMaskDecoder) else None
 
     def forward(
         self,
@@ -126,7 +126,7 @@ class RegionControlNet(ControlNetModel):
         condition: Tensor,
         mask_rows: int = 0,
         views: Tensor | None = None,
-        seen: PhotoFeatures | None = None,
+        seen: SeenNames | None = None,
     ) -> RegionControl:
         """The control for noisy latents, one row a text.
 

@@ -13,7 +13,7 @@ is; and no pixel is more certain than that the thing is in the photo at all.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,25 @@ CELL = 8  # pixels of a photo to a logit of the mask
 SIDE = 512  # of the photo as it is seen, the long one, in pixels
 LEAST_EVIDENCE = 1e-4  # the probability below which a class is not told from absent
 LEAST_LIKELY = 1e-6  # the same for what a text asks for
+# At use a photo is looked at in every one of these ways: times SIDE, mirrored.
+LOOKS = ((1.0, False), (1.0, True), (1.25, False), (1.25, True))
 GATE = 4.0  # how sharply certainty bounds a mask
 LEAST_CERTAIN = -0.4  # the logit of being there from which on a thing is taken for found
 SHARPNESS = 30.0  # of a softmax over similarities of texts, where training begins
 FEATURE_CHANNELS = (CHANNELS[8], CHANNELS[16], CHANNELS[32] + HEAD)
+
+
+@dataclass(frozen=True)
+class SeenNames:
+    """What B photos show, whatever a text asks: logits of the names at every pixel (B, names, h, w), for a softmax, and
+    of their presence in the photo (B, names)."""
+
+    names: Tensor
+    presence: Tensor
+
+    def rows(self, rows: Tensor) -> SeenNames:
+        """Those of the photos that rows (R,) of integers name."""
+        return SeenNames(self.names[rows], self.presence[rows])
 
 
 @dataclass(frozen=True)
@@ -46,10 +61,6 @@ class PhotoFeatures:
     scene: Tensor
     near: Tensor
     far: Tensor
-
-    def rows(self, rows: Tensor) -> PhotoFeatures:
-        """Those of the photos that rows (R,) of integers name."""
-        return PhotoFeatures(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 def see(backbone: Backbone, photos: Tensor, side: int) -> PhotoFeatures:
@@ -166,16 +177,29 @@ class TextMaskDecoder(nn.Module):
         self.backbone.eval()
         return self
 
+    def look(self, photos: Tensor) -> SeenNames:
+        """photos: (B, 3, H, W) in [0, 1]. The mean of `LOOKS`; while it learns, of the first alone."""
+        names, presence = self.named(self.see(photos))
+        if self.training:
+            return SeenNames(names, presence)
+        names, size = names.log_softmax(1), names.shape[-2:]
+        for times, mirrored in LOOKS[1:]:
+            seen = self.see(photos.flip(-1) if mirrored else photos, round(self.side * times))
+            more, there = self.named(seen)
+            more = more.flip(-1) if mirrored else more
+            more = F.interpolate(more.log_softmax(1), size, mode="bilinear", align_corners=False)
+            names, presence = names + more, presence + there
+        return SeenNames(names / len(LOOKS), presence / len(LOOKS))
+
     @torch.no_grad()
-    def see(self, photos: Tensor) -> PhotoFeatures:
+    def see(self, photos: Tensor, side: int | None = None) -> PhotoFeatures:
         """photos: (B, 3, H, W) in [0, 1]. In the backbone's own precision, also while the rest learns in another."""
         with torch.autocast(photos.device.type, enabled=False):
-            return see(self.backbone, photos.to(self.class_texts.dtype), self.side)
+            return see(self.backbone, photos.to(self.class_texts.dtype), side or self.side)
 
-    def forward(self, maps: PhotoFeatures, states: Tensor) -> Tensor:
+    def forward(self, seen: SeenNames, states: Tensor) -> Tensor:
         """Logits (B, 1, h, w), a cell for every `CELL` pixels of the photo as seen. states: (B, T, text_width)."""
-        where, certain = self.asked(*self.named(maps), text_vectors(states)[:, None])
-        return joined(where, certain)
+        return joined(*self.asked(seen.names, seen.presence, text_vectors(states)[:, None]))
 
     def named(self, maps: PhotoFeatures) -> tuple[Tensor, Tensor]:
         """Every pixel's logits of the names, (B, names, h, w), for a softmax; and of their presence, (B, names)."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.networks.modulation import region_weights, scale_maps, shared_equally
 from instructrestore.model.networks.region_controlnet import RegionControl
-from instructrestore.model.networks.text_mask_decoder import PhotoFeatures
+from instructrestore.model.networks.text_mask_decoder import SeenNames
 from instructrestore.model.networks.texts import Texts
 from instructrestore.model.networks.tiling import Tile
 from instructrestore.model.restoring.settings import MASK_THRESHOLD
@@ -81,7 +81,7 @@ class Views:
     others: Tensor
     maps: Tensor | None
     guided: bool
-    seen: PhotoFeatures | None = field(init=False, repr=False, default=None)
+    seen: SeenNames | None = field(init=False, repr=False, default=None)
     masks: Tensor | None = field(init=False, repr=False, default=None)
     kept: RegionControl | None = field(init=False, repr=False, default=None)
 

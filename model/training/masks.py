@@ -124,7 +124,8 @@ class MaskNetworks(nn.Module):
 
     def mask_logits(self, batch: Any) -> Tensor:
         """The mask alone, (B, 1, h, w)."""
-        return joined(*self.decoder.asked(*self.decoder.named(self.decoder.see(batch.lq)), batch.texts))[:, :1]
+        seen = self.decoder.look(batch.lq)
+        return joined(*self.decoder.asked(seen.names, seen.presence, batch.texts))[:, :1]
 
 
 def networks_of(

@@ -42,17 +42,17 @@ def test_a_photo_is_seen_at_two_sizes_and_the_mask_has_a_cell_for_eight_pixels(d
     assert seen.fine.shape[-2:] == (16, 16)  # 96 is stretched to 128, a multiple of 64
     assert seen.near.shape == (2, CLASSES, 4, 4) and seen.far.shape == (2, CLASSES, 2, 2)
     torch.testing.assert_close(seen.near.sum(1), torch.ones(2, 4, 4))
-    assert decoder(seen, states(decoder, 0).expand(2, -1, -1)).shape == (2, 1, 16, 16)
+    assert decoder(decoder.look(photos(2)), states(decoder, 0).expand(2, -1, -1)).shape == (2, 1, 16, 16)
     large = see(decoder.backbone, photos(1, 300, 400), 128)
     assert large.fine.shape[-2:] == (16, 16)  # the long side of whatever size is seen at 128
 
 
 @torch.no_grad()
 def test_photos_in_a_batch_and_rows_that_share_one_are_as_alone(decoder: TextMaskDecoder) -> None:
-    both = decoder.see(photos(2))
+    both = decoder.look(photos(2))
     for name, row in ((0, 0), (1, 1), (2, 1)):
         rows = both.rows(torch.tensor([row]))
-        alone = decoder.see(photos(2)[row : row + 1])
+        alone = decoder.look(photos(2)[row : row + 1])
         torch.testing.assert_close(
             decoder(rows, states(decoder, name)), decoder(alone, states(decoder, name)), rtol=1e-3, atol=1e-3
         )
@@ -87,9 +87,28 @@ def test_the_backbone_does_not_learn_and_stays_in_evaluation(decoder: TextMaskDe
 
 @torch.no_grad()
 def test_a_word_is_sought_where_the_name_nearest_to_it_is(decoder: TextMaskDecoder) -> None:
-    seen = decoder.see(photos(1))
+    seen = decoder.look(photos(1))
     near = decoder.name_texts[2] + 0.1 * torch.randn(WIDTH, generator=torch.Generator().manual_seed(2))
     masks = [decoder(seen, states(decoder, name)) for name in range(NAMES)]
     own = decoder(seen, near.expand(1, 2, -1))
     gaps = [float((own - mask).abs().mean()) for mask in masks]
     assert min(range(NAMES), key=gaps.__getitem__) == 2
+
+
+@torch.no_grad()
+def test_a_mirrored_photo_has_the_mirrored_mask(decoder: TextMaskDecoder) -> None:
+    one, other = (decoder(decoder.look(each), states(decoder, 1)) for each in (photos(1), photos(1).flip(-1)))
+    torch.testing.assert_close(one, other.flip(-1), rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_it_looks_once_while_it_learns(decoder: TextMaskDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int | None] = []
+    see_once = decoder.see
+    monkeypatch.setattr(decoder, "see", lambda photos, side=None: sides.append(side) or see_once(photos, side))
+    decoder.train()
+    decoder.look(photos(1))
+    decoder.eval()
+    assert len(sides) == 1
+    decoder.look(photos(1))
+    assert sides[1:] == [None, 128, 160, 160]
