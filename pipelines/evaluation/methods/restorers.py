@@ -15,6 +15,8 @@ from instructrestore.model.instruction.instruction import Instruction, RegionSca
 from instructrestore.model.networks.devices import find_device
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation.methods.method import OURS, Method
+from instructrestore.pipelines.evaluation.methods.ncnn_files import NCNN
+from instructrestore.pipelines.evaluation.methods.ncnn_network import NcnnNetwork
 from instructrestore.pipelines.evaluation.methods.network import OnePassNetwork
 from instructrestore.pipelines.evaluation.methods.photos import PhotoArray
 from instructrestore.pipelines.evaluation.methods.spec import MethodSpec
@@ -128,6 +130,8 @@ def load_method(run: MethodSpec, device: str | None = None) -> LoadedMethod:
 
     Raises ValueError, in one sentence with what to do, for whatever cannot be loaded.
     """
+    if run.name in NCNN:
+        return NcnnNetwork(NCNN[run.name])
     where = find_device(device)
     if run.name == "x4-upscaler":
         assert run.place is not None
@@ -184,6 +188,6 @@ def compared_group(run: MethodSpec, device: str | None) -> MethodGroup:
         build=partial(ComparedMethod, run),
         follows_from={"run": known},
         record={"run": run.record()},
-        device=device,
+        device="cpu" if run.name in NCNN else device,
         steps=COMPARED_STEPS,
     )

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from instructrestore.dataengine.running.part_files import digest
+from instructrestore.pipelines.evaluation.methods.ncnn_files import NCNN
 from instructrestore.shards.files import file_sha256
 
 REVISION = "1"  # raised when the same photo, seed and weights give a different result
@@ -46,6 +47,7 @@ KINDS = (
     MethodKind("lq", "LQ", "nothing"),
     MethodKind("real-esrgan", "Real-ESRGAN", "file", "spandrel"),
     MethodKind("network", "", "file", "spandrel"),
+    *(MethodKind(name, files.title, "nothing") for name, files in NCNN.items()),
     MethodKind("x4-upscaler", "SD x4 upscaler", "pipeline"),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -72,6 +74,10 @@ class MethodSpec:
         """Raises ValueError, in one sentence with what to do, if its package or its file is missing, without loading
         anything."""
         kind = BY_NAME[self.name]
+        if self.name in NCNN:
+            lacks, fix = NCNN[self.name].lacking()
+            if lacks:
+                raise ValueError(f"--run {self.name} cannot run, because {lacks}: {fix}")
         if kind.package and find_spec(kind.package) is None:
             raise ValueError(f"--run {self.name} needs {kind.package}: {COMPARE_EXTRA}")
         if kind.place == "file":
@@ -85,8 +91,10 @@ class MethodSpec:
         """
         return digest(REVISION, self.name, self._weights())
 
-    def record(self) -> dict[str, str | None]:
+    def record(self) -> dict[str, Any]:
         """What is recorded of it: a file or folder of this machine by its name alone."""
+        if self.name in NCNN:
+            return {"name": self.name, **NCNN[self.name].record()}
         place = self.place
         if place is not None and Path(place).expanduser().exists():
             place = Path(place).expanduser().resolve().name
@@ -102,6 +110,8 @@ class MethodSpec:
         return path
 
     def _weights(self) -> object:
+        if self.name in NCNN:
+            return NCNN[self.name].record()
         if self.place is None:
             return None
         folder = Path(self.place).expanduser()

@@ -39,6 +39,7 @@ def test_a_run_is_read_from_what_was_typed() -> None:
         ("", "knows no method ''"),
         ("=x.pth", "knows no method ''"),
         ("lq=x", "lq takes no place"),
+        ("span-ncnn=spanx4_ch48.bin", "span-ncnn takes no place: span-ncnn alone"),
         ("real-esrgan", "needs its weights: real-esrgan=FILE"),
         ("x4-upscaler=", "needs its weights: x4-upscaler=FOLDER"),
     ],
@@ -52,6 +53,7 @@ def test_what_cannot_be_asked_for_is_one_sentence(text: str, expected: str) -> N
 def test_rows_are_called_as_in_the_tables() -> None:
     assert MethodSpec("lq").title == "LQ"
     assert MethodSpec("real-esrgan", "some/file.pth").title == "Real-ESRGAN"
+    assert MethodSpec("span-ncnn").title == "SPAN"
     assert MethodSpec("network", "some/SwinIR-L_x4.safetensors").title == "SwinIR-L_x4"
     assert len({kind.name for kind in KINDS}) == len(KINDS)
 
