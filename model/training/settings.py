@@ -99,8 +99,10 @@ class TrainingSettings(BaseModel):
     window_shards: int = Field(default=32, ge=1, description="Shards whose triplets are shuffled together.")
     optimizer: OptimizerSettings = OptimizerSettings()
     validation: ValidationSettings = ValidationSettings()
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="bfloat16", description="In which the networks compute; trained weights are always float32."
+    dtype: Literal["float32", "bfloat16", "float16", "measured"] = Field(
+        default="bfloat16",
+        description="In which the networks compute; trained weights are always float32. measured: bfloat16 where it is "
+        "quicker on this device, else float32; decided when the run begins.",
     )
     gradient_checkpointing: bool = Field(default=False, description="Less memory for a fourth more work.")
     compile: bool = Field(default=False, description="torch.compile for the networks.")
@@ -169,7 +171,7 @@ def small_base() -> TrainingSettings:
         crop=CropSettings(size=128, least_share=0, short_side=512),
         optimizer=OptimizerSettings(kind="muon", learning_rate=2e-3, warmup=30, weight_decay=1e-3, ema=0.995),
         validation=ValidationSettings(share=0.05, every=500, photos=8, restored=8, steps=4),
-        dtype="float32",
+        dtype="measured",
         loader_workers=1,
         checkpoint_every=100,
     )
@@ -204,7 +206,7 @@ def small_masks() -> TrainingSettings:
             learning_rate=1e-3, schedule="cosine", warmup=50, betas=(0.9, 0.98), weight_decay=0.05, ema=0.98
         ),
         validation=ValidationSettings(share=0.05, every=100, photos=12, restored=0),
-        dtype="float32",
+        dtype="measured",
         loader_workers=1,
         checkpoint_every=50,
     )
