@@ -15,5 +15,6 @@ setup(
     package_data={
         "": ["*.css", "*.html", "*.js", "*.md", "*.safetensors", "*.tsv", "*.txt", "py.typed"],
         "instructrestore.model.restoring": ["small/*.json", "small/*/*"],
+        "instructrestore.pipelines.evaluation.methods": ["recipes/*.toml"],
     },
 )

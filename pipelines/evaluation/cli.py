@@ -22,6 +22,7 @@ def evaluate(
     checkpoint_revision: model_flags.CheckpointRevision = None,
     results: flags.Results = None,
     runs: flags.Runs = None,
+    methods: flags.MethodsFolder = None,
     tables: flags.Tables = None,
     limit: flags.Limit = None,
     out: flags.Out = Path("evaluation"),
@@ -89,7 +90,8 @@ def evaluate(
         from instructrestore.pipelines.evaluation.run import LOCAL, EvaluationRequest, run_evaluation
         from instructrestore.pipelines.inference.model_source import ModelSource, named_base
 
-        groups = [compared_group(run, device) for run in asked if run.name != "lq"]  # which is always included
+        # lq is always included
+        groups = [compared_group(run, device, seed, methods) for run in asked if run.name != "lq"]
         if ours:
             loading = ModelSource(
                 base=named_base(base, typer.echo),

@@ -9,6 +9,7 @@ import typer
 
 from instructrestore.model.metrics.metric import BY_NAME
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.evaluation.methods.recipe import METHODS_VARIABLE
 from instructrestore.pipelines.inference.flags import SAMPLING, unless_named
 
 _METHODS, _METRICS = "What is compared", "What is measured"
@@ -52,8 +53,19 @@ Runs = Annotated[
     typer.Option(
         "--run",
         metavar="NAME[=PLACE]",
-        help="Another method to run, with its weights: real-esrgan=FILE, network=FILE, x4-upscaler=FOLDER or hub id. "
-        "Repeatable.",
+        help="Another method to run: real-esrgan-ncnn or span-ncnn, whose weights install; real-esrgan=FILE, "
+        "network=FILE, x4-upscaler=FOLDER or hub id, with their weights; command=RECIPE, a program of its own, by a "
+        "recipe that ships or a file. Repeatable.",
+        rich_help_panel=_METHODS,
+    ),
+]
+MethodsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--methods-dir",
+        metavar="FOLDER",
+        envvar=METHODS_VARIABLE,
+        help="Where the checkouts of --run command=RECIPE are. Default: methods.",
         rich_help_panel=_METHODS,
     ),
 ]

@@ -107,11 +107,14 @@ class MethodStage:
             return None
         return MethodResult(_with_result(row, data, mask or None, record["reports"]))
 
-    def _restore(self, slots: list[_Prepared]) -> list[MethodResult]:
+    def _restore(self, slots: list[_Prepared]) -> list[MethodResult | Failed]:
         """Photos of one size."""
         answers = self._restorer([each.asked for each in slots])
         assert len(answers) == len(slots), (len(answers), len(slots))
-        return [self._restored(each, answer) for each, answer in zip(slots, answers, strict=True)]
+        return [
+            answer if isinstance(answer, Failed) else self._restored(each, answer)
+            for each, answer in zip(slots, answers, strict=True)
+        ]
 
     def _restored(self, ready: _Prepared, answer: MethodOutput) -> MethodResult:
         row, asked = ready.row, ready.asked

@@ -144,10 +144,10 @@ def _check_titles(methods: Sequence[Method]) -> None:
 
 def _restore(group: MethodGroup, rows: Sequence[EvaluationRow], run: _EvaluationRun) -> dict[Method, list[PartFile]]:
     """The results of its methods, as committed parts; what is not there is made."""
-    asked = run.asked
+    asked, batch = run.asked, group.batch or run.asked.batch
     known = digest(RESTORING_REVISION, photo_file.REVISION, group.follows_from, asked.seed, run.source)
     tasks = {
-        method: run.folder.plan(method, [replace(row, s1=method.s1, s2=method.s2) for row in rows], known, asked.batch)
+        method: run.folder.plan(method, [replace(row, s1=method.s1, s2=method.s2) for row in rows], known, batch)
         for method in group.methods
     }
 
@@ -157,9 +157,10 @@ def _restore(group: MethodGroup, rows: Sequence[EvaluationRow], run: _Evaluation
         given = share_of(group.device, group.weights_bytes, run.executor.cluster())
         build = partial(MethodStage, run.testset.path, run.folder.path, group, given.device, asked.seed, given.threads)
         megapixels = [row.width * row.height / 1e6 for row in rows]
-        run.executor(
-            replace(spec, build=build, **given.stage_fields(megapixels, group.steps, PART_ROWS, asked.batch)), todo
-        )
+        fields = given.stage_fields(megapixels, group.steps, PART_ROWS, batch)
+        fields["part_limit_s"] += PART_ROWS * group.call_s
+        fields["row_limit_s"] += group.call_s
+        run.executor(replace(spec, build=build, **fields), todo)
 
     spec = StageSpec(
         name=group.name,
@@ -168,7 +169,7 @@ def _restore(group: MethodGroup, rows: Sequence[EvaluationRow], run: _Evaluation
         row_type=EvaluationRow,
         result_type=EvaluationRow,
         sink=MethodSink,
-        batch=asked.batch,
+        batch=batch,
     )
     return _complete(spec, tasks, execute, run)
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from instructrestore.dataengine.running.stage import Failed
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.model.networks.devices import find_device
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.evaluation.methods.checkout import check, known_of
+from instructrestore.pipelines.evaluation.methods.command import CommandMethod
 from instructrestore.pipelines.evaluation.methods.method import OURS, Method
 from instructrestore.pipelines.evaluation.methods.ncnn_files import NCNN
 from instructrestore.pipelines.evaluation.methods.ncnn_network import NcnnNetwork
 from instructrestore.pipelines.evaluation.methods.network import OnePassNetwork
 from instructrestore.pipelines.evaluation.methods.photos import PhotoArray
-from instructrestore.pipelines.evaluation.methods.spec import MethodSpec
+from instructrestore.pipelines.evaluation.methods.recipe import MethodRecipe, methods_folder, read_recipe
+from instructrestore.pipelines.evaluation.methods.spec import COMMAND, MethodSpec
 from instructrestore.pipelines.evaluation.methods.x4_upscaler import X4Upscaler
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.terminal.arguments import anchored_place
@@ -60,10 +65,10 @@ class MethodOutput:
 
 
 class Restorer(Protocol):
-    """Restores photos of one size, in order. A photo's result may depend, in its last bits, on the number of photos in
-    the batch, but never on the others themselves."""
+    """Restores photos of one size, in order; `Failed` where there is no result for a photo. It may depend, in its last
+    bits, on the number of photos in the batch, but never on the others themselves."""
 
-    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]: ...
+    def __call__(self, asked: Sequence[MethodInput]) -> Sequence[MethodOutput | Failed]: ...
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class MethodGroup:
     record: what is written into the results about how they were made.
     given_masks: the method gets the regions' own masks instead of finding them.
     device: the user's choice; None: any. weights_bytes: their approximate size. steps: denoising steps.
+    batch: how many photos are restored together; None: as many as the user says. call_s: how long a batch may take
+    besides what `steps` allow.
     """
 
     name: str
@@ -87,6 +94,8 @@ class MethodGroup:
     device: str | None = None
     weights_bytes: int = 0
     steps: int = 1
+    batch: int | None = None
+    call_s: float = 0
 
 
 class ModelUnderTest:
@@ -119,10 +128,10 @@ class LoadedMethod(Protocol):
     lq: photos (H, W, 3) uint8, of any sizes. seeds: one per photo, for whatever is random in the method. Returns the
     restored photos, each of its LQ photo's size. On one device a result depends on its photo and seed alone, to the
     last bit, not on the photos that it is restored with. Raises ValueError, in one sentence, for a photo that the
-    method cannot restore.
+    method cannot restore, or gives `Failed` in its place.
     """
 
-    def __call__(self, lq: Sequence[PhotoArray], seeds: Sequence[int]) -> list[PhotoArray]: ...
+    def __call__(self, lq: Sequence[PhotoArray], seeds: Sequence[int]) -> Sequence[PhotoArray | Failed]: ...
 
 
 def load_method(run: MethodSpec, device: str | None = None) -> LoadedMethod:
@@ -142,12 +151,12 @@ def load_method(run: MethodSpec, device: str | None = None) -> LoadedMethod:
 class ComparedMethod:
     """A method that the model is compared with. It learns nothing of regions."""
 
-    def __init__(self, run: MethodSpec, device: str | None) -> None:
-        self._runner = load_method(run, device)
+    def __init__(self, load: Callable[[str | None], LoadedMethod], device: str | None) -> None:
+        self._runner = load(device)
 
-    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput]:
+    def __call__(self, asked: Sequence[MethodInput]) -> list[MethodOutput | Failed]:
         restored = self._runner([each.rgb for each in asked], [each.seed for each in asked])
-        return [MethodOutput(rgb) for rgb in restored]
+        return [each if isinstance(each, Failed) else MethodOutput(each) for each in restored]
 
 
 def instruction_for(asked: MethodInput) -> Instruction:
@@ -177,17 +186,41 @@ def model_group(
     )
 
 
-def compared_group(run: MethodSpec, device: str | None) -> MethodGroup:
-    """A compared method. Raises ValueError, in one sentence, if its weights are missing."""
+def compared_group(
+    run: MethodSpec, device: str | None, seed: int = 0, methods: str | Path | None = None
+) -> MethodGroup:
+    """A compared method. Raises ValueError, in one sentence, if its weights are missing.
+
+    seed: of the evaluation, for programs. methods: the folder of their checkouts; None: as the environment says.
+    """
+    if run.name == COMMAND:
+        assert run.place is not None
+        return _command_group(read_recipe(run.place), methods_folder(methods), device, seed)
     run.check()
     known = run.identity()
     run = replace(run, place=run.place and anchored_place(run.place))
     return MethodGroup(
         name=f"run {run.name}",
         methods=(Method(run.title, "runner"),),
-        build=partial(ComparedMethod, run),
+        build=partial(ComparedMethod, partial(load_method, run)),
         follows_from={"run": known},
         record={"run": run.record()},
         device="cpu" if run.name in NCNN else device,
         steps=COMPARED_STEPS,
+    )
+
+
+def _command_group(recipe: MethodRecipe, methods: Path, device: str | None, seed: int) -> MethodGroup:
+    check(recipe, methods)
+    known = known_of(recipe, methods, seed)
+    said = recipe.model_dump(mode="json", include={"name", "command", "repository", "licence"})
+    return MethodGroup(
+        name=f"run {recipe.name}",
+        methods=(Method(recipe.name, "runner"),),
+        build=partial(ComparedMethod, partial(CommandMethod, recipe, methods, seed)),
+        follows_from={"command": known},
+        record={"run": said | known},
+        device=device,
+        batch=recipe.photos_per_call,
+        call_s=(1 + recipe.photos_per_call) * recipe.timeout_s,  # a call that failed, and each of its photos alone
     )

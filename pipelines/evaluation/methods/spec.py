@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.pipelines.evaluation.methods.ncnn_files import NCNN
+from instructrestore.pipelines.evaluation.methods.recipe import shipped_recipes
 from instructrestore.shards.files import file_sha256
 
 REVISION = "1"  # raised when the same photo, seed and weights give a different result
@@ -24,6 +25,7 @@ PIPELINE_FILES = (
     *(f"text_encoder/{name}" for name in ("config.json", "model.safetensors")),
     *(f"{part}/{name}" for part in ("vae", "unet") for name in ("config.json", WEIGHTS)),
 )
+COMMAND = "command"  # a program of somebody else's; all but its name is in its recipe (recipe.py)
 RELEASE = "https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.0/RealESRGAN_x4plus.pth"
 
 _HUB_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@(\S+)")
@@ -34,12 +36,12 @@ class MethodKind:
     """A method that can be run.
 
     title: of its row, as in the paper's tables; empty: its file's name. place: what follows NAME=: nothing, a file of
-    weights, or a pipeline's folder or hub id. package: what it needs besides the base install.
+    weights, a pipeline's folder or hub id, or a recipe's name or file. package: what it needs besides the base install.
     """
 
     name: str
     title: str
-    place: Literal["nothing", "file", "pipeline"]
+    place: Literal["nothing", "file", "pipeline", "recipe"]
     package: str = ""
 
 
@@ -49,6 +51,7 @@ KINDS = (
     MethodKind("network", "", "file", "spandrel"),
     *(MethodKind(name, files.title, "nothing") for name, files in NCNN.items()),
     MethodKind("x4-upscaler", "SD x4 upscaler", "pipeline"),
+    MethodKind(COMMAND, "", "recipe"),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 
@@ -57,8 +60,8 @@ BY_NAME = {kind.name: kind for kind in KINDS}
 class MethodSpec:
     """A method to run.
 
-    place: its file of weights, or its pipeline's folder or hub id; None if it has none. revision: branch, tag or commit
-    of a hub id; None: its main branch.
+    place: its file of weights, its pipeline's folder or hub id, or its recipe; None if it has none. revision: branch,
+    tag or commit of a hub id; None: its main branch.
     """
 
     name: str
@@ -137,13 +140,19 @@ def parse_method(text: str) -> MethodSpec:
     if kind is None:
         known = ", ".join(BY_NAME)
         raise ValueError(
-            f"--run knows no method {name!r}, only {known}; for any other, give a folder of its results: "
-            "--results NAME=FOLDER"
+            f"--run knows no method {name!r}, only {known}; for any other, write a recipe, --run command=RECIPE.toml, "
+            "or give a folder of its results, --results NAME=FOLDER"
         )
     if kind.place == "nothing":
         if equals:
             raise ValueError(f"--run {name} takes no place: {name} alone")
         return MethodSpec(name)
+    if kind.place == "recipe":
+        if not place:
+            raise ValueError(
+                f"--run {name} needs a recipe: {name}=RECIPE.toml, or one of {', '.join(shipped_recipes())}"
+            )
+        return MethodSpec(name, place)
     if not place:
         what = "FILE" if kind.place == "file" else "FOLDER or a hub id, owner/name@revision"
         raise ValueError(f"--run {name} needs its weights: {name}={what}")

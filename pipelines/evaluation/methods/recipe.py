@@ -1,0 +1,183 @@
+"""A recipe: how to run a method that is a program of its own, in a checkout and an environment of its own. No torch.
+
+The program maps a folder of LQ photos to a folder of results. A recipe is a TOML file: one of those in `recipes/`, by
+its name, or the user's own. What it names lies below the folder of methods (`--methods-dir`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from instructrestore.shards.errors import first_error, one_line
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+RECIPES = Path(__file__).parent / "recipes"
+METHODS_VARIABLE = "INSTRUCTRESTORE_METHODS"
+MOST_PHOTOS = 8  # as many as a part of an evaluation has
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
+_KEY = "{key}"
+
+
+class RecipeWeights(BaseModel):
+    """Weights that the program reads.
+
+    path: a file or a folder, relative to the checkout. source: where they are published. sha256: of the file, where it
+    is known; another file is refused. holds: of a folder: a file that it has where the weights are there, as in
+    "unet/*.safetensors", because some checkouts have the folder without them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    path: str = Field(min_length=1)
+    source: str
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    holds: str = ""
+
+    @field_validator("path", "holds")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        return _relative(path)
+
+
+class MethodRecipe(BaseModel):
+    """One method.
+
+    name: of its row. command: the program's words, of which no shell sees any. In them {python} is the interpreter,
+    {lq} the folder of LQ photos, {out} the folder for results, {seed} the evaluation's seed and {weights.NAME} the path
+    of weights.
+    directory: the checkout, in which the command runs: relative to the folder of methods; default: the name.
+    python: of the program's environment, relative to the checkout, or a name to be found on PATH.
+    environment: variables that are set besides.
+    lq: "full": LQ photos have their HQ photo's size; "small": they are shrunk by 4, for a program that enlarges by 4.
+    result: where the program puts the result of LQ/{key}.png, relative to {out}.
+    repository, revision: where the code is published, and the commit, or its first digits; a checkout of another one is
+    refused. licence: of code and weights, in a few words.
+    photos_per_call: how many photos of one size the program is given at once. They share the seed, and a program that
+    draws its noise for one after the other gives each another one, so this is part of what results follow from.
+    timeout_s: when a call is ended and counts as failed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str = Field(min_length=1, max_length=60)
+    command: list[str] = Field(min_length=1)
+    result: str
+    directory: str = ""
+    python: str = "python"
+    environment: dict[str, str] = {}
+    lq: Literal["full", "small"] = "full"
+    repository: str = ""
+    revision: str = Field("", pattern="^([0-9a-f]{7,40})?$")
+    licence: str = ""
+    photos_per_call: int = Field(1, ge=1, le=MOST_PHOTOS)
+    timeout_s: float = Field(3600, gt=0)
+    weights: dict[str, RecipeWeights] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str) -> str:
+        if not name.isprintable() or name != " ".join(name.split()):
+            raise ValueError("a row's name is one line without blanks around it")
+        return name
+
+    @field_validator("result")
+    @classmethod
+    def _result(cls, pattern: str) -> str:
+        unknown = set(_PLACEHOLDER.findall(pattern)) - {"key"}
+        if _KEY not in pattern or unknown:
+            raise ValueError(f"it needs {_KEY}, and has no other placeholder: as in sample00/{_KEY}.png")
+        return _relative(pattern)
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> MethodRecipe:
+        known = {"python", "lq", "out", "seed", *(f"weights.{name}" for name in self.weights)}
+        used = {name for word in self.command for name in _PLACEHOLDER.findall(word)}
+        if used - known:
+            raise ValueError(
+                f"command has the placeholder {{{min(used - known)}}}, and there are only {', '.join(sorted(known))}"
+            )
+        if not {"lq", "out"} <= used:
+            raise ValueError("command needs {lq} and {out}: the folders that the program reads and writes")
+        return self
+
+    def checkout(self, methods: Path) -> Path:
+        """The folder of its code, absolute. methods: the folder of methods."""
+        return Path(os.path.abspath(methods / Path(self.directory or self.name).expanduser()))
+
+    def interpreter(self, methods: Path) -> str:
+        """Its Python, unresolved: a virtual environment is known by the link's own place."""
+        return str(self.checkout(methods) / self.python) if "/" in self.python else self.python
+
+    def words(self, methods: Path, lq: Path, out: Path, seed: int) -> list[str]:
+        """The command with its placeholders filled."""
+        values: dict[str, str] = {
+            "python": self.interpreter(methods),
+            "lq": str(lq),
+            "out": str(out),
+            "seed": str(seed),
+            **{f"weights.{name}": str(self.checkout(methods) / each.path) for name, each in self.weights.items()},
+        }
+        return [_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in self.command]
+
+    def result_of(self, key: str) -> str:
+        """The result of LQ/KEY.png, relative to the folder for results."""
+        return self.result.replace(_KEY, key)
+
+
+def read_recipe(place: str) -> MethodRecipe:
+    """A recipe that ships, by its name, or a file. Raises ValueError, in one sentence."""
+    shipped = shipped_recipes()
+    file = shipped.get(place) or Path(place).expanduser()
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        raise ValueError(
+            f"there is no recipe {place}: name a file, as in command=RECIPE.toml, or one of {', '.join(shipped)}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the recipe {place} cannot be read: {one_line(error)}") from None
+    try:
+        return MethodRecipe.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"the recipe {place} is not TOML: {one_line(error)}") from None
+    except ValidationError as error:
+        raise ValueError(f"the recipe {place} cannot be used: {first_error(error)}") from None
+
+
+def shipped_recipes() -> Mapping[str, Path]:
+    """The recipes that ship, by name."""
+    return {path.stem: path for path in sorted(RECIPES.glob("*.toml"))}
+
+
+def methods_folder(given: str | Path | None) -> Path:
+    """The folder of methods, absolute: the given one, or that of the environment, or `methods`."""
+    return Path(os.path.abspath(Path(given or os.environ.get(METHODS_VARIABLE) or "methods").expanduser()))
+
+
+def _relative(path: str) -> str:
+    """The path, if it stays in the folder that it is relative to."""
+    parts = PurePosixPath(path).parts
+    if path.startswith(("/", "~")) or ".." in parts or "\0" in path:
+        raise ValueError(f"{path!r} leads out of its folder")
+    return path
+
+
+def weights_files(recipe: MethodRecipe, methods: Path, name: str) -> Iterator[Path]:
+    """The files of one of its weights, in order: one, or all of a folder but hidden ones; none where it is absent."""
+    place = recipe.checkout(methods) / recipe.weights[name].path
+    if place.is_file():
+        yield place
+    elif place.is_dir() and any(place.glob(recipe.weights[name].holds or "*")):
+        inside = sorted(path for path in place.rglob("*") if path.is_file())
+        yield from (path for path in inside if not any(part[0] == "." for part in path.relative_to(place).parts))
