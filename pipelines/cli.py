@@ -132,12 +132,29 @@ def doctor(
         ),
     ] = None,
     address: Address = None,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="Look at the methods of `evaluate --run` instead, one line each.")
+    ] = False,
+    methods_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            envvar="INSTRUCTRESTORE_METHODS",
+            help="With --methods: where the checkouts of other methods are. Default: methods.",
+        ),
+    ] = None,
 ) -> None:
     """Check whether a build with these settings could run here.
 
     Packages, GPUs, weights, servers, licences: a line each, with what to do. Nothing is downloaded. Exit status 1 if
     anything is missing.
     """
+    if methods:
+        from instructrestore.pipelines.doctor.methods import doctor_of_methods
+
+        if not doctor_of_methods(methods_dir, Console()):
+            raise typer.Exit(FAULTS_FOUND)
+        return
     from instructrestore.pipelines.building.presets import read_build_settings, with_values
     from instructrestore.pipelines.doctor.doctor import doctor as run_doctor
     from instructrestore.shards.paths import parse_place

@@ -26,6 +26,7 @@ from instructrestore.dataengine.weights.needs import CheckoutNeed, Need, Package
 from instructrestore.pipelines.doctor import machine, room
 from instructrestore.pipelines.doctor.findings import Finding, findings_table, print_verdict
 from instructrestore.pipelines.doctor.servers import check_server
+from instructrestore.pipelines.doctor.small_model import small_model
 from instructrestore.pipelines.doctor.weights import check_checkout, check_file, check_package, check_weights
 from instructrestore.pretrained import brisque, installed
 from instructrestore.pretrained.installed import InstalledFile
@@ -83,6 +84,7 @@ def doctor(settings: BuildSettings, out: Place | None, console: Console) -> bool
         sections["other stages"] = [
             Finding("ok", ", ".join(simple), "embedded, or taken from the source: nothing needed")
         ]
+    sections["the small model"] = [small_model()]
     longest = max(len(finding.what) for findings in sections.values() for finding in findings)
     width = min(longest, console.width // 3)
     for title, findings in sections.items():

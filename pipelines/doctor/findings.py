@@ -42,13 +42,13 @@ def findings_table(findings: Iterable[Finding], width: int) -> Table:
     return table
 
 
-def print_verdict(findings: list[Finding], console: Console) -> bool:
-    """Whether a build can run, as the last line says."""
+def print_verdict(findings: list[Finding], console: Console, what: str = "this build") -> bool:
+    """Whether `what`, one thing or several, can run, as the last line says."""
     missing = sum(finding.level == "missing" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     said = f"{warnings} warning{'' if warnings == 1 else 's'}"
     if missing:
-        console.print(Text(f"{missing} missing, {said}: this build cannot run here", COLOURS["missing"]))
+        console.print(Text(f"{missing} missing, {said}: {what} cannot run here", COLOURS["missing"]))
     else:
-        console.print(Text(f"nothing is missing, {said}: this build can run here", COLOURS["ok"]))
+        console.print(Text(f"nothing is missing, {said}: {what} can run here", COLOURS["ok"]))
     return not missing

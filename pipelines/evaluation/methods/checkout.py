@@ -30,29 +30,31 @@ class Lack:
 def lacks(recipe: MethodRecipe, methods: Path) -> Iterator[Lack]:
     """All that keeps a recipe from running here. methods: the folder of methods."""
     folder = recipe.checkout(methods)
-    if not folder.is_dir():
+    if folder.is_dir():
+        yield from _of_code(recipe, methods)
+    else:
         clone = f"git clone {recipe.repository} {folder}" if recipe.repository else f"put its program into {folder}"
         at = f" && git -C {folder} checkout {recipe.revision}" if recipe.repository and recipe.revision else ""
         yield Lack(f"there is no folder {folder}", clone + at)
-        return
+    for name, weights in recipe.weights.items():
+        place = folder / weights.path
+        if not any(weights_files(recipe, methods, name)):
+            yield Lack(f"there are no weights {weights.path} in it", f"{weights.path}: {weights.source}")
+        elif weights.sha256 and (place.is_dir() or file_sha256(place) != weights.sha256):
+            yield Lack(f"{weights.path} is not the file that the recipe knows by its sha256", f"fetch {weights.source}")
+
+
+def _of_code(recipe: MethodRecipe, methods: Path) -> Iterator[Lack]:
+    folder = recipe.checkout(methods)
     found = revision_of(folder)
     if found and recipe.revision and not found.startswith(recipe.revision):
         yield Lack(
-            f"{folder} is at {found[:7]}, and the recipe of {recipe.revision[:7]}",
-            f"git -C {folder} checkout {recipe.revision}, or name a recipe of your own with the other revision",
+            f"{folder} is at {found[:7]} and the recipe of {recipe.revision[:7]}",
+            f"git -C {folder} checkout {recipe.revision}, or write a recipe for the other one",
         )
     program = recipe.words(methods, Path("lq"), Path("out"), 0)[0]
     if shutil.which(program if os.sep not in program else str(folder / program)) is None:
-        yield Lack(f"there is no program {program}", "make the environment that its README describes, there")
-    for name, weights in recipe.weights.items():
-        place = folder / weights.path
-        files = list(weights_files(recipe, methods, name))
-        if not files:
-            yield Lack(f"its weights {name} are not in {place}", f"put them there, from {weights.source}")
-        elif weights.sha256 and (place.is_dir() or file_sha256(place) != weights.sha256):
-            yield Lack(
-                f"{place} is not the file that the recipe names by its sha256", f"fetch it from {weights.source}"
-            )
+        yield Lack(f"there is no program {program}", "make its environment there, as its README says")
 
 
 def check(recipe: MethodRecipe, methods: Path) -> None:

@@ -36,10 +36,9 @@ class NcnnNetwork:
         self._title = files.title
         self._ncnn = _ncnn()
         self._net: Any = self._ncnn.Net()
-        self._net.opt.use_vulkan_compute = False
-        self._net.opt.num_threads = torch.get_num_threads()
-        for name in _HALVES:
-            setattr(self._net.opt, name, False)
+        options = {"use_vulkan_compute": False, "num_threads": torch.get_num_threads(), **dict.fromkeys(_HALVES, False)}
+        for name, value in options.items():
+            setattr(self._net.opt, name, value)
         if self._net.load_param(str(param)) or self._net.load_model(str(weights)):
             raise ValueError(
                 f"this version of ncnn cannot read the weights of {files.title}: install the one that the extra pins, "

@@ -53,6 +53,7 @@ KINDS = (
     MethodKind("x4-upscaler", "SD x4 upscaler", "pipeline"),
     MethodKind(COMMAND, "", "recipe"),
 )
+LICENCES = {"real-esrgan": "BSD-3-Clause", "x4-upscaler": "CreativeML Open RAIL++-M"}  # of the published weights
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 

@@ -122,7 +122,8 @@ def test_what_a_recipe_lacks_is_said_with_what_to_do(tmp_path: Path) -> None:
     command = ["{python}", "{lq}", "{out}"]
     values = {"repository": "https://x/m", "weights": weights, "revision": "1234567", "command": command}
     asked = recipe(**values, python=".venv/bin/python")
-    (lack,) = lacks(asked, tmp_path)
+    lack, *others = lacks(asked, tmp_path)
+    assert [each.fix for each in others] == ["unet: https://x/unet", "net.pth: https://x/net"]
     assert lack.text == f"there is no folder {tmp_path / 'M'}"
     assert lack.fix == f"git clone https://x/m {tmp_path / 'M'} && git -C {tmp_path / 'M'} checkout 1234567"
     commit = checkout(tmp_path / "M")
@@ -130,10 +131,10 @@ def test_what_a_recipe_lacks_is_said_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "M" / "unet" / "config.json").touch()
     (tmp_path / "M" / "net.pth").write_bytes(b"another")
     texts = [lack.text for lack in lacks(asked, tmp_path)]
-    assert texts[0] == f"{tmp_path / 'M'} is at {commit[:7]}, and the recipe of 1234567"
+    assert texts[0] == f"{tmp_path / 'M'} is at {commit[:7]} and the recipe of 1234567"
     assert texts[1].startswith("there is no program ") and texts[1].endswith("M/.venv/bin/python")
-    assert texts[2] == f"its weights unet are not in {tmp_path / 'M/unet'}"
-    assert "is not the file that the recipe names by its sha256" in texts[3] and len(texts) == 4
+    assert texts[2] == "there are no weights unet in it"
+    assert texts[3] == "net.pth is not the file that the recipe knows by its sha256" and len(texts) == 4
     with pytest.raises(ValueError, match=r"M cannot run here, because .* is at .*: git -C .* checkout 1234567"):
         check(asked, tmp_path)
     (tmp_path / "M" / "unet" / "a.safetensors").touch()
