@@ -71,7 +71,10 @@ class CommandMethod:
             self._failed_calls += 1
             if self._failed_calls == MOST_FAILED_CALLS:
                 why = next(each.error for each in results if isinstance(each, Failed))
-                raise StopStage(f"{MOST_FAILED_CALLS} calls in a row gave no result, the last one because {why}")
+                raise StopStage(
+                    f"{MOST_FAILED_CALLS} calls in a row gave no result, the last one because {why}; put that right "
+                    "and run this again"
+                )
         else:
             self._failed_calls = 0
         return results, not ending
