@@ -111,6 +111,11 @@ class TrainingSettings(BaseModel):
     keep: int = Field(default=3, ge=1, description="Checkpoints kept, besides the best.")
     log_every: int = Field(default=10, ge=1, description="Steps between two looks at the losses.")
 
+    @property
+    def learns_masks(self) -> bool:
+        """Whether any mask is predicted in training; else what is said of masks is 0."""
+        return self.learns == "mask_decoder" or self.mask_weight > 0
+
     @model_validator(mode="after")
     def _fits(self) -> TrainingSettings:
         if self.micro_batch and self.batch % self.micro_batch:

@@ -75,7 +75,7 @@ class RunLog:
             for what, value in row[name].items():
                 if value is not None:
                     self._board.add_scalar(f"{name}/{what}", value, step)
-            self._say(f"step {step}, {name.replace('_', '-')} photos: {_scores_line(scores)}")
+            self._say(f"step {step}, {name.replace('_', '-')} photos: {self._scores_line(scores)}")
         if validation.restored:
             for name in ("psnr_inside", "psnr_outside"):
                 known = [value for each in validation.restored if math.isfinite(value := getattr(each, name))]
@@ -94,11 +94,22 @@ class RunLog:
 
     def _line(self, progress: Progress) -> str:
         left = (self._settings.steps - progress.step) * self._settings.batch / max(self._rate, 1e-9)
-        shown = " ".join(f"{name} {self._mean[name]:.4f}" for name in ("loss", "noise", "mask"))
+        shown = f"loss {self._mean['loss']:.4f}"
+        if self._settings.learns_masks:
+            shown += f" noise {self._mean['noise']:.4f} mask {self._mean['mask']:.4f} IoU {self._mean['iou']:.3f}"
         return (
-            f"step {progress.step} of {self._settings.steps}: {shown} IoU {self._mean['iou']:.3f}; "
-            f"{self._rate:.1f} triplets/s, {_duration(left)} left"
+            f"step {progress.step} of {self._settings.steps}: {shown}; {self._rate:.1f} triplets/s, "
+            f"{_duration(left)} left"
         )
+
+    def _scores_line(self, scores: Scores) -> str:
+        of = f"{scores.regions} regions of {scores.photos}"
+        if not self._settings.learns_masks:
+            return f"loss {scores.loss:.4f}; {of}"
+        line = f"loss {scores.loss:.4f}, noise {scores.noise:.4f}, IoU {scores.iou:.3f}"
+        if scores.iou_swapped is not None:
+            line += f" (captions swapped: {scores.iou_of_sharing:.3f} -> {scores.iou_swapped:.3f})"
+        return f"{line}, best without text {scores.iou_without_text:.3f}; {of}"
 
     def _append(self, rows: Iterable[dict[str, Any]]) -> None:
         with self._metrics.open("a", encoding="utf-8") as file:
@@ -109,13 +120,6 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """Without infinities, as of a float16 gradient, which JSON does not have."""
     broken = {name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
     return {name: None if name in broken else value for name, value in row.items()}
-
-
-def _scores_line(scores: Scores) -> str:
-    line = f"loss {scores.loss:.4f}, noise {scores.noise:.4f}, IoU {scores.iou:.3f}"
-    if scores.iou_swapped is not None:
-        line += f" (captions swapped: {scores.iou_of_sharing:.3f} -> {scores.iou_swapped:.3f})"
-    return f"{line}, best without text {scores.iou_without_text:.3f}; {scores.regions} regions of {scores.photos}"
 
 
 def _duration(seconds: float) -> str:
