@@ -33,7 +33,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def masks(**values: Any) -> TrainingSettings:
-    few = {"steps": 2, "batch": 2, "loader_workers": 0, "log_every": 1, "mask_channels": 32, "validation": {"share": 0}}
+    few = {
+        "steps": 2,
+        "batch": 2,
+        "loader_workers": 0,
+        "log_every": 1,
+        "mask_channels": 32,
+        "dtype": "float32",
+        "validation": {"share": 0},
+    }
     return with_values(with_values(small_masks(), few), values)
 
 
