@@ -252,7 +252,7 @@ def evaluate(
     from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.shards.pairs import TestSet
 
-    groups = [compared_group(run, device) for run in map(parse_method, runs) if run.name != "lq"]
+    groups = [compared_group(run, device, seed) for run in map(parse_method, runs) if run.name != "lq"]
     if base or not (results or runs):
         source = ModelSource(base=fspath(base or "small"), checkpoint=_last(checkpoint), dtype=dtype, device=device)
         scales = scales_of(tables_of((), TestSet(fspath(testset)).bokeh))
