@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -224,7 +225,8 @@ def test_killed_and_gone_on_with(testset: TestSet, tmp_path: Path) -> None:
     program = tmp_path / "methods" / "program"
     asked = ["--run", f"command={file}", "--metrics", "psnr", "--methods-dir", str(tmp_path / "methods")]
     words = [sys.executable, "-m", "instructrestore", "evaluate", testset.path, *asked, "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    own = os.environ | {"TMPDIR": str(tmp_path)}  # where a kill leaves the call's folder
+    process = subprocess.Popen(words, cwd=ROOT, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
             if (program / "pid").exists() and (program / "pid").read_text():
