@@ -3,9 +3,10 @@
 python -m benchmarks.control TESTSET... --base BASE [--checkpoint CHECKPOINT]
 
 The region goes through SCALES with the rest at 1, then the rest with the region at 1; with the regions' own masks and
-with the model's. PSNR and SSIM (of Y, as `evaluate` measures them) inside and outside the region's own mask, means over
-all photos. "moves": from the least scale to the largest, of what is scaled and of what is not. "rises": at every step
-of SCALES. With the model's masks only the photos count in which it found a region.
+with the model's. PSNR and SSIM (of Y, as `evaluate` measures them) inside and outside the region's own mask, and of the
+model's masks also inside and outside what it took for the region ("found, itself"): means over all photos. "moves":
+from the least scale to the largest, of what is scaled and of what is not. "rises": at every step of SCALES. With the
+model's masks only the photos count in which it found a region.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.shards.pairs import Pair, TestSet
 
 SCALES = (0.5, 0.7, 0.8, 0.9, 1.1)
+HALF = 0.5
 METRICS = {"PSNR": psnr, "SSIM": ssim}
 
 
@@ -53,29 +55,28 @@ def main() -> None:
     for seed, pair in enumerate(pairs_of(given.testsets)):
         count += 1
         lq, hq, own = decode(pair.lq).rgb, tensor(decode(pair.hq).rgb), pair.region.mask.array()
-        parts = {"region": torch.from_numpy(own)[None], "rest": torch.from_numpy(~own)[None]}
-        for masks in ("given", "found"):
-            for scaled in parts:
-                rows: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        for mask in (own, None):
+            for scaled in ("region", "rest"):
+                results = []
                 for scale in SCALES:
                     s1, s2 = (scale, 1.0) if scaled == "region" else (1.0, scale)
-                    mask = own if masks == "given" else None
-                    asked = MethodInput(lq, pair.region.caption, s1, s2, False, seed, mask)
-                    (result,) = model([asked])
-                    if result.mask is not None and not (result.mask > 0.5).any():
-                        break
-                    for metric, measure in METRICS.items():
-                        for part, region in parts.items():
-                            rows[metric, part].append(float(measure(tensor(result.rgb), hq, region)))
-                else:
-                    for (metric, part), row in rows.items():
-                        figures[masks, scaled, metric, part].append(row)
+                    results += model([MethodInput(lq, pair.region.caption, s1, s2, False, seed, mask)])
+                found = results[0].mask
+                if found is not None and not (found > HALF).any():
+                    missed += scaled == "region"
                     continue
-                missed += scaled == "region"
+                judged = {"given": own} if found is None else {"found": own, "found, itself": found > HALF}
+                for masks, region in judged.items():
+                    for part, where in (("region", region), ("rest", ~region)):
+                        for metric, measure in METRICS.items():
+                            row = [
+                                float(measure(tensor(each.rgb), hq, torch.from_numpy(where)[None])) for each in results
+                            ]
+                            figures[masks, scaled, metric, part].append(row)
     print(f"{count} photos; in {missed} the model found no region\n")
     print("| masks | scaled | metric | at " + ", ".join(map(str, SCALES)) + " | moves | the other | ratio | rises |")
     print("|---|---|---|---|---|---|---|---|")
-    for masks in ("given", "found"):
+    for masks in ("given", "found", "found, itself"):
         for scaled, other in (("region", "rest"), ("rest", "region")):
             for metric in METRICS:
                 means = np.mean(figures[masks, scaled, metric, scaled], 0)
