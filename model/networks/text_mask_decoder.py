@@ -26,7 +26,7 @@ SIDE = 512  # of the photo as it is seen, the long one, in pixels
 LEAST_EVIDENCE = 1e-4  # the probability below which a class is not told from absent
 LEAST_LIKELY = 1e-6  # the same for what a text asks for
 # At use a photo is looked at in every one of these ways: times SIDE, mirrored.
-LOOKS = ((1.0, False), (1.0, True), (1.25, False), (1.25, True))
+LOOKS = ((1.0, False), (1.0, True), (1.25, True))
 GATE = 4.0  # how sharply certainty bounds a mask
 LEAST_CERTAIN = -0.4  # the logit of being there from which on a thing is taken for found
 SHARPNESS = 30.0  # of a softmax over similarities of texts, where training begins
