@@ -14,7 +14,10 @@ from instructrestore.model.training.checkpoints import last_of_run
 
 def main() -> int:
     """Arguments: the base, the run of the preset small-base that began with it, and that of small-masks."""
-    base, run, masks = sys.argv[1:4]
+    if len(sys.argv) != 4:
+        print("python -m instructrestore.pipelines.ship_small BASE RUN MASKS", file=sys.stderr)
+        return 2
+    base, run, masks = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         pipeline = load_pipeline(base, last_of_run(run), device="cpu")
         pipeline.register_to_config(sampling=SAMPLING)

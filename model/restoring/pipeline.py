@@ -118,6 +118,11 @@ class InstructRestorePipeline(DiffusionPipeline):
             request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
         )
         self.maybe_free_model_hooks()
+        if not pictures.isfinite().all():
+            raise ValueError(
+                "the model gave pixels that are no numbers: its weights are damaged, or its precision does not suffice "
+                "(try float32)"
+            )
         used = [own.cpu() for own in used]
         reports = [cut_texts(self.tokenizer, each) for each in texts]
         for own, mask, given, report in zip(texts, used, request.masks, reports, strict=True):

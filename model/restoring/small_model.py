@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer
 
@@ -22,11 +23,13 @@ from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME
 from instructrestore.model.restoring.small_base import TOKENS
 from instructrestore.pretrained import installed
 from instructrestore.pretrained.backbone import load_backbone
+from instructrestore.pretrained.installed import sha256
 from instructrestore.shards.files import TEMPORARY
 
 SMALL = "small"  # its name where a base is asked for
 SHIPPED = Path(__file__).parent / "small"
 BACKBONE = "mask_decoder.backbone."
+SUMS = "sha256.json"  # of what was put together: file -> hex digits
 _CACHE = Path("~/.cache/instructrestore/models")
 
 
@@ -39,44 +42,63 @@ def base_place(base: str) -> str:
 
 
 def small_model(cache: Path | None = None) -> Path:
-    """The small model's folder, put together if it is not there yet. cache: in place of the user's.
+    """The small model's folder, put together if it is not there yet, and anew where a file of it is damaged or gone.
 
-    Raises ValueError, in one sentence, where its packages are not installed, or damaged, or there is no room for it.
+    cache: in place of the user's. Raises ValueError, in one sentence, where its packages are not installed, or
+    damaged, or there is no room for it.
     """
     known = hashlib.sha256()
     for path in sorted(path for path in SHIPPED.rglob("*") if path.is_file()):
         known.update(str(path.relative_to(SHIPPED)).encode() + path.read_bytes())
     for file in (installed.sentences(), installed.backbone()):
         known.update(file.sha256.encode())
-    folder = (cache or _CACHE.expanduser()) / f"{SMALL}-{known.hexdigest()[:8]}"
-    if (folder / "model_index.json").is_file():
+    try:
+        folder = (cache or _CACHE.expanduser()) / f"{SMALL}-{known.hexdigest()[:8]}"
+    except RuntimeError:
+        raise ValueError("the small model has no place: this user has no home folder; set HOME") from None
+    if _is_whole(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
         try:
-            _assemble(partial)
-            partial.chmod(0o755)
-            if not folder.exists():
-                os.rename(partial, folder)
+            _assemble(partial / SMALL)
+            if folder.exists() and not _is_whole(folder):
+                os.rename(folder, partial / "damaged")
+            os.rename(partial / SMALL, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        if (folder / "model_index.json").is_file():  # another process was quicker
+    except (OSError, SafetensorError) as error:
+        if _is_whole(folder):  # another process was quicker
             return folder
-        raise ValueError(f"the small model cannot be put together in {folder.parent}: {error.strerror}") from error
+        raise ValueError(
+            f"the small model cannot be put together in {folder.parent}, which must be a folder with 120 MB of room "
+            f"that you may write to: {getattr(error, 'strerror', None) or error}"
+        ) from error
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file that was put together is there, byte for byte."""
+    try:
+        sums: dict[str, str] = json.loads((folder / SUMS).read_text("utf-8"))
+        return all(sha256(folder / name) == known for name, known in sums.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _assemble(folder: Path) -> None:
     sentences = installed.sentences().checked()
-    shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
+    shutil.copytree(SHIPPED, folder, copy_function=shutil.copyfile)
     shutil.copyfile(sentences, folder / "text_encoder" / "model.safetensors")
     tokenizer = BertTokenizer.from_pretrained(str(sentences.parent), local_files_only=True, model_max_length=TOKENS)
     tokenizer.save_pretrained(folder / "tokenizer")
     controlnet = folder / "controlnet" / WEIGHTS_NAME
     backbone = {f"{BACKBONE}{name}": value.half() for name, value in load_backbone().state_dict().items()}
     save_file({**load_file(controlnet), **backbone}, controlnet, {"format": "pt"})
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    (folder / SUMS).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
 
 
 def ship(pipeline: Path, masks: Path, folder: Path = SHIPPED) -> None:
@@ -84,7 +106,13 @@ def ship(pipeline: Path, masks: Path, folder: Path = SHIPPED) -> None:
 
     pipeline: a saved InstructRestorePipeline. masks: the folder of a ControlNet with a TextMaskDecoder.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+        _select(pipeline, masks, Path(partial, SMALL))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(Path(partial, SMALL), folder)
+
+
+def _select(pipeline: Path, masks: Path, folder: Path) -> None:
     leave = shutil.ignore_patterns("tokenizer", "model.safetensors")
     shutil.copytree(pipeline, folder, ignore=leave)
     of_masks = json.loads((masks / "config.json").read_text("utf-8"))

@@ -418,3 +418,10 @@ def test_bad_input(pipe: InstructRestorePipeline, picture: Any, options: dict[st
     with pytest.raises(ValueError, match=words) as caught:
         pipe(picture, DOG, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_damaged_weights_give_a_sentence_and_no_black_photo(tiny_base: Path) -> None:
+    damaged = load_pipeline(str(tiny_base), device="cpu")
+    torch.nn.init.constant_(damaged.unet.conv_out.weight, float("nan"))
+    with pytest.raises(ValueError, match="pixels that are no numbers: its weights are damaged"):
+        restore(damaged, photo())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,18 @@ from safetensors import safe_open
 from skimage import data
 
 from instructrestore.model.degradation.chain import Degradation
+from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
-from instructrestore.model.restoring.small_model import BACKBONE, SHIPPED, SMALL, base_place, ship, small_model
+from instructrestore.model.restoring.small_model import (
+    BACKBONE,
+    SHIPPED,
+    SMALL,
+    SUMS,
+    base_place,
+    ship,
+    small_model,
+)
 from instructrestore.pretrained import installed
 
 MOST_BYTES = 40 << 20
@@ -56,6 +66,29 @@ def test_it_is_put_together_once(folder: Path) -> None:
     assert small_model(folder.parent) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("file", [f"unet/{WEIGHTS_NAME}", "model_index.json", SUMS, "unet"])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_what_was_damaged_is_put_together_again(folder: Path, tmp_path: Path, file: str, damage: str) -> None:
+    shutil.copytree(folder, tmp_path / folder.name)
+    broken = tmp_path / folder.name / file
+    if damage == "gone" or broken.is_dir():
+        shutil.rmtree(broken) if broken.is_dir() else broken.unlink()
+    else:
+        broken.write_bytes(broken.read_bytes()[:-8] + b"\xff" * 8)
+    assert small_model(tmp_path) == tmp_path / folder.name
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        assert (tmp_path / folder.name / path.relative_to(folder)).read_bytes() == path.read_bytes()
+
+
+def test_what_cannot_be_shipped_leaves_what_is_there(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "small")
+    with pytest.raises(OSError, match=r"config\.json"):
+        ship(folder, tmp_path / "no run", tmp_path / "small")
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+    assert (tmp_path / "small" / "model_index.json").exists()
 
 
 def test_its_name_is_a_base_and_any_other_is_its_own_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
