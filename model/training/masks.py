@@ -117,9 +117,9 @@ class MaskNetworks(nn.Module):
 
     def forward(self, batch: MaskBatch) -> tuple[Losses, Tensor]:
         """The losses (nothing is denoised: `noise` is 0) and the logits (B, 1, h, w) of each crop's own region."""
-        names, presence = self.decoder.named(self.decoder.see(batch.lq))
-        where, certain = self.decoder.asked(names, presence, batch.texts)
-        loss = _of_asked(where, certain, batch) + _of_names(names, presence, batch.names)
+        seen = self.decoder.look(batch.lq)
+        where, certain = self.decoder.asked(seen.names, seen.presence, batch.texts)
+        loss = _of_asked(where, certain, batch) + _of_names(seen.names, seen.presence, batch.names)
         return Losses(torch.zeros_like(loss), loss, loss), joined(where, certain)[:, :1]
 
     def mask_logits(self, batch: Any) -> Tensor:

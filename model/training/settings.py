@@ -113,8 +113,13 @@ class TrainingSettings(BaseModel):
 
     @property
     def learns_masks(self) -> bool:
-        """Whether any mask is predicted in training; else what is said of masks is 0."""
+        """Whether any mask is predicted in training; else nothing is said of masks."""
         return self.learns == "mask_decoder" or self.mask_weight > 0
+
+    @property
+    def validated_timesteps(self) -> tuple[int, ...]:
+        """At which fixed crops are scored; the mask decoder alone sees no noise."""
+        return MASK_TIMESTEPS if self.learns == "controlnet" else MASK_TIMESTEPS[-1:]
 
     @model_validator(mode="after")
     def _fits(self) -> TrainingSettings:

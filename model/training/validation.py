@@ -17,7 +17,7 @@ from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.held_out_photos import HeldOutExample, restore_held_out
 from instructrestore.model.training.masks import networks_of
-from instructrestore.model.training.settings import MASK_TIMESTEPS, TrainingSettings
+from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.worker import TrainingWorker
 
 MOST_REGIONS = 10  # of a photo, for the best mask without text
@@ -25,7 +25,7 @@ MOST_REGIONS = 10  # of a photo, for the best mask without text
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over `regions` fixed crops of `photos` photos, and over the timesteps 50, 500 and 999.
+    """Means over `regions` fixed crops of `photos` photos, and over the settings' `validated_timesteps`.
 
     loss, noise, mask: equation 1 and its two parts.
     iou: of the predicted mask, cut at 0.5, with the region's, at latent size (0..1, higher is better).
@@ -33,17 +33,18 @@ class Scores:
     text names the photo's next region instead. None where no photo shows two.
     iou_without_text: of the best mask that does not know which region is meant: the same for all of a photo, a union
     of some of its regions.
+    What is said of masks is None in a run that learns none.
     """
 
     photos: int
     regions: int
     loss: float
     noise: float
-    mask: float
-    iou: float
+    mask: float | None
+    iou: float | None
     iou_of_sharing: float | None
     iou_swapped: float | None
-    iou_without_text: float
+    iou_without_text: float | None
 
 
 @dataclass(frozen=True)
@@ -96,17 +97,20 @@ def scores(judged: ValidationCrops, network: RegionControlNet, prepare: Preparat
     networks = networks_of(network, prepare.base.unet, prepare.settings)
     # Columns: total, noise and mask loss, IoU, IoU with the next region's text; a row for each crop.
     table = torch.zeros(len(own), 5, device=worker.device)
-    for timestep in MASK_TIMESTEPS:
+    masks, timesteps = prepare.settings.learns_masks, prepare.settings.validated_timesteps
+    for timestep in timesteps:
         for at in range(0, len(own), step):
             part = own[at : at + step]
             batch = prepare([judged.crops[number] for number in part], timestep)
             target = batch.mask > 0.5
             found, logits = networks(batch)
             table[at : at + step, :3] += torch.stack([found.total, found.noise, found.mask])
+            if not masks:
+                continue
             table[at : at + step, 3] += mask_iou(logits > 0, target)
             swapped = networks.mask_logits(prepare.with_captions(batch, [judged.swapped[number] for number in part]))
             table[at : at + step, 4] += mask_iou(swapped > 0, target)
-    table /= len(MASK_TIMESTEPS)
+    table /= len(timesteps)
     sharing = torch.tensor([judged.sharing[number] for number in own], dtype=torch.bool, device=worker.device)
     sums = torch.cat([table.sum(0), table[sharing, 3:].sum(0), sharing.sum()[None]])
     total, noise, mask, iou, _, of_sharing, swapped_iou, shared = worker.sum(sums).tolist()
@@ -116,11 +120,11 @@ def scores(judged: ValidationCrops, network: RegionControlNet, prepare: Preparat
         regions=count,
         loss=total / count,
         noise=noise / count,
-        mask=mask / count,
-        iou=iou / count,
-        iou_of_sharing=of_sharing / shared if shared else None,
-        iou_swapped=swapped_iou / shared if shared else None,
-        iou_without_text=float(np.mean(judged.iou_without_text(pixels_a_cell(prepare.base.vae)))),
+        mask=mask / count if masks else None,
+        iou=iou / count if masks else None,
+        iou_of_sharing=of_sharing / shared if masks and shared else None,
+        iou_swapped=swapped_iou / shared if masks and shared else None,
+        iou_without_text=float(np.mean(judged.iou_without_text(pixels_a_cell(prepare.base.vae)))) if masks else None,
     )
 
 

@@ -20,7 +20,7 @@ from instructrestore.model.networks.devices import find_device, gain_of_bfloat16
 from instructrestore.model.restoring.small_base import build_small_base
 from instructrestore.model.restoring.small_model import SMALL, base_place
 from instructrestore.model.restoring.tiny_base import build_tiny_base
-from instructrestore.model.training.checkpoints import CheckpointFolder, last_of_run
+from instructrestore.model.training.checkpoints import TrainingCheckpoint, last_of_run
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.terminal.arguments import anchored_place
@@ -119,6 +119,11 @@ class TrainingOptions:
         )
 
     @property
+    def on_ray(self) -> bool:
+        """Whether it runs in workers, and not in this process."""
+        return self.workers > 1 or bool(self.address)
+
+    @property
     def own_base(self) -> Path:
         """Where a preset that makes its own base puts it."""
         return Path(os.path.abspath(self.out)) / ("tiny-base" if self.settings.preset == "tiny" else "base")
@@ -130,9 +135,8 @@ def run(options: TrainingOptions, console: Console) -> int:
     Raises ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt after Ctrl-C, by which time what
     was learnt is in a checkpoint.
     """
-    options = _with_dtype(options, console)
-    training_run, out, device = options.training_run(), options.out, options.device
-    settings, on_ray = options.settings, options.workers > 1 or bool(options.address)
+    training_run, out, device, on_ray = options.training_run(), options.out, options.device, options.on_ray
+    settings = options.settings
     if settings.preset == "stage2" and not (options.mix and options.init_from):
         console.print("the paper's stage 2 continues stage 1 (--init-from), with 75% bokeh photos (--mix)")
     if not on_ray:
@@ -140,11 +144,13 @@ def run(options: TrainingOptions, console: Console) -> int:
     latest = training_run.checkpoints.latest()
     if latest and options.resume == "never":
         raise ValueError(f"{out} holds a run of {latest.step} steps: use --resume auto, or name another folder")
+    for path, _ in training_run.datasets:  # before anything is written
+        Dataset(path)
+    options = _with_dtype(options, latest, console)
+    training_run, settings = options.training_run(), options.settings
     if latest:
         check_resumable(latest, settings)
         console.print(f"resuming at step {latest.step}", highlight=False)
-    for path, _ in training_run.datasets:  # before anything is written
-        Dataset(path)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, forks=True):
         own_base = options.own_base
@@ -158,17 +164,23 @@ def run(options: TrainingOptions, console: Console) -> int:
     return steps
 
 
-def _with_dtype(options: TrainingOptions, console: Console) -> TrainingOptions:
-    """With the precision that the run in `out` began with, or that is quicker here, where it is to be measured."""
+def _with_dtype(options: TrainingOptions, latest: TrainingCheckpoint | None, console: Console) -> TrainingOptions:
+    """With the precision that the run in `out` began with, or that is quicker here, where it is to be measured.
+
+    On Ray nothing is measured, since this process may be on another kind of machine than the workers.
+    """
     if options.settings.dtype != "measured":
         return options
-    if latest := CheckpointFolder(options.out / "checkpoints", keep=1).latest():
+    if latest:
         dtype = latest.state["settings"]["dtype"]
+    elif options.on_ray:
+        dtype = "bfloat16" if (options.device or "").startswith("cuda") else "float32"
+        console.print(f"{dtype} in all workers; for another: --set dtype=...", highlight=False)
     else:
         device = find_device(options.device)
         gain = gain_of_bfloat16(device)
         dtype = "bfloat16" if gain >= BFLOAT16_PAYS else "float32"
-        console.print(f"{dtype}: on {device} bfloat16 is {gain:.1f} times as fast as float32", highlight=False)
+        console.print(f"{dtype}: on {device} bfloat16 takes {1 / gain:.1f} times as long as float32", highlight=False)
     return replace(options, settings=options.settings.model_copy(update={"dtype": dtype}))
 
 

@@ -104,7 +104,7 @@ class RunLog:
 
     def _scores_line(self, scores: Scores) -> str:
         of = f"{scores.regions} regions of {scores.photos}"
-        if not self._settings.learns_masks:
+        if scores.iou is None:
             return f"loss {scores.loss:.4f}; {of}"
         line = f"loss {scores.loss:.4f}, noise {scores.noise:.4f}, IoU {scores.iou:.3f}"
         if scores.iou_swapped is not None:

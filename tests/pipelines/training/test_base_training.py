@@ -33,9 +33,11 @@ def last(out: Path, base: Path, dataset: Path) -> TrainingCheckpoint:
     return latest
 
 
-@pytest.mark.parametrize("ema", [0, 0.5])
-def test_both_learn_and_a_run_goes_on_where_it_was(ema: float, dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
-    optimizer = {"ema": ema, "schedule": "constant"}
+@pytest.mark.parametrize(("kind", "ema"), [("adamw", 0), ("muon", 0.5)])
+def test_both_learn_and_a_run_goes_on_where_it_was(
+    kind: str, ema: float, dataset: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    optimizer = {"kind": kind, "ema": ema, "schedule": "constant"}
     whole = small(train_base=True, control_drop=0.5, optimizer=optimizer)
     rows = run(job_of(dataset, tmp_path / "whole", tiny_base, whole))
     for steps in (4, 6):
@@ -106,3 +108,13 @@ def test_a_run_goes_on_from_the_checkpoint_it_began_with_though_that_run_went_on
     assert len(losses(run(second(4, None)))) == 4
     with pytest.raises(ValueError, match="with another base: continue with the same --base and --init-from"):
         run(second(5, tiny_base))
+
+
+def test_a_run_that_learns_no_masks_says_nothing_of_them(dataset: Path, tiny_base: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(steps=3, mask_weight=0)), said=said)
+    (scores,) = [row["held_out"] for row in rows if "held_out" in row]
+    assert scores["loss"] > 0 and {scores[name] for name in ("mask", "iou", "iou_swapped", "iou_without_text")} == {
+        None
+    }
+    assert said and not any("IoU" in line for line in said)
