@@ -28,8 +28,8 @@ from instructrestore.model.training.settings import small_base
 from instructrestore.pipelines.building.presets import with_values
 from instructrestore.pipelines.training.command import TrainingOptions, run
 
-STEPS, PHOTOS, SIZE = 120, 10, 256
-KINDS = (("adamw", 1e-3), ("muon", 1e-3), ("muon", 2e-3))
+STEPS, PHOTOS, SIZE = 100, 10, 256
+KINDS = (("adamw", 1e-3), ("muon", 2e-3))
 
 
 def main() -> None:
