@@ -79,13 +79,16 @@ def main() -> None:
     for masks in ("given", "found", "found, itself"):
         for scaled, other in (("region", "rest"), ("rest", "region")):
             for metric in METRICS:
+                if not figures[masks, scaled, metric, scaled]:
+                    continue
                 means = np.mean(figures[masks, scaled, metric, scaled], 0)
                 beside = np.mean(figures[masks, scaled, metric, other], 0)
                 moves, leaks = means[-1] - means[0], beside[-1] - beside[0]
                 shown = ", ".join(f"{value:.{3 if metric == 'PSNR' else 4}f}" for value in means)
                 digits = 3 if metric == "PSNR" else 4
                 rises = "yes" if (np.diff(means) > 0).all() else "no"
-                line = f"{moves:+.{digits}f} | {leaks:+.{digits}f} | {abs(moves / leaks):.1f} | {rises}"
+                ratio = abs(moves / leaks) if leaks else np.inf
+                line = f"{moves:+.{digits}f} | {leaks:+.{digits}f} | {ratio:.1f} | {rises}"
                 print(f"| {masks} | {scaled} | {metric} | {shown} | {line} |")
 
 

@@ -93,10 +93,12 @@ def main() -> None:
             truth = labels == wanted[words.index(word)]
             other[f"{word} as {each}"].append((ious[word], overlap(mask & known, truth)))
     every = [iou for own in shown.values() for iou in own]
-    print(f"{len(photos)} photos, {len(every)} names of {LEAST_AREA:.0%} or more: mean IoU {mean(every):.3f}")
+    print(f"{len(photos)} photos, {len(every)} names of {LEAST_AREA:.0%} or more: mean IoU {mean(every):.4f}")
     for word in COMMON:
-        print(f"  {word:10} {mean(shown[word]):.3f} ({len(shown[word])} photos)")
-    print(f"  all four   {mean(iou for word in COMMON for iou in shown[word]):.3f}")
+        if shown[word]:
+            print(f"  {word:10} {mean(shown[word]):.3f} ({len(shown[word])} photos)")
+    if common := [iou for word in COMMON for iou in shown[word]]:
+        print(f"  all four   {mean(common):.3f}")
     print(f"not found, of what is there {mean(missed):.3f}, of what is not {mean(absent):.3f} ({len(absent)})")
     for words_, pairs in sorted(other.items()):
         print(f"  {words_:24} {mean(a for a, _ in pairs):.3f} -> {mean(b for _, b in pairs):.3f} ({len(pairs)} photos)")

@@ -63,8 +63,7 @@ def main() -> int:
         f"\nLook at {run / 'report.html'}, {OUT / 'example.png'}, {OUT / 'restored'}, {trained / 'pictures'} and "
         f"{evaluation / 'report.html'} ({time.monotonic() - begin:.0f} s).\n"
         "The regions and captions are the embedded annotator's: 133 names, and nothing where it is not sure.\n"
-        "The small model finds regions; its restoration is hardly trained yet and changes little "
-        "(docs/models/small.md)."
+        "The small model that ships restores; docs/models/small.md says how well."
     )
     return 0
 

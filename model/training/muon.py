@@ -2,8 +2,7 @@
 
 Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the step's size of Liu et al. 2025 (arXiv 2502.16982,
 section 2.2), so that learning rates are AdamW's. torch's own takes matrices alone; here a convolution is the matrix
-(out, in x k x k), and what is no matrix, or a narrow one, goes by AdamW. Restoring from the LQ photo it reaches in half
-of the steps what AdamW does (docs/performance.md).
+(out, in x k x k), and what is no matrix, or a narrow one, goes by AdamW. Beside it: docs/performance.md.
 """
 
 from __future__ import annotations
