@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +13,7 @@ from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation.flags import SAMPLING_OPTIONS
 from instructrestore.pipelines.evaluation.methods.method import LQ, Method
+from instructrestore.pipelines.evaluation.methods.recipe import expanded
 from instructrestore.pipelines.evaluation.methods.results_folder import GivenResults
 from instructrestore.pipelines.evaluation.tables.published import SCALES, SWEEP
 from instructrestore.pipelines.inference.options import sampling_settings
@@ -64,7 +64,7 @@ def given_results(texts: Sequence[str]) -> list[GivenResults]:
             raise ValueError(
                 f"--results {name}: {LQ} is the name of the unrestored photos, which are always measured: rename it"
             )
-        found.append(GivenResults(Method(" ".join(name.split()), "results"), Path(folder).expanduser()))
+        found.append(GivenResults(Method(" ".join(name.split()), "results"), expanded(folder)))
     return found
 
 

@@ -1,19 +1,22 @@
 """A program of somebody else's as a method: a folder of LQ photos in, a folder of results out (recipe.py).
 
 What a call gave and is whole is taken, whatever the call's end; the other photos have failed, each with a sentence. A
-program cannot outlive the evaluation: it runs under a keeper that ends it, and all that it started, as soon as this
-process is gone.
+program cannot outlive the evaluation: it runs under a keeper that ends it with its process group as soon as this
+process is gone. What it moved into a group or session of its own is not ended. A result is read where it is a regular
+file of a size that a photo can have; of what the program prints, the end alone is read.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -29,6 +32,8 @@ from instructrestore.shards.errors import MAX_LENGTH
 SCALE = 4  # of recipes that ask for small photos
 MOST_FAILED_CALLS = 3  # without a single result: then the program or its environment is at fault, not a photo
 _LOG_BYTES = 8192
+# At the most of a result: uncompressed RGBA in 32 bits, and the file's own headers and profile.
+_PIXEL_BYTES, _FILE_BYTES = 16, 1 << 20
 # Of this program's own environment, which is not the other one's.
 _NOT_FOR_THE_PROGRAM = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
@@ -82,7 +87,7 @@ class CommandMethod:
     def _run(self, lq: Path, out: Path, log: Path) -> str:
         """Runs the program. Returns how it failed, with the end of what it said, or ""."""
         words = self._recipe.words(self._methods, lq, out, self._seed)
-        with log.open("wb") as errors, log.with_suffix(".out").open("wb") as output:
+        with log.open("w+b") as errors, log.with_suffix(".out").open("w+b") as output:
             process = subprocess.Popen(
                 [sys.executable, "-I", keeper.__file__, *words],
                 cwd=self._recipe.checkout(self._methods),
@@ -98,20 +103,25 @@ class CommandMethod:
                 status = None
             finally:
                 _end(process)
+            said = _last_line(errors) or _last_line(output)
         if status == 0:
             return ""
         name, limit = self._recipe.name, self._recipe.timeout_s
         how = f"took longer than {limit:g} s (timeout_s)" if status is None else f"ended with exit status {status}"
-        said = _last_line(log) or _last_line(log.with_suffix(".out"))
         return f"{name} {how}" + (f": {said}" if said else "")
 
     def _result(self, out: Path, key: str, photo: PhotoArray, ending: str) -> PhotoArray | Failed:
         name = self._recipe.name
         file = out / self._recipe.result_of(key)
-        if not file.resolve().is_relative_to(out.resolve()):
+        height, width = photo.shape[:2]
+        # Not Path.resolve, which raises RuntimeError for a loop of links.
+        real, folder = os.path.realpath(file), os.path.realpath(out)
+        if not Path(real).is_relative_to(folder):
             return Failed(f"{name} put a result out of its folder")
         try:
-            rgb = photo_file.decode(file.read_bytes()).rgb
+            rgb = photo_file.decode(_file_bytes(real, _PIXEL_BYTES * height * width + _FILE_BYTES)).rgb
+        except _NoResult as fault:
+            return Failed(f"a result of {name} {fault}")
         except (FileNotFoundError, NotADirectoryError):
             return Failed(ending or f"{name} ended well but wrote no {self._recipe.result}")
         except OSError as error:
@@ -119,13 +129,30 @@ class CommandMethod:
         except photo_file.UnusablePhoto as fault:
             return Failed(ending or f"a result of {name} is unusable: {fault.reason}")
         if rgb.shape != photo.shape:
-            (height, width), (there, wide) = photo.shape[:2], rgb.shape[:2]
+            there, wide = rgb.shape[:2]
             return Failed(f"a result of {name} is {wide}x{there} and its HQ photo {width}x{height}")
         return rgb
 
 
+class _NoResult(Exception):
+    """A file that is not read, with the reason."""
+
+
+def _file_bytes(file: str, most: int) -> bytes:
+    """A regular file of at most so many bytes. Anything else raises _NoResult: a FIFO, say, could be waited for without
+    end."""
+    with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as opened:
+        found = os.fstat(opened.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise _NoResult("is no regular file")
+        data = opened.read(most + 1) if found.st_size <= most else b""
+        if found.st_size > most or len(data) > most:  # the latter where somebody still writes it
+            raise _NoResult(f"is a file of more than {most} bytes, which no photo of its size needs")
+        return data
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the program and all that it started, if it still runs."""
+    """Ends the program with its process group, if it still runs."""
     assert process.stdin
     process.stdin.close()
     try:
@@ -155,11 +182,11 @@ def _png(photo: PhotoArray, small: bool) -> bytes:
     return file.getvalue()
 
 
-def _last_line(log: Path) -> str:
+def _last_line(log: BinaryIO) -> str:
     """The last line that a program wrote, shortened."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _LOG_BYTES))
-        text = file.read().decode("utf-8", "replace")
+    # Neither by name, which the program may have given to another file, nor by seek, which would move its place too.
+    number = log.fileno()
+    text = os.pread(number, _LOG_BYTES, max(0, os.fstat(number).st_size - _LOG_BYTES)).decode("utf-8", "replace")
     lines = [" ".join(line.split()) for line in text.replace("\r", "\n").splitlines() if line.strip()]
     shown = "".join(each for each in (lines[-1] if lines else "") if each.isprintable())
     return shown[:MAX_LENGTH]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from instructrestore.dataengine.running.part_files import digest
 from instructrestore.pipelines.evaluation.methods.ncnn_files import NCNN
-from instructrestore.pipelines.evaluation.methods.recipe import shipped_recipes
+from instructrestore.pipelines.evaluation.methods.recipe import expanded, shipped_recipes
 from instructrestore.shards.files import file_sha256
 
 REVISION = "1"  # raised when the same photo, seed and weights give a different result
@@ -100,12 +100,12 @@ class MethodSpec:
         if self.name in NCNN:
             return {"name": self.name, **NCNN[self.name].record()}
         place = self.place
-        if place is not None and Path(place).expanduser().exists():
-            place = Path(place).expanduser().resolve().name
+        if place is not None and expanded(place).exists():
+            place = expanded(place).resolve().name
         return {"name": self.name, "place": place, "revision": self.revision}
 
     def _file(self) -> Path:
-        path = Path(self.place or "").expanduser()
+        path = expanded(self.place or "")
         if not path.is_file():
             real_esrgan = f"Real-ESRGAN's weights, which are BSD-3-Clause, are at {RELEASE}"
             raise ValueError(
@@ -118,7 +118,7 @@ class MethodSpec:
             return NCNN[self.name].record()
         if self.place is None:
             return None
-        folder = Path(self.place).expanduser()
+        folder = expanded(self.place)
         try:
             if BY_NAME[self.name].place == "file":
                 return file_sha256(self._file())

@@ -18,6 +18,7 @@ from instructrestore.pipelines.evaluation.methods.recipe import (
     shipped_recipes,
 )
 from instructrestore.pipelines.evaluation.methods.spec import MethodSpec, parse_method
+from instructrestore.pipelines.evaluation.options import given_results
 
 LEAST: dict[str, Any] = {"name": "M", "command": ["program", "{lq}", "{out}"], "result": "{key}.png"}
 PAPER = ("diffbir", "osediff", "pasd", "seesr", "stablesr", "supir")
@@ -32,8 +33,11 @@ def test_a_recipe_is_asked_for_by_name_or_file() -> None:
     assert parse_method("command=./my.toml").place == "./my.toml"
     with pytest.raises(ValueError, match=r"needs a recipe: command=RECIPE\.toml, or one of .*seesr"):
         parse_method("command=")
-    with pytest.raises(ValueError, match=r"there is no recipe sesr: name a file, .* or one of .*seesr"):
-        read_recipe("sesr")
+    with pytest.raises(ValueError, match=r"there is no recipe xyz: name a file, .* or one of .*seesr"):
+        read_recipe("xyz")
+    for near, meant in (("sesr", "seesr"), ("SeeSR", "seesr"), ("x/diffbir-v2.1.toml", "diffbir-v2.1")):
+        with pytest.raises(ValueError, match=f"there is no recipe {near}, but there is {meant}: name a file"):
+            read_recipe(near)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -53,8 +57,28 @@ def test_the_paper_s_methods_ship() -> None:
     ("changes", "expected"),
     [
         ({"name": " M"}, "name: a row's name is one line"),
-        ({"command": ["program"]}, r"needs \{lq\} and \{out\}"),
-        ({"command": ["{weights.a}", "{lq}", "{out}"]}, r"has the placeholder \{weights\.a\}"),
+        ({"name": "../../etc"}, r"used: directory is not given, and the name '\.\./\.\./etc' is that of no folder"),
+        ({"name": ".."}, "the name .* is that of no folder"),
+        ({"name": "."}, "the name .* is that of no folder"),
+        ({"name": "/etc"}, "the name .* is that of no folder"),
+        ({"name": "~root"}, "the name .* is that of no folder"),
+        ({"command": ["program"]}, r"cannot be used: command needs \{lq\} and \{out\}"),
+        ({"command": ["{weights.a}", "{lq}", "{out}"]}, r"used: command has the placeholder \{weights\.a\}"),
+        ({"command": [""]}, "command: its first word is empty"),
+        ({"command": [" ", "{lq}", "{out}"]}, "command: its first word is empty"),
+        ({"command": ["p", "{lq}", "{out}", "a\0"]}, "command: .* has a NUL"),
+        ({"directory": "../m"}, "directory: .* leads out of its folder"),
+        ({"directory": "."}, "directory: .* is no folder of its own"),
+        ({"directory": "{weights.a}"}, r"directory: it has the placeholder \{weights\.a\}"),
+        ({"directory": "a\0"}, "directory: .* has a NUL"),
+        ({"directory": "~nosuch-user/x"}, "directory: '~nosuch-user/x' begins with a home folder"),
+        ({"python": ""}, "python: "),
+        ({"python": "{venv}/bin/python"}, r"python: it has the placeholder \{venv\}"),
+        ({"environment": {"A=B": "1"}}, "environment: 'A=B' is no name"),
+        ({"environment": {"": "1"}}, "environment: '' is no name"),
+        ({"environment": {"A\0": "1"}}, "environment: .* is no name"),
+        ({"environment": {"A": "1\0"}}, "environment: .* has a NUL"),
+        ({"environment": {"A": "x/{lq}"}}, r"environment: it has the placeholder \{lq\}"),
         ({"command": "program {lq} {out}"}, "command: input should be a valid list"),
         ({"result": "out.png"}, r"result: it needs \{key\}"),
         ({"result": "{key}-{seed}.png"}, r"result: it needs \{key\}, and has no other"),
@@ -62,9 +86,15 @@ def test_the_paper_s_methods_ship() -> None:
         ({"result": "/tmp/{key}.png"}, "leads out of its folder"),
         ({"weights": {"a": {"path": "a/../../b", "source": "x"}}}, "leads out of its folder"),
         ({"weights": {"a": {"path": "a", "source": "x", "sha256": "12"}}}, "weights.a.sha256"),
+        ({"weights": {"a": {"path": "a", "source": "x", "holds": "."}}}, "weights.a.holds: '.' is no pattern"),
+        ({"weights": {"a": {"path": "a", "source": "x", "holds": "./"}}}, "weights.a.holds: './' is no pattern"),
+        ({"weights": {"a": {"path": "a", "source": "x", "holds": "**.pth"}}}, "weights.a.holds: .* is no pattern"),
         ({"revision": "main"}, "revision: "),
         ({"photos_per_call": 9}, "photos_per_call: "),
         ({"timeout_s": 0}, "timeout_s: "),
+        ({"timeout_s": float("inf")}, "timeout_s: "),
+        ({"timeout_s": float("nan")}, "timeout_s: "),
+        ({"timeout_s": 1e308}, "timeout_s: "),
         ({"lq": "quarter"}, "lq: "),
         ({"shell": True}, "shell: this name is not known"),
     ],
@@ -92,11 +122,28 @@ def test_where_a_method_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert methods_folder(tmp_path / "given") == tmp_path / "given"
     assert recipe().checkout(tmp_path) == tmp_path / "M"
     assert recipe(directory="/opt/m").checkout(tmp_path) == Path("/opt/m")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert recipe(directory="~/m").checkout(tmp_path) == tmp_path / "home/m"
+    assert recipe(name="a: b/c", directory="x/y").checkout(tmp_path) == tmp_path / "x/y"
     assert recipe().interpreter(tmp_path) == "python"
     assert recipe(python=".venv/bin/python").interpreter(tmp_path) == str(tmp_path / "M/.venv/bin/python")
     weights = {"a": {"path": "w/a.pth", "source": "x"}}
     words = recipe(command=["p", "{lq}", "{out}", "{weights.a}", "{seed}", "a{b"], weights=weights)
     assert words.words(tmp_path, Path("/l"), Path("/o"), 5) == ["p", "/l", "/o", f"{tmp_path}/M/w/a.pth", "5", "a{b"]
+
+
+def test_a_home_that_does_not_exist_is_one_sentence() -> None:
+    what = "'~nosuch-user/m.*' begins with a home folder that is not known here"
+    with pytest.raises(ValueError, match=what):
+        read_recipe("~nosuch-user/m.toml")
+    with pytest.raises(ValueError, match=what):
+        methods_folder(Path("~nosuch-user/m"))
+    with pytest.raises(ValueError, match=what):
+        given_results(["SeeSR=~nosuch-user/m."])
+    with pytest.raises(ValueError, match=what):
+        MethodSpec("network", "~nosuch-user/m.pth").identity()
+    with pytest.raises(ValueError, match=what):
+        MethodSpec("x4-upscaler", "~nosuch-user/m").identity()
 
 
 def git(folder: Path, *words: str) -> str:

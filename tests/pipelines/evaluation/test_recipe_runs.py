@@ -160,6 +160,43 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     assert failure(result) == "Lighter put a result out of its folder"
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("os.mkfifo(file)", "a result of Lighter is no regular file"),
+        ("os.mkfifo(file + '.x'); os.symlink(file + '.x', file)", "a result of Lighter is no regular file"),
+        ("os.mkdir(file)", "a result of Lighter cannot be read: Is a directory"),
+        ("os.chdir(os.path.dirname(file)); socket.socket(socket.AF_UNIX).bind('photo-000.png')", "cannot be read: "),
+        ("os.symlink(file, file)", "a result of Lighter cannot be read: Too many levels of symbolic links"),
+        ("os.symlink('/dev/zero', file)", "Lighter put a result out of its folder"),
+        (
+            "open(file, 'wb').truncate(1 << 40)",
+            "is a file of more than 1073152 bytes, which no photo of its size needs",
+        ),
+    ],
+)
+def test_what_is_no_photo_s_file_is_not_read(code: str, expected: str, tmp_path: Path) -> None:
+    code = f"import os, socket, sys; file = sys.argv[1] + '/photo-000.png'; {code}"
+    began = time.monotonic()
+    (result,) = method(tmp_path, command=["{python}", "-c", code, "{out}", "{lq}"], timeout_s=20.0)(photos(50), [1])
+    assert expected in failure(result) and time.monotonic() - began < 15
+
+
+def test_of_what_a_program_prints_the_end_is_read(tmp_path: Path) -> None:
+    """Even of a file of 1 TiB, whose name the program then gives to a FIFO."""
+    code = (
+        "import os, pathlib, sys\n"
+        "log = pathlib.Path(sys.argv[1]).parent / 'log'\n"
+        "os.truncate(log, 1 << 40)\n"
+        "os.lseek(2, 0, 2)\n"
+        "print('the end', file=sys.stderr, flush=True)\n"
+        "log.unlink(); os.mkfifo(log)\n"
+        "sys.exit(1)"
+    )
+    (result,) = method(tmp_path, command=["{python}", "-c", code, "{out}", "{lq}"], timeout_s=20.0)(photos(50), [1])
+    assert failure(result) == "Lighter ended with exit status 1: the end"
+
+
 def test_no_shell_sees_the_words(tmp_path: Path) -> None:
     words = ["$(touch x)", "; touch x", "a b", ""]
     method(tmp_path, *words)(photos(50), [1])
