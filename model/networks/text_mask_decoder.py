@@ -28,6 +28,7 @@ LEAST_LIKELY = 1e-6  # the same for what a text asks for
 # At use a photo is looked at in every one of these ways: times SIDE, mirrored.
 LOOKS = ((1.0, False), (1.0, True), (1.25, True))
 GATE = 4.0  # how sharply certainty bounds a mask
+SURELY_MEANT = 0.5  # the share of a name from which on a text is taken to mean it
 LEAST_CERTAIN = -0.4  # the logit of being there from which on a thing is taken for found
 SHARPNESS = 30.0  # of a softmax over similarities of texts, where training begins
 FEATURE_CHANNELS = (CHANNELS[8], CHANNELS[16], CHANNELS[32] + HEAD)
@@ -225,10 +226,14 @@ class TextMaskDecoder(nn.Module):
         likely = torch.einsum("bkhw,nk->bnhw", classes, meant.to(classes.dtype))
         return torch.log(likely + LEAST_EVIDENCE) - math.log(LEAST_EVIDENCE)
 
+    def meant(self, texts: Tensor) -> Tensor:
+        """How much each name is what texts (..., text_width) mean, (..., names), 1 together."""
+        return F.softmax(self.name_sharpness.exp() * texts @ self.name_texts.T, -1)
+
     def asked(self, names: Tensor, presence: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
         """What Q texts (B, Q, text_width) ask for, of what `named` gives: the logits of where it is, (B, Q, h, w), and
         of that it is in the photo at all, (B, Q)."""
-        meant = F.softmax(self.name_sharpness.exp() * texts @ self.name_texts.T, -1)  # (B, Q, names)
+        meant = self.meant(texts)
         likely = torch.log(torch.einsum("bnhw,bqn->bqhw", names.softmax(1), meant) + LEAST_LIKELY)
         most = likely.amax((2, 3), keepdim=True)
         there = torch.einsum("bn,bqn->bq", presence.sigmoid(), meant).clamp(1e-4, 1 - 1e-4).logit()[:, :, None, None]

@@ -18,6 +18,7 @@ from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.networks.autoencoder import Autoencoder, pixels_a_cell
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
+from instructrestore.model.networks.text_mask_decoder import SURELY_MEANT, TextMaskDecoder, text_vectors
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
 from instructrestore.model.restoring.colour import fix_colours
@@ -117,6 +118,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         pictures, used = self.restore_tensors(
             request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
         )
+        known = [self._unfamiliar(own) for own in texts]
         self.maybe_free_model_hooks()
         if not pictures.isfinite().all():
             raise ValueError(
@@ -125,9 +127,9 @@ class InstructRestorePipeline(DiffusionPipeline):
             )
         used = [own.cpu() for own in used]
         reports = [cut_texts(self.tokenizer, each) for each in texts]
-        for own, mask, given, report in zip(texts, used, request.masks, reports, strict=True):
+        for own, mask, given, report, unfamiliar in zip(texts, used, request.masks, reports, known, strict=True):
             if given is None and request.scale_maps is None:
-                report += report_masks(mask, own.instruction)
+                report += unfamiliar + report_masks(mask, own.instruction)
         warn_of(reports)
         images = as_output(pictures, settings, output_type)
         return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
@@ -191,11 +193,12 @@ class InstructRestorePipeline(DiffusionPipeline):
         lq, padded = self._lq_photos(request, settings)
         self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
         predicted = self._masks_of_one_step(padded, texts, settings, generator, self._text_states(), timestep)
+        known = [self._unfamiliar(own) for own in texts]
         self.maybe_free_model_hooks()
         masks = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]).cpu() for own in predicted]
         reports = [
-            cut_texts(self.tokenizer, each) + report_masks(own, each.instruction)
-            for each, own in zip(texts, masks, strict=True)
+            cut_texts(self.tokenizer, each) + unfamiliar + report_masks(own, each.instruction)
+            for each, own, unfamiliar in zip(texts, masks, known, strict=True)
         ]
         warn_of(reports)
         return MaskPrediction([mask.numpy() for mask in masks], request.instructions, reports)
@@ -226,6 +229,21 @@ class InstructRestorePipeline(DiffusionPipeline):
     def _texts(self, request: Request, settings: SamplingSettings) -> list[Texts]:
         bokeh_text = self.controlnet.config["bokeh_control_text"]
         return [Texts(each, bokeh_text, settings.official_demo_prompt) for each in request.instructions]
+
+    def _unfamiliar(self, texts: Texts) -> list[str]:
+        """A sentence for every region whose caption means none of the names that a TextMaskDecoder tells apart."""
+        decoder, captions = self.controlnet.mask_decoder, texts.instruction.captions
+        if not isinstance(decoder, TextMaskDecoder):
+            return []
+        asked = [texts.control(region) for region in range(len(captions))]
+        states = self._text_states()(asked)
+        meant = decoder.meant(text_vectors(torch.stack([states[text] for text in asked]).to(decoder.own.dtype)))
+        names = self.controlnet.config["mask_names"]
+        return [
+            f"the model does not know {caption!r}; it looked for what is nearest, above all {names[int(nearest)]!r}"
+            for caption, share, nearest in zip(captions, *meant.max(-1), strict=True)
+            if share < SURELY_MEANT
+        ]
 
     def _padded_size(self, photos: Tensor) -> tuple[int, int]:
         """The next larger size that the networks can take."""

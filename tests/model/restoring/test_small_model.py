@@ -127,6 +127,14 @@ def test_it_finds_a_cat_by_any_name_and_no_airplane(pipe: InstructRestorePipelin
     assert not (found["airplane"] > 0.5).any()
 
 
+def test_a_thing_that_it_does_not_know_is_said(pipe: InstructRestorePipeline) -> None:
+    wish = "make the dragon clear and make the cat clear"
+    (report,) = pipe.predict_mask(data.chelsea()[:64, :64], wish, generator=torch.Generator().manual_seed(0)).reports
+    assert [line for line in report if "does not know" in line] == [
+        "the model does not know 'the dragon'; it looked for what is nearest, above all 'zebra'"
+    ]
+
+
 def test_a_restored_photo_is_not_worse_than_what_it_was_made_of(pipe: InstructRestorePipeline) -> None:
     hq = torch.from_numpy(data.chelsea()[:256, :448].copy()).permute(2, 0, 1)[None].float() / 255
     lq = Degradation()(hq, [3])
