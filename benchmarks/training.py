@@ -212,7 +212,7 @@ def count() -> dict[str, float]:
     photo, latent, states = on_meta(1, 3, 512, 512), on_meta(1, 4, 64, 64), on_meta(1, 77, 1024)
     timesteps = on_meta(1, dtype=torch.long)
     batch = TrainingBatch(
-        photo, latent, latent, latent, latent, timesteps, states, states, on_meta(1, 1, 64, 64), on_meta(1)
+        photo, latent, latent, latent, latent, timesteps, states, states, on_meta(1, 1, 64, 64), on_meta(1, 1, 64, 64)
     )
     found = {}
     with FlopCounterMode(display=False) as counter, torch.no_grad():

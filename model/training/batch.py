@@ -24,6 +24,7 @@ from instructrestore.shards.reading.order import sample_seed
 KEPT_TEXTS = 1024  # whose states are kept: 0.3 GB of SD 2.1's
 
 MOST_WEIGHT = 5.0  # of a sample; least: its inverse
+MOST_SCALE = 1.2  # that a sample is restored by
 
 # What a UNet predicts, of (latents, noise, signal, spread), by its scheduler's `prediction_type`; the noisy latents are
 # signal * latents + spread * noise.
@@ -46,7 +47,8 @@ class TrainingBatch:
     target: what the UNet is to predict, by its scheduler's `prediction_type`: the noise, the latents ("sample") or
     the velocity.
     mask: (B, 1, h, w) float32: the region's share of each latent pixel, all 1 where the text was dropped.
-    control: (B,) float32, 0 where the UNet is to do without the ControlNet, else 1.
+    control: (B, 1, h, w) float32, what the ControlNet's features are multiplied by (equation 2): 1; a sample's own
+    scales (`scaled`); 0 where the UNet is to do without it.
     weights: (B,) float32, of the samples' errors (`even_photos`); None: all count the same.
     """
 
@@ -83,6 +85,8 @@ class Preparation:
             raise ValueError(
                 f"the base predicts {self.prediction_type}, which is none of {', '.join(TARGETS)}: take another base"
             )
+        if settings.scaled and not controlnet["residual"]:
+            raise ValueError("scaled is for a ControlNet that counts from the LQ photo (residual): leave it out")
         self.timestep_count = len(scheduler.alphas_cumprod)
         self.alphas_cumprod = scheduler.alphas_cumprod.to(self.device)
 
@@ -101,26 +105,30 @@ class Preparation:
         dropped = [float(torch.rand((), generator=generator)) < drops for generator in generators]
 
         latents = self._latents(hq, generators)
+        masks = self._moved(stack(crops)[1]).float()
+        target = F.avg_pool2d(masks, hq.shape[-1] // latents.shape[-1])
+        target = torch.maximum(target, self._moved(torch.tensor(dropped).float())[:, None, None, None])
         if self.controlnet["residual"]:
             latents = latents - self._posterior(lq)[0]
+        weights = None
+        if self.settings.even_photos:
+            energy = latents.square().mean((1, 2, 3))
+            weights = 1 / energy.clamp(1 / MOST_WEIGHT, MOST_WEIGHT)
+        controlled = torch.ones_like(target)
+        if self.settings.scaled and timestep is None:
+            controlled = self._scale_maps(target, generators)
+            latents = latents * controlled
         noise = self._normal(latents, generators)
         signal = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
         spread = (1 - signal**2).sqrt()
         noisy = signal * latents + spread * noise
         predicted = TARGETS[self.prediction_type](latents, noise, signal, spread)
 
-        masks = self._moved(stack(crops)[1]).float()
-        target = F.avg_pool2d(masks, hq.shape[-1] // latents.shape[-1])
-        target = torch.maximum(target, self._moved(torch.tensor(dropped).float())[:, None, None, None])
         states = self.text_states([*self._control_texts(crops, dropped), *self._unet_texts(crops, dropped)])
         control, unet = states[: len(crops)], states[len(crops) :]
-        left = self.settings.control_drop if timestep is None else 0
-        kept = [float(torch.rand((), generator=generator)) >= left for generator in generators] if left else None
-        controlled = self._moved(torch.tensor(kept).float()) if kept else torch.ones(len(crops), device=self.device)
-        weights = None
-        if self.settings.even_photos:
-            energy = latents.square().mean((1, 2, 3))
-            weights = 1 / energy.clamp(1 / MOST_WEIGHT, MOST_WEIGHT)
+        if left := self.settings.control_drop if timestep is None else 0:
+            kept = [float(torch.rand((), generator=generator)) >= left for generator in generators]
+            controlled = controlled * self._moved(torch.tensor(kept).float())[:, None, None, None]
         return TrainingBatch(
             lq, latents, noise, noisy, predicted, timesteps, control, unet, target, controlled, weights
         )
@@ -151,6 +159,16 @@ class Preparation:
         if len(self._states) > KEPT_TEXTS:
             self._states.pop(next(iter(self._states)))
         return state
+
+    def _scale_maps(self, regions: Tensor, generators: Sequence[Generator]) -> Tensor:
+        """regions: (B, 1, h, w). The same shape: a scale in the region and one in the rest for the share of samples
+        that is `scaled`, else 1."""
+        maps = []
+        for region, generator in zip(regions, generators, strict=True):
+            drawn, inside, outside = torch.rand(3, generator=generator).tolist()
+            scaled = MOST_SCALE * (outside + (inside - outside) * region)
+            maps.append(scaled if drawn < self.settings.scaled else torch.ones_like(region))
+        return torch.stack(maps)
 
     def _timestep(self, generator: Generator) -> int:
         last = self.timestep_count - 1

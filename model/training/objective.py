@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from instructrestore.model.networks.autoencoder import pixels_a_cell
 from instructrestore.model.networks.devices import DTYPES
 from instructrestore.model.networks.model_folder import quiet
+from instructrestore.model.networks.modulation import modulate
 from instructrestore.model.networks.region_controlnet import RegionControl, RegionControlNet
 from instructrestore.model.networks.text_mask_decoder import TextMaskDecoder
 from instructrestore.model.restoring.checkpoint import BaseNetworks
@@ -78,7 +79,8 @@ class TrainedNetworks(nn.Module):
         # A frozen UNet's way down knows nothing of the ControlNet, so autograd keeps none of its activations. It is all
         # in one precision: autocast would do its norms in float32, and keep what they need for their gradients.
         dtype, kind = self.unet.dtype, batch.noisy.device.type
-        residuals = [residual * batch.control[:, None, None, None] for residual in control.residuals]
+        counts = [1] * len(batch.noisy)
+        residuals = [modulate(residual, batch.control, counts, "area") for residual in control.residuals]
         learns = self.unet.conv_in.weight.requires_grad
         with torch.autocast(kind, enabled=learns and torch.is_autocast_enabled(kind)):
             predicted = self.unet(

@@ -85,6 +85,13 @@ class TrainingSettings(BaseModel):
     control_drop: float = Field(
         default=0, ge=0, lt=1, description="Share of samples that the UNet sees without the ControlNet."
     )
+    scaled: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of samples that are restored by a scale of their own in the region and another in the rest, "
+        "so that a scale is a share of the way from the LQ photo; for a ControlNet that counts from there.",
+    )
     last_timestep: float = Field(
         default=0, ge=0, le=1, description="Share of samples at the last timestep, where sampling begins; else any."
     )

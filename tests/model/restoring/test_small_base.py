@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from rich.console import Console
 
 from instructrestore.model.restoring.checkpoint import load_base, load_controlnet, load_pipeline
 from instructrestore.model.restoring.small_base import SAMPLING, TOKENS, build_small_base
-from instructrestore.model.training.batch import Preparation
+from instructrestore.model.training.batch import MOST_SCALE, Preparation
 from instructrestore.model.training.crops import Crop
-from instructrestore.model.training.objective import squared_error
+from instructrestore.model.training.objective import TrainedNetworks, squared_error
 from instructrestore.model.training.settings import small_base
 from instructrestore.pipelines.building.presets import with_values
 from instructrestore.pipelines.training.command import TrainingOptions, run
@@ -139,3 +140,39 @@ def test_what_is_learnt_is_what_the_photo_differs_by_from_the_lq_photo(tmp_path:
     assert plain.weights is None and plain.timesteps.tolist() != [999, 999]
     error = torch.ones(2, 1, 1, 1)
     assert float(squared_error(error, 0 * error, torch.tensor([1.0, 3.0]))) == 2
+
+
+def test_a_scaled_sample_is_restored_by_its_scales_part_by_part(tmp_path: Path) -> None:
+    build(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"), device="cpu")
+    controlnet = load_controlnet(str(tmp_path / "base"), base, device="cpu")
+    rng, mask = np.random.default_rng(1), np.zeros((64, 64), np.bool_)
+    mask[:, :32] = True
+    crops = [
+        Crop(rng.integers(0, 256, (64, 64, 3), np.uint8), mask, "the dog", "dog", False, number, 0, "key", 0, 0, ())
+        for number in range(8)
+    ]
+    plain = with_values(small_base(), {"crop": {"size": 64}, "text_drop": 0, "control_drop": 0, "dtype": "float32"})
+    full = Preparation(base, plain, controlnet.config)(crops)
+    assert (full.control == 1).all()
+    batch = Preparation(base, with_values(plain, {"scaled": 1.0}), controlnet.config)(crops)
+    torch.testing.assert_close(batch.target, full.target * batch.control)
+    inside, outside = batch.control[..., :8].flatten(1), batch.control[..., 8:].flatten(1)
+    for part in (inside, outside):
+        assert (part == part[:, :1]).all() and (part >= 0).all() and (part <= MOST_SCALE).all()
+        assert len(part[:, 0].unique()) == len(crops)
+    assert not torch.equal(inside[:, 0], outside[:, 0])
+    assert batch.weights is not None and full.weights is not None and torch.equal(batch.weights, full.weights)
+    some = Preparation(base, with_values(plain, {"scaled": 0.5}), controlnet.config)(crops).control
+    assert 0 < int((some == 1).flatten(1).all(1).sum()) < len(crops)
+
+    for parameter in controlnet.controlnet_down_blocks.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    for parameter in base.unet.conv_out.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    networks = TrainedNetworks(controlnet, base.unet, 0)
+    with torch.no_grad():
+        losses = [float(networks(replace(full, control=full.control * scale))[0].total) for scale in (1, 1, 0)]
+    assert losses[0] == losses[1] != losses[2]  # the scales reach the networks
+    with pytest.raises(ValueError, match="scaled is for a ControlNet that counts from the LQ photo"):
+        Preparation(base, with_values(plain, {"scaled": 0.5}), {**controlnet.config, "residual": False})
