@@ -528,7 +528,7 @@ def test_ctrl_c_ends_with_a_sentence_and_nothing_half_written(tiny_base: Path, t
         str(tmp_path / "o"),
     ]
     process = subprocess.Popen(
-        [*command, "--base", str(tiny_base), *QUICK],
+        [*command, "--base", str(tiny_base), *QUICK, "--steps", "15"],  # a photo takes long enough to be interrupted
         cwd=ROOT,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
