@@ -349,7 +349,7 @@ def test_nothing_stays_behind_a_driver_that_ends(python: str, tmp_path: Path, nu
         assert driver.stdout.readline() == "up\n"
         assert len(alive(folder)) == 2
         driver.send_signal(number)
-        assert eventually(lambda: alive(folder) == [], 45)
+        assert eventually(lambda: alive(folder) == [], 120)
         driver.wait(30)
     finally:
         driver.kill()
