@@ -45,7 +45,8 @@ def main() -> int:
     region = max(sample.regions, key=lambda region: region.mask.area())
     instruction = f"make {region.caption} clear with 1 and keep other parts clear with 0.5"
     shown = ("--compare", "--sweep", "0,0.5,1")
-    _command("restore", str(OUT / "cat.png"), instruction, "--out", str(OUT / "restored"), *shown)
+    _command("degrade", str(OUT / "cat.png"), "--crop", "0", "--seed", "3", "--out", str(OUT / "degraded"))
+    _command("restore", str(OUT / "degraded" / "cat-lq-3.png"), instruction, "--out", str(OUT / "restored"), *shown)
 
     trained = OUT / "training"
     shutil.rmtree(trained, ignore_errors=True)
