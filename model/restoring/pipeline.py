@@ -118,7 +118,8 @@ class InstructRestorePipeline(DiffusionPipeline):
         pictures, used = self.restore_tensors(
             request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
         )
-        known = [self._unfamiliar(own) for own in texts]
+        found = [given is None and request.scale_maps is None for given in request.masks]
+        unfamiliar = [self._unfamiliar(own) if looked else [] for own, looked in zip(texts, found, strict=True)]
         self.maybe_free_model_hooks()
         if not pictures.isfinite().all():
             raise ValueError(
@@ -127,9 +128,9 @@ class InstructRestorePipeline(DiffusionPipeline):
             )
         used = [own.cpu() for own in used]
         reports = [cut_texts(self.tokenizer, each) for each in texts]
-        for own, mask, given, report, unfamiliar in zip(texts, used, request.masks, reports, known, strict=True):
-            if given is None and request.scale_maps is None:
-                report += unfamiliar + report_masks(mask, own.instruction)
+        for own, mask, looked, report, words in zip(texts, used, found, reports, unfamiliar, strict=True):
+            if looked:
+                report += words + report_masks(mask, own.instruction)
         warn_of(reports)
         images = as_output(pictures, settings, output_type)
         return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
