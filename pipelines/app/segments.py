@@ -1,0 +1,162 @@
+"""What is in a photo, as a picture in which a click is looked up, and names: the embedded annotator's segments, or the
+masks of SAM 2.1.
+
+All segments, also those whose names are not sure: a person sees what they point at.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
+
+from instructrestore.dataengine.annotator.annotator import Annotator, load_annotator
+from instructrestore.dataengine.annotator.grouping import PanopticSegment
+from instructrestore.dataengine.annotator.names import coco_names
+from instructrestore.dataengine.annotator.naming import Calibration, name_segments
+from instructrestore.dataengine.masks.sam2 import Sam2Segmenter
+from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
+from instructrestore.pipelines.app.pictures import as_png
+from instructrestore.pipelines.app.records import SegmentRecord, Segments
+from instructrestore.pipelines.app.sam2_segments import LEAST_AREA, PhotoPart, load_sam2, model_name, parts_of
+from instructrestore.pipelines.app.shelf import Missing
+from instructrestore.pipelines.pictures.source_photo import read_photo
+from instructrestore.shards.files import commit
+
+SIDE = 1024  # px, the longer side of the picture of segments
+
+
+class Segmenter:
+    """The annotator, and SAM 2.1 where it is installed, loaded when they are first needed; one photo at a time."""
+
+    def __init__(self, sam2: Sam2Settings | None = None) -> None:
+        self._sam2_settings = sam2
+        self._one = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return f"SAM 2.1 ({model_name(self._sam2_settings)})" if self._sam2_settings else "embedded"
+
+    @cached_property
+    def _annotator(self) -> tuple[Annotator, Calibration]:
+        return load_annotator()
+
+    @cached_property
+    def _sam2(self) -> Sam2Segmenter | None:
+        return load_sam2(self._sam2_settings) if self._sam2_settings else None
+
+    def warm(self) -> None:
+        """Loads the networks, so that the first photo does not wait for them.
+
+        Raises ValueError, in one sentence, if SAM 2.1's weights cannot be used.
+        """
+        with self._one, self._processors():
+            _ = self._annotator, self._sam2
+
+    def of_photo(self, file: Path, folder: Path) -> Segments:
+        """A photo's segments. folder: where they are kept once they were found."""
+        known = folder / "segments.json"
+        with self._one:
+            with suppress(OSError, ValidationError):  # not yet found, or damaged
+                return Segments.model_validate_json(known.read_bytes())
+            with self._processors():
+                found, ids = self._found(np.asarray(read_photo(file).image))
+            commit(folder / "segments.png", as_png(Image.fromarray(_as_colours(ids))))
+            commit(known, found.model_dump_json().encode())
+        return found
+
+    @contextmanager
+    def _processors(self) -> Iterator[None]:
+        """While it lasts the annotator uses one processor: with more this thread would have OpenMP threads of its own
+        beside those of the thread that restores, and both would be slower from then on. SAM 2.1 is too large for that.
+        """
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads if self._sam2_settings else 1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+    def _found(self, rgb: NDArray[np.uint8]) -> tuple[Segments, NDArray[np.int32]]:
+        """The segments and (h, w) int32 their ids, 0 for none, at most SIDE pixels on the longer side."""
+        scale = min(1.0, SIDE / max(rgb.shape[:2]))
+        height, width = max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale))
+        small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else rgb
+        ids = np.zeros((height, width), np.int32)
+        segments, sure_names = [], dict[str, None]()
+        for number, part in enumerate(self._parts(np.asarray(small, np.uint8)), 1):
+            ids[part.mask] = number
+            word, sure = self._named(part)
+            if sure:
+                sure_names[f"the {word}"] = None
+            area = float(part.mask.mean())
+            segments.append(SegmentRecord(id=number, name=word, sure=sure, area=area, box=_box(part.mask, 1 / scale)))
+        vocabulary = sorted({name.word for name in coco_names()})
+        found = Segments(width=width, height=height, segments=segments, names=list(sure_names), vocabulary=vocabulary)
+        return found, ids
+
+    def _parts(self, rgb: NDArray[np.uint8]) -> list[PhotoPart]:
+        annotator, _ = self._annotator
+        seen = [piece for segment in annotator(rgb) for piece in _pieces(segment)]
+        if self._sam2:
+            return parts_of(self._sam2(rgb)[0], seen)
+        return [PhotoPart(each.mask, each) for each in seen]
+
+    def _named(self, part: PhotoPart) -> tuple[str, bool]:
+        """What it is called, "" if nothing is known, and whether that is sure."""
+        if not part.seen:
+            return "", False
+        sure, _ = name_segments([part.seen], self._annotator[1])
+        return (sure[0].word, True) if sure else (coco_names()[part.seen.label].word, False)
+
+
+def chosen_mask(folder: Path, chosen: tuple[int, ...], size: tuple[int, int], feather: int) -> NDArray[np.uint8]:
+    """The union of segments as a mask of the photo's (height, width), (H, W) uint8; feather: pixels of its ramp.
+
+    Raises Missing where the photo has not been looked at, and ValueError for a segment that is not there.
+    """
+    path = folder / "segments.png"
+    if not path.is_file():
+        raise Missing
+    with Image.open(path) as image:
+        ids = _from_colours(np.asarray(image.convert("RGB")))
+    if unknown := set(chosen) - set(np.unique(ids).tolist()) or set(chosen) & {0}:
+        raise ValueError(f"there is no segment {min(unknown)} in this photo")
+    inside = np.isin(ids, chosen).astype(np.uint8) * 255
+    large = cv2.resize(inside, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    mask = np.where(large > 127, 255, 0).astype(np.uint8)
+    if feather:
+        outside = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 5)
+        mask = np.clip(255 * (1 - outside / (feather + 1)), 0, 255).astype(np.uint8)
+    return mask
+
+
+def _pieces(segment: PanopticSegment) -> list[PanopticSegment]:
+    """A segment's connected pieces, the largest first: one clicks on a thing, not on all of its kind."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(segment.mask.astype(np.uint8), connectivity=8)
+    order = sorted(range(1, count), key=lambda label: -int(stats[label, cv2.CC_STAT_AREA]))
+    least = max(1, round(LEAST_AREA * segment.mask.size))
+    large = [label for label in order if stats[label, cv2.CC_STAT_AREA] >= least] or order[:1]
+    return [PanopticSegment(labels == label, segment.label, segment.name, segment.kind) for label in large]
+
+
+def _box(mask: NDArray[np.bool_], scale: float) -> tuple[int, int, int, int]:
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return round(x * scale), round(y * scale), round(width * scale), round(height * scale)
+
+
+def _as_colours(ids: NDArray[np.int32]) -> NDArray[np.uint8]:
+    return np.stack([ids % 256, ids // 256 % 256, np.zeros_like(ids)], -1).astype(np.uint8)
+
+
+def _from_colours(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
+    return rgb[..., 0].astype(np.int32) + 256 * rgb[..., 1].astype(np.int32)
