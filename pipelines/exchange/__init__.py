@@ -1,0 +1,1 @@
+"""`export` and `import`: a data set in another tool's layout, and back."""

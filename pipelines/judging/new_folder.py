@@ -1,0 +1,49 @@
+"""A folder that is there whole or not at all: it is filled under another name beside its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from instructrestore.shards.files import sync
+from instructrestore.shards.plain_text import visible_line
+
+
+@contextmanager
+def filled(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends well and vanishes when it does not. What a kill leaves
+    of it is a hidden folder beside `out`, which the next attempt clears.
+
+    Raises ValueError, in one sentence, where `out` is there already or another run is about to make it.
+    """
+    _check_new(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.parent / f".{out.name}.unfinished"
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another run is making {visible_line(str(out))}") from None
+        try:
+            _check_new(out)  # a run that held the lock until now has just ended
+            for left in folder.iterdir():
+                left.unlink()
+            yield folder
+            folder.rename(out)
+        except BaseException:  # Ctrl-C as well
+            shutil.rmtree(folder)
+            raise
+        sync(out.parent)
+    finally:
+        os.close(descriptor)
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() or out.is_symlink():
+        raise ValueError(f"{visible_line(str(out))} is there already: a version is never changed, so name a new folder")

@@ -1,0 +1,1 @@
+"""`instructrestore push` and `pull`: data sets and models to the Hugging Face hub and back."""
