@@ -9,6 +9,20 @@ from pydantic import ValidationError
 MAX_LENGTH = 200  # characters
 
 
+class DamagedFile(ValueError):
+    """A file of this program's own that does not hold what was written to it. place: the file.
+
+    remedy: what people are to do about it.
+    """
+
+    def __init__(self, place: object, remedy: str = "remove it and run the same command again") -> None:
+        super().__init__(f"{place} is damaged: {remedy}")
+        self.place, self.remedy = str(place), remedy
+
+    def __reduce__(self) -> tuple[type[DamagedFile], tuple[str, str]]:
+        return DamagedFile, (self.place, self.remedy)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, at most 200 characters; the name of its class where there is no message."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -31,14 +33,12 @@ def replacing(path: Place) -> Iterator[BinaryIO]:
         with _uploading(path) as file:
             yield file
         return
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
-    temporary = Path(name)
+    temporary = temporary_in(path.parent)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:  # writing does not say where
@@ -47,6 +47,26 @@ def replacing(path: Place) -> Iterator[BinaryIO]:
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def temporary_in(folder: Path) -> Path:
+    """A name of its own in a local folder, for what is not whole yet: `sweep` knows it.
+
+    What is made under it with open() or mkdir() may be read by whom the umask says; tempfile's are their owner's alone.
+    """
+    return folder / f"{TEMPORARY}{secrets.token_hex(8)}"
+
+
+def follow_umask(files: Iterable[Path]) -> None:
+    """Gives local files of one folder or tree the permissions that open() would have given them, whoever made them."""
+    mode = None
+    for path in files:
+        if mode is None:
+            probe = temporary_in(path.parent)
+            with probe.open("xb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            probe.unlink()
+        path.chmod(mode)
 
 
 @contextmanager

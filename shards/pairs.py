@@ -8,7 +8,6 @@ All else is as in any data set, and whatever reads one reads a test set's HQ pho
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from instructrestore.shards.checksums import COPY_AGAIN, add_checksums, sha256
+from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.files import commit
-from instructrestore.shards.index import Dataset, DatasetCard, ShardEntry
+from instructrestore.shards.index import Dataset, DatasetCard, ShardEntry, are_places
+from instructrestore.shards.members import DamagedMember, is_whole_png
 from instructrestore.shards.paths import Place
 from instructrestore.shards.sample import AnnotatedPhoto, Region
 from instructrestore.shards.write import finish_dataset
@@ -58,8 +60,8 @@ class TestSet(Dataset):
 
     __test__ = False  # no class of tests
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
+    def __init__(self, path: str, *, checked: bool = True) -> None:
+        super().__init__(path, checked=checked)
         if TEST_SET not in self.card.configuration:
             raise ValueError(
                 f"{path} is a data set but not a test set: make one from it with `instructrestore testset`"
@@ -80,13 +82,14 @@ class TestSet(Dataset):
             data = self._read(f"{self._root}/pairs.parquet")
         except FileNotFoundError:
             raise ValueError(f"{self.path} has no pairs.parquet") from None
-        if hashlib.sha256(data).hexdigest() != self.card.configuration[TEST_SET]["pairs_sha256"]:
+        if sha256(data) != self.card.configuration[TEST_SET]["pairs_sha256"]:
             raise ValueError(f"{self.path}/pairs.parquet is not the one listed in dataset.json: copy both again")
         try:
             table = pq.read_table(pa.BufferReader(data))
-        except pa.ArrowInvalid:
-            raise ValueError(f"{self.path}/pairs.parquet is damaged") from None
-        if not table.schema.equals(PAIRS_SCHEMA, check_metadata=False) or table["key"] != self.index["key"]:
+        except (pa.ArrowException, OSError):
+            raise DamagedFile(f"{self.path}/pairs.parquet", COPY_AGAIN) from None
+        fits = table.schema.equals(PAIRS_SCHEMA, check_metadata=False) and table["key"] == self.index["key"]
+        if not fits or not are_places(table["lq_offset"], table["lq_bytes"]):
             raise ValueError(f"{self.path}/pairs.parquet does not fit the index: make the test set again")
         return table
 
@@ -95,9 +98,13 @@ class TestSet(Dataset):
         sample, hq = self.read(row)
         if len(sample.regions) != 1:
             raise ValueError(f"{sample.photo.key} has {len(sample.regions)} regions; in a test set each has one")
-        shard = f"{self._root}/{self.index['shard'][row].as_py()}"
+        shard = self.index["shard"][row].as_py()
         place = (self.pairs[name][row].as_py() for name in ("lq_offset", "lq_bytes"))
-        return Pair(sample, self._member(shard, *place), hq)
+        lq = self._member(f"{self._root}/{shard}", *place)
+        if not is_whole_png(lq):
+            damage = DamagedMember("LQ photo", "its bytes are not those that were written")
+            raise damage.at(f"{self.path}/{shard}", sample.photo.key)
+        return Pair(sample, lq, hq)
 
 
 def finish_test_set(
@@ -117,5 +124,7 @@ def finish_test_set(
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(pairs), PAIRS_SCHEMA), buffer, compression="zstd")
     commit(folder / "pairs.parquet", buffer.getvalue())
-    configuration = {TEST_SET: {**facts, "pairs_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}}
-    return finish_dataset(folder, name, entries, tables, configuration)
+    pairs_sha256 = sha256(buffer.getvalue())
+    card = finish_dataset(folder, name, entries, tables, {TEST_SET: {**facts, "pairs_sha256": pairs_sha256}})
+    add_checksums(folder, {"pairs.parquet": pairs_sha256})
+    return card

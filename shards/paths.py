@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 
+from instructrestore.shards.addresses import check_address
+
 # Stores in which an object is there once all of it is, and in which one can be created on condition that it is not.
 STORES = ("s3", "s3a", "gs", "gcs")  # Azure's client cannot read a file's end
 AT_ONCE = 32  # files asked for in one go: bounds what is held in memory
@@ -70,6 +72,7 @@ def parse_place(text: str) -> Place:
 
     Raises ValueError, in one sentence, for a URI that is no such folder or whose protocol cannot be spoken here.
     """
+    check_address(text)
     protocol, mark, rest = text.partition("://")
     if not mark:
         return Path(text)

@@ -1,6 +1,7 @@
 """Masks as COCO run-length encoding: the only file that talks to pycocotools.
 
-COCO RLE counts runs down the columns (Fortran order), starting with zeros, and packs the counts into text.
+COCO RLE counts runs down the columns (Fortran order), starting with zeros, and packs the counts into text. In JSON a
+mask is COCO's own object, {"size": [height, width], "counts": "..."}, which pycocotools takes as it is.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import pycocotools.mask
 from numpy.typing import NDArray
+from pydantic import model_serializer, model_validator
 
 BoolArray = NDArray[np.bool_]
 
 coco: Any = pycocotools.mask  # its type stubs say other things than its code does
 MAX_SIDE = 65_535
+MAX_PIXELS = 100_000_000  # of a photo, and so of every mask and map: what is larger is never decoded
 # The longest outline that polygons() draws, in half circumferences of the photo: pycocotools needs memory for every
 # pixel of it, without a bound of its own. The outline of a very ragged thing has some 20.
 MAX_OUTLINE = 200
@@ -33,6 +36,21 @@ class Mask:
     height: int
     width: int
     counts: str
+
+    @model_serializer
+    def _as_coco(self) -> dict[str, Any]:
+        return {"size": [self.height, self.width], "counts": self.counts}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_either_schema(cls, value: Any) -> Any:
+        """COCO's object, or a mask of schema 1, whose height and width stand apart."""
+        if not isinstance(value, dict) or "size" not in value:
+            return value
+        size = value["size"]
+        if not (isinstance(size, list) and len(size) == 2) or not value.keys() <= {"size", "counts"}:
+            raise ValueError("it is not {size: [height, width], counts: text}")
+        return {"height": size[0], "width": size[1], **{key: value[key] for key in value if key != "size"}}
 
     @classmethod
     def from_array(cls, array: BoolArray) -> Mask:
@@ -51,9 +69,21 @@ class Mask:
         return int(run_lengths(self.counts)[1::2].sum())
 
     def box(self) -> tuple[int, int, int, int]:
-        """The bounding box, XYWH in pixels; (0, 0, 0, 0) for an empty mask."""
-        x, y, w, h = (round(v) for v in coco.toBbox(self._rle()))
-        return x, y, w, h
+        """The bounding box, XYWH in pixels, from the runs alone; (0, 0, 0, 0) for an empty mask.
+
+        Raises ValueError where the runs do not fill the mask exactly.
+        """
+        runs = self._checked_runs()
+        ends = np.cumsum(runs)[1::2]
+        some = runs[1::2] > 0
+        first, last = (ends - runs[1::2])[some], ends[some] - 1
+        if not first.size:
+            return 0, 0, 0, 0
+        left, right = int(first[0]) // self.height, int(last[-1]) // self.height
+        if (first // self.height != last // self.height).any():  # a run from one column into the next touches both ends
+            return left, 0, right - left + 1, self.height
+        top, bottom = int((first % self.height).min()), int((last % self.height).max())
+        return left, top, right - left + 1, bottom - top + 1
 
     def check(self) -> None:
         """Raises ValueError unless the runs are well formed and cover height x width pixels exactly."""
@@ -62,6 +92,8 @@ class Mask:
     def _checked_runs(self) -> NDArray[np.int64]:
         if not (0 < self.height <= MAX_SIDE and 0 < self.width <= MAX_SIDE):
             raise ValueError(f"a mask of {self.width}x{self.height} pixels is outside 1..{MAX_SIDE}")
+        if self.height * self.width > MAX_PIXELS:
+            raise ValueError(f"a mask of {self.width}x{self.height} is over {MAX_PIXELS} pixels")
         runs = run_lengths(self.counts)
         if runs.size and int(runs.min()) < 0:
             raise ValueError("the mask has a negative run")

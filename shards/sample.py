@@ -24,9 +24,11 @@ from pydantic import (
 )
 
 from instructrestore.shards.errors import first_error
-from instructrestore.shards.rle import Mask
+from instructrestore.shards.rle import MAX_PIXELS, Mask
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Schema 1 differs in how a mask lies in a record: {"height": ..., "width": ..., "counts": ...} (rle.py reads both).
+READ_VERSIONS = (1, SCHEMA_VERSION)
 KEY_LENGTH = 20
 PHOTO_FORMATS = ("jpg", "png", "webp")
 
@@ -66,9 +68,9 @@ class Photo:
     source: str
     licence: str
     url: str
-    width: Annotated[int, Field(ge=1)]
-    height: Annotated[int, Field(ge=1)]
-    bytes: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+    height: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+    bytes: Annotated[int, Field(ge=1, lt=2**63)]
     format: Literal["jpg", "png", "webp"]
     perceptual_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     group: str = ""
@@ -135,6 +137,21 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """What a person changed of a region.
+
+    act: caption, subject, merge, split, mask, bokeh or add. who: the name that they chose. when: UTC,
+        "2026-01-31T12:00:00Z".
+    """
+
+    __pydantic_config__ = _strict
+
+    act: str
+    who: str
+    when: str
+
+
+@dataclass(frozen=True)
 class Region:
     """The pieces of one subject in a photo, merged: one training triplet's mask and caption.
 
@@ -143,6 +160,7 @@ class Region:
     mask: the union of the pieces' masks.
     bokeh: sharp inside and blurred outside: decides the instruction template in training.
     agreement: how well caption and pixels fit; None, and then no field of the record, where no model was asked.
+    corrections: what people changed of the region, in order; None, and then no field of the record, where nobody did.
     """
 
     __pydantic_config__ = _strict
@@ -153,12 +171,15 @@ class Region:
     bokeh: bool
     pieces: tuple[Piece, ...]
     agreement: Agreement | None = None
+    corrections: tuple[Correction, ...] | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_was_not_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values = handler(self)
         if self.agreement is None:
             del values["agreement"]
+        if self.corrections is None:
+            del values["corrections"]
         return values
 
 
@@ -183,9 +204,11 @@ def to_json(sample: AnnotatedPhoto) -> bytes:
 def from_json(data: bytes) -> AnnotatedPhoto:
     """The sample that `to_json` wrote. Raises ValueError, in one sentence, for anything else."""
     try:
-        sample = _adapter.validate_json(data)
+        sample = _adapter.validate_json(data, strict=True)
     except ValidationError as error:
         raise ValueError(f"not an annotated photo: {first_error(error)}") from None
+    if sample.photo.width * sample.photo.height > MAX_PIXELS:
+        raise ValueError(f"a photo of {sample.photo.width}x{sample.photo.height} is over {MAX_PIXELS} pixels")
     for region in sample.regions:
         for mask in (region.mask, *(piece.mask for piece in region.pieces)):
             if (mask.height, mask.width) != (sample.photo.height, sample.photo.width):

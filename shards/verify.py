@@ -12,30 +12,44 @@ import fsspec
 import numpy as np
 from PIL import Image
 
+from instructrestore.shards.checksums import CHECKSUMS
 from instructrestore.shards.index import Dataset, ShardEntry
+from instructrestore.shards.members import index_facts
 from instructrestore.shards.pairs import LQ_EXTENSION, TEST_SET, TestSet
+from instructrestore.shards.parsing import parse_json
+from instructrestore.shards.rle import MAX_PIXELS
 from instructrestore.shards.sample import PHOTO_FORMATS, AnnotatedPhoto, from_json, split_member
-from instructrestore.shards.write import index_facts
-
-MAX_PIXELS = 1 << 30
 
 
 def verify(path: str, on_shard: Callable[[], None] = lambda: None) -> list[str]:
     """The faults of the data set at `path`, each one sentence; none means that it is sound.
 
-    Rehashes every shard and the index; opens every photo's header; decodes every mask; compares areas, captions
+    Rehashes every shard and the index; opens every photo; counts every mask's runs; compares areas, captions
     and sizes with the index and all counts with `dataset.json`. Of a test set it checks `pairs.parquet` and opens the
     LQ photos too. Raises ValueError where there is no data set.
     """
-    dataset = Dataset(path)
+    dataset = Dataset(path, checked=False)
     files, root = fsspec.url_to_fs(dataset.path)
     faults = []
+    listed = {"index.parquet": dataset.card.index_sha256}
+    if isinstance(facts := dataset.card.configuration.get(TEST_SET), dict):
+        listed["pairs.parquet"] = str(facts.get("pairs_sha256"))
+    for name, sha256 in dataset.checksums.items():
+        if name in listed:  # in dataset.json too, with which the file is compared where it is read
+            if sha256 != listed[name]:
+                faults.append(f"{CHECKSUMS} has another sha256 of {name} than dataset.json")
+            continue
+        try:
+            if hashlib.sha256(files.cat_file(f"{root}/{name}")).hexdigest() != sha256:
+                faults.append(f"{name} has another sha256 than {CHECKSUMS} says")
+        except OSError:
+            faults.append(f"{name} is missing, which {CHECKSUMS} lists")
     try:
-        index_file = files.cat_file(f"{root}/index.parquet")
-        rows = dataset.index.to_pylist()
+        index, sha256 = dataset.read_index()
+        rows = index.to_pylist()
     except (OSError, ValueError) as error:
-        return [f"index.parquet cannot be read: {error}"]
-    if hashlib.sha256(index_file).hexdigest() != dataset.card.index_sha256:
+        return [*faults, f"index.parquet cannot be read: {error}"]
+    if sha256 != dataset.card.index_sha256:
         faults.append("index.parquet has another sha256 than dataset.json says")
     is_test_set = TEST_SET in dataset.card.configuration
     if is_test_set:
@@ -76,7 +90,7 @@ def _add_pairs(path: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     """Adds to the index rows of a test set where their LQ photos lie; gives the fault of a `pairs.parquet` that cannot
     be used."""
     try:
-        pairs = TestSet(path).pairs
+        pairs = TestSet(path, checked=False).pairs
     except ValueError as error:
         yield str(error)
         return
@@ -114,7 +128,9 @@ def _shard_faults(data: bytes, entry: ShardEntry, rows: dict[str, dict[str, Any]
             yield f"{key} is not in index.parquet"
             continue
         try:
-            sample = from_json(files["json"][1])
+            record = files["json"][1]
+            parse_json(record, "the record")  # that nothing stands in it twice, which readers differ about
+            sample = from_json(record)
         except KeyError:
             yield f"{key} has no record"
             continue
@@ -136,7 +152,7 @@ def _sample_faults(
         if row[column] != value:
             yield f"index.parquet has {column} {row[column]!r} and the record {value!r}"
     for region in sample.regions:
-        if not region.mask.array().any():
+        if not region.mask.area():
             yield f"the mask of {region.caption!r} is empty"
     if is_test_set and len(sample.regions) != 1:
         yield f"it has {len(sample.regions)} regions, and in a test set each photo has one"

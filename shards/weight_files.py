@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from instructrestore.shards.errors import first_line
+from instructrestore.shards.files import follow_umask
 
 # What torch.load raises for damaged or foreign pickles.
 DAMAGED = (
@@ -64,6 +65,21 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     with readable(path):
         path.open("rb").close()  # safetensors says of a file without read permission that it does not exist
         return load_file(path)
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a .safetensors file as `share_weights` leaves it. Raises OSError where the disk is full."""
+    try:
+        save_file(dict(tensors), path, metadata)
+    except SafetensorError as error:  # safetensors' own word for a full disk
+        raise OSError(f"{path} cannot be written: {error}") from None
+    follow_umask([path])
+
+
+def share_weights(folder: Path) -> None:
+    """Lets those read the .safetensors below a folder whom the umask lets read any new file: safetensors, and with it
+    all that diffusers and transformers save, writes for its owner alone."""
+    follow_umask(sorted(folder.rglob("*.safetensors")))
 
 
 def read_pickled(path: Path, remedy: str) -> Any:

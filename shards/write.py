@@ -10,9 +10,11 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from instructrestore.shards.checksums import CHECKSUMS, add_checksums, sha256
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import INDEX_SCHEMA, DatasetCard, ShardEntry
-from instructrestore.shards.paths import Place
+from instructrestore.shards.members import index_facts
+from instructrestore.shards.paths import Place, remove
 from instructrestore.shards.sample import SCHEMA_VERSION, AnnotatedPhoto, to_json
 
 TAR_BLOCK = 512
@@ -102,27 +104,6 @@ class ShardWriter:
         self._tar.close()
 
 
-def index_facts(sample: AnnotatedPhoto) -> dict[str, Any]:
-    """The columns of a sample's index row that follow from its record alone."""
-    photo, regions = sample.photo, sample.regions
-    return {
-        "key": photo.key,
-        "format": photo.format,
-        "width": photo.width,
-        "height": photo.height,
-        "quality": photo.quality,
-        "group": photo.group,
-        "source": photo.source,
-        "licence": photo.licence,
-        "url": photo.url,
-        "region_count": len(regions),
-        "captions": [region.caption for region in regions],
-        "subjects": [region.subject for region in regions],
-        "areas": [region.mask.area() / (photo.width * photo.height) for region in regions],
-        "bokeh": [region.bokeh for region in regions],
-    }
-
-
 def index_bytes(tables: Iterable[pa.Table]) -> bytes:
     """`index.parquet` of the shards' index tables, in their order."""
     buffer = io.BytesIO()
@@ -135,18 +116,20 @@ def index_bytes(tables: Iterable[pa.Table]) -> bytes:
 def finish_dataset(
     folder: Place, name: str, entries: Iterable[ShardEntry], tables: Iterable[pa.Table], configuration: dict[str, Any]
 ) -> DatasetCard:
-    """Writes `index.parquet`, then `dataset.json`, which makes the folder a data set."""
+    """Writes `index.parquet`, then `dataset.json`, which makes the folder a data set, and the checksum of that."""
     entries = tuple(entries)
     index = index_bytes(tables)
+    remove([folder / CHECKSUMS])  # what it says of earlier files is over
     card = DatasetCard(
         schema_version=SCHEMA_VERSION,
         name=name,
         photos=sum(entry.photos for entry in entries),
         regions=sum(entry.regions for entry in entries),
-        index_sha256=hashlib.sha256(index).hexdigest(),
+        index_sha256=sha256(index),
         shards=entries,
         configuration=configuration,
     )
     commit(folder / "index.parquet", index)
     commit(folder / "dataset.json", card.to_json())
+    add_checksums(folder, {"dataset.json": sha256(card.to_json()), "index.parquet": card.index_sha256})
     return card

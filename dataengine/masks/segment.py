@@ -24,7 +24,7 @@ from instructrestore.dataengine.masks.cleanup import CleanupSettings, clean
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.dataengine.masks.semantic_sam_settings import SemanticSamSettings
 from instructrestore.dataengine.photos import photo_file
-from instructrestore.dataengine.photos.row import Annotation, Row
+from instructrestore.dataengine.photos.row import ANNOTATED, Annotation, Row
 from instructrestore.dataengine.running.identity import NO_RESULT
 from instructrestore.dataengine.running.stage import Drop, StopStage
 from instructrestore.dataengine.weights.own_class import PATTERN, not_renamed, own_class
@@ -32,7 +32,8 @@ from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Piece
 
 REVISION = "1"  # raised when the stage gives other results from the same masks (annotated.py, cleanup.py)
-ANNOTATED = "annotated"
+
+NOT_WANTED = "not used (masks.reuse_annotations is false)"
 
 Segmenter = Callable[[NDArray[np.uint8]], tuple[Iterable[NDArray[np.bool_]], Counter[str]]]
 """A photo, (H, W, 3) uint8 RGB, -> its masks, (H, W) bool each, and what the segmenter removed, by reason."""
@@ -165,7 +166,8 @@ class Segment:
         if self.alarm:
             assert row.photo is not None
             self.alarm.note(row.photo.key, not pieces)
-        return _with_pieces(row, pieces, dict(counts + Counter(cleaned.counts)))
+        lost = {NOT_WANTED: len(annotations)} if annotations else {}
+        return _with_pieces(row, pieces, dict(counts + Counter(cleaned.counts)), lost)
 
     def _reuse(self, row: Row, annotations: Sequence[Annotation]) -> Row | Drop:
         assert row.photo is not None
@@ -174,7 +176,8 @@ class Segment:
         words: list[Annotation] = []
 
         def masks() -> Iterator[NDArray[np.bool_]]:
-            for mask, annotation in annotated.each_mask(annotations, height, width, unusable):
+            stated = row.origin.annotated_size
+            for mask, annotation in annotated.each_mask(annotations, height, width, unusable, row.orientation, stated):
                 words.append(annotation)
                 yield mask
 
@@ -183,7 +186,9 @@ class Segment:
             _annotated_piece(Mask.from_array(mask), words[index])
             for mask, index in zip(cleaned.each(), cleaned.indices, strict=True)
         ]
-        return _with_pieces(row, pieces, dict(unusable + Counter(cleaned.counts)))
+        left_out = Counter({reason: n for reason, n in unusable.items() if reason not in annotated.NOTES})
+        lost = dict(left_out + Counter(cleaned.masks_removed))
+        return _with_pieces(row, pieces, dict(unusable + Counter(cleaned.counts)), lost)
 
 
 class _OwnSegmenter:
@@ -243,9 +248,12 @@ def _annotated_piece(mask: Mask, annotation: Annotation) -> Piece:
     )
 
 
-def _with_pieces(row: Row, pieces: list[Piece], counts: dict[str, int]) -> Row | Drop:
+def _with_pieces(row: Row, pieces: list[Piece], counts: dict[str, int], lost: dict[str, int]) -> Row | Drop:
+    """lost: the source's annotations that are no pieces, by reason."""
     if not pieces:
-        return Drop("no region", ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())))
-    # The source's annotations are bulky and no longer needed.
-    origin = dataclasses.replace(row.origin, annotations=None)
-    return dataclasses.replace(row, origin=origin, pieces=tuple(pieces), counts=dict(sorted(counts.items())))
+        detail = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
+        return Drop("no region", detail, lost)
+    # The source's annotations are bulky and no longer needed, nor is how they lie on the photo.
+    origin = dataclasses.replace(row.origin, annotations=None, annotated_size=None)
+    known = dict(sorted(counts.items()))
+    return dataclasses.replace(row, origin=origin, pieces=tuple(pieces), counts=known, lost=lost, orientation=1)

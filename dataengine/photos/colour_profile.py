@@ -1,4 +1,4 @@
-"""From any embedded ICC profile to sRGB."""
+"""From any ICC profile to sRGB."""
 
 from __future__ import annotations
 
@@ -41,6 +41,20 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
         return _plain(image), BROKEN
     assert converted is not None, "not in place"
     return converted, CONVERTED
+
+
+def is_usable(profile: object, mode: str) -> bool:
+    """Whether `to_srgb` can convert an image of this mode by a profile, as far as the profile alone shows."""
+    try:
+        of = _transform(profile)[0]  # pyright: ignore[reportArgumentType]
+    except _PROFILE_ERRORS:
+        return False
+    return of == mode or (of == "RGB" and mode == "L")
+
+
+def is_srgb(profile: bytes) -> bool:
+    """Whether a usable profile leaves sRGB values as they are; an empty one does."""
+    return not profile or _transform(profile)[2]
 
 
 def _plain(image: Image.Image) -> Image.Image:

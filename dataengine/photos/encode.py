@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -13,14 +13,21 @@ from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, read_outcomes_of, write_part
 from instructrestore.dataengine.running.stage import Task
+from instructrestore.shards.checksums import CHECKSUMS, is_as_written
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import ShardEntry
 from instructrestore.shards.paths import Place, remove, sizes
 from instructrestore.shards.sample import AnnotatedPhoto
 from instructrestore.shards.write import ShardWriter, shard_name
 
-REVISION = "1"
-PUBLISHED = ("dataset.json", "index.parquet", "README.md", "croissant.json")  # what declares a data set complete
+REVISION = "2"  # raised when the same photo gets another file or record in a shard
+PUBLISHED = (
+    "dataset.json",
+    "index.parquet",
+    "README.md",
+    "croissant.json",
+    CHECKSUMS,
+)  # what declares a data set complete
 
 
 class ShardSettings(BaseModel):
@@ -83,9 +90,9 @@ class ShardSink:
         encoded = outcome.row
         if isinstance(encoded, EncodedPhoto):
             self._writer.add(encoded.sample, encoded.data)
-            outcome = Outcome(outcome.name, "ok", StoredPhoto(self._writer.rows[-1]))
+            outcome = replace(outcome, row=StoredPhoto(self._writer.rows[-1]))
         elif outcome.kind == "failed":
-            outcome = Outcome(outcome.name, "failed", None, outcome.reason, outcome.detail, outcome.attempts)
+            outcome = replace(outcome, row=None)
         self._outcomes.append(outcome)
 
     def commit(self) -> tuple[PartFile, PartSummary]:
@@ -93,7 +100,7 @@ class ShardSink:
         self._stack.close()
         for place, outcome in enumerate(self._outcomes):
             if outcome.row:
-                self._outcomes[place] = Outcome(outcome.name, "ok", StoredPhoto(outcome.row.index, entry))
+                self._outcomes[place] = replace(outcome, row=StoredPhoto(outcome.row.index, entry))
                 break
         task = self._task
         return write_part(task.folder, task.part, task.input, task.attempt, self._outcomes, self._rows)
@@ -111,11 +118,14 @@ class DatasetShards:
         self._dataset = dataset
 
     def lost(self, files: Sequence[PartFile]) -> list[PartFile]:
-        """Of shards that are no longer there, or not whole."""
+        """Of shards that are no longer there as they were written."""
         there = sizes(self._dataset)
         entries = map(entry_of, written(files))
         return [
-            file for file, entry in zip(files, entries, strict=True) if entry and there.get(entry.name) != entry.bytes
+            file
+            for file, entry in zip(files, entries, strict=True)
+            if entry
+            and not (there.get(entry.name) == entry.bytes and is_as_written(self._dataset / entry.name, entry.sha256))
         ]
 
     def withdraw(self) -> None:

@@ -16,7 +16,7 @@ from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.sample import Photo, key_of
 
-REVISION = "1"  # raised whenever intake or the perceptual hash gives other results
+REVISION = "2"  # raised whenever intake or the perceptual hash gives other results
 
 
 # A photo on an exclude list that cannot be read: its near-duplicates are kept, which people should know.
@@ -32,6 +32,7 @@ class IntakeSettings(BaseModel):
         default=photo_file.MAX_PIXELS,
         description="Photos whose header states more pixels than this are not decoded.",
         ge=1,
+        le=photo_file.MAX_PIXELS,
     )
     max_bytes: int = Field(default=photo_file.MAX_BYTES, description="Files larger than this are not read.", ge=1)
     licences: tuple[str, ...] | None = Field(
@@ -73,7 +74,8 @@ class Intake:
             decoded = photo_file.decode(data, self.settings.max_pixels)
         except photo_file.UnusablePhoto as fault:
             return Drop(fault.reason, fault.detail)
-        return replace(row, photo=describe(origin, data, decoded), counts=dict(Counter(decoded.notes)))
+        photo, counts = describe(origin, data, decoded), dict(Counter(decoded.notes))
+        return replace(row, photo=photo, counts=counts, read_by=decoded.read_by, orientation=decoded.orientation)
 
 
 def describe(origin: SourcePhoto, data: bytes, decoded: photo_file.DecodedPhoto) -> Photo:

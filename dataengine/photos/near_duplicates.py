@@ -31,6 +31,7 @@ REVISION = "1"  # raised whenever this file gives other results
 DISTANCE = 6
 EXACT = "exact duplicate"
 EXCLUDED = "exclude list"
+SAME_KEY = "key of another photo"  # 80 bits of a hash are not met by chance, but whoever wants to can make two photos
 
 _SIDE = 32
 # A photo whose low frequencies vary by less than this (root mean square, grey levels) is flat, and its hash would be
@@ -137,7 +138,7 @@ def assign(photos: pa.Table, distance: int = DISTANCE) -> list[Assignment]:
     photos: a row per photo, columns name, sha256, perceptual_hash (16 hex digits), excluded (a test photo) and cut_from
     (the key of the photo that this one is a crop of, or empty).
     Photos in one group with a test photo, or with one that a test photo was cut from, are dropped ("exclude list"),
-    then all but the first of equal bytes ("exact duplicate").
+    then all but the first of equal bytes ("exact duplicate"), and of equal keys ("key of another photo").
     """
     names, sha256 = photos["name"].to_pylist(), photos["sha256"].to_pylist()
     codes = pd.factorize(np.asarray(sha256, object))[0]  # equal bytes, equal code
@@ -155,6 +156,7 @@ def assign(photos: pa.Table, distance: int = DISTANCE) -> list[Assignment]:
             excluder.setdefault(int(group_of[row]), f"the photo that {crop} was cut from, or a near-duplicate of it")
     listed = set(excluded.tolist())
     result: list[Assignment] = []
+    owners: dict[str, int] = {}  # of the keys of photos that are kept
     for row, (code, leader) in enumerate(zip(codes.tolist(), group_of.tolist(), strict=True)):
         group_key = key_of(sha256[leader])
         original = int(first[code])
@@ -164,6 +166,8 @@ def assign(photos: pa.Table, distance: int = DISTANCE) -> list[Assignment]:
             result.append(Assignment(EXCLUDED, excluder[leader], group_key))
         elif original != row:
             result.append(Assignment(EXACT, f"same bytes as {names[original]}", group_key))
+        elif (owner := owners.setdefault(key_of(sha256[row]), row)) != row:
+            result.append(Assignment(SAME_KEY, f"same key as {names[owner]}", group_key))
         else:
             result.append(Assignment("", "", group_key))
     return result

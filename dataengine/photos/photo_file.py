@@ -1,7 +1,5 @@
-"""From a URI to the pixels of a photo: the only file that reads and decodes source photos.
-
-Any file becomes upright 8-bit sRGB, or an `UnusablePhoto` with a countable reason. A file's format is recognised by
-its first bytes, never by its name, and only the formats listed here are ever opened.
+"""From a URI to the pixels of a photo: any file becomes upright 8-bit sRGB, or an `UnusablePhoto` with a countable
+reason.
 """
 
 from __future__ import annotations
@@ -10,9 +8,6 @@ import hashlib
 import os
 import re
 import stat
-import struct
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from urllib.parse import unquote_to_bytes
@@ -20,68 +15,23 @@ from urllib.parse import unquote_to_bytes
 import fsspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL import Image
 
-from instructrestore.dataengine.photos.colour_profile import to_srgb
+from instructrestore.dataengine.photos.colour_profile import BROKEN, CONVERTED, to_srgb
+from instructrestore.dataengine.photos.faults import PILLOW_ERRORS, UnusablePhoto
+from instructrestore.dataengine.photos.photo_colours import BROKEN_NUMBERS, PROFILE, colours_of
+from instructrestore.dataengine.photos.picture_file import open_picture, upright
 from instructrestore.dataengine.photos.row import Row
+from instructrestore.shards.rle import MAX_PIXELS
 from instructrestore.shards.sample import PHOTO_FORMATS
 
-REVISION = "1"  # raised when the same bytes give other pixels
-MAX_PIXELS = 100_000_000
+REVISION = "1"  # raised when the same bytes give other pixels; where `read_by` tells of it, intake's is enough
 MAX_BYTES = 256 * 2**20
-MAGIC_BYTES = 32
+WITHOUT_END = "file without its end"
 
-# The classes are called directly rather than through Image.open: no other plugin of Pillow is ever used, an MPO file (a
-# phone's JPEG with a second picture behind it) is read as the JPEG it begins with, and Image.open's own size check,
-# whose limit is global to the process, is avoided.
-_OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
-    "jpg": JpegImageFile,
-    "png": PngImageFile,
-    "webp": WebPImageFile,
-    "tiff": TiffImageFile,
-    "bmp": BmpImageFile,
-    "gif": GifImageFile,
-    "ppm": PpmImageFile,
-    "jp2": Jpeg2KImageFile,
-}
-# What Pillow's decoders raise on damaged bytes. The bytes are all in memory by then, so no I/O error is among these.
-PILLOW_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
-    AssertionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
 # What fsspec and its file systems raise, apart from OSError, on an address they cannot use.
 _ADDRESS_ERRORS = (ImportError, ValueError, TypeError, LookupError, AttributeError, AssertionError, NotImplementedError)
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ORIENTATION_TAG = 0x0112
 BYTE_RANGE = re.compile(r"(?P<uri>.+)#(?P<offset>\d+),(?P<size>\d+)", re.DOTALL)
-
-
-class UnusablePhoto(ValueError):
-    """The bytes are not a usable photo. This is a fault of the data, the same at every attempt.
-
-    reason: a short, countable name ("corrupt photo"). detail: what exactly is wrong.
-    """
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -92,44 +42,17 @@ class DecodedPhoto:
     format: "jpg", "png", "webp", or another format's name in lower case, by content.
     as_is: the bytes already are upright 8-bit sRGB in jpg, png or webp: any decoder gives these pixels.
     notes: what was converted or ignored, in countable words ("colour profile converted").
+    read_by: what decided the pixels, or the bytes that are stored, of a file that not every reader understands alike:
+        names of its colours other than a profile, an end that is missing. Empty for nearly all photos.
+    orientation: the file's EXIF orientation, 1 to 8, by which the stored pixels were turned upright.
     """
 
     rgb: NDArray[np.uint8]
     format: str
     as_is: bool
     notes: tuple[str, ...] = ()
-
-
-def format_of(head: bytes) -> str:
-    """The format that a file's first `MAGIC_BYTES` bytes announce, or "" if they are not those of a photo.
-
-    "heic", "avif" and "jxl" are recognised but not read.
-    """
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and head[8:10] != b"CR":  # CR: a Canon raw file
-        return "tiff"
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
-    # Many texts begin with "BM": the reserved bytes and the size of the header must match as well.
-    if head[:2] == b"BM" and head[6:10] == bytes(4) and head[14:18] in _BITMAP_HEADERS:
-        return "bmp"
-    if re.match(rb"P[56]\s+(\d|#)", head):
-        return "ppm"
-    if head.startswith((b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
-        return "jp2"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"):
-        return "avif" if head[8:11] == b"avi" else "heic"
-    if head.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")):
-        return "jxl"
-    return ""
-
-
-_BITMAP_HEADERS = tuple(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))
+    read_by: str = ""
+    orientation: int = 1
 
 
 def read_bytes(uri: str, max_bytes: int = MAX_BYTES) -> bytes:
@@ -216,42 +139,42 @@ def read_source(row: Row) -> bytes:
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
     """The photo in `data` as upright 8-bit sRGB.
 
-    Colour profiles are converted (a broken one is ignored and noted), as are CMYK, grey, palette and 16-bit photos
-    (16-bit by their high byte), and a fully opaque alpha channel is removed.
-    Raises UnusablePhoto: "empty file", "not a photo", "unsupported format", "pixel limit" (from the header, before
-    anything is decoded), "animated", "transparent", "colour space" or "corrupt photo".
+    Colours are converted by their profile (a broken one is ignored and noted), or as `photo_colours` finds them named;
+    so are CMYK, grey, palette and 16-bit photos (16-bit by their high byte), and a fully opaque alpha channel is
+    removed.
+    Raises UnusablePhoto: as `open_picture` does, and "transparent" or "colour space".
     """
-    if not data:
-        raise UnusablePhoto("empty file")
-    format = format_of(data[:MAGIC_BYTES])
-    if not format:
-        raise UnusablePhoto("not a photo", f"it begins with {data[:8]!r}")
-    if format not in _OPENERS:
-        raise UnusablePhoto("unsupported format", format)
-    if format == "webp":
-        _check_pixels(_webp_size(data), max_pixels)
+    picture = open_picture(data, max_pixels)
+    image = picture.image
     try:
-        image = _OPENERS[format](BytesIO(data))
-        _check_pixels(image.size, max_pixels)
-        if format != "jpg" and getattr(image, "is_animated", False):
-            raise UnusablePhoto("animated", f"{getattr(image, 'n_frames', 2)} pictures in one file")
-        image.load()
         opaque = _without_alpha(image)
-        # Pillow turns a TIFF upright itself while loading.
-        orientation = 1 if format == "tiff" else _orientation(image)
     except UnusablePhoto:
         raise
     except PILLOW_ERRORS as error:
         raise UnusablePhoto("corrupt photo", str(error) or type(error).__name__) from None
-    plain = format in PHOTO_FORMATS and image.mode == "RGB" and "transparency" not in image.info
+    plain = picture.format in PHOTO_FORMATS and image.mode == "RGB" and "transparency" not in image.info
     # By now Pillow has reduced 16-bit colours to 8: only the header (byte 24: bits per channel) still shows it.
-    if format == "png" and data[24] != 8:
+    if picture.format == "png" and data[24] != 8:
         plain = False
-    rgb, outcome = to_srgb(opaque, image.info.get("icc_profile") or b"")
-    if orientation in _TRANSPOSE:
-        rgb = rgb.transpose(_TRANSPOSE[orientation])
-    as_is = plain and orientation not in _TRANSPOSE and outcome == ""
-    return DecodedPhoto(np.asarray(rgb), format, as_is, (outcome,) if outcome else ())
+    colours = colours_of(image, data, picture.format, opaque.mode)
+    rgb, outcome = to_srgb(opaque, colours.profile)
+    rgb = upright(rgb, picture)
+    notes, read_by = list(colours.notes), []
+    if outcome == CONVERTED and (colours.by != PROFILE or picture.format in ("bmp", "jp2")):
+        read_by.append(f"colours named by {colours.by} converted" if colours.by != PROFILE else outcome)
+    elif outcome:
+        notes.append(outcome)
+    if not picture.whole:
+        read_by.append(WITHOUT_END)
+    notes += read_by
+    as_is = (
+        plain
+        and picture.orientation == 1
+        and picture.whole
+        and not outcome
+        and not {BROKEN, BROKEN_NUMBERS} & set(notes)
+    )
+    return DecodedPhoto(np.asarray(rgb), picture.format, as_is, tuple(notes), ", ".join(read_by), picture.orientation)
 
 
 def encode(rgb: NDArray[np.uint8]) -> bytes:
@@ -276,33 +199,6 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB", "CMYK"):
         return image
     return image.convert("RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where the data are broken, as every viewer shows such a photo as it is stored."""
-    try:
-        stated = image.getexif().get(_ORIENTATION_TAG, 1)
-        return stated if stated in _TRANSPOSE else 1
-    except PILLOW_ERRORS:
-        return 1
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height from a WebP file's header: Pillow's own reader allocates the whole canvas on opening."""
-    kind, body = data[12:16], data[20:30]
-    if len(body) < 10:
-        raise UnusablePhoto("corrupt photo", "the file ends within its header")
-    if kind == b"VP8X":
-        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
-
-
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise UnusablePhoto("pixel limit", f"{size[0]}x{size[1]} is over {max_pixels} pixels")
 
 
 def _check_size(size: int, max_bytes: int) -> None:

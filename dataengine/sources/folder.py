@@ -8,7 +8,8 @@ import os
 import stat
 from collections.abc import Iterator
 
-from instructrestore.dataengine.photos.photo_file import MAGIC_BYTES, file_system, format_of
+from instructrestore.dataengine.photos.photo_file import file_system
+from instructrestore.dataengine.photos.picture_file import MAGIC_BYTES, format_of
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.sources import places
 from instructrestore.dataengine.sources.settings import SourceSettings

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from instructrestore.dataengine.photos.photo_file import UnusablePhoto
-from instructrestore.dataengine.photos.row import Annotation, SegmentMask, SourcePhoto
+from instructrestore.dataengine.photos.row import UNUSABLE, Annotation, SegmentMask, SourcePhoto
 from instructrestore.dataengine.sources import places
+from instructrestore.dataengine.sources.finder import FileFinder
 from instructrestore.dataengine.sources.settings import SourceSettings
+from instructrestore.shards.addresses import check_address, masked
 from instructrestore.shards.errors import first_line
 
 COLUMNS = ("uri", "name", "licence", "url", "label", "mask")
@@ -27,7 +29,7 @@ def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
     """The rows of a manifest in its order, read in batches. Raises ValueError, in one sentence, if the table cannot be
     read or has no column `uri`."""
     path = places.absolute(source.path)
-    folder = places.parent(path)
+    files = FileFinder([places.parent(path)])
     title, row = source.title, 0
     try:
         with fsspec.open(path, "rb") as file:
@@ -37,17 +39,18 @@ def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
                     row += 1
                     problem, annotations = "", None
                     try:
-                        place = _place(folder, uri)
+                        place = _place(files, uri)
                         if mask:
-                            annotations = (Annotation(SegmentMask(_place(folder, mask), None), label or source.label),)
+                            annotations = (Annotation(SegmentMask(_place(files, mask), None), label or source.label),)
                     except UnusablePhoto as fault:
                         place, problem = f"{path}#row {row}", fault.reason
+                        annotations = (UNUSABLE,) if mask else None
                     yield SourcePhoto(
                         place,
                         name or _name(uri, row),
                         title,
                         licence or source.licence,
-                        url,
+                        masked(url),
                         annotations,
                         None,
                         source.exclude,
@@ -59,17 +62,21 @@ def list_manifest(source: SourceSettings) -> Iterator[SourcePhoto]:
         raise ValueError(f"{source.path} cannot be read as a manifest: {first_line(error)}") from None
 
 
-def _place(folder: str, uri: str) -> str:
+def _place(files: FileFinder, uri: str) -> str:
     if not uri:
         raise UnusablePhoto("row without a URI")
+    try:
+        check_address(uri)
+    except ValueError:
+        raise UnusablePhoto("address with a password") from None
     if _is_absolute(uri) and "\0" not in uri:
         return uri
-    return places.inside(folder, uri)
+    return files.place(uri)
 
 
 def _name(uri: str, row: int) -> str:
     """The name of a photo without one in the manifest: its path within the manifest's folder, or its last part."""
-    return (uri.rpartition("/")[2] if _is_absolute(uri) else uri) or f"row {row}"
+    return (masked(uri).rpartition("/")[2] if _is_absolute(uri) else uri) or f"row {row}"
 
 
 def _is_absolute(uri: str) -> bool:
@@ -98,7 +105,12 @@ def _batches(path: str, file: object) -> Iterator[pa.RecordBatch]:
 
 
 def _check(path: str, names: list[str]) -> None:
-    if "uri" not in [_SPELLINGS.get(name, name) for name in names]:
+    meant = [_SPELLINGS.get(name, name) for name in names]
+    for name in COLUMNS:
+        if meant.count(name) > 1:
+            both = " and ".join(found for found, known in zip(names, meant, strict=True) if known == name)
+            raise ValueError(f"the manifest {path} has several columns of one meaning, {both}: leave one of them")
+    if "uri" not in meant:
         raise ValueError(f"the manifest {path} has no column uri; its columns are {', '.join(names)}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 from collections.abc import Iterator
@@ -12,8 +11,10 @@ from urllib.parse import quote_from_bytes
 import fsspec
 
 from instructrestore.dataengine.photos.photo_file import BYTE_RANGE, UnusablePhoto, file_system, local_path
+from instructrestore.shards.parsing import parse_json, read_at_most
 
 MISSING_PHOTO = "missing photo"
+MOST_ANNOTATIONS = 16 << 30  # bytes of a JSON file; the largest that is published has 6 GB
 OUTSIDE = "path outside its folder"
 PHOTO_ENDINGS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".mpo", ".ppm",
@@ -122,13 +123,8 @@ def remote_files(folder: str) -> Iterator[str]:
 def read_json(place: str) -> Any:
     """The content of a JSON file. Raises ValueError, in one sentence, if it is not valid JSON."""
     with fsspec.open(place, "rb") as file:
-        try:
-            return json.load(file)  # pyright: ignore[reportArgumentType]
-        except (ValueError, RecursionError) as error:
-            reason = (
-                str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text, or nested too deeply"
-            )
-            raise ValueError(f"{place} is not valid JSON: {reason}") from None
+        content = read_at_most(file, MOST_ANNOTATIONS, place)  # pyright: ignore[reportArgumentType]
+    return parse_json(content, place, any_number=True)
 
 
 def given_folder(option: str, beside: str, what: str) -> str:
@@ -137,33 +133,3 @@ def given_folder(option: str, beside: str, what: str) -> str:
         if is_folder(folder):
             return folder
     raise ValueError(f"the folder of {what} {option} does not exist")
-
-
-class PhotoFinder:
-    """Finds the photos that an annotation file names, each in the first of several folders that has it."""
-
-    def __init__(self, folders: list[str]) -> None:
-        self.folders = folders
-        self._listed: dict[str, frozenset[str]] = {}
-
-    def find(self, name: str) -> str | None:
-        """The photo's URI, or None if no folder has it. Raises UnusablePhoto for a name that leads outside."""
-        for folder in self.folders:
-            place = inside(folder, name)
-            if is_local(place):
-                if os.path.lexists(place):
-                    return uri_of(place)
-            elif base_name(place) in self._names(parent(place)):
-                return place
-        return None
-
-    def _names(self, folder: str) -> frozenset[str]:
-        # A remote folder is listed once: a request per photo would take longer than reading the photos.
-        if folder not in self._listed:
-            files, path = file_system(folder)
-            try:
-                found = files.ls(path, detail=False)
-            except (FileNotFoundError, NotADirectoryError):
-                found = []
-            self._listed[folder] = frozenset(map(base_name, found))
-        return self._listed[folder]

@@ -7,12 +7,13 @@ from typing import Literal, get_args
 from urllib.parse import unquote
 
 import fsspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from instructrestore.dataengine.sources import places
+from instructrestore.shards.addresses import check_address, masked
 from instructrestore.shards.errors import first_error
 
-SourceKind = Literal["folder", "coco", "panoptic", "matte", "tri-ir", "dataset", "manifest"]
+SourceKind = Literal["folder", "coco", "panoptic", "matte", "tri-ir", "dataset", "manifest", "label-studio"]
 KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 
 
@@ -25,7 +26,8 @@ class SourceSettings(BaseModel):
     path: str = Field(description="The folder, annotation file or manifest: a path or any fsspec URI.", min_length=1)
     images: str = Field(
         default="",
-        description="Folder of the photos (coco, panoptic, matte), if it is not found next to the annotations.",
+        description="Folder of the photos (coco, panoptic, matte, label-studio), if it is not found next to the "
+        "annotations.",
     )
     masks: str = Field(
         default="",
@@ -38,10 +40,16 @@ class SourceSettings(BaseModel):
     )
     exclude: bool = Field(default=False, description="Test photos: they and their near-duplicates are left out.")
 
+    @field_validator("path", "images", "masks")
+    @classmethod
+    def _without_password(cls, place: str) -> str:
+        check_address(place)
+        return place
+
     @property
     def title(self) -> str:
         """The source's name in records: `name`, or the path's last part without its extension."""
-        last = places.base_name(places.absolute(self.path))
+        last = places.base_name(masked(places.absolute(self.path)))
         return places.readable(self.name or re.sub(r"\.(json|csv|parquet)$", "", last) or self.path)
 
     def anchored(self) -> SourceSettings:
@@ -59,6 +67,7 @@ def parse_source(text: str) -> SourceSettings:
     """
     if not text.strip():
         raise ValueError("a source is empty: give a folder, an annotation file or a manifest")
+    check_address(text)
     kind, path, options = "", text, {}
     if "://" in text or not places.exists(text):
         kind, path, options = _split(text)
@@ -104,9 +113,11 @@ def detect_kind(path: str) -> SourceKind:
     if ending in ("csv", "parquet"):
         return "manifest"
     if ending == "json":
-        found = _mentioned(path, (b'"segments_info"', b'"images"'))
+        found = _mentioned(path, (b'"segments_info"', b'"images"', b'"original_width"'))
         if b'"images"' in found:
             return "panoptic" if b'"segments_info"' in found else "coco"
+        if b'"original_width"' in found:  # of every result in an export of Label Studio
+            return "label-studio"
         raise ValueError(f"{path} is neither COCO instances nor panoptic annotations: it lists no images")
     raise ValueError(f"{path} is not a source: give a folder, a COCO or panoptic .json, or a .csv or .parquet manifest")
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from instructrestore.dataengine.photos.photo_file import UnusablePhoto
-from instructrestore.dataengine.photos.row import Annotation, SegmentMask, SourcePhoto
+from instructrestore.dataengine.photos.row import UNUSABLE, Annotation, SegmentMask, SourcePhoto
 from instructrestore.dataengine.sources import places
+from instructrestore.dataengine.sources.finder import FileFinder
 from instructrestore.dataengine.sources.places import readable
 from instructrestore.dataengine.sources.settings import SourceSettings
 
@@ -28,12 +29,13 @@ def list_tri_ir(source: SourceSettings) -> Iterator[SourcePhoto]:
 
 
 def _list_set(source: SourceSettings, title: str, root: str, bokeh: bool) -> Iterator[SourcePhoto]:
-    photos, masks = places.join(root, "GT"), places.join(root, "masks")
+    photos, masks = places.join(root, "GT"), FileFinder([places.join(root, "masks")])
     items: dict[str, list[dict[str, Any]]] = {}
     for item in _items(places.join(root, "annotated_jsons")):
         items.setdefault(item["content_image_name"], []).append(item)
     # LSDIR's photos may be spread over folders of 1000; which folder holds which number depends on how it was unpacked.
-    finder = places.PhotoFinder([photos, *(places.join(photos, name) for name in places.subfolders(photos))])
+    folders = [photos, *(places.join(photos, name) for name in places.subfolders(photos))]
+    finder = FileFinder(folders, alike=folders)
     for name, found in sorted(items.items()):
         problem, uri, annotations = "", None, ()
         try:
@@ -41,7 +43,7 @@ def _list_set(source: SourceSettings, title: str, root: str, bokeh: bool) -> Ite
             problem = "" if uri else places.MISSING_PHOTO
             annotations = tuple(_annotation(item, masks) for item in found)
         except UnusablePhoto as fault:
-            problem = fault.reason
+            problem, annotations = fault.reason, (UNUSABLE,) * len(found)
         yield SourcePhoto(
             uri=uri or readable(places.join(photos, name)),
             name=readable(f"{title}/{name}"),
@@ -74,9 +76,9 @@ def _json_files(folder: str) -> list[str]:
     return [places.join(folder, name) for name in names if name.lower().endswith(".json")]
 
 
-def _annotation(item: dict[str, Any], masks: str) -> Annotation:
+def _annotation(item: dict[str, Any], masks: FileFinder) -> Annotation:
     mask = item.get("mask_image_name")
-    uri = readable(places.inside(masks, mask if isinstance(mask, str) else ""))
+    uri = masks.uri(mask if isinstance(mask, str) else "")
     captions = item.get("corrected_mask_description")
     captions = [captions] if isinstance(captions, str) else captions if isinstance(captions, list) else []
     captions = list(dict.fromkeys(text.strip() for text in captions if isinstance(text, str) and text.strip()))

@@ -7,7 +7,8 @@ the place, so the text is walked once:
 - a separator (a mark, "and", "but", ...) and then a verb, or a name of the other parts;
 - what completes a wish (a scale, a strength, "as it is", "clearer"), and then a separator;
 - a plain state ("clear"), a separator, and then "the", "a", "my" ... or the background;
-- what completes a wish, and then "make", "keep", "leave" ... without any separator; "without touching" anywhere.
+- what completes a wish, and then "make", "keep", "leave" ... or a line with any verb, without any separator; "without
+  touching" anywhere.
 
 Quoted captions are never looked into.
 """
@@ -22,6 +23,7 @@ from instructrestore.model.instruction.plain_wishes import (
     AFTER_VERB,
     BACKGROUND,
     DETERMINERS,
+    LEADS_TO_A_THING,
     LONGEST_PHRASE,
     OTHERS,
     POLITE_END,
@@ -39,6 +41,7 @@ from instructrestore.model.instruction.plain_wishes import (
 from instructrestore.model.instruction.scanner import Token, expected, is_number_like
 
 _ENDS_A_WISH = frozenset({State.CLEARER, State.LESS_CLEAR, State.SOFTER, State.AS_IT_IS})
+_AFTER_A_PART: tuple[Container[WordSequence], ...] = (STATES, STATES_WITH_STRENGTH, STRENGTHS, POLITE_END)
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,13 @@ class Clause:
 
     strengths: of the words before the verb ("slightly sharpen").
     has_verb: False where the verb is that of the clause before.
+    after: the word before it, where it goes on after another clause: usually its own verb.
     start, end: where the tokens stand in the text (end: where the next token would).
     """
 
     verb: Verb
     has_verb: bool
+    after: str
     strengths: tuple[float, ...]
     tokens: list[Token]
     start: int
@@ -69,7 +74,8 @@ def split(text: str, tokens: list[Token]) -> list[Clause]:
         end, following, opening = _end_of_clause(text, tokens, at, verb, has_verb)
         start = tokens[at].start if at < len(tokens) else len(text)
         until = tokens[end].start if end < len(tokens) else len(text)
-        clauses.append(Clause(verb, has_verb, strengths, tokens[at:end], start, until))
+        after = tokens[at - 1].text if clauses else ""
+        clauses.append(Clause(verb, has_verb, after, strengths, tokens[at:end], start, until))
         if following == len(tokens):
             return clauses
         has_verb = opening is not None
@@ -110,6 +116,13 @@ def others_end(tokens: list[Token], start: int, names: Container[WordSequence] =
     return start if end < len(tokens) and tokens[end].text == "of" else end
 
 
+def strength_start(tokens: list[Token], start: int, end: int) -> int:
+    """Where the strength starts that ends tokens[start:end]; `end` where none does ("parked in a lot" has none)."""
+    at = phrase_start(tokens, start, end, STRENGTHS)
+    led_to = at < end and at > start and tokens[at].text == "a" and tokens[at - 1].text in LEADS_TO_A_THING
+    return end if led_to else at
+
+
 def _words(tokens: list[Token]) -> WordSequence:
     """The words up to the first token that is none."""
     words: list[str] = []
@@ -143,12 +156,14 @@ def _separators(tokens: list[Token], at: int) -> tuple[int, bool]:
     return at, has_word
 
 
-def _opening(tokens: list[Token], at: int) -> tuple[Verb, tuple[float, ...], int] | None:
+def opening_at(tokens: list[Token], at: int) -> tuple[Verb, tuple[float, ...], int] | None:
     """The verb at `at`, the strengths before it and the place after it: "please slightly sharpen"."""
     strengths: list[float] = []
     while at < len(tokens) and tokens[at].kind == "word":
         end = phrase_end(tokens, at, VERBS)
         if end > at:
+            if tokens[at].text == "not" and end < len(tokens) and tokens[end].text.endswith("ing"):
+                return None  # "a man in red and not wearing a hat"
             verb = VERBS[_words(tokens[at:end])]
             only = end < len(tokens) and tokens[end].kind == "word" and tokens[end].text in AFTER_VERB
             return verb, tuple(strengths), end + only
@@ -162,7 +177,7 @@ def _opening(tokens: list[Token], at: int) -> tuple[Verb, tuple[float, ...], int
 
 
 def _start(text: str, tokens: list[Token], at: int) -> tuple[Verb, tuple[float, ...], int]:
-    opening = _opening(tokens, at)
+    opening = opening_at(tokens, at)
     if opening is None:
         start = tokens[at].start if at < len(tokens) else len(text)
         raise expected(text, start, "a verb such as 'make', 'sharpen', 'keep' or 'blur'")
@@ -185,19 +200,34 @@ def _end_of_clause(
             at = strength_end
             continue
         if following > at:
-            opening = _opening(tokens, following)
-            if opening or others_end(tokens, following) > following:
+            opening = opening_at(tokens, following)
+            if opening or _names_the_others(tokens, following):
                 return at, following, opening
             complete = _complete(tokens, start, at, verb, has_verb)
             if complete == "wish" or (complete == "state" and _names_another(tokens, following)):
                 return at, following, None
             at = following
-        if at > start and tokens[at].kind == "word" and tokens[at].text in (*STARTING_WORDS, "without"):
-            opening = _opening(tokens, at)
-            if opening and (tokens[at].text == "without" or _complete(tokens, start, at, verb, has_verb)):
+        line = at > start and "\n" in text[tokens[at - 1].end : tokens[at].start]
+        if at > start and tokens[at].kind == "word" and (line or tokens[at].text in (*STARTING_WORDS, "without")):
+            opening = opening_at(tokens, at)
+            complete = (opening or line) and _complete(tokens, start, at, verb, has_verb)
+            if complete == "wish" or (opening and (complete or tokens[at].text == "without")):
                 return at, at, opening
         at += 1
     return at, at, None
+
+
+def _names_the_others(tokens: list[Token], at: int) -> bool:
+    """Whether a name of the other parts stands at `at` that does not go on ("the others standing around him")."""
+    end = others_end(tokens, at)
+    if end == at or end == len(tokens) or tokens[end].kind == "mark":
+        return end > at
+    following = tokens[end].text in SEPARATORS or tokens[end].text in ("with", "look", "be")
+    return (
+        following
+        or any(phrase_end(tokens, end, phrases) > end for phrases in _AFTER_A_PART)
+        or bool(tokens[end].text in STARTING_WORDS and opening_at(tokens, end))
+    )
 
 
 def _names_another(tokens: list[Token], at: int) -> bool:
@@ -209,7 +239,7 @@ def _complete(tokens: list[Token], start: int, end: int, verb: Verb, has_verb: b
     """Whether tokens[start:end] end as a wish does: in a scale or a strength, "as it is", or a state alone."""
     scale = scale_start(tokens, start, end)
     before = scale[0] if scale else end
-    before = phrase_start(tokens, start, before, STRENGTHS)
+    before = strength_start(tokens, start, before)
     if before == start:
         return None
     if verb in (Verb.MAKE, Verb.KEEP):

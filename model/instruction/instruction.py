@@ -17,7 +17,7 @@ from numbers import Real
 from instructrestore.model.instruction.scanner import MAX_SCALE
 from instructrestore.model.instruction.wishes import reads_bare
 
-MAX_REGIONS = 16
+MAX_REGIONS = 64
 MAX_CAPTION_LENGTH = 500
 
 # What the released checkpoint was trained with ("other part", not "other parts" as in the paper).
@@ -45,7 +45,7 @@ class RegionScale:
 class Instruction:
     """What to do with a photo. `str()` gives its canonical text, which `parse` reads back to an equal instruction.
 
-    regions: 1 to 16, no caption twice (case aside).
+    regions: 1 to 64, no caption twice (case aside).
     others: the scale of all that lies in no region, 0 to 4.
     bokeh: the other parts are, or are to be, blurred as by a wide aperture.
     """

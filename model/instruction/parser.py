@@ -13,11 +13,11 @@ from instructrestore.model.instruction.plain_wishes import NEUTRAL
 from instructrestore.model.instruction.scanner import expected
 from instructrestore.model.instruction.wishes import Wish, read_wishes
 
-MAX_TEXT_LENGTH = 25_000
+MAX_TEXT_LENGTH = 100_000
 
 
 def parse(text: str) -> Instruction:
-    """The instruction that `text` gives, at most 25,000 characters; `parse(str(instruction)) == instruction`.
+    """The instruction that `text` gives, at most 100,000 characters; `parse(str(instruction)) == instruction`.
 
     ValueError, one sentence, says what was expected, at which character (counted from 1), and what stands there.
     """

@@ -72,6 +72,18 @@ VERBS: dict[WordSequence, Verb] = {
 # These start a clause even where no comma or "and" stands before them, once the clause before is complete.
 # "Blur" does not: it ends "bokeh blur".
 STARTING_WORDS = frozenset(_words("make keep keeping leave leaving sharpen restore"))
+# In captions these say what somebody does: "a man holding a dog".
+HOLDING = frozenset(verb for verb in VERBS if verb[0].endswith("ing"))
+# These are seldom anything but verbs; the others are nouns and adjectives too ("a clean shirt").
+ONLY_VERBS = frozenset(
+    verb
+    for verb in VERBS
+    if verb[0]
+    in _words(
+        "make sharpen restore enhance improve clarify deblur unblur denoise refine soften defocus retain don't do dont "
+        "never without add bring"
+    )
+)
 
 STRENGTHS: dict[WordSequence, float] = {
     **dict.fromkeys(
@@ -167,3 +179,27 @@ POLITE_END: frozenset[WordSequence] = _phrases("please, too, also, as well, than
 AFTER_VERB = frozenset(_words("only just"))
 NAMELESS = frozenset(_words("it them him her this that these those one the a an"))  # no captions by themselves
 APPEARANCE = frozenset(_words("look be appear seem become"))
+
+# What tells a caption from a wish that it may have swallowed (swallowed.py).
+ARTICLES = frozenset(_words("the a an my our your his her its their"))
+ALTERNATIVES = SEPARATORS | frozenset(_words("or nor plus also next afterwards"))
+NUMBER_GOES_ON = frozenset(_words("more less so few half"))  # "2 or more people"
+GOES_ON = frozenset(_words("plus also afterwards"))  # not said of what "clear" says something of: "clear plus the cat"
+MADE_NOUNS = frozenset(_words("up over out shift believe"))  # "a woman with make up"
+SAYS_HOW = frozenset(_words("is are was were looks so very and"))  # "the sky is clear"
+LEADS_TO_A_THING = frozenset(_words("in on at of near from with to into by for"))  # "parked in a lot"
+PREPOSITIONS = LEADS_TO_A_THING | frozenset(
+    _words(
+        "without than behind as like over above under below among amongst amid between onto beside besides before "
+        "after against around across along past toward towards off out through"
+    )
+)
+# After these a verb is part of a noun phrase or a clause.
+LEADS_TO_A_VERB = frozenset(
+    _words(
+        "the a an my our your his her its their this these those that no some any every each who which whose they we "
+        "he she to in of with for from at by can could would will may must might shall should did does do didn't "
+        "doesn't says say saying said reads read reading titled called labeled labelled is are was were be been being "
+        "isn't aren't if"
+    )
+)

@@ -5,19 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from instructrestore.model.instruction.clauses import Clause, others_end, phrase_end, phrase_start, scale_start, split
+from instructrestore.model.instruction.captions import (
+    CAPTION,
+    caption_of,
+    is_comma,
+    is_separator,
+    listed,
+    without_commas,
+)
+from instructrestore.model.instruction.characters import closing_quotes
+from instructrestore.model.instruction.clauses import (
+    Clause,
+    others_end,
+    phrase_end,
+    phrase_start,
+    scale_start,
+    split,
+    strength_start,
+)
 from instructrestore.model.instruction.plain_wishes import (
     ALL_BUT,
     APPEARANCE,
     BACKGROUND,
     BEHIND,
     BOKEH,
+    DETERMINERS,
     HELD,
-    NAMELESS,
     NEUTRAL,
     PLAIN,
     POLITE_END,
-    SEPARATORS,
+    SAYS_HOW,
     STATES,
     STATES_WITH_STRENGTH,
     STRENGTHS,
@@ -26,10 +43,7 @@ from instructrestore.model.instruction.plain_wishes import (
 )
 from instructrestore.model.instruction.scanner import Token, expected, is_number_like, scale_at, scan
 
-_CAPTION = "a caption, such as 'the dog'"
 _SCALE = "a scale such as 0.8"
-_LONGEST_ABBREVIATION = 3  # in letters: a full stop after a longer word ends a sentence
-_COMMAS = frozenset(",;:—–")
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ def reads_bare(caption: str) -> bool:
     """Whether a caption stands in a template without quotes and is read back as it is."""
     text = f"make {caption} clear with 1"
     try:
-        if any(token.kind == "quoted" or token.text[0] in "'‘" for token in scan(text)):
+        if any(token.kind == "quoted" or closing_quotes(text[token.start]) for token in scan(text)):
             return False  # what follows could close the quote
         wishes = read_wishes(text)
     except ValueError:
@@ -80,9 +94,9 @@ def reads_bare(caption: str) -> bool:
 def _wishes(text: str, clause: Clause) -> list[Wish]:
     """Usually one; two where a region is named by what is around it; several for a list of quoted captions."""
     tail = _tail(text, clause)
-    tokens = _without_commas(clause.tokens[: tail.end])
+    tokens = without_commas(clause.tokens[: tail.end])
     if not tokens:
-        raise expected(text, clause.start, _CAPTION)
+        raise expected(text, clause.start, CAPTION)
     start = tokens[0].start
     blurs = clause.verb is Verb.BLUR or tail.state in (State.SOFT, State.SOFTER)
 
@@ -90,7 +104,7 @@ def _wishes(text: str, clause: Clause) -> list[Wish]:
     if around:
         bokeh, region = around
         others = Wish("others", "", _scale(text, clause, tail, "others", bokeh), bokeh, start)
-        return [others, *([Wish("region", _caption(text, region), None, False, region[0].start)] if region else [])]
+        return [others, *([Wish("region", caption_of(text, region), None, False, region[0].start)] if region else [])]
     if clause.verb is Verb.BLUR or (blurs and clause.verb is Verb.MAKE):
         raise expected(text, start, "'the background' or 'the rest' (only what lies around a region can be blurred)")
     end = others_end(tokens, 0)
@@ -102,9 +116,33 @@ def _wishes(text: str, clause: Clause) -> list[Wish]:
         clause.verb is Verb.MAKE and tail.state is State.CLEAR  # the template: a region like any other
     ):
         scale = _scale(text, clause, tail, "background", False)
-        return [Wish("background", _caption(text, tokens), scale, False, start)]
+        return [Wish("background", caption_of(text, tokens), scale, False, start)]
+    if _goes_on(clause, tail):
+        raise expected(text, start, "a verb before this caption, or quotes around the whole one,")
+    state = 0 if clause.verb in (Verb.MAKE, Verb.KEEP) else _ends_in_a_state(tokens)
+    if state:
+        raise expected(text, tokens[state].start, "'make' or 'keep' and not another verb before this,")
     scale = _scale(text, clause, tail, "region", False)
-    return [Wish("region", _caption(text, part), scale, False, part[0].start) for part in _listed(tokens)]
+    return [Wish("region", caption_of(text, part), scale, False, part[0].start) for part in listed(tokens)]
+
+
+def _goes_on(clause: Clause, tail: _Tail) -> bool:
+    """Whether it may be part of the caption before: "and holding a bat", ", clean bathroom", "with 2, 3 or 4 doors"."""
+    if not clause.has_verb and clause.verb is not Verb.MAKE:
+        return is_number_like(clause.tokens[0].text)
+    if clause.after == "holding":
+        return tail.state is None
+    first = clause.tokens[0]
+    return clause.after == "clean" and first.kind == "word" and first.text not in DETERMINERS
+
+
+def _ends_in_a_state(tokens: list[Token]) -> int:
+    """Where a caption would end as another verb's wish does, or 0: "sharpen the dog, the cat clear", "... as it is"."""
+    at = phrase_start(tokens, 1, len(tokens), STATES)
+    state = STATES.get(_phrase(tokens[at:]))
+    says_how = tokens[at - 1].text in SAYS_HOW
+    clear = state in (State.CLEAR, State.CLEARER) and at == len(tokens) - 1 and not says_how
+    return at if clear or (state is State.AS_IT_IS and at < len(tokens) - 2) else 0
 
 
 def _tail(text: str, clause: Clause) -> _Tail:
@@ -113,7 +151,7 @@ def _tail(text: str, clause: Clause) -> _Tail:
     tail = _Tail(len(tokens), None, None, set())
     tail.end = phrase_start(tokens, 0, tail.end, POLITE_END)
     while True:
-        while tail.end > 0 and _is_comma(tokens[tail.end - 1]):
+        while tail.end > 0 and is_comma(tokens[tail.end - 1]):
             tail.end -= 1
         scale = scale_start(tokens, 0, tail.end) if tail.scale is None else None
         if scale:
@@ -143,14 +181,14 @@ def _strip_state(tokens: list[Token], verb: Verb, tail: _Tail) -> bool:
             return False
         tail.state = STATES[_phrase(tokens[at : tail.end])]
     tail.end = at
-    if at > 1 and _is_separator(tokens[at - 1]):  # "sharp and clear"
+    if at > 1 and is_separator(tokens[at - 1]):  # "sharp and clear"
         before = phrase_start(tokens, 0, at - 1, STATES)
         tail.end = before if before < at - 1 else at
     return True
 
 
 def _strip_strength(tokens: list[Token], tail: _Tail) -> bool:
-    at = phrase_start(tokens, 0, tail.end, STRENGTHS)
+    at = strength_start(tokens, 0, tail.end)
     if at == tail.end:
         return False
     tail.strengths.add(STRENGTHS[_phrase(tokens[at : tail.end])])
@@ -235,58 +273,6 @@ def _scale(
     if strength is not None or clause.verb is Verb.MAKE:
         raise expected(text, _place(clause.tokens, tail.end, clause), "'clear' or 'as it is'")
     return NEUTRAL if part == "others" else HELD
-
-
-def _listed(tokens: list[Token]) -> list[list[Token]]:
-    """The tokens of each caption: of several where they are quoted and separated, and otherwise of one."""
-    quoted = [token for token in tokens if token.kind == "quoted"]
-    between = [token for token in tokens if token.kind == "mark" or _is_separator(token)]
-    if len(quoted) > 1 and len(quoted) + len(between) == len(tokens) and len(between) >= len(quoted) - 1:
-        return [[token] for token in quoted]
-    return [tokens]
-
-
-def _caption(text: str, tokens: list[Token]) -> str:
-    """What stands in the text; ValueError where it is hardly meant as a caption and not in quotes."""
-    start = tokens[0].start
-    tokens = _without_commas(tokens)
-    if not tokens:
-        raise expected(text, start, _CAPTION)
-    if len(tokens) == 1 and tokens[0].kind == "quoted":
-        caption = " ".join(tokens[0].text.split())
-        if not caption:
-            raise expected(text, start, _CAPTION)
-        return caption
-    if len(tokens) == 1 and tokens[0].text in NAMELESS:
-        raise expected(text, tokens[0].start, _CAPTION)
-    for end in (tokens[0], tokens[-1]):
-        if _is_separator(end):
-            raise expected(text, end.start, _CAPTION)
-    for before, mark, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        sentence_ends = mark.kind == "mark" and (
-            mark.text in ";!?" or (mark.text == "." and len(before.text) > _LONGEST_ABBREVIATION)
-        )
-        if sentence_ends and after.start > mark.end:
-            raise expected(text, after.start, "a verb, or quotes around the whole caption,")
-    return " ".join(text[tokens[0].start : tokens[-1].end].split())
-
-
-def _without_commas(tokens: list[Token]) -> list[Token]:
-    """The tokens without commas and dashes around; a full stop at the end may be that of "Washington D.C."."""
-    start, end = 0, len(tokens)
-    while end > 0 and _is_comma(tokens[end - 1]):
-        end -= 1
-    while start < end and tokens[start].kind == "mark":
-        start += 1
-    return tokens[start:end]
-
-
-def _is_separator(token: Token) -> bool:
-    return token.kind == "word" and token.text in SEPARATORS
-
-
-def _is_comma(token: Token) -> bool:
-    return token.kind == "mark" and token.text in _COMMAS
 
 
 def _phrase(tokens: list[Token]) -> tuple[str, ...]:

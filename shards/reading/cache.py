@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from instructrestore.shards.files import file_sha256
 from instructrestore.shards.index import Dataset
 
 SUFFIX = ".tar"
@@ -38,31 +38,50 @@ class ShardCache:
         self.folder = folder
         self.max_bytes = max_bytes
 
-    def open(self, uri: str, identity: str, size: int) -> int:
+    def open(self, uri: str, sha256: str, size: int) -> int:
         """A descriptor of a local copy of the file at `uri`, which is `size` bytes long; the caller closes it.
 
-        identity: names the content. Raises OSError where it cannot be fetched in `ATTEMPTS` attempts or is not of
-        that size, and ValueError where it is larger than the whole cache.
+        The file is compared with its sha256 as it is fetched; a copy that is there is taken as it is (`drop_damaged`).
+        Raises OSError where it cannot be fetched in `ATTEMPTS` attempts or is another one, and ValueError where it is
+        larger than the whole cache.
         """
         if size > self.max_bytes:
             raise ValueError(
                 f"{uri} has {size} bytes but the cache is limited to {self.max_bytes}: make the cache larger"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.blake2b(f"{uri}\0{identity}".encode(), digest_size=16).hexdigest() + SUFFIX
-        final, partial = self.folder / name, self.folder / (name + PARTIAL)
+        final = self._copy(uri, sha256)
+        partial = self.folder / (final.name + PARTIAL)
         while True:
             try:
                 descriptor = os.open(final, os.O_RDONLY)
             except FileNotFoundError:
-                self._obtain(uri, size, final, partial)
+                self._obtain(uri, sha256, size, final, partial)
             else:
                 os.utime(descriptor)
                 return descriptor
 
-    def _obtain(self, uri: str, size: int, final: Path, partial: Path) -> None:
+    def drop_damaged(self, uri: str, sha256: str) -> bool:
+        """Reads a copy whole, and removes it where its sha256 is another one; whether it is to be fetched anew.
+
+        For whoever found a fault in it: each copy is read many times, and hashing it each time would cost more than
+        what is done with a photo.
+        """
+        copy = self._copy(uri, sha256)
+        try:
+            damaged = file_sha256(copy) != sha256
+        except FileNotFoundError:
+            return True
+        if damaged:
+            copy.unlink(missing_ok=True)
+        return damaged
+
+    def _copy(self, uri: str, sha256: str) -> Path:
+        return self.folder / (hashlib.blake2b(f"{uri}\0{sha256}".encode(), digest_size=16).hexdigest() + SUFFIX)
+
+    def _obtain(self, uri: str, sha256: str, size: int, final: Path, partial: Path) -> None:
         """Fetches a file, or waits for the process that is fetching it, or for room."""
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not _locked(descriptor, wait=False):
                 _locked(descriptor, wait=True)  # another process fetches it; what it ended with is seen on return
@@ -80,7 +99,7 @@ class ShardCache:
                 time.sleep(WAIT_S)
                 return
             try:
-                _fetch(uri, size, descriptor)
+                _fetch(uri, sha256, size, descriptor)
                 os.fsync(descriptor)  # else a power cut can leave a shard of zeros that counts as fetched
                 with self._exclusive():  # else who counts meanwhile may see it under both names
                     partial.rename(final)
@@ -107,7 +126,7 @@ class ShardCache:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -140,6 +159,10 @@ class ShardFiles:
         finally:
             os.close(descriptor)
 
+    def drop_damaged(self, shard: str) -> bool:
+        """Whether a shard in which a fault was found is a damaged copy, which is then to be fetched anew."""
+        return self.cache is not None and self.cache.drop_damaged(f"{self.uri}/{shard}", self._entries[shard].sha256)
+
     def window_bytes(self, shards: int) -> int:
         """The most bytes that a window of `shards` shards can take."""
         return sum(sorted(entry.bytes for entry in self._entries.values())[-shards:])
@@ -157,15 +180,20 @@ def check_windows(files: Sequence[ShardFiles], shards: int) -> None:
             )
 
 
-def _fetch(uri: str, size: int, descriptor: int) -> None:
+def _fetch(uri: str, sha256: str, size: int, descriptor: int) -> None:
     for attempt in range(ATTEMPTS):
         try:
             files, path = fsspec.url_to_fs(uri)
             os.lseek(descriptor, 0, os.SEEK_SET)
             with files.open(path, "rb") as source, os.fdopen(os.dup(descriptor), "wb") as target:
-                shutil.copyfileobj(source, target, BLOCK)
+                known = hashlib.sha256()
+                while block := source.read(BLOCK):
+                    known.update(block)
+                    target.write(block)
                 if target.tell() != size:
                     raise OSError(f"{uri} has {target.tell()} bytes and should have {size}")
+                if known.hexdigest() != sha256:
+                    raise OSError(f"{uri} is not the shard that dataset.json lists: put a sound copy there")
         except OSError:
             if attempt == ATTEMPTS - 1:
                 raise

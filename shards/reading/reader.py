@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from instructrestore.shards.index import Dataset
+from instructrestore.shards.members import DamagedMember, check_photo
 from instructrestore.shards.reading.cache import ShardCache, ShardFiles
 from instructrestore.shards.reading.order import sample_seed
 from instructrestore.shards.reading.triplets import TripletPlace
@@ -54,7 +56,7 @@ class Triplet:
 class PhotoReader:
     """Reads single photos of a data set, which is checked first; can be handed to other processes.
 
-    Holds of the index only where the members lie, as arrays: some 60 bytes a photo.
+    Holds of the index only where the members lie, and a checksum of each caption, as arrays: some 80 bytes a photo.
     Raises ValueError, in one sentence, where a shard is missing or of another size, or the index is another.
     """
 
@@ -69,6 +71,9 @@ class PhotoReader:
         self._shard = shards.indices.to_numpy()
         self._keys = np.array(index["key"].to_pylist(), np.bytes_)
         columns = ("photo_offset", "photo_bytes", "json_offset", "json_bytes")
+        captions = index["captions"].combine_chunks()
+        self._captions = np.fromiter(map(_mark, captions.flatten().to_pylist()), np.uint32)
+        self._first = np.cumsum([0, *index["region_count"].to_pylist()])
         self._spans = np.stack([index[name].to_numpy() for name in columns], 1) if len(index) else np.empty((0, 4))
 
     def where(self, row: int) -> str:
@@ -82,7 +87,18 @@ class PhotoReader:
         """
         photo_offset, photo_bytes, json_offset, json_bytes = map(int, self._spans[row])
         spans = (json_offset, json_bytes), (photo_offset, photo_bytes)
-        record, data = self.files.read(self._shards[self._shard[row]], *spans)
+        shard = self._shards[self._shard[row]]
+        try:
+            return self._read(row, region, *self.files.read(shard, *spans))
+        except Fault:
+            if not self.files.drop_damaged(shard):
+                raise
+        return self._read(row, region, *self.files.read(shard, *spans))  # of a copy that is fetched anew
+
+    def _read(
+        self, row: int, region: int, record: bytes, data: bytes
+    ) -> tuple[Photo, Region, tuple[Region, ...], bytes]:
+        _, photo_bytes, _, json_bytes = map(int, self._spans[row])
         if len(record) != json_bytes or len(data) != photo_bytes:
             raise Fault("truncated shard")
         try:
@@ -93,4 +109,16 @@ class PhotoReader:
             raise Fault("wrong index", f"the shard holds {sample.photo.key} there")
         if region >= len(sample.regions):
             raise Fault("wrong index", f"the record has {len(sample.regions)} regions")
+        if [_mark(each.caption) for each in sample.regions] != self._captions[
+            slice(*self._first[row : row + 2])
+        ].tolist():
+            raise Fault("bad record", "its captions are not those in the index")
+        try:
+            check_photo(sample, data)
+        except DamagedMember as damage:
+            raise Fault(damage.reason, damage.detail) from None
         return sample.photo, sample.regions[region], sample.regions, data
+
+
+def _mark(caption: str) -> int:
+    return zlib.crc32(caption.encode())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +26,7 @@ TIMEOUT_S = 600.0  # a worker that takes longer for a micro-batch hangs (on a de
 # missing in threads, where Ray runs its workers, and what it raises can be lost.
 LOOK_S = 5.0
 PREFETCH = 2  # micro-batches a worker has ready
+ASKING_TO_END = (signal.SIGINT, signal.SIGTERM)
 START_METHOD = "fork"  # shares the order's and the readers' arrays with the workers instead of copying them
 
 
@@ -95,7 +98,8 @@ class TripletStream(IterableDataset, Generic[_Sample]):
             generator=torch.Generator(),  # else each start would draw from the global one
         )
         number = self.step * self.accumulation
-        batches = iter(loader)
+        with _deferring():
+            batches = iter(loader)
         try:
             while True:
                 samples = _next(batches)
@@ -186,13 +190,28 @@ def _cut_loose(error: Exception) -> None:
     error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
+@contextmanager
+def _deferring() -> Iterator[None]:
+    """Holds back what asks a whole group of processes to end (Ctrl-C, `timeout`, systemd, scancel). Processes that are
+    forked in the block hold it back for ever: whether and when a run ends is their parent's to say, which may need them
+    until its step is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING_TO_END)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_with(parent: int, _worker: int) -> None:
-    """Ends this process soon after its parent was killed: torch's own look at the parent is never reached by a worker
-    that waits to hand over a large micro-batch, which would stay for ever and hold on to the parent's GPU."""
+    """Ends this process where its parent says so, and soon after its parent was killed: torch's own look at the parent
+    is never reached by a worker that waits to hand over a large micro-batch, which would stay for ever and hold on to
+    the parent's GPU."""
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(1)
+            came = signal.sigtimedwait(ASKING_TO_END, 1)
+            if came and came.si_pid == parent and came.si_signo == signal.SIGTERM:  # as DataLoader ends a stuck worker
+                os._exit(0)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -58,7 +58,7 @@ def _sample(name: str, number: int, empty: bool) -> tuple[AnnotatedPhoto, bytes]
     sha256 = hashlib.sha256(name.encode()).hexdigest()
     photo = Photo(
         key=key_of(sha256), sha256=sha256, name=name, source="made up", licence="CC0-1.0", url="", width=WIDTH,
-        height=HEIGHT, bytes=len(file.getvalue()), format="jpg", perceptual_hash="0" * 16, group=key_of(sha256),
+        height=HEIGHT, bytes=len(file.getvalue()) + 1, format="jpg", perceptual_hash="0" * 16, group=key_of(sha256),
     )  # fmt: skip
     regions = tuple(_region(number, region, empty and region == 0) for region in range(number % 3 + 1))
     return AnnotatedPhoto(photo, regions), file.getvalue()

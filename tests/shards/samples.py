@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from instructrestore.shards.files import replacing
-from instructrestore.shards.index import INDEX_SCHEMA
+from instructrestore.shards.index import INDEX_SCHEMA, Dataset
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import AnnotatedPhoto, Answer, Photo, Piece, Region, key_of
 from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
@@ -59,3 +63,41 @@ def write_dataset(folder: Path, photos: int = 3) -> list[tuple[AnnotatedPhoto, b
             tables.append(pa.Table.from_pylist(writer.rows, INDEX_SCHEMA))
     finish_dataset(folder, "made-up", entries, tables, {"preset": "none"})
     return made
+
+
+def in_schema_1(value: Any) -> Any:
+    """JSON with every mask as schema 1 has it."""
+    if isinstance(value, dict) and value.keys() == {"size", "counts"}:
+        return {"height": value["size"][0], "width": value["size"][1], "counts": value["counts"]}
+    if isinstance(value, dict):
+        return {name: in_schema_1(each) for name, each in value.items()}
+    return [in_schema_1(each) for each in value] if isinstance(value, list) else value
+
+
+def make_schema_1(folder: Path) -> None:
+    """Makes a data set one of schema 1."""
+    dataset = Dataset(str(folder))
+    index, entries = dataset.index.to_pylist(), {}
+    for name in sorted({row["shard"] for row in index}):
+        rows = [row for row in index if row["shard"] == name]
+        with tarfile.open(folder / name) as old:
+            members = [(member, old.extractfile(member).read()) for member in old]  # pyright: ignore
+        with tarfile.open(folder / name, "w") as new:
+            for member, data in members:
+                if member.name.endswith(".json"):
+                    data = json.dumps(in_schema_1(json.loads(data)), separators=(",", ":")).encode()
+                member.size = len(data)
+                row = next(row for row in rows if row["key"] == member.name.split(".")[0])
+                column = "json" if member.name.endswith(".json") else "photo"
+                row[f"{column}_offset"], row[f"{column}_bytes"] = new.offset + 512, len(data)
+                new.addfile(member, io.BytesIO(data))
+        data = (folder / name).read_bytes()
+        entries[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    pq.write_table(pa.Table.from_pylist(index, INDEX_SCHEMA), folder / "index.parquet")
+    card = json.loads((folder / "dataset.json").read_bytes())
+    card["schema_version"] = 1
+    card["index_sha256"] = hashlib.sha256((folder / "index.parquet").read_bytes()).hexdigest()
+    for shard in card["shards"]:
+        shard.update(entries[shard["name"]])
+    (folder / "dataset.json").write_text(json.dumps(card))
+    (folder / "checksums.sha256").unlink()  # data sets of version 0.1 had none

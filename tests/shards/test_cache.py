@@ -13,6 +13,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from instructrestore.shards.checksums import sha256
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.reading.cache import ShardCache
 from instructrestore.shards.reading.reader import PhotoReader
@@ -69,7 +70,7 @@ def test_what_was_used_last_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     cache = ShardCache(tmp_path / "cache", 250)
 
     def read(name: str) -> bytes:
-        descriptor = cache.open(f"memory://files/{name}", "1", 100)
+        descriptor = cache.open(f"memory://files/{name}", sha256(name.encode() * 100), 100)
         os.utime(descriptor, ns=(next(clock), next(clock)))  # a clock that is finer than the disk's
         data = os.read(descriptor, 1000)
         os.close(descriptor)
@@ -166,7 +167,7 @@ def test_what_broke_off_is_fetched_again(tmp_path: Path, monkeypatch: pytest.Mon
         memory.pipe("/broken", b"a" * 100)
 
     monkeypatch.setattr("instructrestore.shards.reading.cache.time.sleep", mended)
-    descriptor = ShardCache(tmp_path, 1000).open("memory://broken", "1", 100)
+    descriptor = ShardCache(tmp_path, 1000).open("memory://broken", sha256(b"a" * 100), 100)
     assert os.read(descriptor, 1000) == b"a" * 100
     os.close(descriptor)
     assert pauses == [1]
@@ -190,3 +191,39 @@ def test_a_remote_shard_that_is_gone_or_short(
     with pytest.raises(ValueError, match=f"memory://far lacks its shard {far.card.shards[0].name}"):
         PhotoReader(Dataset("memory://far"), cache)
     assert not list((tmp_path / "cache").glob("*.partial"))
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def test_a_shard_that_is_another_one_of_the_same_size_is_no_copy(
+    tmp_path: Path, remote: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, far = remote
+    name = far.card.shards[0].name
+    whole = Path(local.path, name).read_bytes()
+    memory = fsspec.filesystem("memory")
+    memory.pipe(f"/far/{name}", flipped(whole, 2000))
+    monkeypatch.setattr("instructrestore.shards.reading.cache.time.sleep", lambda _: memory.pipe(f"/far/{name}", whole))
+    reader = PhotoReader(far, ShardCache(tmp_path / "cache", 2**20))
+    assert reader.read(0, 0) == PhotoReader(local).read(0, 0)  # the second attempt found it mended
+    monkeypatch.setattr("instructrestore.shards.reading.cache.ATTEMPTS", 1)
+    memory.pipe(f"/far/{far.card.shards[1].name}", bytes(far.card.shards[1].bytes))
+    with pytest.raises(OSError, match=f"{far.card.shards[1].name} is not the shard that dataset.json lists"):
+        reader.read(4, 0)
+    assert not list((tmp_path / "cache").glob("*.partial"))
+
+
+def test_a_copy_that_was_damaged_is_fetched_anew(tmp_path: Path, remote: tuple[Dataset, Dataset]) -> None:
+    local, far = remote
+    reader, sound = PhotoReader(far, ShardCache(tmp_path / "cache", 2**20)), PhotoReader(local)
+    expected = [sound.read(row, 0) for row in range(4)]
+    assert [reader.read(row, 0) for row in range(4)] == expected
+    (copy,) = (tmp_path / "cache").glob("*.tar")
+    whole = copy.read_bytes()
+    for offset, size in sound._spans[:4, 2:].astype(int):
+        place = whole.index(b'"caption":"', offset, offset + size) + 12
+        copy.write_bytes(flipped(whole, place))
+        assert [reader.read(row, 0) for row in range(4)] == expected
+        assert copy.read_bytes() == whole

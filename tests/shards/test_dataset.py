@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
 
 from instructrestore.shards.index import Dataset
+from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import from_json, to_json
 from instructrestore.shards.verify import verify
 from tests.shards.samples import sample, write_dataset
@@ -33,9 +35,25 @@ def test_record_round_trip() -> None:
         (lambda record: record["photo"].update(key="../../etc"), "photo.key"),
         (lambda record: record["photo"].update(width="wide"), "photo.width"),
         (lambda record: record["regions"][0].update(caption=""), "regions.0.caption"),
-        (lambda record: record["regions"][0]["mask"].update(width=23), "mask of 23x16 on a photo of 24x16"),
+        (lambda record: record["regions"][0]["mask"].update(size=[16, 23]), "mask of 23x16 on a photo of 24x16"),
         (lambda record: record["regions"][0]["mask"].update(counts="00"), "runs cover"),
         (lambda record: record["photo"].pop("sha256"), "photo.sha256"),
+        (lambda record: record["photo"].update(quality="70"), "photo.quality: input should be a valid number"),
+        (lambda record: record["photo"].update(quality=True), "photo.quality: input should be a valid number"),
+        (lambda record: record["photo"].update(quality=float("nan")), "photo.quality"),
+        (lambda record: record["photo"].update(width="24"), "photo.width: input should be a valid integer"),
+        (lambda record: record["photo"].update(bytes=24.0), "photo.bytes: input should be a valid integer"),
+        (lambda record: record["photo"].update(name=5), "photo.name: input should be a valid string"),
+        (lambda record: record["regions"][0].update(bokeh="yes"), "regions.0.bokeh: input should be a valid boolean"),
+        (lambda record: record["regions"][0].update(bokeh=1), "regions.0.bokeh: input should be a valid boolean"),
+        (
+            lambda record: record["regions"][0]["mask"].update(size=["16", 24]),
+            "mask.height: input should be a valid integer",
+        ),
+        (lambda record: record["regions"][0]["mask"].update(size=[16]), r"mask: it is not {size: \[height, width\]"),
+        (lambda record: record["regions"][0]["mask"].update(height=16), r"mask: it is not {size: \[height, width\]"),
+        (lambda record: record["photo"].update(width=65_535, height=65_535), "65535x65535 is over 100000000 pixels"),
+        (lambda record: record["photo"].update(width=10**400), "photo.width"),
     ],
 )
 def test_a_bad_record_is_one_sentence(change: Callable[[dict], None], complaint: str) -> None:
@@ -44,6 +62,87 @@ def test_a_bad_record_is_one_sentence(change: Callable[[dict], None], complaint:
     with pytest.raises(ValueError, match=complaint) as caught:
         from_json(json.dumps(record).encode())
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_large_is_refused_by_its_numbers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven masks of 65535x65535 took `verify` 8.5 GB and minutes."""
+    made = write_dataset(tmp_path)
+    monkeypatch.delattr(Mask, "array")  # decodes
+    assert verify(str(tmp_path)) == []
+    record = json.loads(to_json(made[0][0]))
+    record["photo"].update(width=65_535, height=65_535)
+    for region in record["regions"]:
+        region["mask"].update(size=[65_535, 65_535], counts="1oooo3")
+    with pytest.raises(ValueError, match="is over 100000000 pixels"):
+        from_json(json.dumps(record).encode())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("json_bytes", 10**12), ("photo_bytes", -1), ("photo_offset", -5), ("width", 2**30), ("height", 0)],
+)
+def test_an_index_of_places_that_cannot_be_is_refused_before_they_are_read(
+    tmp_path: Path, column: str, value: int
+) -> None:
+    write_dataset(tmp_path)
+    index = pq.read_table(tmp_path / "index.parquet")
+    place = index.schema.get_field_index(column)
+    wrong = pa.array([value] * len(index), index.schema.field(column).type)
+    pq.write_table(index.set_column(place, index.schema.field(column), wrong), tmp_path / "index.parquet")
+    with pytest.raises(ValueError, match=r"index\.parquet has places or sizes that no shard and no photo has"):
+        Dataset(str(tmp_path)).read(0)
+    assert "no shard and no photo has" in verify(str(tmp_path))[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"[" * 200_000, "nested too deeply"),
+        (b"[1]", "holds no values by name"),
+        (b'{"schema_version": 1, "schema_version": 2}', "says 'schema_version' twice"),
+        (b'{"schema_version": "1"}', "schema_version: input should be a valid integer"),
+        (b'{"schema_version": ' + b"9" * 1_000_000 + b"}", "thousands of digits"),
+    ],
+)
+def test_a_bad_card_is_one_sentence_that_names_it(tmp_path: Path, content: bytes, complaint: str) -> None:
+    write_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(ValueError, match=complaint) as caught:
+        Dataset(str(tmp_path))
+    assert f"{tmp_path}/dataset.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../png-000000.tar", "/etc/passwd", ".hidden", "a\\b", "", "a/b"])
+def test_a_card_lists_plain_names(tmp_path: Path, name: str) -> None:
+    write_dataset(tmp_path)
+    card = json.loads((tmp_path / "dataset.json").read_bytes())
+    card["shards"][0]["name"] = name
+    (tmp_path / "dataset.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"dataset\.json cannot be read: shards\.0\.name"):
+        Dataset(str(tmp_path))
+
+
+def test_verify_finds_a_record_that_says_two_things(tmp_path: Path) -> None:
+    made, _ = sample(1)
+    twice = to_json(made).replace(b'"quality":61.25', b'"quality":1.0,"quality":61.25')
+    assert from_json(twice) == made  # the last one counts, as everywhere
+    entry_faults = [fault for fault in faults_with_record(tmp_path, twice) if "twice" in fault]
+    assert entry_faults == [
+        f"png-000000.tar: {made.photo.key}.json: the record cannot be relied on: it says 'quality' twice in one place"
+    ]
+
+
+def faults_with_record(folder: Path, record: bytes) -> list[str]:
+    """What verify says of a data set whose second photo has this record."""
+    write_dataset(folder, 1)
+    made, photo = sample(1)
+    name = "png-000000.tar"
+    with tarfile.open(folder / name, "w") as tar:
+        for ending, data in (("json", record), ("png", photo)):
+            info = tarfile.TarInfo(f"{made.photo.key}.{ending}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return verify(str(folder))
 
 
 def test_random_access_gives_what_was_written(tmp_path: Path) -> None:
@@ -61,7 +160,7 @@ def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
     write_dataset(tmp_path / "a")
     write_dataset(tmp_path / "b")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == ["dataset.json", "index.parquet", "jpg-000000.tar", "png-000000.tar"]
+    assert names == ["checksums.sha256", "dataset.json", "index.parquet", "jpg-000000.tar", "png-000000.tar"]
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
@@ -173,7 +272,7 @@ def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
         Dataset(str(tmp_path))
     write_dataset(tmp_path)
     edit(tmp_path, lambda card: card.update(schema_version=99))
-    with pytest.raises(ValueError, match="schema version 99; this program reads 1"):
+    with pytest.raises(ValueError, match="schema version 99; this program reads 1 and 2"):
         Dataset(str(tmp_path))
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(ValueError, match=r"dataset\.json cannot be read"):

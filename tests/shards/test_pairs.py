@@ -69,6 +69,7 @@ def change_card(folder: Path, change: Callable[[dict], object]) -> None:
     card = json.loads((folder / "dataset.json").read_text())
     change(card)
     (folder / "dataset.json").write_text(json.dumps(card))
+    (folder / "checksums.sha256").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("bokeh", [False, True])

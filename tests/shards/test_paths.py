@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
+import stat
 from pathlib import Path
 
 import fsspec
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from instructrestore.shards.files import commit, create, replacing, sweep
 from instructrestore.shards.paths import (
@@ -24,6 +28,7 @@ from instructrestore.shards.paths import (
     remove,
     sizes,
 )
+from instructrestore.shards.weight_files import share_weights, write_safetensors
 
 
 @pytest.fixture(params=["local", "store"])
@@ -49,6 +54,20 @@ def test_a_file_is_there_once_it_is_whole(folder: Place) -> None:
     commit(folder / "a", b"three")
     assert read(folder / "a") == b"three"
     assert names(folder) == ["a"], "nothing is left beside it"
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_a_file_may_be_read_by_whom_the_umask_says(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        commit(tmp_path / "a", b"data")
+        write_safetensors({"a": torch.zeros(2)}, tmp_path / "b.safetensors", {"format": "pt"})
+        save_file({"a": torch.zeros(2)}, tmp_path / "c.safetensors")  # for the owner alone
+        share_weights(tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("a", "b.safetensors", "c.safetensors"), 0o666 & ~mask)
 
 
 def test_a_folder_is_listed_and_emptied(folder: Place) -> None:

@@ -42,6 +42,30 @@ def test_box_is_the_smallest(array: np.ndarray) -> None:
     assert (x, y, x + w, y + h) == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
 
 
+def test_no_mask_is_larger_than_a_photo() -> None:
+    """Its runs are 14 characters long, and decoded it would take 4 GB."""
+    for height, width in ((65_535, 65_535), (10_000, 10_001), (1, 65_536), (0, 5)):
+        mask = Mask(height, width, packed([height * width]))
+        for refused in (mask.check, mask.array, mask.box, lambda: Runs(mask)):  # noqa: B023
+            with pytest.raises(ValueError, match=r"is over 100000000 pixels|is outside 1\.\.65535"):
+                refused()
+    largest = Mask(10_000, 10_000, packed([12_345, 20_000, 100_000_000 - 32_345]))
+    assert (largest.area(), largest.box()) == (20_000, (1, 0, 3, 10_000))
+
+
+def packed(runs: list[int]) -> str:
+    """COCO's text of at most three runs, which are plain numbers: 5 bits a character, low first."""
+    text = ""
+    for run in runs:
+        while True:
+            group, run = run & 31, run >> 5
+            more = run != 0 or bool(group & 16)
+            text += chr((group | (32 if more else 0)) + 48)
+            if not more:
+                break
+    return text
+
+
 def test_a_mask_of_eight_megapixels_survives() -> None:
     array = np.zeros((2500, 3500), np.bool_)
     array[1000:2400, 2:3400] = True

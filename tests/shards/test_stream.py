@@ -252,6 +252,49 @@ def test_workers_end_with_a_killed_process(datasets: tuple[Dataset, Dataset]) ->
     assert not left
 
 
+def test_what_asks_a_whole_group_to_end_leaves_the_workers_to_their_parent(datasets: tuple[Dataset, Dataset]) -> None:
+    """`timeout`, systemd and scancel send SIGTERM to every process of a run, a terminal SIGINT: the step in hand still
+    needs its samples. The one that the parent sends ends a worker, even one that is stuck."""
+    mine, its = multiprocessing.Pipe(duplex=False)
+
+    def train() -> None:
+        os.setpgrp()
+        came: list[int] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: came.append(number))
+        batches = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), slow, batch=2).micro_batches(2)
+        first = next(batches)
+        its.send([process.pid for process in multiprocessing.active_children()] + [first])
+        while set(came) != {signal.SIGINT, signal.SIGTERM}:
+            time.sleep(0.01)
+        its.send([next(batches) for _ in range(6)])  # more than was ready
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+            worker.join(10)
+            its.send(worker.exitcode)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=train)
+    process.start()
+    assert mine.poll(30)
+    *workers, first = mine.recv()
+    assert first == [0, 1] and len(workers) == 2
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        for pid in workers:  # a sender that is not their parent, as for the group
+            os.kill(pid, number)
+        os.kill(process.pid or 0, number)
+    assert mine.poll(30)
+    assert mine.recv() == [[2 * number, 2 * number + 1] for number in range(1, 7)]
+    assert [mine.recv() for _ in workers if mine.poll(30)] == [0, 0]
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def slow(triplet: Triplet) -> int:
+    time.sleep(0.05)
+    return triplet.position
+
+
 def large(triplet: Triplet) -> np.ndarray:
     return np.zeros(2**20, np.uint8)
 

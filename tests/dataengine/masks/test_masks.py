@@ -62,7 +62,7 @@ def test_polygons_runs_and_segments_give_the_same_mask(tmp_path: Path) -> None:
         Annotation(SegmentMask(str(tmp_path / "enlarged.png"), None), "of three times the size"),
     ]
     usable, counts = masks_of(annotations, HEIGHT, WIDTH)
-    assert counts == {}
+    assert counts == {annotated.SCALED: 1}
     assert [annotation for _, annotation in usable] == annotations
     for mask, _ in usable:
         np.testing.assert_array_equal(mask, truth)
@@ -90,7 +90,7 @@ def bad_annotations(folder: Path) -> dict[str, Annotation]:
 
     return {
         f"{annotated.FEW_POINTS}": polygon([1, 1, 5, 5]),
-        f"{annotated.FEW_POINTS}, one of its rings": polygon([1, 1, 30, 1, 30, 30], [4, 4]),
+        f"{annotated.FEW_POINTS}, all of its rings": polygon([1, 1, 30, 1], [], [4, 4]),
         f"{annotated.BAD_POLYGON}, none": polygon(),
         f"{annotated.BAD_POLYGON}, an odd number": polygon([1, 1, 5, 5, 9, 9, 3]),
         f"{annotated.BAD_POLYGON}, not a number": polygon([1, 1, 5, 5, 9, float("nan")]),
@@ -327,6 +327,16 @@ def test_annotations_can_be_passed_over(photo: Path) -> None:
     assert isinstance(result, Row)
     assert all(piece.segmenter.startswith("colour ") for piece in result.pieces)
     assert result.origin.annotations is None
+    assert (result.held, result.lost) == (0, {"not used (masks.reuse_annotations is false)": 1})
+
+
+def test_annotations_that_are_no_regions_are_lost_for_a_reason_each(photo: Path) -> None:
+    few, tiny = ([1, 1, 2, 2], [1, 1, 4, 1, 4, 4])
+    given = (square(), Annotation(PolygonMask([few]), "cat"), Annotation(PolygonMask([tiny]), "cat"), square())
+    [kept, none] = Segment(MaskSettings(segmenter="annotated"))([row_of(photo, given), row_of(photo, given[1:3])])
+    assert isinstance(kept, Row) and isinstance(none, Drop)
+    assert (kept.held, kept.lost) == (2, {annotated.FEW_POINTS: 1, "too small": 1})
+    assert none.lost == {annotated.FEW_POINTS: 1, "too small": 1}
 
 
 def test_photos_without_a_region_are_dropped_with_the_reason(photo: Path) -> None:
@@ -335,7 +345,7 @@ def test_photos_without_a_region_are_dropped_with_the_reason(photo: Path) -> Non
     assert Segment(MaskSettings(segmenter="colour"))(
         [row_of(photo, (bad, bad)), row_of(photo.with_name("thin.png"), None)]
     ) == [
-        Drop("no region", f"2 {annotated.FEW_POINTS}"),
+        Drop("no region", f"2 {annotated.FEW_POINTS}", {annotated.FEW_POINTS: 2}),
         Drop("no region", "1 too large"),
     ]
     results = Segment(MaskSettings(segmenter="annotated"))([row_of(photo, None), row_of(photo, (square(),))])

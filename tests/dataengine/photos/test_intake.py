@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from pydantic import TypeAdapter
 
 from instructrestore.dataengine.photos.intake import Intake, IntakeSettings, licence_name
 from instructrestore.dataengine.photos.near_duplicates import perceptual_hash
@@ -16,6 +18,7 @@ from instructrestore.dataengine.running.stage import Drop
 from instructrestore.dataengine.sources import SourceSettings, list_photos
 from tests import real_photos
 from tests.dataengine.photos.colour_profiles import rgb_profile
+from tests.dataengine.photos.named_colours import bitmap, exif_block, gama, with_chunks
 from tests.dataengine.photos.test_photo_file import BAD, saved, scene
 
 
@@ -92,6 +95,29 @@ def test_conversions_are_counted(tmp_path: Path) -> None:
     results = Intake(IntakeSettings())([row(tmp_path / "p3.png"), row(tmp_path / "broken.png")])
     counts = [result.counts for result in results if isinstance(result, Row)]
     assert counts == [{"colour profile converted": 1}, {"broken colour profile": 1}]
+
+
+def test_a_row_tells_of_a_reading_that_is_not_every_readers(tmp_path: Path) -> None:
+    """So that what follows is made again where a photo is read otherwise than before, and nowhere else."""
+    plain, serialised = saved(scene(), "PNG"), TypeAdapter(Row)
+    files = {
+        "plain": (plain, ""),
+        "profile": (saved(scene(), "PNG", icc_profile=rgb_profile()), ""),
+        "uncalibrated": (saved(scene(), "PNG", exif=exif_block(0xFFFF)), ""),
+        "inks": (saved(Image.fromarray(scene()).convert("CMYK"), "JPEG"), ""),
+        "EXIF": (saved(scene(), "PNG", exif=exif_block(2)), "colours named by EXIF converted"),
+        "gamma": (with_chunks(plain, gAMA=gama(1.0)), "colours named by gAMA converted"),
+        "header": (bitmap(b"DEBM", b"", rgb_profile()), "colour profile converted"),
+        "end": (with_chunks(plain[:-12], gAMA=gama(1.0)), "colours named by gAMA converted, file without its end"),
+    }
+    for name, (data, read_by) in files.items():
+        (tmp_path / name).write_bytes(data)
+        (taken,) = Intake(IntakeSettings())([row(tmp_path / name)])
+        assert isinstance(taken, Row)
+        assert taken.read_by == read_by, name
+        record = serialised.dump_json(taken)
+        assert (b"read_by" in record) == bool(read_by)
+        assert serialised.validate_json(record) == taken
 
 
 @pytest.mark.parametrize(

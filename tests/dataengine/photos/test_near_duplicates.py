@@ -17,6 +17,7 @@ from instructrestore.dataengine.photos.near_duplicates import (
     DISTANCE,
     EXACT,
     EXCLUDED,
+    SAME_KEY,
     Assignment,
     Deduplicate,
     assign,
@@ -150,6 +151,14 @@ def test_the_first_of_equal_bytes_is_kept_and_the_rest_name_it() -> None:
     found = assign(table([("a", "1", NEAR, False), ("b", "2", FAR, False), ("c", "1", NEAR, False)]))
     assert [entry.drop for entry in found] == ["", "", EXACT]
     assert found[2].detail == "same bytes as a"
+
+
+def test_of_two_photos_with_one_key_the_first_is_kept() -> None:
+    photos = table([("a", "1", NEAR, False), ("b", "2", FAR, False), ("c", "3", 7, False)])
+    sha256 = ["1" * 64, "1" * 20 + "2" * 44, "3" * 64]  # a key is 20 digits
+    photos = photos.set_column(1, "sha256", pa.array(sha256))
+    found = assign(photos)
+    assert [(entry.drop, entry.detail) for entry in found] == [("", ""), (SAME_KEY, "same key as a"), ("", "")]
 
 
 def test_a_group_goes_by_the_key_of_its_first_photo() -> None:

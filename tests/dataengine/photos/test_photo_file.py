@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from instructrestore.dataengine.photos.colour_profile import BROKEN, CONVERTED
+from instructrestore.dataengine.photos.photo_colours import INKS
 from instructrestore.dataengine.photos.photo_file import (
     BYTE_RANGE,
     UnusablePhoto,
     byte_range,
     decode,
     encode,
-    format_of,
     load,
     read_bytes,
 )
+from instructrestore.dataengine.photos.picture_file import format_of
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.shards.sample import Photo, key_of
 from tests import real_photos
@@ -109,7 +110,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "animated gif": (lambda: animated("GIF"), "animated"),
     "animated png": (lambda: animated("PNG"), "animated"),
     "animated webp": (lambda: animated("WEBP"), "animated"),
-    "tiff of several pages": (lambda: animated("TIFF"), "animated"),
+    "tiff of several pages": (lambda: animated("TIFF"), "several pages"),
     "bomb": (bomb, "pixel limit"),
     "thin bomb": (lambda: bomb(2**31 - 1, 1), "pixel limit"),
     "webp bomb": (lambda: webp_with_size(16_384, 16_384), "pixel limit"),
@@ -321,7 +322,8 @@ def test_cmyk_is_converted_with_and_without_a_profile(format: str) -> None:
     inks = Image.fromarray(scene()).convert("CMYK")
     options = {"quality": 100} if format == "JPEG" else {}
     plain = decode(saved(inks, format, **options), MAX_PIXELS)
-    assert np.abs(plain.rgb.astype(int) - scene()).mean() < 4 and not plain.as_is and plain.notes == ()
+    assert np.abs(plain.rgb.astype(int) - scene()).mean() < 4 and not plain.as_is
+    assert plain.notes == (INKS,)
     profile = cmyk_profile()
     reference = ImageCms.profileToProfile(inks, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
     converted = decode(saved(inks, format, icc_profile=profile, **options), MAX_PIXELS)

@@ -257,8 +257,11 @@ def test_what_an_annotation_lacks_does_not_cost_the_photo(tmp_path: Path) -> Non
         "not an annotation",
         None,
     ]
-    (photo,) = listed(annotated(tmp_path, coco(annotations=broken)))
+    path, left_out = annotated(tmp_path, coco(annotations=broken)), Counter[str]()
+    (photo,) = list_photos(parse_source(str(path)), left_out)
     assert photo.annotations is not None and [annotation.label for annotation in photo.annotations] == ["", "", ""]
+    # What is part of no photo is counted: 8 are 3 of the photo and these.
+    assert +left_out == {"annotation of no photo": 2, "crowd": 1, "not an annotation": 2}
 
 
 def test_missing_and_nameless_and_escaping_photos_are_accounted_for(tmp_path: Path) -> None:
@@ -313,6 +316,8 @@ def test_coco_licence_ids_are_known_without_the_list(tmp_path: Path) -> None:
     [
         ('{"images": [', "is not valid JSON"),
         ("[" * 100_000 + '"images"', "is not valid JSON"),
+        ('{"images": [], "images": [{"id": 1}]}', "says 'images' twice"),
+        ('{"images": [{"id": ' + "9" * 5000 + "}]}", "a number of thousands of digits"),
         ('{"images": 5}', "has no list of images"),
         ('["images"]', "has no list of images"),
         ('{"images": []}', "holds no photos"),
@@ -399,6 +404,11 @@ def test_mattes_in_one_folder_or_two(tmp_path: Path) -> None:
     assert found() == {"a.jpg": "a.png", "b.jpg": "missing matte", "c.png": "missing photo"}
     make("original/a.jpg", "alpha/a.png", "original/b.jpg")
     assert found() == {"a.jpg": "alpha/a.png", "b.jpg": "missing matte"}
+    make("original/a.jpg", "original/b.jpg", "original/b.webp", "alpha/a.png", "alpha/a.tif", "alpha/b.png")
+    several = "several photos of one name for a matte"
+    assert found() == {"a.jpg": "several mattes of one name", "b.jpg": several, "b.webp": several}
+    make("original/v1.0/a", "original/v1.5/b", "alpha/v1.0/a.png", "alpha/v1.5/b.png")
+    assert found() == {"v1.0/a": "alpha/v1.0/a.png", "v1.5/b": "alpha/v1.5/b.png"}
     make("photos/a.jpg", "photos/m/a.png", "photos/deep/b.jpg", "photos/m/deep/b.png")
     assert found("/photos?masks=m") == {"a.jpg": "photos/m/a.png", "deep/b.jpg": "photos/m/deep/b.png"}
     (photo,) = listed(f"matte:{make('a.jpg', 'a.png')}?label=the cat&exclude=true&name=cats")
@@ -502,7 +512,10 @@ def test_own_shards_come_back_with_captions_and_the_same_pixels(tmp_path: Path) 
     place = content.index(b'{"photo"')
     content[place : place + 8] = b"!broken!"
     shard.write_bytes(content)
-    assert Counter(photo.problem for photo in listed(tmp_path / "data")) == {"": 2, "damaged record": 1}
+    assert Counter(photo.problem for photo in listed(tmp_path / "data")) == {
+        "": 2,
+        "damaged record in png-000000.tar": 1,
+    }
 
 
 # Manifests
@@ -542,6 +555,9 @@ def test_manifests(tmp_path: Path, kind: str) -> None:
         ("a.csv", b"photo,name\nx.jpg,y\n", "has no column uri; its columns are photo, name"),
         ("a.csv", b"", "cannot be read as a manifest"),
         ("a.csv", b"uri\n", "holds no photos"),
+        ("a.csv", b"uri,mask,mask\na.jpg,b.png,c.png\n", "several columns of one meaning, mask and mask"),
+        ("a.csv", b"file_name,path\na.jpg,b.jpg\n", "several columns of one meaning, file_name and path"),
+        ("a.csv", b"uri,license,licence\na.jpg,x,y\n", "several columns of one meaning, license and licence"),
         ("a.csv", b"uri,name\na.jpg\n", "cannot be read as a manifest"),
         ("a.csv", b"uri\n\xff\xfe.jpg\n", "cannot be read as a manifest"),
         ("a.parquet", b"no parquet at all", "cannot be read as a manifest"),

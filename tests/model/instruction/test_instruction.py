@@ -119,9 +119,9 @@ def test_captions_that_make_no_sense_are_refused(caption: str, fault: str) -> No
 
 
 def test_the_regions_are_few_and_each_has_its_own_caption() -> None:
-    with pytest.raises(ValueError, match="1 to 16 regions, not 0"):
+    with pytest.raises(ValueError, match="1 to 64 regions, not 0"):
         Instruction(())
-    with pytest.raises(ValueError, match="1 to 16 regions, not 17"):
+    with pytest.raises(ValueError, match="1 to 64 regions, not 65"):
         Instruction(tuple(RegionScale(f"dog {n}") for n in range(MAX_REGIONS + 1)))
     with pytest.raises(ValueError, match="'the DOG' is there twice"):
         Instruction((RegionScale("the dog"), RegionScale("the DOG")))

@@ -157,6 +157,27 @@ def test_every_scheduler(pipe: InstructRestorePipeline, name: str) -> None:
         pipe.scheduler = own
 
 
+def test_steps_over_a_part_of_the_schedule(pipe: InstructRestorePipeline) -> None:
+    """Evenly from the last timestep down, with the last one first."""
+    own, seen = pipe.scheduler, []
+
+    def note(_: Any, step: int, timestep: Tensor, __: Any) -> dict[str, Any]:
+        seen.append(int(timestep))
+        return {}
+
+    try:
+        for least, expected in ((800, [999, 949, 899, 849]), (1, [999, 750, 500, 250]), (996, [999, 998, 997, 996])):
+            pipe.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(own.config, solver_order=1)
+            settings = {"num_inference_steps": 4, "guidance_scale": 1}
+            restore(pipe, photo(), **settings, least_timestep=least, callback_on_step_end=note)
+            assert seen == expected, least
+            seen.clear()
+        with pytest.raises(ValueError, match=r"^4 steps do not fit between timestep 999 and least_timestep=997$"):
+            restore(pipe, photo(), **settings, least_timestep=997)
+    finally:
+        pipe.scheduler = own
+
+
 def first_latents(pipe: InstructRestorePipeline, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
     """What the networks saw in the first step, the LQ latents and the noise."""
     seen = []
@@ -208,6 +229,7 @@ def test_noise_of_the_steps_comes_from_the_generator(pipe: InstructRestorePipeli
         ("LCM", {"start_timestep": 5000}),
         ("EulerDiscrete", {"start_timestep": 500}),
         ("DDIM", {"start_timestep": 5000}),
+        ("DDIM", {"least_timestep": 500}),
     ],
 )
 def test_a_scheduler_that_cannot_serve_is_named(
@@ -255,6 +277,15 @@ def test_given_masks_are_used_as_they_are(pipe: InstructRestorePipeline) -> None
         assert np.array_equal(first, restore(pipe, photo(), masks=[[form]]))
     assert np.array_equal(first, restore(pipe, photo(), masks=[[mask]], mask="hard"))
     assert not np.array_equal(first, restore(pipe, photo(), masks=[[255 - mask]]))
+
+
+def test_a_picture_that_is_no_mask_is_refused(pipe: InstructRestorePipeline) -> None:
+    cut_out = Image.fromarray(np.dstack([np.zeros((64, 96, 3), np.uint8), np.eye(64, 96, dtype=np.uint8) * 255]))
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
+    for masks, complaint in (([colours], "the colours of this one differ"), ([cut_out], "transparent in places")):
+        for maps in ({"masks": [masks]}, {"scale_maps": masks}):
+            with pytest.raises(ValueError, match=complaint):
+                pipe(photo(), DOG, num_inference_steps=1, **maps)  # pyright: ignore[reportArgumentType]
 
 
 def test_scale_map(pipe: InstructRestorePipeline) -> None:

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from numpy.typing import NDArray
 from rich.console import Console
 
 from instructrestore.model.restoring.checkpoint import load_base, load_controlnet, load_pipeline
-from instructrestore.model.restoring.small_base import SAMPLING, TOKENS, build_small_base
+from instructrestore.model.restoring.latents import set_timesteps
+from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.small_base import SAMPLING, SCHEDULER, TOKENS, build_small_base
 from instructrestore.model.training.batch import MOST_SCALE, Preparation
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.objective import TrainedNetworks, squared_error
@@ -132,14 +135,40 @@ def test_what_is_learnt_is_what_the_photo_differs_by_from_the_lq_photo(tmp_path:
     latents = [base.vae.encode(photos * 2 - 1).latent_dist.mean for photos in (hq, lq)]  # pyright: ignore
     torch.testing.assert_close(batch.target, (latents[0] - latents[1]) * base.vae.config["scaling_factor"])
     assert batch.timesteps.tolist() == [999, 999]
-    torch.testing.assert_close(batch.noisy, batch.noise)  # the last timestep holds nothing of the photo
+    # The last timestep holds nothing of the photo: 2^-24 of its energy.
+    torch.testing.assert_close(batch.noisy, batch.noise, rtol=0, atol=5e-3)
     assert batch.weights is not None and batch.weights[1] > 10 * batch.weights[0]
     even = (batch.target.square().mean((1, 2, 3)) * batch.weights).tolist()
     assert even[1] == pytest.approx(1, abs=0.9)
     plain = Preparation(base, with_values(settings, {"even_photos": False, "last_timestep": 0}), config)(crops)
     assert plain.weights is None and plain.timesteps.tolist() != [999, 999]
+    late = with_values(settings, {"last_timestep": 0, "least_timestep": 990})
+    drawn = Preparation(base, late, config)(crops * 20).timesteps
+    assert 990 <= int(drawn.min()) < int(drawn.max())
+    with pytest.raises(ValueError, match=r"^least_timestep=1000: the base has 1000 timesteps$"):
+        Preparation(base, with_values(settings, {"least_timestep": 1000}), config)
     error = torch.ones(2, 1, 1, 1)
     assert float(squared_error(error, 0 * error, torch.tensor([1.0, 3.0]))) == 2
+
+
+def test_its_scheduler_is_ddim_at_any_timesteps() -> None:
+    """DDIM (Song et al. 2021, equation 12, without its noise) chooses its own timesteps: compared at those."""
+    ddim = DDIMScheduler(
+        **{name: value for name, value in SCHEDULER.items() if name != "solver_order"}, clip_sample=False
+    )
+    own = DPMSolverMultistepScheduler(**SCHEDULER)
+    set_timesteps(own, SamplingSettings(num_inference_steps=4, least_timestep=1))
+    ddim.set_timesteps(4)
+    assert [int(each) + 1 for each in ddim.timesteps[1:]] == own.timesteps[1:].tolist()
+    set_timesteps(own, SamplingSettings(num_inference_steps=4))
+    generator = torch.Generator().manual_seed(0)
+    latents = ours = torch.randn(1, 48, 8, 8, generator=generator)
+    for timestep in ddim.timesteps:
+        predicted = torch.randn(latents.shape, generator=generator)
+        latents = ddim.step(predicted, int(timestep), latents).prev_sample
+        ours = own.step(predicted, int(timestep), ours).prev_sample
+        # Zero terminal SNR is 2^-24 to one of them.
+        torch.testing.assert_close(ours, latents, rtol=0, atol=3e-3)
 
 
 def test_a_scaled_sample_is_restored_by_its_scales_part_by_part(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def test_it_is_put_together_once(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+def test_whoever_may_read_the_cache_may_read_all_of_it(folder: Path) -> None:
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        assert path.stat().st_mode == (folder / "model_index.json").stat().st_mode, path
+
+
 @pytest.mark.parametrize("file", [f"unet/{WEIGHTS_NAME}", "model_index.json", SUMS, "unet"])
 @pytest.mark.parametrize("damage", ["changed", "gone"])
 def test_what_was_damaged_is_put_together_again(folder: Path, tmp_path: Path, file: str, damage: str) -> None:
@@ -111,6 +116,9 @@ def test_what_is_missing_or_in_the_way_is_one_sentence(tmp_path: Path, monkeypat
 def test_shipping_what_is_loaded_gives_the_same_files(pipe: InstructRestorePipeline, tmp_path: Path) -> None:
     pipe.save_pretrained(tmp_path / "saved", safe_serialization=True)
     ship(tmp_path / "saved", tmp_path / "saved" / "controlnet", tmp_path / "shipped")
+    (tmp_path / "new").touch()
+    shipped = tmp_path / "shipped"
+    assert {path.stat().st_mode for path in shipped.rglob("*.safetensors")} == {(tmp_path / "new").stat().st_mode}
     for path in sorted(SHIPPED.rglob("*.safetensors")):
         assert (tmp_path / "shipped" / path.relative_to(SHIPPED)).read_bytes() == path.read_bytes(), path
 

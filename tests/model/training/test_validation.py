@@ -8,6 +8,7 @@ import torch
 
 from instructrestore.model.training.crops import Crop, CropSettings
 from instructrestore.model.training.fixed_crops import fixed_crops
+from instructrestore.model.training.held_out_photos import first_of_each_photo
 from instructrestore.model.training.validation import ValidationCrops, mask_iou
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.reading.reader import PhotoReader
@@ -72,3 +73,13 @@ def test_all_regions_of_a_photo_share_one_crop(tmp_path: Path) -> None:
     assert all(each.mask.mean() >= 0.01 for each in crops)
     again, _ = fixed_crops(readers, photos, CropSettings(size=32), seed=5)
     assert all(np.array_equal(a.photo, b.photo) for a, b in zip(crops, again, strict=True))
+
+
+def test_captions_that_no_instruction_can_hold_are_not_restored() -> None:
+    """A data set of another's making must not end a training at its first validation."""
+    captions = [(0, "dog " * 200), (0, "the dog"), (1, "\u200b"), (2, "make the cat clear with 0.6"), (2, "the cat")]
+    asked = first_of_each_photo([crop(position, caption, slice(0, 8)) for position, caption in captions])
+    assert [(each.position, instruction.captions) for each, instruction in asked] == [
+        (0, ("the dog",)),
+        (2, ("make the cat clear with 0.6",)),
+    ]
