@@ -1,5 +1,5 @@
 # make demo            environment, install, the main job on photos of installed packages
-# make check           format, lint, types, imports, dead code
+# make check           format, lint, types, imports, dead code, the types of the app's page (npm)
 # make test            environment, install, all quick tests
 # make test-slow       the tests that take longer
 # make test-browser    the pages' scripts in Chromium (Debian: apt-get install chromium)
@@ -23,7 +23,7 @@ PYTEST := -m pytest
 PARALLEL := -n $(PROCESSES) --dist loadgroup
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo small-model install check format lint types links imports dead-code clean checkouts
+.PHONY: demo small-model install check format lint types links imports dead-code page clean checkouts
 .PHONY: test test-slow test-browser test-vision test-checkouts test-vllm test-gpu test-gpu-vision
 
 install: $(INSTALLED)
@@ -88,7 +88,7 @@ $(VLLM_INSTALLED): pyproject.toml requirements/vllm.txt
 test-vllm: $(VLLM_INSTALLED)
 	$(VLLM_VENV)/bin/python $(PYTEST) -m vllm tests/vllm
 
-check: lint types imports dead-code
+check: lint types imports dead-code page
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -111,6 +111,10 @@ imports: $(INSTALLED)
 
 dead-code: $(INSTALLED)
 	$(BIN)/vulture
+
+# The types of the app's page, which are written as comments. Needs npm.
+page:
+	npx --yes -p typescript@5.9.3 tsc -p pipelines/app/static/jsconfig.json
 
 clean:
 	rm -rf $(VENV) $(VISION_VENV) $(VLLM_VENV) .types build demo-output

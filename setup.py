@@ -15,6 +15,7 @@ setup(
     package_data={
         "": ["*.css", "*.html", "*.js", "*.md", "*.safetensors", "*.tsv", "*.txt", "py.typed"],
         "instructrestore.model.restoring": ["small/*.json", "small/*/*"],
+        "instructrestore.pipelines.app": ["static/*", "static/*/*"],
         "instructrestore.pipelines.evaluation.methods": ["recipes/*.toml"],
     },
 )

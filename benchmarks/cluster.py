@@ -37,8 +37,9 @@ from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.reporting import card, report
 from instructrestore.dataengine.reporting import statistics as dataset_statistics
 from instructrestore.dataengine.run_folder import RunFolder
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
-from instructrestore.dataengine.running.part_files import PartSummary, digest
+from instructrestore.dataengine.running.part_files import PartSummary
 from instructrestore.dataengine.running.run import Run
 from instructrestore.dataengine.running.stage import Drop, StageSpec, Task
 from instructrestore.dataengine.settings import BuildSettings

@@ -22,12 +22,13 @@ from benchmarks.annotator import DegradedPhoto
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.panoptic import UNLABELLED
 from instructrestore.dataengine.annotator.scores import LEAST_AREA, overlap
-from instructrestore.model.instruction.instruction import MAX_REGIONS, Instruction, RegionScale
+from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.pipelines.annotator.job import panoptic_photos
 
 COMMON = ("person", "sky", "tree", "grass")
+TOGETHER = 16  # names that one pass finds
 OTHER_WORDS = {
     "person": ("man", "woman", "people"),
     "dog": ("puppy", "hound"),
@@ -51,8 +52,8 @@ def masks_of(
     pipe: InstructRestorePipeline, photo: NDArray[np.uint8], words: list[str], seed: int
 ) -> list[NDArray[np.bool_]]:
     masks: list[NDArray[np.bool_]] = []
-    for first in range(0, len(words), MAX_REGIONS):
-        asked = words[first : first + MAX_REGIONS]
+    for first in range(0, len(words), TOGETHER):
+        asked = words[first : first + TOGETHER]
         wish = Instruction(tuple(RegionScale(f"the {word}") for word in asked))
         (found,) = pipe.predict_mask(photo, wish, generator=torch.Generator().manual_seed(seed)).masks
         masks += [mask > 0.5 for mask in found]

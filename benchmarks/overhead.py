@@ -27,8 +27,9 @@ from instructrestore.dataengine.photos.intake import Intake, IntakeSettings
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.quality.quality_gate import QualityGate, QualityGateSettings
 from instructrestore.dataengine.run_folder import RunFolder
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
-from instructrestore.dataengine.running.part_files import PartSummary, Slice, digest, list_parts
+from instructrestore.dataengine.running.part_files import PartSummary, Slice, list_parts
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.dataengine.running.stage_kinds import Part
 from instructrestore.shards.paths import ObjectPath, Place, make_folder, parse_place

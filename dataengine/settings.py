@@ -85,6 +85,11 @@ class RunSettings(BaseModel):
         description="How long a stage that finds no room waits for machines that join, and asks a cluster that "
         "autoscales for them; 0: it stops at once.",
     )
+    openlineage: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where OpenLineage events of the stages' ends go: the http address of a lineage server, or a file.",
+    )
     max_failures_in_a_row: int = Field(default=100, ge=1, description="So many failed rows in a row stop the run.")
     default: StageResources = Field(default=StageResources(), description="For every stage not named in 'stages'.")
     stages: dict[StageName, StageResources] = Field(default={}, description="By stage name.")

@@ -26,7 +26,7 @@ from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.quality import bokeh, quality_gate
 from instructrestore.dataengine.run_folder import RunLayout
 from instructrestore.dataengine.running.identity import counting
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.stage import StageSpec
 from instructrestore.dataengine.running.stage_kinds import PartStage, ShardStage, TableStage
 from instructrestore.dataengine.settings import BuildSettings, StageName

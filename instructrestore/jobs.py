@@ -15,9 +15,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
-
 from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.shards.index import Dataset
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def build(
         limit=limit,
         address=address,
     )
-    console = Console(quiet=quiet)
+    console = PlainConsole(quiet=quiet)
     with _stops():
         result = run_build(with_values(chosen, _nested(settings)), parse_place(fspath(out)), console, retry_failed)
     print_summary(result, console)
@@ -119,7 +118,7 @@ def train(
         resume="auto" if resume else "never",
     )
     with _stops():
-        run(options, Console(quiet=quiet))
+        run(options, PlainConsole(quiet=quiet))
     return Path(last_of_run(fspath(out)))
 
 
@@ -137,6 +136,7 @@ def restore(
     compare: bool = False,
     sweep: Sequence[float] = (),
     skip_existing: bool = False,
+    format: str = "png",
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
     dtype: str = "float32",
@@ -150,7 +150,8 @@ def restore(
     model that ships.
     checkpoint: the trained ControlNet, a folder, a training run or a hub id; None: the base's own.
     masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
-    sweep: scales of the first region, for a contact sheet. settings: of SamplingSettings, by name.
+    sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, tiff (16 bits a channel) or
+    original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
     restored: one bad photo ends nothing. To restore pictures in memory take `load_pipeline`.
@@ -158,11 +159,13 @@ def restore(
     from instructrestore.pipelines.inference.model_source import ModelSource
     from instructrestore.pipelines.inference.options import sampling_settings
     from instructrestore.pipelines.inference.restorer import OutputSettings
+    from instructrestore.pipelines.pictures.output_file import checked_format
     from instructrestore.pipelines.restoration.files import RestoreOptions
     from instructrestore.pipelines.restoration.files import restore as restore_files
     from instructrestore.pipelines.restoration.inputs import find_jobs
 
-    console = Console(quiet=quiet)
+    console = PlainConsole(quiet=quiet)
+    kind = checked_format(format, "format")
     listed = [photos] if isinstance(photos, (str, PathLike)) else photos
     jobs = find_jobs(
         [*(fspath(photo) for photo in listed), instruction],
@@ -171,6 +174,7 @@ def restore(
         masks=[Path(mask) for mask in masks],
         scale_map=Path(scale_map) if scale_map else None,
         say=console.print,
+        format=kind,
     )
     source = ModelSource(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
     wanted = OutputSettings(
@@ -179,6 +183,7 @@ def restore(
         compare=compare,
         sweep=tuple(sweep),
         skip_existing=skip_existing,
+        format=kind,
     )
     options = RestoreOptions(source, sampling_settings(dict(settings or {}), ()), wanted, batch)
     return restore_files(jobs, Path(out), options, console)
@@ -205,7 +210,7 @@ def make_testset(
     from instructrestore.shards.pairs import TestSet
 
     settings = TestSetSettings(size=size, bokeh=bokeh, degradation=degradation, seed=seed)
-    make(fspath(source), Path(out), settings=settings, limit=limit, console=Console(quiet=quiet))
+    make(fspath(source), Path(out), settings=settings, limit=limit, console=PlainConsole(quiet=quiet))
     return TestSet(fspath(out))
 
 
@@ -269,7 +274,7 @@ def evaluate(
             limit=limit,
             address=address,
         )
-        evaluated = run_evaluation(request, Console(quiet=quiet))
+        evaluated = run_evaluation(request, PlainConsole(quiet=quiet))
     return evaluated.scores
 
 

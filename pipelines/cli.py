@@ -6,13 +6,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from instructrestore import __version__
 from instructrestore.pipelines.annotator import cli as annotator
+from instructrestore.pipelines.app import cli as screen
 from instructrestore.pipelines.evaluation import cli as evaluation
+from instructrestore.pipelines.exchange import cli as exchange
+from instructrestore.pipelines.judging import cli as judging
+from instructrestore.pipelines.publishing import cli as publishing
 from instructrestore.pipelines.restoration import cli as restoration
-from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, USER_ERROR, end, end_with_traceback
+from instructrestore.pipelines.search import cli as lookup
+from instructrestore.pipelines.terminal.arguments import check_estimate
+from instructrestore.pipelines.terminal.console import PlainConsole
+from instructrestore.pipelines.terminal.ending import (
+    FAULTS_FOUND,
+    GO_ON,
+    INTERRUPTED,
+    USER_ERROR,
+    end,
+    end_with_traceback,
+)
 from instructrestore.pipelines.testset import cli as testset
 from instructrestore.pipelines.training import cli as training
 
@@ -69,8 +82,8 @@ def build(
         typer.Argument(
             metavar="SOURCE...",
             help="Where photos are: [KIND:]PATH[?OPTION=VALUE&...]. KIND is folder, coco, panoptic, matte, tri-ir, "
-            "dataset or manifest; by default it is detected from the content, except for matte. PATH is local or any "
-            "fsspec URI.",
+            "dataset, manifest or label-studio; by default it is detected from the content, except for matte. PATH is "
+            "local or any fsspec URI.",
         ),
     ] = None,
     out: Annotated[
@@ -98,22 +111,35 @@ def build(
         bool, typer.Option("--retry-failed", help="Retry the failed rows, and nothing else.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, without doing it.")] = False,
+    measure: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="PHOTOS",
+            help="With --dry-run: take so many photos through the stages, and say what all of them will take.",
+        ),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, metavar="AN_HOUR", help="With --measure: what an hour of the machine costs.")
+    ] = None,
 ) -> None:
+    check_estimate(dry_run, measure, price)
     from instructrestore.pipelines.building.build import build as run_build
-    from instructrestore.pipelines.building.build import print_plan, print_summary
+    from instructrestore.pipelines.building.build import print_summary
+    from instructrestore.pipelines.building.plan import print_plan
     from instructrestore.pipelines.building.presets import build_settings
     from instructrestore.shards.paths import parse_place
 
     folder = parse_place(out)
     settings = build_settings(sources or (), exclude or (), preset, config, assignments or (), limit, address)
-    console = Console()
+    console = PlainConsole()
     if dry_run:
-        print_plan(settings, folder, console)
+        print_plan(settings, folder, console, measure, price)
         return
     try:
         result = run_build(settings, folder, console, retry_failed)
     except KeyboardInterrupt:  # typer would end without a word
-        end("interrupted; run the same command again to continue", INTERRUPTED)
+        end(GO_ON, INTERRUPTED)
     print_summary(result, console)
     console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
     if result.defects:
@@ -152,7 +178,7 @@ def doctor(
     if methods:
         from instructrestore.pipelines.doctor.methods import doctor_of_methods
 
-        if not doctor_of_methods(methods_dir, Console()):
+        if not doctor_of_methods(methods_dir, PlainConsole()):
             raise typer.Exit(FAULTS_FOUND)
         return
     from instructrestore.pipelines.building.presets import read_build_settings, with_values
@@ -162,7 +188,7 @@ def doctor(
     settings = read_build_settings(preset, config, assignments or ())
     if address:
         settings = with_values(settings, {"run": {"address": address}})
-    if not run_doctor(settings, parse_place(out) if out else None, Console()):
+    if not run_doctor(settings, parse_place(out) if out else None, PlainConsole()):
         raise typer.Exit(FAULTS_FOUND)
 
 
@@ -171,7 +197,7 @@ def verify(dataset: DatasetPath) -> None:
     """Check that a data set is consistent: hashes, keys, masks, areas, counts. Exit status 1 if anything is wrong."""
     from instructrestore.pipelines.building.dataset_commands import verify as run_verify
 
-    if not run_verify(dataset, Console()):
+    if not run_verify(dataset, PlainConsole()):
         raise typer.Exit(FAULTS_FOUND)
 
 
@@ -217,6 +243,7 @@ def phrase(
 
 
 app.command(help=restoration.HELP)(restoration.restore)
+app.command("app", help=screen.HELP)(screen.app)
 
 
 @app.command()
@@ -238,7 +265,7 @@ def degrade(
     from instructrestore.pipelines.degrade import degrade as run_degrade
 
     try:
-        summary = run_degrade(photos, out, seed=seed, preset=preset, count=count, crop=crop, console=Console())
+        summary = run_degrade(photos, out, seed=seed, preset=preset, count=count, crop=crop, console=PlainConsole())
     except KeyboardInterrupt:
         end("interrupted; finished photos are kept", INTERRUPTED)
     if summary.failed:
@@ -249,6 +276,16 @@ app.command(help=training.flags.HELP)(training.train)
 app.command(name="train-annotator", help=annotator.HELP)(annotator.train_annotator)
 app.command("testset", help=testset.flags.HELP)(testset.make)
 app.command(help=evaluation.flags.HELP)(evaluation.evaluate)
+app.command(help=exchange.HELP)(exchange.export)
+app.command("import", help=exchange.IMPORT_HELP)(exchange.import_)
+app.command(help=judging.REVISE_HELP)(judging.revise)
+app.command(help=judging.DIFF_HELP)(judging.diff)
+app.command(help=judging.AUDIT_HELP)(judging.audit)
+app.command(help=publishing.PUSH_HELP)(publishing.push)
+app.command(help=publishing.PULL_HELP)(publishing.pull)
+app.command("index-vectors", help=lookup.INDEX_HELP)(lookup.index_vectors)
+app.command(help=lookup.SEARCH_HELP)(lookup.search)
+app.command(help=lookup.TRACE_HELP)(lookup.trace)
 
 
 @app.command("tiny-base")

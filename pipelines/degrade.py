@@ -27,8 +27,9 @@ from instructrestore.model.degradation.settings import PRESETS
 from instructrestore.pipelines.inference.photo_job import PhotoJob, stems
 from instructrestore.pipelines.pictures.contact_sheet import MAX_CELL, LabelledPicture, sheet
 from instructrestore.pipelines.terminal.arguments import checked_seed
-from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.shards.files import commit
+from instructrestore.shards.plain_text import visible_line
 
 MAX_PIXELS = 24_000_000  # degraded at once: about 4 GB of memory
 LABEL_WIDTH = 480  # px; smaller pictures are shown at whole multiples of their size, so that labels are readable
@@ -68,33 +69,37 @@ def degrade(
     if count < 1:
         raise ValueError("--count must be at least 1")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the results")
+        raise ValueError(f"{visible_line(str(out))} is a file: --out names the folder for the results")
     seeds = range(checked_seed(seed, "--seed"), checked_seed(seed + count - 1, "the last seed") + 1)
     jobs = list(_jobs(photos, out))
     if not jobs:
-        raise ValueError(f"there is no photo in {', '.join(map(escaped, photos))}")
+        raise ValueError(f"there is no photo in {', '.join(map(visible_line, photos))}")
     jobs = [replace(job, stem=stem) for job, stem in zip(jobs, stems(jobs), strict=True)]
     read = {os.path.realpath(job.photo) for job in jobs}
     for job in jobs:
         for ending in ("hq", "sheet", *(f"lq-{number}" for number in seeds)):
             if os.path.realpath(path := out / f"{job.stem}-{ending}.png") in read:
-                raise ValueError(f"{escaped(str(path))} would overwrite an input photo: choose another --out")
+                raise ValueError(f"{visible_line(str(path))} would overwrite an input photo: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    console = console or Console()
+    console = console or PlainConsole()
     summary, degradation = DegradeSummary(), Degradation(PRESETS[preset])
     for job in jobs:
         try:
             if job.problem:
                 raise ValueError(job.problem)
-            hq = _cropped(decode(read_bytes(uri_of(os.path.abspath(job.photo)))).rgb, crop)
+            photo = decode(read_bytes(uri_of(os.path.abspath(job.photo))))
+            hq = _cropped(photo.rgb, crop)
         except (OSError, ValueError, MemoryError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             summary.failed.append((job.name, reason))
-            console.print(f"{job.name}: failed: {escaped(reason)}", highlight=False, markup=False)
+            console.print(f"{job.name}: failed: {visible_line(reason)}", highlight=False, markup=False)
             continue
         _write_pairs(hq, seeds, degradation, out / job.stem)
         summary.written += 1
-        console.print(f"{job.name}: {escaped(str(out / job.stem))}-sheet.png", highlight=False, markup=False)
+        noted = f" ({', '.join(photo.notes)})" if photo.notes else ""
+        console.print(
+            f"{job.name}: {visible_line(str(out / job.stem))}-sheet.png{noted}", highlight=False, markup=False
+        )
     return summary
 
 
@@ -104,7 +109,7 @@ def _jobs(words: Sequence[str], out: Path) -> Iterator[PhotoJob]:
     results = os.path.join(os.path.realpath(out), "")
     for word in words:
         if not os.path.exists(word):
-            raise ValueError(f"there is no photo or folder {escaped(word)}")
+            raise ValueError(f"there is no photo or folder {visible_line(word)}")
         folder = os.path.join(os.path.realpath(word), "")
         found = [(word, Path(word).stem, "")]
         if os.path.isdir(word):
@@ -118,7 +123,7 @@ def _jobs(words: Sequence[str], out: Path) -> Iterator[PhotoJob]:
         for place, stem, problem in found:
             if (absolute := os.path.abspath(place)) not in seen:
                 seen.add(absolute)
-                name = escaped(place if place == word else os.path.relpath(place))
+                name = visible_line(place if place == word else os.path.relpath(place))
                 yield PhotoJob(Path(place), name, stem, None, seed=0, problem=problem)
 
 

@@ -11,6 +11,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.sample import AnnotatedPhoto
@@ -43,7 +44,7 @@ def main() -> int:
 
     commit(OUT / "cat.png", photo)
     region = max(sample.regions, key=lambda region: region.mask.area())
-    instruction = f"make {region.caption} clear with 1 and keep other parts clear with 0.5"
+    instruction = str(Instruction((RegionScale(region.caption),), others=0.5))
     shown = ("--compare", "--sweep", "0,0.5,1")
     _command("degrade", str(OUT / "cat.png"), "--crop", "0", "--seed", "3", "--out", str(OUT / "degraded"))
     _command("restore", str(OUT / "degraded" / "cat-lq-3.png"), instruction, "--out", str(OUT / "restored"), *shown)

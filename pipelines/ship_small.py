@@ -21,8 +21,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         pipeline = load_pipeline(base, last_of_run(run), device="cpu")
         pipeline.register_to_config(sampling=SAMPLING)
-        pipeline.save_pretrained(folder, safe_serialization=True)
-        ship(Path(folder), Path(last_of_run(masks), "controlnet"))
+        saved = Path(folder, "pipeline")  # of the permissions that the umask leaves, which the temporary folder has not
+        pipeline.save_pretrained(saved, safe_serialization=True)
+        ship(saved, Path(last_of_run(masks), "controlnet"))
     return 0
 
 

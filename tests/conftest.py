@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from instructrestore.dataengine.running.on_ray import runner
 # Ray, here and in the programs that tests start: its workers run at the priority of the tests beside them, which Ray by
 # itself puts first, and none is started in advance, which would not have the environment that a stage asks for.
 os.environ |= {"RAY_worker_niceness": "0", "RAY_prestart_worker_first_driver": "0"}
+
+# A shell ignores Ctrl-C in what it starts in the background, and whatever that starts ignores it too; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -106,7 +106,7 @@ def test_ray_is_imported_where_workers_are_run() -> None:
         name for name, path in source_files().items() if any(each.split(".")[0] == "ray" for each in imports(path))
     }
     elsewhere = {name for name in importing if not name.startswith("instructrestore.dataengine.running.on_ray.")}
-    assert elsewhere == {"instructrestore.pipelines.training.on_ray"}
+    assert elsewhere == {f"instructrestore.pipelines.training.{name}" for name in ("on_ray", "on_one_machine")}
 
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:

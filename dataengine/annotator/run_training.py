@@ -28,6 +28,7 @@ from instructrestore.dataengine.annotator.weights import TrainedHeads, save_weig
 from instructrestore.pretrained.backbone import load_backbone
 from instructrestore.pretrained.text_vectors import TextEncoder
 from instructrestore.shards.files import commit, sweep
+from instructrestore.shards.parsing import parse_json, read_bounded
 
 SAVE_EVERY = 25
 PHOTOS_TO_REDUCE = 256
@@ -105,7 +106,7 @@ def _outcomes(
 ) -> list[SegmentOutcome]:
     """Made once and kept, for they take as long as many steps."""
     if path.exists():
-        return [SegmentOutcome(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        return [SegmentOutcome(**entry) for entry in parse_json(read_bounded(path), str(path))]
     found = outcomes(annotator, photos, store)
     commit(path, json.dumps([asdict(each) for each in found]).encode())
     return found

@@ -6,8 +6,9 @@ their running average, and AdamW's two moments; its metadata has the step and th
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.panoptic import UNLABELLED, PanopticPhoto
 from instructrestore.dataengine.annotator.views import ViewStore
 from instructrestore.shards.files import commit
+from instructrestore.shards.parsing import parse_object
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class HeadTrainer:
                 if moment in state:
                     tensors[f"{moment}.{name}"] = state[moment]
         metadata = {"step": str(self.step), "settings": json.dumps(asdict(self.settings))}
-        commit(folder / CHECKPOINT, save({name: value.contiguous() for name, value in tensors.items()}, metadata))
+        tensors = {name: value.contiguous() for name, value in tensors.items()}
+        commit(folder / CHECKPOINT, save(tensors, {**metadata, "sha256": _content_sha256(tensors, metadata)}))
 
     def resume(self, folder: Path) -> bool:
         """Takes up the folder's checkpoint, if there is one. Raises ValueError where it is of other settings."""
@@ -122,9 +125,12 @@ class HeadTrainer:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            written = metadata.pop("sha256", None)  # None: by an earlier program
+            if written is not None and written != _content_sha256(tensors, metadata):
+                raise ValueError(f"{path} is damaged; remove it to begin again")
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{path} is damaged; remove it to begin again") from error
-        theirs = json.loads(metadata["settings"])
+        theirs = parse_object(metadata["settings"], str(path))
         differs = [k for k, v in asdict(self.settings).items() if theirs.get(k) != v and k != "steps"]
         if differs:
             raise ValueError(f"{path} is of a training with other settings: {', '.join(differs)}")
@@ -144,6 +150,14 @@ class HeadTrainer:
                     "exp_avg_sq": second[name],
                 }
         return True
+
+
+def _content_sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Of all that a checkpoint holds, in hex digits."""
+    known = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        known.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    return known.hexdigest()
 
 
 def view_loss(logits: Tensor, presence: Tensor, labels: Tensor, settings: HeadSettings) -> Tensor:

@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from instructrestore.dataengine.annotator.features import working_size
 from instructrestore.dataengine.annotator.panoptic import PanopticPhoto
 from instructrestore.dataengine.annotator.reduction import Reduced, Sight
+from instructrestore.shards.weight_files import write_safetensors
 
 SIDE = 576  # the long side that inference works at
 SIDES = (448, 512, 576, 640)  # of views
@@ -49,7 +50,7 @@ class ViewStore:
         tensors["labels"] = torch.from_numpy(photo.labels(segments))
         tensors["segments"] = torch.from_numpy(segments)
         temporary = path.with_suffix(f".{os.getpid()}.part")
-        save_file(tensors, temporary)
+        write_safetensors(tensors, temporary)
         os.replace(temporary, path)
 
     def read(self, photo: PanopticPhoto, view: int) -> tuple[Reduced, Tensor, Tensor]:

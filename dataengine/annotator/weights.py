@@ -15,6 +15,7 @@ from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.annotator.network import Head
 from instructrestore.dataengine.annotator.reduction import Reduction
 from instructrestore.shards.files import commit
+from instructrestore.shards.parsing import parse_object
 
 FORMAT = "instructrestore-annotator-1"
 
@@ -58,10 +59,13 @@ def load_weights(path: Path = SHIPPED) -> TrainedHeads:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path} does not hold an annotator's weights of this version")
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        calibration = Calibration(**json.loads(metadata["calibration"]))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: train it anew") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} does not hold an annotator's weights of this version")
+    try:
+        calibration = Calibration(**parse_object(metadata["calibration"], str(path)))
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
@@ -73,6 +77,6 @@ def load_weights(path: Path = SHIPPED) -> TrainedHeads:
             head = Head(state["text"], int(metadata["channels"]))
             head.load_state_dict(state)
             heads.append(head.eval().requires_grad_(False))
-    except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, json.JSONDecodeError, AssertionError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(f"{path} is damaged: train it anew") from error
     return TrainedHeads(reduction, tuple(heads), calibration)

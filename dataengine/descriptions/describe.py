@@ -42,7 +42,7 @@ from instructrestore.dataengine.descriptions.vision_language import (
 from instructrestore.dataengine.noun_phrases import validation
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.photos import photo_file
-from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.photos.row import Row, count_annotated
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.running.stage import Drop, Failed
 from instructrestore.dataengine.weights.own_class import PATTERN, not_renamed, own_class
@@ -228,9 +228,16 @@ def _with_words(row: Row, pieces: Sequence[Piece], lost: str) -> Row | Drop:
     """The row with the pieces that have a describer; the others are counted as `lost`."""
     described = tuple(piece for piece in pieces if piece.describer)
     if not described:
-        return Drop(NO_REGION, f"{len(pieces)} without words" if pieces else "no piece")
-    removed = len(pieces) - len(described)
-    return replace(row, pieces=described, counts={lost: removed} if removed else {})
+        annotations = count_annotated(pieces)
+        detail = f"{len(pieces)} without words" if pieces else "no piece"
+        return Drop(NO_REGION, detail, {lost: annotations} if annotations else {})
+    removed, annotations = len(pieces) - len(described), count_annotated(pieces) - count_annotated(described)
+    return replace(
+        row,
+        pieces=described,
+        counts={lost: removed} if removed else {},
+        lost={lost: annotations} if annotations else {},
+    )
 
 
 def _judged(text: str) -> RegionDescription | None:

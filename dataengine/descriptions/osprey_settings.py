@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from instructrestore.dataengine.running.identity import NO_RESULT, marked
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.weights.needs import (
     CheckoutNeed,
     DeviceName,

@@ -36,11 +36,12 @@ from instructrestore.dataengine.descriptions.region_pictures import Pictures, Re
 from instructrestore.dataengine.noun_phrases import validation
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 from instructrestore.dataengine.running.identity import NO_RESULT, marked
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
 from instructrestore.dataengine.serving.language_model import LanguageModel
 from instructrestore.shards.files import commit
+from instructrestore.shards.parsing import RepeatedName, parse_json
 from instructrestore.shards.paths import Place, make_folder, read_if_there
 from instructrestore.shards.sample import Answer
 
@@ -136,10 +137,11 @@ class _PhraseReply(_Reply):
 
 @dataclass(frozen=True)
 class _StoredReply:
-    """A final reply in the photo's file of answers."""
+    """A final reply in the photo's file of answers. hash: of place, round and reply; "" in files of version 0.1."""
 
     round: int
     reply: str
+    hash: str = ""
 
 
 _stored = TypeAdapter(dict[str, _StoredReply])
@@ -239,7 +241,9 @@ class VisionLanguageDescriber:
             return {}
         try:
             stored = _stored.validate_json(content, strict=True)
-        except ValidationError:
+            if any(kept.hash and kept.hash != digest(place, kept.round, kept.reply) for place, kept in stored.items()):
+                raise ValueError("another hash")
+        except ValueError:
             raise ValueError(
                 f"the answers kept in {path} are damaged: delete the file, and they are asked for again"
             ) from None
@@ -256,7 +260,10 @@ class VisionLanguageDescriber:
         path = self._path(looked.key)
         if path is None:
             return
-        content = {place: {"round": told.round, "reply": told.reply} for place, told in looked.known.items()}
+        content = {
+            place: {"round": told.round, "reply": told.reply, "hash": digest(place, told.round, told.reply)}
+            for place, told in looked.known.items()
+        }
         try:
             make_folder(path.parent)
             commit(path, json.dumps(content, indent=1, sort_keys=True).encode())
@@ -315,9 +322,14 @@ def read_reply(reply: str, settings: VisionLanguageSettings) -> RegionDescriptio
         return "not_json"
     form = _PhraseReply if settings.noun_phrases else _Reply
     try:
+        parse_json(reply, "the reply", any_number=True)
         said = form.model_validate_json(reply)
+    except RepeatedName:
+        return "schema"
     except ValidationError as error:
         return "not_json" if error.errors()[0]["type"] == "json_invalid" else "schema"
+    except ValueError:
+        return "not_json"
     description = " ".join(said.description.split())
     if len(description) > MAX_CHARACTERS:
         return "too_long"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from instructrestore.dataengine.merging import synonyms
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.noun_phrases.parser import PhraseResult
-from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.photos.row import Row, count_annotated
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.rle import union
 from instructrestore.shards.sample import Piece, Region
@@ -49,7 +49,7 @@ class Merge:
         return [self._merge(row, phrases) for row in rows]
 
     def _merge(self, row: Row, phrases: Mapping[str, PhraseResult]) -> Row | Drop:
-        counts: Counter[str] = Counter()
+        counts, lost = Counter[str](), Counter[str]()
         pieces = []
         for piece in row.pieces:
             if piece.noun_phrase:
@@ -58,6 +58,7 @@ class Merge:
             phrase = phrases[piece.description]
             if phrase.dropped:
                 counts[phrase.dropped] += 1
+                lost[phrase.dropped] += count_annotated([piece])
             else:
                 pieces.append(
                     replace(
@@ -69,9 +70,9 @@ class Merge:
                 )
         regions = merge_pieces(pieces, self.settings.synonyms)
         if not regions:
-            return Drop("no valid region", ", ".join(sorted(counts)))
+            return Drop("no valid region", ", ".join(sorted(counts)), +lost)
         counts["merged into another region"] = len(pieces) - len(regions)
-        return replace(row, pieces=(), regions=regions, counts={k: n for k, n in counts.items() if n})
+        return replace(row, pieces=(), regions=regions, counts={k: n for k, n in counts.items() if n}, lost=dict(+lost))
 
 
 def merge_pieces(pieces: Sequence[Piece], synonymous: bool = False) -> tuple[Region, ...]:

@@ -21,6 +21,8 @@ def judged(row: Row, scores: Sequence[float | None], model: str, threshold: floa
     ]
     kept = tuple(region for region in scored if not region.agreement or region.agreement.score >= threshold)
     low = len(scored) - len(kept)
+    gone = row.held - replace(row, regions=kept).held
+    lost = {LOW: gone} if gone else {}
     if not kept:
-        return Drop("no valid region", LOW)
-    return replace(row, regions=kept, counts={LOW: low} if low else {})
+        return Drop("no valid region", LOW, lost)
+    return replace(row, regions=kept, counts={LOW: low} if low else {}, lost=lost)

@@ -25,14 +25,8 @@ from instructrestore.dataengine.noun_phrases.parser import (
     Question,
     cache_identity,
 )
-from instructrestore.dataengine.running.part_files import (
-    Outcome,
-    Slice,
-    digest,
-    list_parts,
-    read_outcomes_of,
-    write_part,
-)
+from instructrestore.dataengine.running.integrity import digest
+from instructrestore.dataengine.running.part_files import Outcome, Slice, list_parts, read_outcomes_of, write_part
 from instructrestore.dataengine.running.stage import PartSink, StageSpec, Task
 from instructrestore.dataengine.serving.language_model import MAX_WAIT_S
 from instructrestore.shards.files import sweep

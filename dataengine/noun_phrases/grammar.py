@@ -38,6 +38,8 @@ REVISION = "1"
 _MAX_SENTENCES = 8
 
 _QUOTES = re.compile(r"``|''|[\"“”«»]")
+# What stands for an apostrophe; accents and primes only inside a word ("a man`s face").
+_APOSTROPHE = re.compile(r"[’‛ʼ＇]|(?<=[^\W_])[`´′](?=[^\W_])")
 _POSSESSIVE = re.compile(r"(?<=\w) ('s|n't)\b")
 _SENTENCE_END = re.compile(r"[.!?;:](?=\s|$)|[\n\r!?;|]|\s[-–—]+\s")
 _TOKEN = re.compile(r"[^\W_]+(?:['\-/.][^\W_]+)*(?:(?<=s)'(?=\s+\w))?|,|&")
@@ -105,7 +107,7 @@ class Grammar:
 
 
 def _sentences(description: str) -> list[list[str]]:
-    text = _QUOTES.sub(" ", description[:MAX_DESCRIPTION_CHARACTERS].replace("’", "'"))
+    text = _QUOTES.sub(" ", _APOSTROPHE.sub("'", description[:MAX_DESCRIPTION_CHARACTERS]))
     text = _POSSESSIVE.sub(r"\1", text)
     parts = (_plain_first(_without_repeats(_TOKEN.findall(part))) for part in _SENTENCE_END.split(text))
     return [part for part in parts if part][:_MAX_SENTENCES]

@@ -21,8 +21,9 @@ from instructrestore.dataengine.noun_phrases.parser import PhraseResult, cache_i
 from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings, Rounds
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.checkpoints import Execute
-from instructrestore.dataengine.running.part_files import StageSummary, read_rows_of
+from instructrestore.dataengine.running.part_files import read_rows_of
 from instructrestore.dataengine.running.stage_kinds import Part, TableStage
+from instructrestore.dataengine.running.stage_summary import StageSummary
 from instructrestore.shards.files import commit
 from instructrestore.shards.paths import Place
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from instructrestore.dataengine.noun_phrases.answers import REQUEST_FAILED
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.noun_phrases.parser import ParserSettings, PhraseResult
-from instructrestore.dataengine.running.part_files import StageSummary
+from instructrestore.dataengine.running.stage_summary import StageSummary
 from instructrestore.shards.sample import Answer
 
 NAME: Literal["noun phrases"] = "noun phrases"

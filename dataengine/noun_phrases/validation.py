@@ -6,7 +6,6 @@ its content.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -29,6 +28,7 @@ from instructrestore.dataengine.noun_phrases.english.words import (
     word_set,
 )
 from instructrestore.dataengine.noun_phrases.prompt import EXAMPLES, MAX_DESCRIPTION_CHARACTERS
+from instructrestore.shards.parsing import RepeatedName, parse_json
 
 REVISION = "1"  # raised when the same answer gets other faults (this file, caption_length.py, the word lists)
 
@@ -86,23 +86,20 @@ def read_answer(text: str) -> NounPhrase | str:
     if len(text) > MAX_REPLY_CHARACTERS:
         return "not_json"
     try:
-        answer = json.loads(text, object_pairs_hook=_pairs)
-    except (ValueError, RecursionError):
-        return "not_json"
-    if not isinstance(answer, tuple):
-        return "schema" if isinstance(answer, list) else "not_json"
-    if sorted(key for key, _ in answer) != ["noun_phrase", "subject"]:
+        values = parse_json(text, "the reply", any_number=True)
+    except RepeatedName:
         return "schema"
-    values = dict(answer)
+    except ValueError:
+        return "not_json"
+    if not isinstance(values, dict):
+        return "schema" if isinstance(values, list) else "not_json"
+    if sorted(values) != ["noun_phrase", "subject"]:
+        return "schema"
     if not all(isinstance(value, str) for value in values.values()):
         return "schema"
     if any(map(_SURROGATE.search, values.values())):  # half of an escaped character, which no file could hold
         return "not_json"
     return NounPhrase(values["noun_phrase"].strip(), values["subject"].strip())
-
-
-def _pairs(pairs: list[tuple[str, object]]) -> tuple[tuple[str, object], ...]:
-    return tuple(pairs)
 
 
 def faults(parsed: NounPhrase, description: str) -> tuple[str, ...]:

@@ -1,12 +1,14 @@
 """The data set card: `README.md` as Hugging Face reads it (its text in `card.md`), and Croissant metadata.
 
-Both follow from `dataset.json` and the statistics alone, without a clock: equal data sets give equal bytes.
+Both follow from `dataset.json`, the statistics and the annotations' counts alone, without a clock: equal builds give
+equal bytes.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from string import Template
@@ -14,10 +16,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
+from instructrestore.dataengine.judging.accuracy import Accuracy
+from instructrestore.dataengine.judging.version import REVISED
+from instructrestore.dataengine.reporting import annotation_counts, stated_accuracy
+from instructrestore.dataengine.reporting.sharing import conditions
 from instructrestore.dataengine.reporting.statistics import NOT_STATED, PUBLISHED, Count, Statistics, quality_text
+from instructrestore.shards.checksums import add_checksums, sha256
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import INDEX_SCHEMA, DatasetCard
 from instructrestore.shards.paths import Place
+from instructrestore.shards.plain_text import json_text, visible
+from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import AnnotatedPhoto
 
 # Creative Commons and other licences under the names that Hugging Face knows.
@@ -100,11 +109,21 @@ _COLUMNS = {
 }
 
 
-def write_card(folder: Place, card: DatasetCard, stats: Statistics) -> None:
-    """Writes `README.md` and `croissant.json` into the data set's folder."""
-    commit(folder / "README.md", _readme(card, stats).encode("utf-8", "replace"))
-    content = json.dumps(_croissant(card, stats), indent=2, ensure_ascii=False) + "\n"
-    commit(folder / "croissant.json", content.encode("utf-8", "replace"))
+def write_card(
+    folder: Place,
+    card: DatasetCard,
+    stats: Statistics,
+    found: Sequence[annotation_counts.Annotations] = (),
+    accuracy: Accuracy | None = None,
+) -> None:
+    """Writes `README.md` and `croissant.json` into the data set's folder, and adds them to its checksums. found: what
+    became of the annotations of its sources. accuracy: as people judged it, or the version that it was made from."""
+    content = json_text(_croissant(card, stats), indent=2) + "\n"
+    files = {"README.md": _readme(card, stats, found, accuracy), "croissant.json": content}
+    encoded = {name: text.encode("utf-8", "replace") for name, text in files.items()}
+    for name, data in encoded.items():
+        commit(folder / name, data)
+    add_checksums(folder, {name: sha256(data) for name, data in encoded.items()})
 
 
 def hub_licence(licence: str) -> str:
@@ -119,7 +138,12 @@ def hub_licence(licence: str) -> str:
     return name if name in _CREATIVE_COMMONS | _OTHER_LICENCES else "other"
 
 
-def _readme(card: DatasetCard, stats: Statistics) -> str:
+def _readme(
+    card: DatasetCard,
+    stats: Statistics,
+    found: Sequence[annotation_counts.Annotations],
+    accuracy: Accuracy | None,
+) -> str:
     rows = [
         (_cell(r.name), f"{r.annotations:,}", r.min_resolution, r.max_resolution, _cell(quality_text(r)))
         for r in (*PUBLISHED, stats.table_1)
@@ -143,7 +167,10 @@ def _readme(card: DatasetCard, stats: Statistics) -> str:
         if duplicates.groups
         else "Here no photo has a near-duplicate.",
         annotation=_annotation(card.configuration),
-        licences=_markdown(("licence", "photos", "share"), _count_rows(stats.licences)),
+        lost=_lost(found),
+        revised=_revised(card.configuration.get(REVISED)),
+        accuracy=_accuracy(card, accuracy),
+        licences=_markdown(("licence", "photos", "share"), _count_rows(stats.licences)) + _sharing(card, stats),
         sources=_markdown(("source", "photos", "share"), _count_rows(stats.sources)),
     )
 
@@ -177,6 +204,8 @@ def _struct(record: type) -> list[dict[str, Any]]:
 
 def _feature(hint: Any) -> dict[str, Any]:
     """The notation of a field's type: text, numbers, records, and tuples, literals and optionals of those."""
+    if hint is Mask:  # as COCO's object has it
+        return {"struct": [{"name": "size", "list": "int64"}, {"name": "counts", "dtype": "string"}]}
     if hint in _FEATURE_TYPES:
         return {"dtype": _FEATURE_TYPES[hint]}
     if get_origin(hint) is Literal:
@@ -195,6 +224,45 @@ def _annotation(configuration: dict[str, Any]) -> str:
     lines = [f"- {text}" for text in limits]
     lines.append("- The whole configuration is in `dataset.json`, and each record says which model made what.")
     return "\n".join(lines)
+
+
+def _lost(found: Sequence[annotation_counts.Annotations]) -> str:
+    if not found:
+        return ""
+    table = _markdown(annotation_counts.HEAD, [tuple(map(_cell, row)) for row in annotation_counts.rows(found)])
+    return f"\nWhat became of the sources' own annotations, by stage. {annotation_counts.SUM}\n\n{table}\n"
+
+
+def _sharing(card: DatasetCard, stats: Statistics) -> str:
+    """What the licences ask of whoever passes the photos on, and which photos of the data set are not in this one."""
+    lines = conditions((entry.name, entry.count) for entry in stats.licences)
+    for held in card.configuration.get("held_back", ()):
+        licence = f" ({_cell(held['licence'])})" if held["licence"] else ""
+        lines.append(f"{held['photos']:,} photos of the data set that this was made of are held back: "
+                     f"{_cell(held['reason'])}{licence}.")  # fmt: skip
+    return "\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def _revised(lineage: Any) -> str:
+    """What a version was made from, as `judging.version` writes it; nothing for a data set that is none."""
+    try:
+        parent, changes = lineage["parent"], Counter(str(change["act"]) for change in lineage["changes"])
+        name, sha256 = _cell(str(parent["name"])), _cell(str(parent["sha256"]))
+    except (TypeError, KeyError):  # configurations may hold anything
+        return ""
+    counted = ", ".join(f"{_cell(act)} {count:,}" for act, count in sorted(changes.items())) or "nothing"
+    return (
+        f"\n## Version\n\nMade from {name} (sha256 of its `dataset.json`: {sha256}) by people's judgements. Changed: "
+        f"{counted}. `dataset.json` lists every change, and each region's `corrections` say who made it.\n"
+    )
+
+
+def _accuracy(card: DatasetCard, accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return ""
+    table = _markdown(stated_accuracy.HEAD, [tuple(map(_cell, row)) for row in stated_accuracy.rows(accuracy)])
+    said = "\n\n".join(map(_cell, stated_accuracy.lines(accuracy, sha256(card.to_json()))))
+    return f"\n## Accuracy\n\n{said}\n\n{table}\n"
 
 
 def _chosen(configuration: dict[str, Any]) -> Iterator[str]:
@@ -226,8 +294,9 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text from the data for Markdown: on one line, with everything escaped that has a meaning in Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|$~&])", r"\\\1", " ".join(text.split()))
+    """Text from the data for Markdown: on one line, with everything escaped that has a meaning in Markdown or HTML,
+    and what would act or hide visible."""
+    return re.sub(r"([\\`*_\[\]<>|$~&])", r"\\\1", " ".join(visible(text).split()))
 
 
 def _croissant(card: DatasetCard, stats: Statistics) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The report of a build for people: one self-contained HTML file, with its layout in `report.html` and `report.css`.
 
 Nothing is fetched: pictures are data URIs, there is no script, and a content security policy forbids everything else,
-which is why bars use SVG attributes and not inline styles. All text from data goes through `escape`.
+which is why bars use SVG attributes and not inline styles. All text from data goes through `html_text`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from html import escape
 from importlib.resources import files
 from string import Template
 
@@ -18,8 +17,9 @@ import numpy as np
 from PIL import Image
 from wordcloud import WordCloud
 
+from instructrestore.dataengine.judging.accuracy import Accuracy
 from instructrestore.dataengine.photos import photo_file
-from instructrestore.dataengine.reporting import drawing
+from instructrestore.dataengine.reporting import annotation_counts, drawing, stated_accuracy
 from instructrestore.dataengine.reporting.statistics import (
     PUBLISHED,
     Count,
@@ -28,10 +28,11 @@ from instructrestore.dataengine.reporting.statistics import (
     histograms,
     quality_text,
 )
-from instructrestore.dataengine.running.part_files import StageSummary
+from instructrestore.dataengine.running.stage_summary import StageSummary
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.paths import Place
+from instructrestore.shards.plain_text import html_text
 from instructrestore.shards.sample import AnnotatedPhoto
 
 PICTURE_SIDE = 640
@@ -49,13 +50,18 @@ def write_report(
     summaries: Sequence[StageSummary],
     settings_toml: str,
     samples: int = 24,
+    found: Sequence[annotation_counts.Annotations] = (),
+    accuracy: Accuracy | None = None,
 ) -> None:
     """Writes the report to `path`, completely or not at all; a few MB at most.
 
     summaries: what each stage did, in order. settings_toml: the settings that reproduce the run. samples: photos
-    shown, spread evenly over the data set.
+    shown, spread evenly over the data set. found: what became of the sources' annotations. accuracy: as
+    people judged it.
     """
     sections = {"Stages": _funnel(summaries)} if summaries else {}
+    sections |= {"Annotations": annotation_counts.html(found)} if found else {}
+    sections |= {"Accuracy": stated_accuracy.html(accuracy, dataset.sha256)} if accuracy else {}
     if stats.photos:
         sections |= {
             "Table 1": _table_1(stats),
@@ -70,12 +76,12 @@ def write_report(
         }
     else:
         sections = {"Empty": "<p>No photo was kept: the data set is empty. The stages show why.</p>"} | sections
-    sections["Settings"] = f'<pre tabindex="0">{escape(settings_toml)}</pre>'
+    sections["Settings"] = f'<pre tabindex="0">{html_text(settings_toml)}</pre>'
     style = files("instructrestore.dataengine.reporting").joinpath("report.css").read_text("utf-8")
     page = Template(
         files("instructrestore.dataengine.reporting").joinpath("report.html").read_text("utf-8")
     ).substitute(
-        name=escape(stats.name),
+        name=html_text(stats.name),
         style=style,
         style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         headline=_headline(stats),
@@ -128,7 +134,7 @@ def _headline(stats: Statistics) -> str:
     ]
     if stats.table_1.quality is not None:
         figures.insert(3, ("Mean quality", f"{stats.table_1.quality:.1f}", stats.table_1.metric))
-    cells = (f"<div><dt>{n}</dt><dd>{v}<small>{escape(note)}</small></dd></div>" for n, v, note in figures)
+    cells = (f"<div><dt>{n}</dt><dd>{v}<small>{html_text(note)}</small></dd></div>" for n, v, note in figures)
     return f'<dl class="figures">{"".join(cells)}</dl>'
 
 
@@ -142,7 +148,7 @@ def _funnel(summaries: Sequence[StageSummary]) -> str:
         reasons = {f"dropped, {reason}": count for reason, count in _largest(stage.dropped)}
         reasons |= {f"failed, {reason}": count for reason, count in _largest(stage.failed)}
         rows.append(
-            f'<tr><th scope="row">{escape(stage.name)}{_bar(parts, stage.input)}</th>{"".join(cells)}'
+            f'<tr><th scope="row">{html_text(stage.name)}{_bar(parts, stage.input)}</th>{"".join(cells)}'
             f'<td class="reasons">{_reasons(reasons.items())}</td>'
             f'<td class="reasons" data-label="Inside the photos kept">{_reasons(_largest(stage.counts))}</td></tr>'
         )
@@ -166,7 +172,7 @@ def _largest(counts: dict[str, int]) -> list[tuple[str, int]]:
 
 
 def _reasons(counts: Iterable[tuple[str, int]]) -> str:
-    items = "".join(f"<li>{escape(reason)}: {count:,}</li>" for reason, count in counts)
+    items = "".join(f"<li>{html_text(reason)}: {count:,}</li>" for reason, count in counts)
     return f"<ul>{items}</ul>" if items else ""
 
 
@@ -180,7 +186,7 @@ def _samples(dataset: Dataset, samples: int) -> str:
             rgb = photo_file.decode(encoded, sample.photo.width * sample.photo.height).rgb
             picture = drawing.overlay(rgb, sample, PICTURE_SIDE)
         except ValueError as error:
-            figures.append(f"<figure><figcaption><p>{escape(str(error))}</p></figcaption></figure>")
+            figures.append(f"<figure><figcaption><p>{html_text(str(error))}</p></figcaption></figure>")
             continue
         figures.append(_figure(sample, picture, PICTURES_BYTES // len(rows)))
     note = f"{len(rows):,} of {photos:,} photos, spread evenly over the data set. A ringed number is a bokeh region."
@@ -196,18 +202,18 @@ def _figure(sample: AnnotatedPhoto, picture: Image.Image, max_bytes: int) -> str
         swatch = f'<circle cx="5" cy="5" r="5" fill="rgb{colour}"/>'
         share = drawing.share_text(region.mask.area() / (photo.width * photo.height))
         fit = f", agreement {region.agreement.score:.0f}" if region.agreement else ""
-        note = f"{escape(region.subject)}, {share}{', bokeh' if region.bokeh else ''}{fit}"
+        note = f"{html_text(region.subject)}, {share}{', bokeh' if region.bokeh else ''}{fit}"
         items.append(
             f'<li><svg viewBox="0 0 10 10" aria-hidden="true">{swatch}</svg><span class="order">{number}</span> '
-            f"{escape(region.caption)} <small>({note})</small></li>"
+            f"{html_text(region.caption)} <small>({note})</small></li>"
         )
     quality = "" if photo.quality is None else f", quality {photo.quality:.1f}"
     facts = f"{photo.name}, {photo.width}x{photo.height}{quality}, {photo.key}"
     source = _data_uri("jpeg", _jpeg(picture, max_bytes))
     size = f'width="{picture.width}" height="{picture.height}"'
-    image = f'<img src="{source}" {size} alt="{escape(photo.name)} with its regions coloured and numbered">'
+    image = f'<img src="{source}" {size} alt="{html_text(photo.name)} with its regions coloured and numbered">'
     return (
-        f"<figure>{image}<figcaption><p>{escape(facts)}</p>"
+        f"<figure>{image}<figcaption><p>{html_text(facts)}</p>"
         f'<ol class="regions">{"".join(items)}</ol></figcaption></figure>'
     )
 
@@ -226,9 +232,9 @@ def _jpeg(picture: Image.Image, max_bytes: int) -> bytes:
 def _table_1(stats: Statistics) -> str:
     titles = ("Data set", "Annotations", "Min resolution", "Max resolution", "Mean quality")
     rows = "".join(
-        f'<tr{" class=ours" if row is stats.table_1 else ""}><th scope="row">{escape(row.name)}</th>'
+        f'<tr{" class=ours" if row is stats.table_1 else ""}><th scope="row">{html_text(row.name)}</th>'
         + "".join(
-            f'<td class="number">{escape(cell)}</td>'
+            f'<td class="number">{html_text(cell)}</td>'
             for cell in (f"{row.annotations:,}", row.min_resolution, row.max_resolution, quality_text(row))
         )
         + "</tr>"
@@ -239,7 +245,7 @@ def _table_1(stats: Statistics) -> str:
     if stats.table_1.quality is not None and stats.table_1.metric != "MUSIQ":
         note += f" The {stats.table_1.metric} of this data set is another metric: the figures are not comparable."
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<div class="wide" tabindex="0">{table}</div><p class="note">{escape(note)}</p>'
+    return f'<div class="wide" tabindex="0">{table}</div><p class="note">{html_text(note)}</p>'
 
 
 def _subjects(stats: Statistics) -> str:
@@ -273,11 +279,11 @@ def _bar_table(title: str, rows: Sequence[tuple[str, int, str]], kind: str = "")
     """rows: label, value, and the value as text."""
     longest = max((value for _, value, _ in rows), default=0)
     body = "".join(
-        f'<tr><th scope="row">{escape(label)}</th><td>{_bar({"value": value}, longest)}</td>'
-        f'<td class="number">{escape(text)}</td></tr>'
+        f'<tr><th scope="row">{html_text(label)}</th><td>{_bar({"value": value}, longest)}</td>'
+        f'<td class="number">{html_text(text)}</td></tr>'
         for label, value, text in rows
     )
-    return f'<div><table class="bars {kind}"><caption>{escape(title)}</caption><tbody>{body}</tbody></table></div>'
+    return f'<div><table class="bars {kind}"><caption>{html_text(title)}</caption><tbody>{body}</tbody></table></div>'
 
 
 def _bar(parts: dict[str, int], whole: int) -> str:

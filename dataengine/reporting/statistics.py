@@ -3,7 +3,6 @@ licences, near-duplicates."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.shards.index import Dataset
+from instructrestore.shards.plain_text import json_text
 
 NOT_STATED = "not stated"
 METRIC_NAMES = {
@@ -132,10 +132,20 @@ class Statistics:
 
 def of_dataset(dataset: Dataset) -> Statistics:
     """The statistics of a data set. The index does not name the metric of the scores: a few records are read."""
-    scored = np.flatnonzero(dataset.index["quality"].is_valid().to_numpy())
-    chosen = scored[np.linspace(0, len(scored) - 1, min(METRIC_SAMPLES, len(scored))).astype(int)]
-    metrics = {dataset.read(int(row))[0].photo.quality_metric for row in chosen}
+    metrics = {dataset.record(row).photo.quality_metric for row in _metric_rows(dataset)}
     return of_index(dataset.index, dataset.card.name, sorted(metrics))
+
+
+def check_metric(dataset: Dataset) -> None:
+    """Raises ValueError where a shard is damaged of which the metric's name is read: nothing else knows it."""
+    shards = dataset.index["shard"].take(pa.array(_metric_rows(dataset), pa.int64())).to_pylist()
+    if damaged := dataset.damaged_shards(set(shards)):
+        raise ValueError(f"{dataset.path}/{damaged[0]} is damaged: copy it again, or build it again")
+
+
+def _metric_rows(dataset: Dataset) -> list[int]:
+    scored = np.flatnonzero(dataset.index["quality"].is_valid().to_numpy())
+    return scored[np.linspace(0, len(scored) - 1, min(METRIC_SAMPLES, len(scored))).astype(int)].tolist()
 
 
 def of_index(index: pa.Table, name: str, metrics: Sequence[str]) -> Statistics:
@@ -177,7 +187,7 @@ def of_index(index: pa.Table, name: str, metrics: Sequence[str]) -> Statistics:
 def to_json(stats: Statistics) -> str:
     """All figures as JSON, with the published rows of Table 1 next to this data set's."""
     content = asdict(stats) | {"bokeh_share": stats.bokeh_share, "published": [asdict(row) for row in PUBLISHED]}
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return json_text(content, indent=2)
 
 
 def console(stats: Statistics, subjects: int = 20) -> RenderableType:

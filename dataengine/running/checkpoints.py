@@ -13,6 +13,7 @@ from typing import Protocol
 
 from instructrestore.dataengine.running.part_files import PartFile, list_parts, summaries
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
+from instructrestore.shards.errors import first_three
 from instructrestore.shards.files import sweep
 from instructrestore.shards.paths import Place, make_folder, remove
 
@@ -40,11 +41,13 @@ def complete(
     retry_failed: bool = False,
     outputs: Outputs | None = None,
     shared: bool = False,
+    say: Callable[[str], None] = print,
 ) -> list[PartFile]:
     """Does those of the planned tasks that are not done; returns the committed part of every task, in order.
 
     retry_failed: parts with failed rows are done again: those rows alone where the stage keeps their input.
     shared: the folders are shared with other plans, whose parts stay, and a part counts whatever its number is.
+    say: is told in one line of parts that were done and are done again because they, or their outputs, are lost.
     """
     folders = list(dict.fromkeys(task.folder for task in planned))
     for folder in folders:
@@ -54,6 +57,8 @@ def complete(
     if outputs:
         latest = [committed[key][-1] for task in planned if (key := _known_by(task, shared)) in committed]
         if lost := {file.path for file in outputs.lost(latest)}:
+            named = first_three(f"{path.parent.name}/{path.name}" for path in lost)
+            say(f"{spec.name}: damaged or gone, and made again: {named}, or what it tells of")
             remove([file.path for files in committed.values() if files[-1].path in lost for file in files])
             committed = _committed(folders, shared)
     done = {task.key: committed[key][-1] for task in planned if (key := _known_by(task, shared)) in committed}

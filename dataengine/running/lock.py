@@ -3,11 +3,11 @@
 In a local folder it is a lock of the operating system, which goes with its process however that ends. An object store
 has none; there an object says who holds the folder and is renewed by a thread as long as the run lives:
 
-    OUT/.lock       {owner, host, space, process, time}
+    OUT/.lock       {owner, host, space, process, begun, time}
 
-A run that finds the object is refused, unless its owner is known to be dead: its process, on this machine, is gone;
-or the object was last renewed more than STALE_S ago and is not renewed while the newcomer watches, so that clocks
-that disagree cost no live run its lock.
+A run that finds the object looks for its owner's process where that is on this machine. Elsewhere it watches for
+WATCH_S whether the object is renewed: it is refused as soon as that happens, and takes over if it does not. No clock
+is compared with another machine's: `time` is for people.
 
 What this cannot exclude: a run that stands still for that long (a suspended machine, a network that is cut) and goes
 on after another has taken over may still commit the parts it has in hand before it notices. Those are the files that
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import socket
 import threading
@@ -28,16 +29,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.shards.files import commit, create
 from instructrestore.shards.paths import ObjectPath, Place, read_if_there, remove
+from instructrestore.shards.plain_text import visible_line
 
 HEARTBEAT_S = 10.0
-STALE_S = 60.0
+STALE_S = 60.0  # a run that could not renew its lock for so long stops
+WATCH_S = STALE_S + HEARTBEAT_S
 NAME = ".lock"
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -52,12 +58,14 @@ def locked(folder: Place, name: str = NAME, *, forks: bool = False) -> Iterator[
         with _locked_in_store(folder) as check:
             yield check
         return
-    descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o644)
+    descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o666)  # less the umask
     try:
         try:
             (fcntl.lockf if forks else fcntl.flock)(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise ValueError(f"another run is at work in {folder}") from None
+        except OSError as error:  # a file system without locks
+            raise OSError(error.errno, error.strerror, str(folder / name)) from None
         yield lambda: None
     finally:
         os.close(descriptor)
@@ -65,26 +73,29 @@ def locked(folder: Place, name: str = NAME, *, forks: bool = False) -> Iterator[
 
 @dataclass(frozen=True)
 class _Holder:
-    """What the lock object says. space: where `process` is a number of one process; empty where that is unknown.
-    time: of the latest heartbeat, in seconds since 1970 by the owner's clock."""
+    """What the lock object says. space: where `process` is a number of one process, and `begun` when that process
+    began (`_begun`); empty where that is unknown. time: of the latest heartbeat, in seconds since 1970 by the owner's
+    clock."""
 
     owner: str
     host: str
     space: str
-    process: int
-    time: float
+    process: Annotated[int, Field(strict=True, gt=0, lt=1 << 31)]  # to `kill`, 0 and less are groups of processes
+    time: FiniteFloat
+    begun: str = ""
 
-    def is_gone(self) -> bool:
-        """Whether the process is known to be dead; only on its own machine can that be told."""
-        if not self.space or self.space != _space():
-            return False
+    def lives(self) -> bool | None:
+        """Whether the process lives; None where that cannot be told from here."""
+        if not self.space or (self.host, self.space) != (socket.gethostname(), _space()):
+            return None
         try:
             os.kill(self.process, 0)
         except ProcessLookupError:
-            return True
-        except PermissionError:
             return False
-        return False
+        except PermissionError:
+            return None
+        begun = _begun(self.process)
+        return begun == self.begun if begun and self.begun else None
 
 
 _holders = TypeAdapter(_Holder)
@@ -93,10 +104,7 @@ _holders = TypeAdapter(_Holder)
 @contextmanager
 def _locked_in_store(folder: ObjectPath) -> Iterator[Callable[[], None]]:
     place = folder / NAME
-    held = _seen(place)
-    if held:
-        _refuse_living(folder, place, held)
-        remove([place])
+    _free(folder, place)
     heart = _Heart(place)
     try:
         heart.begin()
@@ -108,20 +116,32 @@ def _locked_in_store(folder: ObjectPath) -> Iterator[Callable[[], None]]:
         heart.end()
 
 
-def _refuse_living(folder: ObjectPath, place: ObjectPath, held: _Holder) -> None:
-    """Raises ValueError where the lock's owner may be alive."""
-    if held.is_gone():
+def _free(folder: ObjectPath, place: ObjectPath) -> None:
+    """Removes the lock of a run that is dead. Raises ValueError where its owner is alive."""
+    held = _seen(place)
+    if held is None:
         return
-    age = max(0.0, time.time() - held.time)
-    if age > STALE_S:
-        time.sleep(1.5 * HEARTBEAT_S)
-        if _seen(place) == held:
-            return
-        age = 0.0
-    raise ValueError(
-        f"another run is at work in {folder}: process {held.process} on {held.host}, {age:.0f} s ago; if it was "
-        f"killed, the folder is free {STALE_S:.0f} s after that"
-    )
+    lives = held.lives()
+    if lives is None:
+        whose = visible_line(f"process {held.process} on {held.host}")
+        logger.warning("%s is locked by %s: watching for up to %.0f s whether that is alive", folder, whose, WATCH_S)
+        lives = _is_renewed(place, held)
+    if lives:
+        raise ValueError(f"another run is at work in {folder}: process {held.process} on {held.host}")
+    remove([place])
+
+
+def _is_renewed(place: ObjectPath, held: _Holder) -> bool:
+    """Whether a run is seen to renew the lock, by the time it would have stopped if it could not."""
+    end = time.monotonic() + WATCH_S
+    while time.monotonic() < end:
+        time.sleep(HEARTBEAT_S / 2)
+        seen = _seen(place)
+        if seen is None:
+            return False
+        if seen != held:
+            return True
+    return False
 
 
 def _seen(place: ObjectPath) -> _Holder | None:
@@ -139,7 +159,8 @@ class _Heart:
 
     def __init__(self, place: ObjectPath) -> None:
         self._place = place
-        self._holder = _Holder(uuid.uuid4().hex, socket.gethostname(), _space(), os.getpid(), time.time())
+        me = os.getpid()
+        self._holder = _Holder(uuid.uuid4().hex, socket.gethostname(), _space(), me, time.time(), _begun(me))
         self._ended = threading.Event()
         self._lost = False
         self._latest = time.monotonic()
@@ -170,8 +191,9 @@ class _Heart:
                 if not self._is_ours():
                     self._lost = True
                     return
+                now = time.monotonic()  # not later: who watches may have seen the object as soon as it is sent
                 commit(self._place, self._content())
-                self._latest = time.monotonic()
+                self._latest = now
 
     def _is_ours(self) -> bool:
         return self._holder.owner.encode() in (read_if_there(self._place) or b"")
@@ -186,3 +208,13 @@ def _space() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
+
+
+def _begun(process: int) -> str:
+    """When a process began, in ticks since the boot: with its number that names one process for good. "ended" for one
+    that was not yet waited for, and empty where the system does not say."""
+    try:
+        state, *rest = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return ""
+    return "ended" if state in "ZX" else rest[18]

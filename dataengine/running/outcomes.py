@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from instructrestore.dataengine.running.held import held
 from instructrestore.dataengine.running.part_files import Outcome, PartSummary
 from instructrestore.dataengine.running.stage import Defect, Drop, Failed, StopStage
 
@@ -37,7 +38,7 @@ def apply(stage: Callable[..., Sequence[Any]], named_rows: Sequence[tuple[str, A
 
     Raises StopStage where the stage does, and Defect for what every row would meet.
     """
-    rows = [replace(row, counts={}) if getattr(row, "counts", None) else row for _, row in named_rows]
+    rows = [_before(row) for _, row in named_rows]
     try:
         results = stage(rows) if side is None else stage(rows, side)
     except StopStage:
@@ -53,25 +54,35 @@ def apply(stage: Callable[..., Sequence[Any]], named_rows: Sequence[tuple[str, A
     return [_outcome(name, row, result) for (name, row), result in zip(named_rows, results, strict=True)]
 
 
+def _before(row: Any) -> Any:
+    """The row without what the stage before it noticed and lost."""
+    noticed = {name: {} for name in ("counts", "lost") if getattr(row, name, None)}
+    return replace(row, **noticed) if noticed else row
+
+
 def _raised(name: str, row: Any, error: Exception) -> Outcome[Any]:
     if isinstance(error, STOPPING_DEFECTS):
         raise Defect(f"row {name}: {_traceback(error)}") from error
     if isinstance(error, ROW_DEFECTS):
-        return Outcome(name, "failed", row, f"{DEFECT}{type(error).__name__} at {_place(error)}", _traceback(error), 1)
+        reason = f"{DEFECT}{type(error).__name__} at {_place(error)}"
+        return Outcome(name, "failed", row, reason, _traceback(error), 1, held(row, 0, {}, f"failed: {reason}"))
     return failed(name, row, describe_error(error))
 
 
 def _outcome(name: str, row: Any, result: Any) -> Outcome[Any]:
     if isinstance(result, Drop):
-        return Outcome(name, "dropped", None, result.reason, result.detail[:MAX_DETAIL])
+        inside = held(row, 0, result.lost, f"dropped: {result.reason}")
+        return Outcome(name, "dropped", None, result.reason, result.detail[:MAX_DETAIL], held=inside)
     if isinstance(result, Failed):
         return failed(name, row, (result.error, ""))
-    return Outcome(name, "ok", result)
+    kept = getattr(result, "held", getattr(row, "held", 0))
+    return Outcome(name, "ok", result, held=held(row, kept, getattr(result, "lost", {})))
 
 
 def failed(name: str, row: Any, error: tuple[str, str], attempts: int = 1) -> Outcome[Any]:
     """The outcome of a row that could not be done. error: (countable reason, detail)."""
-    return Outcome(name, "failed", row, error[0], error[1][:MAX_DETAIL], attempts)
+    inside = held(row, 0, {}, f"failed: {error[0]}")
+    return Outcome(name, "failed", row, error[0], error[1][:MAX_DETAIL], attempts, inside)
 
 
 def describe_error(error: Exception) -> tuple[str, str]:

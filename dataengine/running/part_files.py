@@ -7,27 +7,30 @@ A part's file is named
 input: hash of all that its content follows from: the stage's name, revision and settings, the content of the part
 before it, and its slice of an artefact of the whole data set where the stage depends on one. content: hash of
 its rows, but for why and how often one failed. So a listing of names alone tells what is done, and what a change
-makes stale.
+makes stale. Whoever reads a part compares its content with that hash, and the rest of it with those in its footer
+(integrity.py); parts of version 0.1 have none there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from typing import Any, Generic, Literal, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
+from instructrestore.dataengine.running.held import Held
+from instructrestore.dataengine.running.integrity import content_hash, digest, reading, rest_hash
+from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.files import commit
+from instructrestore.shards.parsing import parse_object
 from instructrestore.shards.paths import ObjectPath, Place, names, open_ranges, place_of, reaching, read, read_many
 
 R = TypeVar("R")
@@ -40,23 +43,23 @@ PART_SCHEMA = pa.schema(
         ("detail", pa.string()),
         ("attempts", pa.int32()),  # of a failed row
         ("row", pa.binary()),  # the row as JSON; of a failed row its input, so that it can be tried again
+        ("held", pa.string()),  # `Held` as JSON; null where the row held nothing that is counted
     ]
 )
 GROUP_ROWS = 8192  # of a row group of a manifest
+MANIFEST_REMEDY = (
+    "put a copy of it back, or remove its folder and build again with all sources of the run, which settings.toml names"
+)
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})-(\d+)-([0-9a-f]{16})\.parquet")
 _SUMMARY_KEY = b"instructrestore.summary"
+_HASHES_KEY = b"instructrestore.hashes"  # of the summary, and of what the content's hash leaves out
 _FOOTER_BYTES = 64 << 10  # of a file in a store asked for when its footer is wanted; a longer one costs a request more
-
-
-def digest(*values: Any) -> str:
-    """16 hex digits over JSON-able values: the hash used in file names and between parts."""
-    text = json.dumps(values, sort_keys=True, ensure_ascii=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[R]):
-    """What became of one row. row: the result where ok, the input where failed, None where dropped."""
+    """What became of one row. row: the result where ok, the input where failed, None where dropped. held: what it held
+    that is counted too; None: nothing."""
 
     name: str
     kind: Literal["ok", "dropped", "failed"]
@@ -64,6 +67,7 @@ class Outcome(Generic[R]):
     reason: str = ""
     detail: str = ""
     attempts: int = 0
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class PartSummary:
     """Counts of a part, kept in its file's footer.
 
     outcomes: one letter a row, in order: o, d or f. families: ok rows by their family, where rows have one.
+    held, lost: what the rows held that is counted too, and those that were lost, by reason.
     """
 
     outcomes: str
@@ -78,6 +83,8 @@ class PartSummary:
     failed: dict[str, int]
     counts: dict[str, int]
     families: dict[str, int]
+    held: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> int:
@@ -112,12 +119,19 @@ class Slice:
     """Rows [start, stop) among the ok rows of a part's or the manifest's file; stop None: to the end.
 
     family: counts, and takes, the rows of that family alone; None: all.
+    content: the hash that its rows must have (`rows_hash`), where the file's name does not say it; "": unknown.
     """
 
     path: str
     start: int = 0
     stop: int | None = None
     family: str | None = None
+    content: str = ""
+
+
+def rows_hash(rows: Iterable[bytes]) -> str:
+    """Hash of rows as JSON, in their order."""
+    return digest([row.decode() for row in rows])
 
 
 def write_part(
@@ -125,11 +139,14 @@ def write_part(
 ) -> tuple[PartFile, PartSummary]:
     """Commits a part. Raises OSError where it cannot be written."""
     table = _table(outcomes, rows)
+    records = table.to_pylist()
     summary = _summarise(outcomes)
-    table = table.replace_schema_metadata({_SUMMARY_KEY: json.dumps(summary.__dict__, sort_keys=True).encode()})
+    told = json.dumps(summary.__dict__, sort_keys=True)
+    hashes = json.dumps({"summary": digest(told), "rest": rest_hash(records)})
+    table = table.replace_schema_metadata({_SUMMARY_KEY: told.encode(), _HASHES_KEY: hashes.encode()})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    content = _content(table)
+    content = content_hash(records)
     path = folder / f"{part:06d}-{input_hash}-{attempt}-{content}.parquet"
     commit(path, buffer.getvalue())
     return PartFile(part, input_hash, attempt, content, path), summary
@@ -144,19 +161,10 @@ def _table(outcomes: Sequence[Outcome[R]], rows: TypeAdapter[R]) -> pa.Table:
             "detail": [_printable(outcome.detail) for outcome in outcomes],
             "attempts": [outcome.attempts for outcome in outcomes],
             "row": [None if outcome.row is None else rows.dump_json(outcome.row) for outcome in outcomes],
+            "held": [json.dumps(asdict(outcome.held)) if outcome.held else None for outcome in outcomes],
         },
         schema=PART_SCHEMA,
     )
-
-
-def _content(table: pa.Table) -> str:
-    """Hash of what later stages can see of a part: who came through and how, who was dropped and why, who failed."""
-    known = hashlib.blake2b(digest_size=8)
-    columns = (table[column].to_pylist() for column in ("name", "outcome", "reason", "row"))
-    for name, outcome, reason, row in zip(*columns, strict=True):
-        seen = {"ok": row, "dropped": reason.encode(), "failed": b""}[outcome]
-        known.update(f"{len(name)} {outcome} {len(seen)} ".encode() + name.encode() + seen)
-    return known.hexdigest()
 
 
 def _printable(text: str) -> str:
@@ -165,46 +173,59 @@ def _printable(text: str) -> str:
 
 
 def _summarise(outcomes: Sequence[Outcome[Any]]) -> PartSummary:
-    counts: Counter[str] = Counter()
+    counts, lost = Counter[str](), Counter[str]()
     for outcome in outcomes:
         if outcome.kind == "ok":
             counts.update(getattr(outcome.row, "counts", {}))
+        lost.update(outcome.held.lost if outcome.held else {})
     return PartSummary(
         outcomes="".join(outcome.kind[0] for outcome in outcomes),
         dropped=dict(Counter(o.reason for o in outcomes if o.kind == "dropped")),
         failed=dict(Counter(o.reason for o in outcomes if o.kind == "failed")),
         counts=dict(counts),
         families=dict(Counter(getattr(o.row, "family", "") for o in outcomes if o.kind == "ok")),
+        held=sum(o.held.count for o in outcomes if o.held),
+        lost=dict(lost),
     )
 
 
-def read_metadata(places: Sequence[Place]) -> Iterator[pq.FileMetaData]:
-    """The footers of Parquet files, in order."""
+def read_metadata(places: Sequence[Place], remedy: str | None = None) -> Iterator[pq.FileMetaData]:
+    """The footers of Parquet files, in order. Raises DamagedFile, with the remedy."""
     ends = read_many([place for place in places if isinstance(place, ObjectPath)], _FOOTER_BYTES)
     for place in places:
-        if isinstance(place, ObjectPath):
-            try:
-                yield pq.read_metadata(pa.BufferReader(next(ends)))
-            except pa.ArrowInvalid:  # the footer is longer than that
-                yield pq.read_metadata(pa.BufferReader(read(place)))
-        else:
-            yield pq.read_metadata(place)
+        end = next(ends) if isinstance(place, ObjectPath) else b""
+        with reading(place, remedy):
+            footer = _footer(place, end) if isinstance(place, ObjectPath) else pq.read_metadata(place)
+        yield footer
+
+
+def _footer(place: ObjectPath, end: bytes) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(pa.BufferReader(end))
+    except pa.ArrowInvalid:  # the footer is longer than that
+        return pq.read_metadata(pa.BufferReader(read(place)))
 
 
 def summaries(files: Sequence[PartFile]) -> Iterator[PartSummary]:
-    """The counts of committed parts, in order."""
-    for footer in read_metadata([file.path for file in files]):
-        yield PartSummary(**json.loads(footer.metadata[_SUMMARY_KEY]))
+    """The counts of committed parts, in order. Raises DamagedFile."""
+    for file, footer in zip(files, read_metadata([file.path for file in files]), strict=True):
+        with reading(file.path):
+            told = footer.metadata[_SUMMARY_KEY].decode()
+            hashes = footer.metadata.get(_HASHES_KEY)
+            if hashes and parse_object(hashes, str(file.path))["summary"] != digest(told):
+                raise DamagedFile(file.path)
+            summary = PartSummary(**parse_object(told, str(file.path)))
+        yield summary
 
 
 def read_outcomes(path: Place | str, rows: TypeAdapter[R]) -> list[Outcome[R]]:
-    """All rows of a part's file."""
+    """All rows of a part's file. Raises DamagedFile."""
     return next(read_outcomes_of([place_of(str(path))], rows))
 
 
 def read_outcomes_of(places: Sequence[Place], rows: TypeAdapter[R]) -> Iterator[list[Outcome[R]]]:
-    """All rows of each of several parts' files."""
-    for source in whole_files(places):
+    """All rows of each of several parts' files. Raises DamagedFile."""
+    for records in _records_of(places):
         yield [
             Outcome(
                 record["name"],
@@ -213,9 +234,29 @@ def read_outcomes_of(places: Sequence[Place], rows: TypeAdapter[R]) -> Iterator[
                 record["reason"],
                 record["detail"],
                 record["attempts"],
+                Held(**parse_object(held, "what a row held"))
+                if (held := record.get("held"))
+                else None,  # parts of 0.1 do not say it
             )
-            for record in pq.read_table(source).to_pylist()
+            for record in records
         ]
+
+
+def _records_of(places: Sequence[Place]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each part's file (columns: `PART_SCHEMA`), compared with the file's hashes."""
+    contents = read_many([place for place in places if isinstance(place, ObjectPath)])
+    for place in places:
+        data = next(contents) if isinstance(place, ObjectPath) else read(place)
+        with reading(place):
+            file = pq.ParquetFile(pa.BufferReader(data))
+            records = file.read(PART_SCHEMA.names).to_pylist()
+            named = PartFile.parse(place)
+            hashes = (file.metadata.metadata or {}).get(_HASHES_KEY)
+            if named and content_hash(records) != named.content:
+                raise DamagedFile(place)
+            if hashes and parse_object(hashes, str(place))["rest"] != rest_hash(records):
+                raise DamagedFile(place)
+        yield records
 
 
 def whole_files(places: Sequence[Place]) -> Iterator[Any]:
@@ -239,42 +280,46 @@ def read_rows(slices: Sequence[Slice], rows: TypeAdapter[R]) -> Iterator[tuple[s
 
 
 def read_rows_of(slices: Sequence[Slice], rows: TypeAdapter[R]) -> Iterator[Iterator[tuple[str, R]]]:
-    """`read_rows` of each slice; each is to be gone through before the next one."""
+    """`read_rows` of each slice; each is to be gone through before the next one. Raises DamagedFile."""
     places = [place_of(piece.path) for piece in slices]
-    # Parts are small, and come from a store whole; only the manifest is not.
-    parts = whole_files([place for place in places if PartFile.parse(place)])
+    # Parts are small, and are read whole; only the manifest is not.
+    parts = _records_of([place for place in places if PartFile.parse(place)])
     for piece, place in zip(slices, places, strict=True):
-        file = pq.ParquetFile(next(parts)) if PartFile.parse(place) else open_parquet(place)
-        yield _rows_of(piece, place, file, rows)
+        yield _of_part(piece, next(parts), rows) if PartFile.parse(place) else _of_manifest(piece, place, rows)
 
 
-def _rows_of(piece: Slice, place: Place, file: pq.ParquetFile, rows: TypeAdapter[R]) -> Iterator[tuple[str, R]]:
-    seen = 0
-    with file:
-        for group in range(file.num_row_groups):
-            if piece.stop is not None and seen >= piece.stop:
-                break
-            size = file.metadata.row_group(group).num_rows
-            if file.num_row_groups > 1 and seen + size <= piece.start:
-                seen += size  # only the manifest has several row groups, and all of its rows are ok
-                continue
-            with reaching(place):
-                table = file.read_row_group(group, ["name", "outcome", "row"])
-            table = table.filter(pc.call_function("equal", [table["outcome"], pa.scalar("ok")]))
-            if piece.family is None:  # then places can be told without reading a row
-                start = max(0, piece.start - seen)
-                stop = table.num_rows if piece.stop is None else max(0, piece.stop - seen)
-                for record in table.slice(start, max(0, stop - start)).to_pylist():
-                    yield record["name"], rows.validate_json(record["row"])
-                seen += table.num_rows
-                continue
-            for record in table.to_pylist():
-                row = rows.validate_json(record["row"])
-                if getattr(row, "family", None) != piece.family:
-                    continue
-                if seen >= piece.start and (piece.stop is None or seen < piece.stop):
-                    yield record["name"], row
-                seen += 1
+def _of_part(piece: Slice, records: list[dict[str, Any]], rows: TypeAdapter[R]) -> Iterator[tuple[str, R]]:
+    ok = [record for record in records if record["outcome"] == "ok"]
+    if piece.family is None:  # then places can be told without reading a row
+        for record in ok[piece.start : piece.stop]:
+            yield record["name"], rows.validate_json(record["row"])
+        return
+    read = ((record["name"], rows.validate_json(record["row"])) for record in ok)
+    yield from islice(
+        (named for named in read if getattr(named[1], "family", None) == piece.family), piece.start, piece.stop
+    )
+
+
+def _of_manifest(piece: Slice, place: Place, rows: TypeAdapter[R]) -> Iterator[tuple[str, R]]:
+    """All rows of a manifest are ok, and of one family; of its row groups those are read that are needed."""
+    found: list[tuple[str, bytes]] = []
+    with reading(place, MANIFEST_REMEDY if piece.content else None):
+        seen = 0
+        with open_parquet(place) as file:
+            for group in range(file.num_row_groups):
+                size = file.metadata.row_group(group).num_rows
+                first = max(0, piece.start - seen)
+                last = size if piece.stop is None else min(size, piece.stop - seen)
+                if first < last:
+                    with reaching(place):
+                        table = file.read_row_group(group, ["name", "row"])
+                    records = table.slice(first, last - first).to_pylist()
+                    found += [(record["name"], record["row"]) for record in records]
+                seen += size
+        if piece.content and rows_hash(row for _, row in found) != piece.content:
+            raise DamagedFile(place, MANIFEST_REMEDY)
+    for name, row in found:
+        yield name, rows.validate_json(row)
 
 
 def list_parts(folder: Place) -> dict[int, list[PartFile]]:
@@ -285,33 +330,3 @@ def list_parts(folder: Place) -> dict[int, list[PartFile]]:
             found = _named(match, folder / name)
             parts.setdefault(found.part, []).append(found)
     return parts
-
-
-@dataclass(frozen=True)
-class StageSummary:
-    """What a stage did with its rows: input = ok + dropped + failed, always.
-
-    dropped, failed: rows by reason. counts: what was removed or noticed inside the photos kept, by reason.
-    """
-
-    name: str
-    input: int
-    ok: int
-    dropped: dict[str, int]
-    failed: dict[str, int]
-    counts: dict[str, int]
-
-
-def add_up(name: str, summaries: Iterable[PartSummary]) -> StageSummary:
-    """The counts of all parts of a stage."""
-    dropped, failed, counts = Counter[str](), Counter[str](), Counter[str]()
-    rows = ok = 0
-    for summary in summaries:
-        rows += len(summary.outcomes)
-        ok += summary.ok
-        dropped.update(summary.dropped)
-        failed.update(summary.failed)
-        counts.update(summary.counts)
-    total = StageSummary(name, rows, ok, *(dict(sorted(c.items())) for c in (dropped, failed, counts)))
-    assert total.input == total.ok + sum(dropped.values()) + sum(failed.values()), total
-    return total

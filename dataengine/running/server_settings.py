@@ -22,6 +22,9 @@ from pydantic import (
 
 from instructrestore.dataengine.running.identity import NO_RESULT
 
+# A server listens where nobody but the build's workers can ask it, and asks for a key of the build's own.
+_OF_THE_SERVER = ("host", "port", "uds", "api_key")
+
 
 class VllmSettings(BaseModel):
     """How the build runs a model by vLLM, as a server or in process. Never part of an answer's identity."""
@@ -59,6 +62,14 @@ class VllmSettings(BaseModel):
     )
     start_limit_s: float = Field(default=1800, gt=0, description="seconds in which a server must be ready")
     restarts: int = Field(default=2, ge=0, description="how often a server that died is started again")
+
+    @field_validator("options")
+    @classmethod
+    def _of_the_engine(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in options:
+            if name.replace("-", "_") in _OF_THE_SERVER:
+                raise ValueError(f"options are of vLLM's engine: {name} is the build's to say, which asks the server")
+        return options
 
     @property
     def gpus_per_replica(self) -> float:

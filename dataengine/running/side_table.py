@@ -15,17 +15,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from instructrestore.dataengine.running.part_files import digest, open_parquet
+from instructrestore.dataengine.running.integrity import digest, reading
+from instructrestore.dataengine.running.part_files import open_parquet
+from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.files import replacing
+from instructrestore.shards.parsing import parse_object
 from instructrestore.shards.paths import Place, reaching
 
 _SCHEMA = pa.schema([("part", pa.int32()), ("key", pa.string()), ("value", pa.binary())])
 _HASHES_KEY = b"instructrestore.slices"
+_CHECK_KEY = b"instructrestore.slices.hash"  # of the text under the key before; tables of version 0.1 have none
 PARTS_PER_GROUP = 64
 
 
 class SideTable:
-    """Opened for reading: one dictionary a part, read when it is asked for.
+    """Opened for reading: one dictionary a part, read when it is asked for. Opening and reading raise DamagedFile.
 
     hashes: of each part's slice; a part that is not in it has an empty slice.
     facts: what the writer had to say of the whole (JSON).
@@ -33,11 +37,16 @@ class SideTable:
 
     def __init__(self, path: Place, values: TypeAdapter[Any]) -> None:
         self.path = path
-        self._file = open_parquet(path)
         self._values = values
-        stored = json.loads(self._file.metadata.metadata[_HASHES_KEY])
-        self.facts: dict[str, Any] = stored["facts"]
-        self.hashes: dict[int, str] = {int(part): found for part, found in stored["hashes"].items()}
+        with reading(path):
+            self._file = open_parquet(path)
+            said = self._file.metadata.metadata or {}
+            check = said.get(_CHECK_KEY)
+            if check and check.decode() != digest(said[_HASHES_KEY].decode()):
+                raise DamagedFile(path)
+            stored = parse_object(said[_HASHES_KEY], str(path))
+            self.facts: dict[str, Any] = stored["facts"]
+            self.hashes: dict[int, str] = {int(part): found for part, found in stored["hashes"].items()}
         self._group_of = {part: place // PARTS_PER_GROUP for place, part in enumerate(sorted(self.hashes))}
         self._loaded: tuple[int, pa.Table | None] = (-1, None)
 
@@ -46,14 +55,21 @@ class SideTable:
         group = self._group_of.get(part)
         if group is None:
             return {}
-        if self._loaded[0] != group:
-            with reaching(self.path):
-                self._loaded = (group, self._file.read_row_group(group))
-        table = self._loaded[1]
-        assert table is not None
-        # Of a group each of many workers does a part or two: parsing all of it would cost them more than their part.
-        rows = table.filter(pc.call_function("equal", [table["part"], pa.scalar(part, pa.int32())])).to_pylist()
+        with reading(self.path):
+            if self._loaded[0] != group:
+                with reaching(self.path):
+                    self._loaded = (group, self._file.read_row_group(group))
+            table = self._loaded[1]
+            assert table is not None
+            # Of a group each of many workers does a part or two: parsing all of it would cost more than these.
+            rows = table.filter(pc.call_function("equal", [table["part"], pa.scalar(part, pa.int32())])).to_pylist()
+            if _slice_hash((row["key"], row["value"]) for row in rows) != self.hashes[part]:
+                raise DamagedFile(self.path)
         return {row["key"]: self._values.validate_json(row["value"]) for row in rows}
+
+
+def _slice_hash(entries: Iterable[tuple[str, bytes]]) -> str:
+    return digest([(key, value.decode()) for key, value in entries])
 
 
 def write_side_table(
@@ -67,13 +83,14 @@ def write_side_table(
             if not entries:
                 continue
             encoded = [(key, values.dump_json(entries[key])) for key in sorted(entries)]
-            hashes[part] = digest([(key, value.decode()) for key, value in encoded])
+            hashes[part] = _slice_hash(encoded)
             rows += [(part, key, value) for key, value in encoded]
             if len(hashes) % PARTS_PER_GROUP == 0:
                 _flush(writer, rows)
         if rows:
             _flush(writer, rows)
-        writer.add_key_value_metadata({_HASHES_KEY.decode(): json.dumps({"hashes": hashes, "facts": facts})})
+        said = json.dumps({"hashes": hashes, "facts": facts})
+        writer.add_key_value_metadata({_HASHES_KEY.decode(): said, _CHECK_KEY.decode(): digest(said)})
 
 
 def _flush(writer: pq.ParquetWriter, rows: list[tuple[int, str, bytes]]) -> None:

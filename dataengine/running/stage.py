@@ -21,10 +21,14 @@ from instructrestore.shards.paths import Place
 
 @dataclass(frozen=True)
 class Drop:
-    """A row left out for a reason that is counted; detail says more of this one ("short side 480")."""
+    """A row left out for a reason that is counted; detail says more of this one ("short side 480").
+
+    lost: why each of the things that it held was lost, where that is not just because of the row.
+    """
 
     reason: str
     detail: str = ""
+    lost: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from instructrestore.dataengine.running.checkpoints import Execute, Outputs
-from instructrestore.dataengine.running.part_files import Slice, StageSummary, digest
+from instructrestore.dataengine.running.integrity import digest
+from instructrestore.dataengine.running.part_files import Slice
 from instructrestore.dataengine.running.side_table import SideTable
 from instructrestore.dataengine.running.stage import StageSpec, Task
+from instructrestore.dataengine.running.stage_summary import StageSummary
 from instructrestore.shards.paths import Place
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from instructrestore.dataengine.running.lock import locked
+from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.files import commit, sweep
+from instructrestore.shards.parsing import parse_object
 from instructrestore.shards.paths import Place, make_folder, names, read_if_there
 
 
@@ -33,7 +35,7 @@ class WorkFolder:
             raise ValueError(f"{path} is a file; --out names a folder")
         content = read_if_there(self._marker)
         if content is not None:
-            self.found = _read(content, schema, self.path, what)
+            self.found = _read(content, schema, self._marker, self._content, what)
         elif any(_is_foreign(name, self.path, marker) for name in names(self.path)):
             raise ValueError(f"{path} is not empty and was not made by {what}; name another folder with --out")
 
@@ -60,16 +62,18 @@ class WorkFolder:
             yield check
 
 
-def _read(content: bytes, schema: int, path: Place, what: str) -> dict[str, Any]:
+def _read(content: bytes, schema: int, marker: Place, wanted: bytes, what: str) -> dict[str, Any]:
+    """What the marker says. wanted: what it would say if this run had made the folder."""
     try:
-        found = json.loads(content)
+        found = parse_object(content, str(marker))
         made_with = found["schema"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"the marker of {path} is damaged; name another folder with --out") from None
+    except (ValueError, KeyError):
+        remedy = f"if its folder is of {what}, write {wanted.decode()} into it; else name another folder with --out"
+        raise DamagedFile(marker, remedy) from None
     if made_with != schema:
         raise ValueError(
-            f"{path} was made by another version of this program (schema {made_with} of {what}; this one has schema "
-            f"{schema}); name another folder with --out"
+            f"{marker}: the folder was made by another version of this program (schema {made_with} of {what}; this one "
+            f"has schema {schema}); name another folder with --out"
         )
     return found
 

@@ -8,13 +8,13 @@ from functools import cache
 from typing import Any
 
 import cv2
-import pyarrow as pa
 from pydantic import TypeAdapter
 
 from instructrestore.dataengine.running.outcomes import apply, batched
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, read_outcomes, read_rows
 from instructrestore.dataengine.running.side_table import SideTable
 from instructrestore.dataengine.running.stage import Defect, StageSpec, StopStage, Task
+from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.paths import Place
 
 Done = tuple[PartFile, PartSummary]
@@ -22,14 +22,16 @@ Done = tuple[PartFile, PartSummary]
 
 @dataclass(frozen=True)
 class Stopped:
-    """A worker's word that the whole run must stop. defect: because of a fault of the program."""
+    """A worker's word that the whole run must stop. defect: because of a fault of the program. damaged: the file that
+    it could not use."""
 
     sentence: str
     defect: bool = False
+    damaged: DamagedFile | None = None
 
-    def error(self) -> StopStage | Defect:
+    def error(self) -> StopStage | Defect | DamagedFile:
         """What stops the run."""
-        return Defect(self.sentence) if self.defect else StopStage(self.sentence)
+        return self.damaged or (Defect(self.sentence) if self.defect else StopStage(self.sentence))
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class StageWorker:
         try:
             todo = inputs(self._spec, task)
             side = self._side(task)
-        except (OSError, pa.ArrowException) as error:
-            return Stopped(_unreadable(self._spec.name, error))
+        except (OSError, DamagedFile) as error:
+            return self._unread(error)
         try:
             sink = self._spec.sink(task, self._results)
         except OSError as error:
@@ -85,12 +87,17 @@ class StageWorker:
         """One row through the stage."""
         try:
             side = self._side(task)
-        except (OSError, pa.ArrowException) as error:
-            return Stopped(_unreadable(self._spec.name, error))
+        except (OSError, DamagedFile) as error:
+            return self._unread(error)
         try:
             return self._outcomes([todo], side)[0]
         except (StopStage, Defect) as stop:
             return self._stopped(stop)
+
+    def _unread(self, error: OSError | DamagedFile) -> Stopped:
+        if isinstance(error, DamagedFile):
+            return Stopped(str(error), damaged=error)
+        return Stopped(f"the {self._spec.name} stage cannot read its input: {error}")
 
     def _stopped(self, stop: StopStage | Defect) -> Stopped:
         if isinstance(stop, Defect):
@@ -128,10 +135,6 @@ def inputs(spec: StageSpec, task: Task) -> list[Todo | Outcome[Any]]:
 def _adapter(kind: type) -> TypeAdapter[Any]:
     """What reads and writes rows of a type. Kept, as making one takes longer than a part of a few rows."""
     return TypeAdapter(kind)
-
-
-def _unreadable(stage: str, error: Exception) -> str:
-    return f"the {stage} stage cannot read its input: {error}"
 
 
 def disk_sentence(stage: str, task: Task, error: OSError) -> str:

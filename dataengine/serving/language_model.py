@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import json
 import random
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ import httpx
 
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
+from instructrestore.shards.parsing import parse_json
 
 MAX_REPLY_BYTES = 1 << 20
 MAX_WAIT_S = 20.0
@@ -188,8 +188,8 @@ class LanguageModel:
         """A server's own words, shortened, with the key masked should they repeat it."""
         text = data.decode("utf-8", "replace")
         try:
-            reply = json.loads(text)
-        except (ValueError, RecursionError):
+            reply = parse_json(text, "the reply")
+        except ValueError:
             reply = None
         if isinstance(reply, dict):
             error = reply.get("error", reply)
@@ -234,8 +234,8 @@ async def _free(servers: Sequence[_Server]) -> _Server:
 def _content(data: bytes) -> str:
     """The text of a chat completion. A body that is none was cut short or mangled on its way: worth another try."""
     try:
-        content = json.loads(data)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        content = parse_json(data, "the reply")["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
         raise _TryAgain("the reply is not a chat completion") from None
     if content is not None and not isinstance(content, str):
         raise _TryAgain("the reply is not a chat completion")

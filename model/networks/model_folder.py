@@ -6,7 +6,6 @@ errors, and what the two libraries raise becomes a ValueError of one sentence (`
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import safe_open
 
 from instructrestore.shards.errors import first_line, first_three
+from instructrestore.shards.parsing import parse_json, read_bounded
 from instructrestore.shards.weight_files import fetch_folder, readable
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -50,11 +50,11 @@ def read_json(path: Path, otherwise: str) -> dict[str, Any]:
     with readable(path):
         if not path.is_file():
             raise ValueError(f"{otherwise}: there is no {path}")
-        content = path.read_bytes()
+        content = read_bounded(path)
     try:
-        values = json.loads(content)
+        values = parse_json(content, str(path), any_number=True)  # diffusers writes infinities
     except ValueError as fault:
-        raise ValueError(f"{path} is not valid JSON: fetch or save it again ({first_line(fault)})") from fault
+        raise ValueError(f"{fault}: fetch or save it again") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} is not a configuration: fetch or save it again")
     return values

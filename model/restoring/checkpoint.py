@@ -24,6 +24,7 @@ from safetensors import safe_open
 from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase
 
 from instructrestore.model.networks.autoencoder import Autoencoder
+from instructrestore.model.networks.checkpoint_record import check_model
 from instructrestore.model.networks.devices import find_device, find_dtype
 from instructrestore.model.networks.model_folder import (
     check_weights,
@@ -36,6 +37,7 @@ from instructrestore.model.networks.model_folder import (
 from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, RegionControlNet
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.wavelet_autoencoder import MOST_LEVELS, WaveletAutoencoder, channels_of
+from instructrestore.model.restoring.base_record import VERSION, check_recorded, check_version
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.small_model import base_place
@@ -56,7 +58,7 @@ _TOKENIZERS: dict[str, tuple[str, Any]] = {
 _MODEL_FILES = ["config.json", WEIGHTS_NAME, "diffusion_pytorch_model-*-of-*", f"{WEIGHTS_NAME}.index.json"]
 _CONTROLNET_FILES = [f"controlnet/{name}" for name in _MODEL_FILES]
 _CHECKPOINT_FILES = [*_MODEL_FILES, *_CONTROLNET_FILES, *(f"unet/{name}" for name in _MODEL_FILES)]
-_BASE_FILES = [
+BASE_FILES = [
     "model_index.json",
     "scheduler/scheduler_config.json",
     *(f"tokenizer/{name}" for name in ("*.json", "merges.txt")),
@@ -105,14 +107,15 @@ def load_pipeline(
     precision, place = find_dtype(dtype), find_device(device)
     base, checkpoint = str(base), checkpoint and str(checkpoint)
     if checkpoint is None:
-        folder = find_folder("base", base_place(base), base_revision, [*_BASE_FILES, *_CONTROLNET_FILES])
+        folder = find_folder("base", base_place(base), base_revision, [*BASE_FILES, *_CONTROLNET_FILES])
         controlnet_folder = folder / "controlnet"
         with readable(folder):
             if not controlnet_folder.is_dir():
                 raise ValueError(f"{base} has no controlnet folder of its own: name a checkpoint as well")
     else:
-        folder = find_folder("base", base_place(base), base_revision, _BASE_FILES)
-        controlnet_folder = _checkpoint_folder(checkpoint, checkpoint_revision)
+        folder = find_folder("base", base_place(base), base_revision, BASE_FILES)
+        controlnet_folder = checkpoint_folder(checkpoint, checkpoint_revision)
+        check_version(checkpoint, check_model(controlnet_folder).get(VERSION), folder)
     files = _check_base(base, folder, trained_unet(controlnet_folder))
     _check_controlnet(controlnet_folder, files.unet)
     parts = _read_base(files, precision, place)
@@ -142,8 +145,8 @@ def load_base(
     checkpoint: whose UNet takes the place of the base's, if it has one.
     """
     precision, place = find_dtype(dtype), find_device(device)
-    folder = find_folder("base", base_place(base), revision, _BASE_FILES)
-    unet = trained_unet(_checkpoint_folder(checkpoint, checkpoint_revision)) if checkpoint else None
+    folder = find_folder("base", base_place(base), revision, BASE_FILES)
+    unet = trained_unet(checkpoint_folder(checkpoint, checkpoint_revision)) if checkpoint else None
     return _read_base(_check_base(base, folder, unet), precision, place)
 
 
@@ -152,7 +155,7 @@ def model_sampling(base: str, revision: str | None = None) -> dict[str, Any] | N
 
     Reads model_index.json alone. base, revision, errors: as in `load_pipeline`.
     """
-    folder = find_folder("base", base_place(base), revision, _BASE_FILES[:1])
+    folder = find_folder("base", base_place(base), revision, BASE_FILES[:1])
     return _sampling(read_json(folder / "model_index.json", f"{base} is not a saved pipeline"), folder)
 
 
@@ -176,12 +179,14 @@ def load_controlnet(
     base: what it was trained on. Raises ValueError in one sentence where it was made for another.
     """
     precision, place = find_dtype(dtype), find_device(device)
-    folder = _checkpoint_folder(checkpoint, revision)
+    folder = checkpoint_folder(checkpoint, revision)
+    check_model(folder)
     _check_controlnet(folder, base.unet.config)
     return _read_controlnet(folder, precision, place)
 
 
-def _checkpoint_folder(checkpoint: str, revision: str | None) -> Path:
+def checkpoint_folder(checkpoint: str, revision: str | None) -> Path:
+    """The folder of a checkpoint's ControlNet, fetched where it is on the hub. Raises ValueError."""
     folder = find_folder("checkpoint", checkpoint, revision, _CHECKPOINT_FILES)
     with readable(folder):
         return folder / "controlnet" if (folder / "controlnet").is_dir() else folder
@@ -290,6 +295,9 @@ def _sampling(index: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
 
 def _read_base(files: _BaseFiles, dtype: torch.dtype, device: torch.device) -> BaseNetworks:
     folder = files.folder
+    check_recorded(folder)
+    if files.unet_folder != folder / "unet":
+        check_model(files.unet_folder)
     vae = WaveletAutoencoder if files.vae["_class_name"] == WaveletAutoencoder.__name__ else AutoencoderKL
     text_encoder = TEXT_ENCODERS[files.text_encoder["architectures"][0]]
     with quiet():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,25 @@ def decode(vae: Autoencoder, latents: Tensor, settings: SamplingSettings) -> Ten
     """Scaled latents (B, C, h, w) as photos (B, 3, H, W) float32, not clamped."""
     unscaled = (latents / vae.config["scaling_factor"]).to(vae.dtype)
     return autoencoder.decode(vae, unscaled, settings.tile, settings.overlap).float() / 2 + 0.5
+
+
+def set_timesteps(scheduler: Any, settings: SamplingSettings) -> None:
+    """Gives the scheduler the timesteps of the settings, on the CPU. ValueError where it cannot have them."""
+    steps, least = settings.num_inference_steps, settings.least_timestep
+    if not least:
+        scheduler.set_timesteps(steps, device="cpu")
+        return
+    if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
+        raise ValueError(
+            f"{type(scheduler).__name__} chooses its timesteps itself: leave least_timestep out, or take another "
+            "scheduler, such as DPMSolverMultistepScheduler"
+        )
+    last = len(scheduler.alphas_cumprod) - 1
+    if steps > last + 1 - least:
+        raise ValueError(f"{steps} steps do not fit between timestep {last} and least_timestep={least}")
+    # Evenly and with the last timestep first ("trailing": Lin et al. 2023, table 2), over a part of the schedule.
+    spaced = [last - step * (last + 1 - least) // steps for step in range(steps)]
+    scheduler.set_timesteps(timesteps=spaced, device="cpu")
 
 
 def first_latents(scheduler: Any, noise: Tensor, lq_latents: Tensor | None, start_timestep: int | None) -> Tensor:

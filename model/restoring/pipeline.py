@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from instructrestore.model.networks.text_mask_decoder import SURELY_MEANT, TextM
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
 from instructrestore.model.restoring.colour import fix_colours
+from instructrestore.model.restoring.keeping import check_keeping, lay_in, region_weight
 from instructrestore.model.restoring.latents import (
     Generators,
     check_scheduler,
@@ -30,6 +32,7 @@ from instructrestore.model.restoring.latents import (
     encode,
     first_latents,
     noised,
+    set_timesteps,
 )
 from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, report_masks, warn_of
 from instructrestore.model.restoring.request import MaskInput, PhotoInput, Request, read_request
@@ -37,6 +40,7 @@ from instructrestore.model.restoring.sampling import Sampler
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.sizes import MIN_SIDE, pad, resize, shrink, to_latent_size, to_photo_size
 from instructrestore.model.restoring.views import RegionMaps, Views, maps_of_masks, maps_of_scales, plan_views
+from instructrestore.shards.weight_files import share_weights
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
@@ -78,6 +82,11 @@ class InstructRestorePipeline(DiffusionPipeline):
         """diffusers' `from_pretrained`, of safetensors alone; `checkpoint.load_pipeline` explains faults."""
         return super().from_pretrained(pretrained_model_name_or_path, **{**options, "use_safetensors": True})
 
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **options: Any) -> None:
+        """diffusers' `save_pretrained`; whoever may read the folder's other files may read its weights."""
+        super().save_pretrained(save_directory, *args, **options)
+        share_weights(Path(save_directory))
+
     @torch.no_grad()
     def __call__(
         self,
@@ -114,6 +123,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
         self._check(request, settings, generator)
+        check_keeping(settings, request.instructions, request.scale_maps is not None)
         texts = self._texts(request, settings)
         pictures, used = self.restore_tensors(
             request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
@@ -126,6 +136,8 @@ class InstructRestorePipeline(DiffusionPipeline):
                 "the model gave pixels that are no numbers: its weights are damaged, or its precision does not suffice "
                 "(try float32)"
             )
+        if settings.rest == "keep":
+            pictures = self._with_the_rest_kept(pictures, request, used, settings)
         used = [own.cpu() for own in used]
         reports = [cut_texts(self.tokenizer, each) for each in texts]
         for own, mask, looked, report, words in zip(texts, used, found, reports, unfamiliar, strict=True):
@@ -151,7 +163,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         for photos in several tiles, where their masks lie is, before the first step.
         """
         lq, padded = self._lq_photos(request, settings)
-        self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
+        set_timesteps(self.scheduler, settings)
         tiles = self._tiles(padded, settings)
         encode_texts = self._text_states()
         known = self._known(request, padded, tiles, texts, settings, generator, encode_texts)
@@ -192,7 +204,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         self._check(request, settings, generator)
         texts = self._texts(request, settings)
         lq, padded = self._lq_photos(request, settings)
-        self.scheduler.set_timesteps(settings.num_inference_steps, device="cpu")
+        set_timesteps(self.scheduler, settings)
         predicted = self._masks_of_one_step(padded, texts, settings, generator, self._text_states(), timestep)
         known = [self._unfamiliar(own) for own in texts]
         self.maybe_free_model_hooks()
@@ -203,6 +215,16 @@ class InstructRestorePipeline(DiffusionPipeline):
         ]
         warn_of(reports)
         return MaskPrediction([mask.numpy() for mask in masks], request.instructions, reports)
+
+    def passes(self, size: tuple[int, int], settings: SamplingSettings) -> int:
+        """How often the UNet runs for a photo of this (height, width): in each step once for every batch of tiles."""
+        multiple = self._multiple
+        height, width = (
+            -(-side // multiple) * multiple // self.vae_scale_factor for side in settings.restored_size(size)
+        )
+        tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
+        tiles = len(plan_tiles(height, width, tile, overlap, step=self.controlnet.size_multiple))
+        return settings.num_inference_steps * -(-tiles // settings.tile_batch)
 
     def _check(self, request: Request, settings: SamplingSettings, generator: Generators) -> None:
         check_scheduler(self.scheduler)
@@ -223,6 +245,16 @@ class InstructRestorePipeline(DiffusionPipeline):
         """The LQ photos at the restored size, and continued to a size that the networks can take."""
         lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
         return lq, pad(lq, self._padded_size(lq))
+
+    def _with_the_rest_kept(
+        self, pictures: Tensor, request: Request, used: Sequence[Tensor], settings: SamplingSettings
+    ) -> Tensor:
+        """used: the masks (R, H, W) of each photo that were predicted or given; given ones count as they came."""
+        weights = [
+            region_weight(own[:, None] if given is None else given, given is not None, settings)
+            for own, given in zip(used, request.masks, strict=True)
+        ]
+        return lay_in(pictures, request.photos.to(pictures.device), torch.stack(weights).to(pictures.device))
 
     def _text_states(self) -> TextStates:
         return TextStates(self.tokenizer, self.text_encoder, self._execution_device)

@@ -20,6 +20,7 @@ from instructrestore.model.restoring.sizes import MIN_SIDE
 PhotoInput = Image.Image | NDArray[np.uint8] | Tensor
 # A PIL image of mode 1 or L, or an array or tensor (H, W): bool, uint8 in [0, 255] or float in [0, 1].
 MaskInput = Image.Image | NDArray[Any] | Tensor
+_GREY_SPREAD = 8  # levels between the channels of a pixel that still is grey: what lossy formats make of grey
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def scale_map_tensor(scale_map: MaskInput, size: Sequence[int]) -> Tensor:
 def _map_tensor(values: Any, size: Sequence[int], what: str, greatest: float, grey_of_one: int = 255) -> Tensor:
     if isinstance(values, Image.Image):
         _check_depth(values)
-        values = np.asarray(values.convert("L"))
+        values = _grey_values(values, what)
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         values = torch.from_numpy(values.copy())
     if not isinstance(values, Tensor) or values.is_complex():
@@ -155,6 +156,16 @@ def _map_tensor(values: Any, size: Sequence[int], what: str, greatest: float, gr
     if not (values.min() >= 0 and values.max() <= greatest):  # false for NaN too
         raise ValueError(f"a {what}'s values lie between 0 and {greatest:g}; these do not")
     return values[None]
+
+
+def _grey_values(image: Image.Image, what: str) -> NDArray[np.uint8]:
+    """(H, W) grey values of an image that has nothing else, so that a cut-out's photo is not taken for a mask."""
+    rgba = np.asarray(image.convert("RGBA"))
+    if rgba[..., 3].min() < 255:
+        raise ValueError(f"a {what} is a grey image, and this one is transparent in places: give its channel 'A' alone")
+    if (rgba[..., :3].max(-1) - rgba[..., :3].min(-1) > _GREY_SPREAD).any():
+        raise ValueError(f"a {what} is a grey image, and the colours of this one differ from one another")
+    return np.asarray(image.convert("L"))
 
 
 def _check_depth(image: Image.Image) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from instructrestore.shards.errors import first_error
 
@@ -29,6 +37,12 @@ class SamplingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_inference_steps: int = Field(default=20, ge=1, le=1000, description="Denoising steps.")
+    least_timestep: int = Field(
+        default=0,
+        ge=0,
+        description="The steps lie at even distances from the last timestep down to this one, and the last step goes "
+        "from there to the photo; 0: where the scheduler puts them. For a base that learnt these timesteps alone.",
+    )
     guidance_scale: float = Field(
         default=3.6,
         ge=1,
@@ -75,6 +89,16 @@ class SamplingSettings(BaseModel):
         default="wavelet",
         description="Take the colours from the LQ photo: by its low frequencies, by mean and deviation, or not.",
     )
+    rest: Literal["restored", "keep"] = Field(
+        default="restored",
+        description="The other parts: restored with their scale, or kept pixel for pixel as they were.",
+    )
+    feather: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="With `rest=keep`: the width in pixels of the transition around the regions, to the LQ photo.",
+    )
     compat: Literal["official"] | None = Field(
         default=None,
         description="`official`: the release's numbers: hard mask, first step unmodulated, posterior draw.",
@@ -97,6 +121,26 @@ class SamplingSettings(BaseModel):
             raise ValueError(f"the overlap of {self.overlap} is more than half a tile of {self.tile}")
         return self
 
+    @model_validator(mode="after")
+    def _rest_can_be_kept(self) -> SamplingSettings:
+        if self.rest == "keep" and self.upscale != 1:
+            raise ValueError(
+                f"rest=keep leaves the photo's own pixels as they are, and an upscale of {self.upscale:g} moves them: "
+                "upscale by 1, or restore the rest too"
+            )
+        if self.rest != "keep" and self.feather:
+            raise ValueError(f"a feather of {self.feather} is for rest=keep alone: ask for that too")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where the rest is restored nothing is said of it, so that results from before it could be kept are known."""
+        values = handler(self)
+        if self.rest == "restored":
+            values.pop("rest", None)
+            values.pop("feather", None)
+        return values
+
     def restored_size(self, size: Sequence[int]) -> tuple[int, int]:
         """The restored (height, width) of a photo of this (height, width)."""
         return round(size[0] * self.upscale), round(size[1] * self.upscale)
@@ -111,7 +155,7 @@ def resolve(
     """
     if settings is not None and not isinstance(settings, SamplingSettings):
         raise ValueError(f"settings are SamplingSettings, not {type(settings).__name__}; single ones go by name")
-    chosen = settings.model_dump(exclude_unset=True) if settings else {}
+    chosen = {name: getattr(settings, name) for name in settings.model_fields_set} if settings else {}
     if settings and settings.compat:  # its presets are set and unset with it
         chosen = {name: value for name, value in chosen.items() if OFFICIAL.get(name) != value}
     try:

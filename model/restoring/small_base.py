@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from transformers import BertTokenizer
 
 from instructrestore.model.networks.model_folder import load_model, quiet
@@ -48,8 +48,7 @@ SCHEDULER: dict[str, Any] = {
     "rescale_betas_zero_snr": True,
     "prediction_type": "sample",
     "timestep_spacing": "trailing",
-    "clip_sample": False,
-    "set_alpha_to_one": True,
+    "solver_order": 1,  # which is DDIM, at any timesteps
 }
 # Few steps, and no guidance: the network sees the LQ photo, and its text has little to add to what is there. Its mask
 # decoder sees the LQ photo alone, so the mask is the same in every step.
@@ -73,7 +72,7 @@ def build_small_base(folder: str | Path, seed: int = 0) -> None:
         controlnet = RegionControlNet.from_unet(unet, MASK_CHANNELS, pixels_a_cell=cell, residual=True, unshuffled=True)
         encoder = load_model(SentenceEncoder, source, {"dtype": torch.float32})
         tokenizer = BertTokenizer.from_pretrained(str(source), local_files_only=True, model_max_length=TOKENS)
-        scheduler: Any = DDIMScheduler(**SCHEDULER)
+        scheduler: Any = DPMSolverMultistepScheduler(**SCHEDULER)
         parts = (autoencoder, encoder, tokenizer, unet, controlnet.eval(), scheduler)
         pipeline = InstructRestorePipeline(*parts, sampling=SAMPLING)
         pipeline.save_pretrained(Path(folder), safe_serialization=True)

@@ -16,15 +16,17 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import BertTokenizer
 
+from instructrestore.model.networks.checkpoint_record import check_model
 from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME
 from instructrestore.model.restoring.small_base import TOKENS
 from instructrestore.pretrained import installed
 from instructrestore.pretrained.backbone import load_backbone
-from instructrestore.pretrained.installed import sha256
-from instructrestore.shards.files import TEMPORARY
+from instructrestore.shards.files import TEMPORARY, file_sha256
+from instructrestore.shards.parsing import parse_object, read_bounded
+from instructrestore.shards.weight_files import write_safetensors
 
 SMALL = "small"  # its name where a base is asked for
 SHIPPED = Path(__file__).parent / "small"
@@ -81,9 +83,9 @@ def small_model(cache: Path | None = None) -> Path:
 def _is_whole(folder: Path) -> bool:
     """Whether every file that was put together is there, byte for byte."""
     try:
-        sums: dict[str, str] = json.loads((folder / SUMS).read_text("utf-8"))
-        return all(sha256(folder / name) == known for name, known in sums.items())
-    except (OSError, ValueError, AttributeError):
+        sums = parse_object(read_bounded(folder / SUMS), SUMS)
+        return all(file_sha256(folder / name) == known for name, known in sums.items())
+    except (OSError, ValueError):
         return False
 
 
@@ -95,9 +97,9 @@ def _assemble(folder: Path) -> None:
     tokenizer.save_pretrained(folder / "tokenizer")
     controlnet = folder / "controlnet" / WEIGHTS_NAME
     backbone = {f"{BACKBONE}{name}": value.half() for name, value in load_backbone().state_dict().items()}
-    save_file({**load_file(controlnet), **backbone}, controlnet, {"format": "pt"})
+    write_safetensors({**load_file(controlnet), **backbone}, controlnet, {"format": "pt"})
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    sums = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
     (folder / SUMS).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
 
 
@@ -106,6 +108,7 @@ def ship(pipeline: Path, masks: Path, folder: Path = SHIPPED) -> None:
 
     pipeline: a saved InstructRestorePipeline. masks: the folder of a ControlNet with a TextMaskDecoder.
     """
+    check_model(masks)
     with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
         _select(pipeline, masks, Path(partial, SMALL))
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,10 +117,10 @@ def ship(pipeline: Path, masks: Path, folder: Path = SHIPPED) -> None:
 
 def _select(pipeline: Path, masks: Path, folder: Path) -> None:
     leave = shutil.ignore_patterns("tokenizer", "model.safetensors")
-    shutil.copytree(pipeline, folder, ignore=leave)
-    of_masks = json.loads((masks / "config.json").read_text("utf-8"))
+    shutil.copytree(pipeline, folder, ignore=leave, copy_function=shutil.copyfile)
+    of_masks = parse_object((masks / "config.json").read_bytes(), str(masks / "config.json"))
     for path in folder.rglob("*.json"):
-        values = json.loads(path.read_text("utf-8"))
+        values = parse_object(path.read_bytes(), str(path))
         values.pop("_name_or_path", None)  # diffusers writes where a model was read
         if path.parent.name == "controlnet":
             values |= {name: value for name, value in of_masks.items() if name.startswith("mask_")}
@@ -128,8 +131,7 @@ def _select(pipeline: Path, masks: Path, folder: Path) -> None:
     unet = load_file(folder / "unet" / WEIGHTS_NAME)
     for name, tensors in (("controlnet", controlnet), ("unet", unet)):
         halves = {key: value.to(torch.float16).contiguous() for key, value in tensors.items()}
-        save_file(halves, folder / name / WEIGHTS_NAME, {"format": "pt"})
-        (folder / name / WEIGHTS_NAME).chmod(0o644)
+        write_safetensors(halves, folder / name / WEIGHTS_NAME, {"format": "pt"})
 
 
 def _of_decoder(name: str) -> bool:

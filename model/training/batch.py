@@ -88,6 +88,8 @@ class Preparation:
         if settings.scaled and not controlnet["residual"]:
             raise ValueError("scaled is for a ControlNet that counts from the LQ photo (residual): leave it out")
         self.timestep_count = len(scheduler.alphas_cumprod)
+        if settings.least_timestep >= self.timestep_count:
+            raise ValueError(f"least_timestep={settings.least_timestep}: the base has {self.timestep_count} timesteps")
         self.alphas_cumprod = scheduler.alphas_cumprod.to(self.device)
 
     def with_unet(self, unet: UNet2DConditionModel | None) -> Preparation:
@@ -174,7 +176,7 @@ class Preparation:
         last = self.timestep_count - 1
         if (share := self.settings.last_timestep) and float(torch.rand((), generator=generator)) < share:
             return last
-        return int(torch.randint(self.timestep_count, (), generator=generator))
+        return int(torch.randint(self.settings.least_timestep, self.timestep_count, (), generator=generator))
 
     def _latents(self, hq: Tensor, generators: Sequence[Generator]) -> Tensor:
         mean, deviation = self._posterior(hq)

@@ -5,29 +5,36 @@ checkpoints/step-00000500/
     unet/                   the same of the base's UNet, where that learns too: it takes the place of the base's
     trained.safetensors     the weights that learn on, where `controlnet/` and `unet/` hold their averages
     optimizer.safetensors   the optimizer's state by parameter name, and torch's random states
-    state.json              step, order, settings, validation
+    state.json              step, order, settings, validation, and the sha256 of every other file
 """
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
+from instructrestore.model.networks.checkpoint_record import (
+    FILES,
+    RECORD,
+    check_files,
+    read_record,
+    record_bytes,
+    sums_beside,
+)
 from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME
-from instructrestore.shards.files import TEMPORARY, commit, sync
-from instructrestore.shards.weight_files import read_safetensors
+from instructrestore.shards.errors import first_error
+from instructrestore.shards.files import TEMPORARY, commit, sync, temporary_in
+from instructrestore.shards.weight_files import read_safetensors, share_weights, write_safetensors
 
 VERSION = 1
 
@@ -45,10 +52,24 @@ class TrainingCheckpoint:
         return int(self.state["step"])
 
     @property
+    def interrupted(self) -> bool:
+        """Whether it was written because the run was stopped there, and not for its step."""
+        return bool(self.state.get("interrupted"))
+
+    @property
+    def judged(self) -> bool:
+        """Whether a validation of it has come to its end."""
+        return self.state.get("validation") is not None
+
+    @property
     def validation_loss(self) -> float | None:
         """Of the validation at this very step, if there was one."""
         scores = self.state.get("validation")
         return None if scores is None or not math.isfinite(scores["loss"]) else float(scores["loss"])
+
+    def check(self) -> None:
+        """Raises ValueError, naming the file, where one of it is not what was written."""
+        check_files(self.folder, self.state)
 
     def trained(self) -> dict[str, Tensor]:
         """The weights that learn on, by parameter name."""
@@ -75,7 +96,7 @@ class CheckpointFolder:
 
     def all(self) -> list[TrainingCheckpoint]:
         """Every whole checkpoint, the oldest first. Raises ValueError for one that cannot be read."""
-        return [_open(path) for path in sorted(self.folder.glob("step-*")) if (path / "state.json").exists()]
+        return [_open(path) for path in sorted(self.folder.glob("step-*")) if (path / RECORD).exists()]
 
     def latest(self) -> TrainingCheckpoint | None:
         """The last one written, or None."""
@@ -102,18 +123,19 @@ class CheckpointFolder:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         final = self._place(state["step"])
-        partial = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder))
+        partial = temporary_in(self.folder)
+        partial.mkdir()
         try:
             for name, model in exported.items():
                 model.save_pretrained(partial / name, safe_serialization=True)
             if trained is not None:
-                save_file(_plain(trained), partial / "trained.safetensors")
-            save_file(_plain(optimizer), partial / "optimizer.safetensors")
-            content = {"version": VERSION, **state}
-            (partial / "state.json").write_bytes(_json(content))
+                write_safetensors(_plain(trained), partial / "trained.safetensors")
+            write_safetensors(_plain(optimizer), partial / "optimizer.safetensors")
+            share_weights(partial)
+            content = {"version": VERSION, **state, FILES: sums_beside(partial)}
+            (partial / RECORD).write_bytes(record_bytes(content))
             for path in partial.rglob("*"):
                 sync(path)
-            partial.chmod(0o755)
             sync(partial)
             if final.exists():
                 self._remove(final)
@@ -129,12 +151,17 @@ class CheckpointFolder:
         """Adds the scores of a validation to the checkpoint of that step."""
         folder = self._place(step)
         state = {**_open(folder).state, "validation": dict(validation)}
-        commit(folder / "state.json", _json(state))
+        commit(folder / RECORD, record_bytes(state))
 
     def prune(self) -> None:
-        """Removes the checkpoints that are neither among the last `keep` nor the best."""
+        """Removes the checkpoints that are neither among the last `keep` nor the best, nor where the run stands.
+
+        An interrupted run's goes with the next one, so that the end is the same as without the interruption.
+        """
         known, best = self.all(), self.best()
-        for old in known[: -self.keep]:
+        passed = [each for each in known[:-1] if each.interrupted]
+        regular = [each for each in known if not each.interrupted]
+        for old in passed + regular[: -self.keep]:
             if best is None or old.folder != best.folder:
                 self._remove(old.folder)
 
@@ -189,18 +216,32 @@ def restore_optimizer(
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu())
 
 
-def _json(state: Mapping[str, Any]) -> bytes:
-    return json.dumps(state, indent=2).encode() + b"\n"
-
-
 def _open(folder: Path) -> TrainingCheckpoint:
+    state = read_record(folder)
+    version = state.get("version")
+    if version != VERSION:
+        raise ValueError(f"the checkpoint {folder} is of version {version!r}; this program reads {VERSION}")
     try:
-        state = json.loads((folder / "state.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the checkpoint {folder} cannot be read: {error}") from None
-    if state.get("version") != VERSION:
-        raise ValueError(f"the checkpoint {folder} is of version {state.get('version')}; this program reads {VERSION}")
+        _State.model_validate(state, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"the checkpoint {folder} cannot be read: state.json has {first_error(error)}") from None
     return TrainingCheckpoint(folder, state)
+
+
+class _Scores(BaseModel):
+    loss: float
+
+
+class _State(BaseModel):
+    """What a `state.json` must hold to be gone on from; it may hold more."""
+
+    step: Annotated[int, Field(ge=0)]
+    base: str
+    settings: dict[str, Any]
+    scaler: dict[str, Any]
+    faults: dict[str, int]
+    started_from: tuple[str | None, str | None] | list[str | None] | None = None
+    validation: _Scores | None = None
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

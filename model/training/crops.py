@@ -22,10 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from instructrestore.shards.errors import one_line
 from instructrestore.shards.reading.reader import Fault, Triplet
-from instructrestore.shards.rle import Mask, Runs
+from instructrestore.shards.rle import MAX_PIXELS, Mask, Runs
 from instructrestore.shards.sample import Region
 
-MAX_PIXELS = 100_000_000
 TRIES = 50
 # Called directly: Image.open would try formats that no shard holds, and warn by a limit global to the process.
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {"jpg": JpegImageFile, "png": PngImageFile, "webp": WebPImageFile}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -41,7 +40,8 @@ class HeldOutExample:
 def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepare: Preparation) -> list[HeldOutExample]:
     """The first region of each of the first `validation.restored` photos, restored."""
     base, chosen = prepare.base, prepare.settings.validation
-    crops = [next(own) for _, own in groupby(held_out, key=lambda crop: crop.position)][: chosen.restored]
+    asked = first_of_each_photo(held_out)[: chosen.restored]
+    crops = [crop for crop, _ in asked]
     # The scheduler is copied: sampling sets its timesteps.
     scheduler = copy.deepcopy(base.scheduler)
     pipe = InstructRestorePipeline(
@@ -52,7 +52,7 @@ def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepar
     with _without_warnings():
         output = pipe(
             lq,
-            [Instruction((RegionScale(crop.caption),), bokeh=crop.bokeh) for crop in crops],
+            [instruction for _, instruction in asked],
             num_inference_steps=chosen.steps,
             generator=[torch.Generator().manual_seed(crop.position) for crop in crops],
             output_type="pt",
@@ -71,6 +71,19 @@ def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepar
         )
         for number, crop in enumerate(crops)
     ]
+
+
+def first_of_each_photo(held_out: Sequence[Crop]) -> list[tuple[Crop, Instruction]]:
+    """The first crop of each photo whose caption an instruction can hold, with that instruction.
+
+    A data set of another's making may have captions of any length, or of nothing that can be seen.
+    """
+    asked: dict[int, tuple[Crop, Instruction]] = {}
+    for crop in held_out:
+        with suppress(ValueError):
+            instruction = Instruction((RegionScale(crop.caption),), bokeh=crop.bokeh)
+            asked.setdefault(crop.position, (crop, instruction))
+    return list(asked.values())
 
 
 @contextmanager

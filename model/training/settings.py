@@ -93,8 +93,9 @@ class TrainingSettings(BaseModel):
         "so that a scale is a share of the way from the LQ photo; for a ControlNet that counts from there.",
     )
     last_timestep: float = Field(
-        default=0, ge=0, le=1, description="Share of samples at the last timestep, where sampling begins; else any."
+        default=0, ge=0, le=1, description="Share of samples at the last timestep, where sampling begins."
     )
+    least_timestep: int = Field(default=0, ge=0, description="The other samples are at any timestep from this one on.")
     even_photos: bool = Field(
         default=False, description="A sample's error counts by its own latents' energy: a decibel is a decibel."
     )

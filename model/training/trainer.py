@@ -33,7 +33,7 @@ from instructrestore.model.training.masks import MaskPreparation, networks_of
 from instructrestore.model.training.muon import Muon
 from instructrestore.model.training.objective import Losses, identity
 from instructrestore.model.training.settings import OptimizerSettings, TrainingSettings
-from instructrestore.model.training.validation import Validation, Validator, mask_iou
+from instructrestore.model.training.validation import Validation, Validator, is_due, mask_iou
 from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.shards.reading.order import sample_seed
 from instructrestore.shards.reading.stream import TripletStream
@@ -115,14 +115,15 @@ class Trainer:
         validator: Validator | None,
         settings: TrainingSettings,
         started_from: tuple[str | None, str | None],
+        base_record: Mapping[str, Any],
         checkpoints: CheckpointFolder,
         worker: TrainingWorker,
         watcher: Watcher | None,
     ) -> None:
-        """started_from: the checkpoint that the weights are of, and its revision, for the run's record."""
+        """started_from, base_record: for the record; a checkpoint with its revision, and what the base's files are."""
         self.base, self.controlnet, self.stream, self.validator = base, controlnet, stream, validator
         self.settings, self.checkpoints, self.worker, self.watcher = settings, checkpoints, worker, watcher
-        self.started_from = started_from
+        self.started_from, self.base_record = started_from, base_record
         prepares = MaskPreparation if settings.learns == "mask_decoder" else Preparation
         self.prepare: Preparation = prepares(base, settings, controlnet.config)
         self.models: dict[str, Any] = {"controlnet": controlnet}
@@ -141,6 +142,7 @@ class Trainer:
             networks.compile()
         self.networks = worker.joined(networks)
         self.base_identity = identity(base.unet)
+        self.unjudged = False  # the checkpoint that it goes on from lacks its validation
         self.faults: Counter[str] = Counter()  # of all workers, as far as they were logged
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> int:
@@ -153,7 +155,10 @@ class Trainer:
         settings, parameters = self.settings, list(self.parameters.values())
         micro_batches = self.stream.micro_batches(min(settings.loader_workers, len(os.sched_getaffinity(0))))
         history, faults = LossHistory(), Counter[str]()
-        begin, saved, step = time.perf_counter(), self.stream.step, self.stream.step
+        step = self.stream.step
+        if self.unjudged:
+            self._validate(step)
+        begin, saved = time.perf_counter(), step
         while step < settings.steps and not should_stop():
             rate = learning_rate(step, settings.steps, settings.optimizer)
             for group in self.optimizer.param_groups:
@@ -177,7 +182,7 @@ class Trainer:
             step += 1
 
             ends = step == settings.steps
-            validates = self.validator is not None and (ends or step % settings.validation.every == 0)
+            validates = self.validator is not None and is_due(step, settings)
             saves = validates or ends or step % settings.checkpoint_every == 0
             if saves or step % settings.log_every == 0:
                 self._log(step, history, faults, time.perf_counter() - begin)
@@ -189,7 +194,7 @@ class Trainer:
                 saved, begin = step, time.perf_counter()
         if step > saved:  # stopped on the way
             self._log(step, history, faults, time.perf_counter() - begin)
-            self.save(step)
+            self.save(step, interrupted=True)
         return step
 
     def load(self, checkpoint: TrainingCheckpoint) -> None:
@@ -200,6 +205,7 @@ class Trainer:
                 "another folder"
             )
         assert self.stream.step == checkpoint.step
+        self.controlnet.load_state_dict(checkpoint.exported("controlnet"))  # what does not learn is in it too
         trained = checkpoint.trained()
         with torch.no_grad():
             for name, parameter in self.parameters.items():
@@ -210,8 +216,9 @@ class Trainer:
         for name, average in self.averages.items():
             average.module.load_state_dict(checkpoint.exported(name))
             average.n_averaged.fill_(checkpoint.step)
+        self.unjudged = self.validator is not None and is_due(checkpoint.step, self.settings) and not checkpoint.judged
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, interrupted: bool = False) -> None:
         """Writes a checkpoint of the state after `step` steps, in the leading worker."""
         if not self.worker.leads:
             return
@@ -222,10 +229,12 @@ class Trainer:
             "step": step,
             "order": self.stream.state_dict()["order"],
             "base": self.base_identity,
+            **self.base_record,
             "started_from": self.started_from,
             "settings": self.settings.model_dump(mode="json"),
             "scaler": self.scaler.state_dict(),
             "faults": dict(self.faults),
+            **({"interrupted": True} if interrupted else {}),
         }
         folder = self.checkpoints.save(
             self.exported(), self.parameters if self.averages else None, optimizer_tensors(self.optimizer, names), state
@@ -249,10 +258,10 @@ class Trainer:
             validation = self.validator(copies["controlnet"], self.prepare.with_unet(copies.get("unet")), self.worker)
         if not self.worker.leads:
             return
-        self.checkpoints.judge(step, asdict(validation.held_out))
-        self.checkpoints.prune()
         if self.watcher:
             self.watcher.validated(step, validation)
+        self.checkpoints.judge(step, asdict(validation.held_out))  # from here on it is not done again
+        self.checkpoints.prune()
 
     def _log(self, step: int, history: LossHistory, faults: Counter[str], seconds: float) -> None:
         """Logs the steps since the last log, with one transfer from the device. faults: this worker's; emptied."""

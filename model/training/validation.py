@@ -56,6 +56,11 @@ class Validation:
     restored: list[HeldOutExample]
 
 
+def is_due(step: int, settings: TrainingSettings) -> bool:
+    """Whether a run that holds photos out is validated after so many steps."""
+    return step == settings.steps or step % settings.validation.every == 0
+
+
 class ValidationCrops:
     """The fixed crops (see `fixed_crops`) that a network is validated on."""
 

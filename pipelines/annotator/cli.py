@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.pipelines.terminal.ending import INTERRUPTED, end
 
 HELP = """Train the annotator that names what it sees on photos with panoptic annotations.
@@ -43,13 +44,11 @@ def train_annotator(
     threads: Threads = 1,
 ) -> None:
     try:
-        from rich.console import Console
-
         from instructrestore.dataengine.annotator.run_training import AnnotatorTraining
         from instructrestore.dataengine.annotator.training import HeadSettings
         from instructrestore.pipelines.annotator.job import run
 
         settings = AnnotatorTraining(HeadSettings(seed=seed, steps=steps, batch=batch, views=views), heads)
-        run(source, validation, out, settings, threads, Console())
+        run(source, validation, out, settings, threads, PlainConsole())
     except KeyboardInterrupt:
         end("interrupted; run the same command again to go on", INTERRUPTED)

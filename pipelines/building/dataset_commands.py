@@ -10,8 +10,10 @@ from rich.progress import Progress
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.reporting import statistics
 from instructrestore.dataengine.reporting.drawing import draw
+from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import Dataset
+from instructrestore.shards.plain_text import visible_line
 from instructrestore.shards.verify import verify as find_faults
 
 
@@ -20,12 +22,12 @@ def verify(path: str, console: Console) -> bool:
 
     Raises ValueError if it is no data set.
     """
-    card = Dataset(path).card
+    card = Dataset(path, checked=False).card
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("verifying", total=len(card.shards))
         faults = find_faults(path, lambda: progress.advance(task))
     for fault in faults:
-        console.print(fault, markup=False, highlight=False, soft_wrap=True)
+        console.print(visible_line(fault), markup=False, highlight=False, soft_wrap=True)
     counted = f"{card.photos:,} photos, {card.regions:,} regions, {len(card.shards):,} shards"
     verdict = f"{len(faults)} fault{'s' if faults[1:] else ''}" if faults else "sound"
     console.print(f"{path}: {counted}: {verdict}", markup=False, highlight=False, soft_wrap=True)
@@ -34,11 +36,13 @@ def verify(path: str, console: Console) -> bool:
 
 def stats(dataset: str, as_json: bool = False) -> None:
     """Prints the statistics of a data set as tables, or as JSON. Raises ValueError if it is no data set."""
-    figures = statistics.of_dataset(Dataset(dataset))
+    opened = Dataset(dataset)
+    statistics.check_metric(opened)
+    figures = statistics.of_dataset(opened)
     if as_json:
         print(statistics.to_json(figures))
     else:
-        Console().print(statistics.console(figures))
+        PlainConsole().print(statistics.console(figures))
 
 
 def show(dataset: str, key: str, out: str | None = None) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer,
 from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings
 from instructrestore.dataengine.running.outcomes import batched
 from instructrestore.dataengine.running.stage import Failed
+from instructrestore.shards.plain_text import json_text
 
 BATCH = 256
 
@@ -24,7 +24,7 @@ def phrase(file: str, settings: NounPhraseSettings, number: int) -> None:
     typed = file == "-" and sys.stdin.isatty()
     for lines in batched(_lines(file), 1 if typed else BATCH):
         for line, result in zip(lines, parse([Question(line, number) for line in lines]), strict=True):
-            print(json.dumps(_record(line, result), ensure_ascii=False), flush=True)
+            print(json_text(_record(line, result)), flush=True)
 
 
 def _record(description: str, result: object) -> dict[str, object]:

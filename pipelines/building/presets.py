@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,14 +13,12 @@ from pydantic import BaseModel, ValidationError
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.sources import SourceSettings, parse_source
 from instructrestore.shards.errors import first_error
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+from instructrestore.shards.parsing import parse_toml, read_bounded
 
 Settings = TypeVar("Settings", bound=BaseModel)  # with a field `preset`
+_MOST_BYTES = 1 << 20  # of a settings file
 Presets = Mapping[str, Callable[[], Settings]]
+_SEAL = "# sha256 of the lines above: "
 
 
 def embedded() -> BuildSettings:
@@ -173,10 +171,10 @@ def read_settings(presets: Presets[Settings], preset: str, config: Path | None, 
     values: dict[str, Any] = {}
     if config:
         try:
-            values = tomllib.loads(config.read_text("utf-8"))
+            values = parse_toml(read_bounded(config, _MOST_BYTES), str(config))
         except FileNotFoundError:
             raise ValueError(f"there is no settings file {config}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        except OSError as error:
             raise ValueError(f"{config} cannot be read as TOML: {error}") from None
         preset = values.get("preset") or preset  # settings that began as none have an empty one
     if not isinstance(preset, str) or preset not in presets:
@@ -189,9 +187,26 @@ def read_settings(presets: Presets[Settings], preset: str, config: Path | None, 
     return settings
 
 
-def read_sources(text: str) -> tuple[SourceSettings, ...]:
-    """The sources named in the text of a settings file."""
-    return tuple(SourceSettings.model_validate(each) for each in tomllib.loads(text)["sources"])
+def read_sources(text: bytes, name: str) -> tuple[SourceSettings, ...]:
+    """The sources named in the text of a settings file. Raises ValueError, in one sentence that names the file."""
+    sources = parse_toml(text, name).get("sources", ())
+    try:
+        return tuple(SourceSettings.model_validate(each) for each in sources)
+    except ValidationError as error:
+        raise ValueError(f"{name} has a source that cannot be used: {first_error(error)}") from None
+    except TypeError:
+        raise ValueError(f"{name} does not list sources as a build writes them") from None
+
+
+def sealed(text: str) -> str:
+    """The text of a settings file with its hash as a last line, a comment."""
+    return f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def is_sealed(text: str) -> bool:
+    """Whether a settings file is as `sealed` made it. One that has no hash was made by version 0.1."""
+    body, mark, found = text.rpartition(_SEAL)
+    return not mark or f"{hashlib.sha256(body.encode()).hexdigest()}\n" == found
 
 
 def _assignment(text: str) -> dict[str, Any]:
@@ -200,8 +215,8 @@ def _assignment(text: str) -> dict[str, Any]:
     if not equals or not all(path.split(".")):
         raise ValueError(f"--set takes NAME=VALUE as in quality_gate.score=55, not {text!r}")
     try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed: Any = parse_toml(f"value = {value}", text)["value"]
+    except ValueError:
         parsed = value
     for name in reversed(path.split(".")):
         parsed = {name.strip("\"'"): parsed}

@@ -15,6 +15,7 @@ from instructrestore.dataengine.weights.needs import ServerNeed, WeightsNeed
 from instructrestore.pipelines.doctor.findings import Finding
 from instructrestore.pipelines.doctor.weights import check_weights
 from instructrestore.shards.errors import first_line
+from instructrestore.shards.parsing import parse_json
 
 LIMIT_S = 5.0
 _VLLM = "import importlib.metadata as m; print(m.version('vllm'))"
@@ -92,8 +93,10 @@ def _asked(need: ServerNeed, url: str, key: str) -> Finding:
 def _models(answer: httpx.Response) -> set[str] | None:
     """The ids in an answer to GET /v1/models; None if it is not one."""
     try:
-        return {str(model["id"]) for model in answer.json()["data"]} if answer.status_code == 200 else None
-    except (ValueError, LookupError, TypeError, RecursionError):
+        if answer.status_code != 200:
+            return None
+        return {str(model["id"]) for model in parse_json(answer.content, "the answer")["data"]}
+    except (ValueError, LookupError, TypeError):
         return None
 
 

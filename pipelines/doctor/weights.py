@@ -18,6 +18,7 @@ from instructrestore.dataengine.weights.needs import CheckoutNeed, PackageNeed, 
 from instructrestore.pipelines.doctor.findings import Finding
 from instructrestore.pretrained.installed import InstalledFile
 from instructrestore.shards.errors import first_line
+from instructrestore.shards.parsing import parse_object
 
 LIMIT_S = 5.0
 
@@ -118,8 +119,9 @@ def _hub(need: WeightsNeed, name: str) -> Finding:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         answer = httpx.get(where, params={"blobs": "true"}, headers=headers, timeout=LIMIT_S, follow_redirects=True)
-        files = {str(file["rfilename"]): int(file.get("size") or 0) for file in answer.json().get("siblings", ())}
-    except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        siblings = parse_object(answer.content, "the answer").get("siblings", ())
+        files = {str(file["rfilename"]): int(file.get("size") or 0) for file in siblings}
+    except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
         fix = f"check the connection, or fetch them elsewhere and copy the cache: {fetch}"
         return Finding("missing", name, f"{_named(need)}: the hub cannot be reached ({first_line(error)})", fix)
     if answer.status_code != 200:

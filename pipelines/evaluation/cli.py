@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from instructrestore.pipelines.evaluation import flags
 from instructrestore.pipelines.evaluation.methods.method import OURS
 from instructrestore.pipelines.inference import flags as model_flags
+from instructrestore.pipelines.terminal.arguments import check_estimate
+from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
 
@@ -47,7 +48,11 @@ def evaluate(
     tile: flags.Tile = None,
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
+    dry_run: flags.DryRun = False,
+    measure: flags.Measure = None,
+    price: flags.Price = None,
 ) -> None:
+    check_estimate(dry_run, measure, price)
     from instructrestore.pipelines.evaluation.methods.spec import parse_method
     from instructrestore.pipelines.evaluation.options import (
         evaluation_settings,
@@ -82,20 +87,20 @@ def evaluate(
     if baseline and os.path.realpath(baseline) == os.path.realpath(out / EVALUATION):
         raise ValueError(f"{baseline} is the file that this evaluation writes: copy it, or name another --out")
     earlier = read_baseline(baseline) if baseline else None
-    console = Console()
+    console = PlainConsole()
     try:
         # torch takes seconds to import; mistakes on the command line have been reported by now
-        from instructrestore.model.training.checkpoints import last_of_run
         from instructrestore.pipelines.evaluation.methods.restorers import compared_group, model_group
         from instructrestore.pipelines.evaluation.run import LOCAL, EvaluationRequest, run_evaluation
-        from instructrestore.pipelines.inference.model_source import ModelSource, named_base
+        from instructrestore.pipelines.inference.model_source import ModelSource
 
         # lq is always included
         groups = [compared_group(run, device, seed, methods) for run in asked if run.name != "lq"]
         if ours:
-            loading = ModelSource(
-                base=named_base(base, typer.echo),
-                checkpoint=checkpoint and last_of_run(checkpoint),
+            loading = ModelSource.named(
+                base,
+                checkpoint,
+                typer.echo,
                 dtype=dtype,
                 device=device,
                 base_revision=base_revision,
@@ -109,6 +114,11 @@ def evaluate(
             quoted=quoted,
             baseline=(str(baseline), earlier) if earlier is not None else None,
         )  # fmt: skip
+        if dry_run:
+            from instructrestore.pipelines.evaluation.estimate import print_plan
+
+            print_plan(request, measure, price, console)
+            return
         evaluated = run_evaluation(request, console)
     except KeyboardInterrupt:
         end("interrupted; run the same command again to continue", INTERRUPTED)

@@ -11,6 +11,7 @@ from instructrestore.model.metrics.metric import BY_NAME
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.evaluation.methods.recipe import METHODS_VARIABLE
 from instructrestore.pipelines.inference.flags import SAMPLING, unless_named
+from instructrestore.pipelines.terminal.estimate_flags import dry_run_option, measure_option, price_option
 
 _METHODS, _METRICS = "What is compared", "What is measured"
 _RUNNING = "Where it runs"
@@ -188,3 +189,6 @@ RetryFailed = Annotated[
     bool,
     typer.Option("--retry-failed", help="Redo the photos that failed, and only those.", rich_help_panel=_RUNNING),
 ]
+DryRun = Annotated[bool, dry_run_option(_RUNNING)]
+Measure = Annotated[int | None, measure_option(_RUNNING)]
+Price = Annotated[float | None, price_option(_RUNNING)]

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.part_files import (
     Outcome,
     PartFile,
     Slice,
-    digest,
     list_parts,
     read_outcomes,
     write_part,
@@ -34,6 +34,7 @@ from instructrestore.dataengine.running.work_folder import WorkFolder
 from instructrestore.pipelines.evaluation.methods.method import SCORE_COLUMNS, Method
 from instructrestore.pipelines.evaluation.row import EvaluationRow
 from instructrestore.pipelines.inference.batches import in_batches
+from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.files import file_sha256, replacing
 from instructrestore.shards.paths import remove
 
@@ -152,7 +153,7 @@ class EvaluationFolder:
         """Whether the part can be read, and the results and masks that it tells of are there as they were made."""
         try:
             rows = [outcome.row for outcome in outcomes_of(part) if outcome.kind == "ok" and outcome.row]
-        except (OSError, pa.ArrowException):
+        except (OSError, DamagedFile):
             return False
         files = [(row.file, row.sha256) for row in rows if row.file] + [(r.mask, r.mask_sha256) for r in rows if r.mask]
         try:
@@ -178,5 +179,6 @@ def _check_testset(path: Path, found: dict[str, Any], testset: dict[str, str]) -
     if not isinstance(of, dict) or of.get("sha256") != testset["sha256"]:
         name = of.get("name") if isinstance(of, dict) else None
         raise ValueError(
-            f"{path} is an evaluation of another test set, {name}: name another folder for {testset['name']} with --out"
+            f"{path} is an evaluation of another test set, {name}: name another folder for {testset['name']} with "
+            "--out (or parts/schema.json in it was changed, which says of which one it is)"
         )

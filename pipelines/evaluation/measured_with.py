@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.model.metrics.iqa_weights import ALEXNET, CLIP, LPIPS, MANIQA, MUSIQ
 from instructrestore.model.metrics.metric import BOKEH_IOU, LEARNED
 from instructrestore.model.metrics.settings import REVISION, MetricSettings

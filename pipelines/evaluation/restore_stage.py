@@ -7,7 +7,6 @@ Rows have their places in batches from the plan on (inference/batches.py): inter
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,14 +20,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.outcomes import describe_error
-from instructrestore.dataengine.running.part_files import Outcome, digest
+from instructrestore.dataengine.running.part_files import Outcome
 from instructrestore.dataengine.running.stage import Failed, PartSink, StopStage
-from instructrestore.pipelines.evaluation.methods.restorers import MethodGroup, MethodInput, MethodOutput, Restorer
+from instructrestore.pipelines.evaluation.methods.restorers import (
+    MethodGroup,
+    MethodInput,
+    MethodOutput,
+    Restorer,
+    instruction_for,
+)
 from instructrestore.pipelines.evaluation.row import EvaluationRow, photo_seed
 from instructrestore.pipelines.inference.batches import restore_in_batches
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
+from instructrestore.shards.checksums import sha256
 from instructrestore.shards.files import commit
+from instructrestore.shards.members import DamagedMember
 from instructrestore.shards.pairs import Pair, TestSet
 from instructrestore.shards.paths import remove
 
@@ -89,7 +97,12 @@ class MethodStage:
         seed, bokeh = photo_seed(self._seed, row.key), self._testset.bokeh
         given = pair.region.mask if self._group.given_masks else None
         asked = MethodInput(rgb, row.caption, row.s1, row.s2, bokeh, seed, None if given is None else given.array())
-        lq = hashlib.sha256(pair.lq).hexdigest()
+        if asked.s1 is not None:
+            try:
+                instruction_for(asked)
+            except ValueError:
+                return Failed("caption no instruction can hold")
+        lq = sha256(pair.lq)
         known = (row.caption, row.s1, row.s2, bokeh, seed, lq, given and given.counts)
         follows_from = digest(REVISION, photo_file.REVISION, self._group.follows_from, *known)
         return self._kept(row, follows_from) or _Prepared(row, asked, follows_from)
@@ -103,7 +116,7 @@ class MethodStage:
             mask = (self._out / mask_name(row.file)).read_bytes() if record.get("mask") else b""
         except (OSError, ValueError):
             return None
-        if record.get("follows_from") != follows_from or (mask and _sha256(mask) != record["mask"]):
+        if record.get("follows_from") != follows_from or (mask and sha256(mask) != record["mask"]):
             return None
         return MethodResult(_with_result(row, data, mask or None, record["reports"]))
 
@@ -130,7 +143,7 @@ class MethodStage:
             "source": {"key": row.key, "caption": row.caption},
             **self._group.record,
             "reports": answer.reports,
-            "mask": mask and _sha256(mask),
+            "mask": mask and sha256(mask),
             "follows_from": ready.follows_from,
         }
         png = to_png(Image.fromarray(answer.rgb), record)
@@ -165,6 +178,9 @@ def read_pair(testset: TestSet, row: EvaluationRow) -> Pair:
         pair = testset.read_pair(row.place)
     except OSError as error:
         raise Unreadable(describe_error(error)[0]) from None
+    except DamagedMember as damage:
+        what = {"record": "", "photo": "HQ photo: ", "LQ photo": "LQ photo: "}[damage.what]
+        raise Unreadable(f"{what}{damage.reason}") from None
     except ValueError:
         raise Unreadable("damaged record") from None
     if (pair.sample.photo.key, pair.region.caption) != (row.key, row.caption):
@@ -190,12 +206,8 @@ def mask_name(file: str) -> str:
 
 
 def _with_result(row: EvaluationRow, png: bytes, mask: bytes | None, reports: list[str]) -> EvaluationRow:
-    known = replace(row, sha256=_sha256(png), bytes=len(png), reports=reports)
-    return known if mask is None else replace(known, mask=mask_name(row.file), mask_sha256=_sha256(mask))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    known = replace(row, sha256=sha256(png), bytes=len(png), reports=reports)
+    return known if mask is None else replace(known, mask=mask_name(row.file), mask_sha256=sha256(mask))
 
 
 def _mask_png(mask: NDArray[np.float32]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.shards.pairs import TestSet
 
 # What `asked` leaves out: a batch decides the last bits of its photos at most, and what is done stays done.

@@ -21,8 +21,9 @@ from rich.console import Console
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.running.checkpoints import Execute, complete
 from instructrestore.dataengine.running.executor import Executor
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.on_ray.runner import cluster
-from instructrestore.dataengine.running.part_files import Outcome, PartFile, digest
+from instructrestore.dataengine.running.part_files import Outcome, PartFile
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.model.metrics.metric import BOKEH_IOU, MASK_IOU
 from instructrestore.model.metrics.scorer import Scorer
@@ -41,6 +42,7 @@ from instructrestore.pipelines.evaluation.score_stage import ScoreStage, has_net
 from instructrestore.pipelines.evaluation.tables.baseline import check_baseline
 from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW, START_S, share_of
 from instructrestore.pipelines.terminal.arguments import check_local
+from instructrestore.pipelines.terminal.damage import print_line, say_damaged
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.pairs import TestSet
 
@@ -100,6 +102,7 @@ def run_evaluation(asked: EvaluationRequest, console: Console) -> Evaluation:
     source, measured = source_of(testset), measured_with(asked.metrics)
     _check_applicable(asked.metrics, testset.bokeh, asked.groups)
     rows = rows_of(testset, asked.limit)
+    _ = testset.pairs  # that it cannot be read is no fault of each photo
     made = [method for group in asked.groups for method in group.methods]
     methods = (UNRESTORED, *made, *(each.method for each in asked.found))
     _check_titles(methods)
@@ -115,6 +118,7 @@ def run_evaluation(asked: EvaluationRequest, console: Console) -> Evaluation:
     ray = partial(cluster, None if asked.address == LOCAL else asked.address, None) if asked.address else None
     with folder.lock() as check, Executor(ray, partial(StageProgress, console), FAILURES_IN_A_ROW, check) as executor:
         run = _EvaluationRun(asked, testset, source, measured, folder, executor, console)
+        say_damaged(testset, console)
         restored = {method: folder.note_found(method, outcomes) for method, outcomes in results.items()}
         for group in asked.groups:
             restored |= _restore(group, rows, run)
@@ -208,11 +212,20 @@ def _complete(
     planned = [task for own in tasks.values() for task in own]
 
     def said(spec: StageSpec, todo: Sequence[Task]) -> None:
-        run.console.print(f"{spec.name}: {len(todo):,} of {len(planned):,} parts to do", highlight=False, markup=False)
+        print_line(f"{spec.name}: {len(todo):,} of {len(planned):,} parts to do", run.console)
         execute(spec, todo)
 
     retry_failed = run.asked.retry_failed
-    files = iter(complete(spec, planned, said, retry_failed=retry_failed, outputs=run.folder, shared=True))
+    found = complete(
+        spec,
+        planned,
+        said,
+        retry_failed=retry_failed,
+        outputs=run.folder,
+        shared=True,
+        say=lambda line: print_line(line, run.console),
+    )
+    files = iter(found)
     return {method: [next(files) for _ in own] for method, own in tasks.items()}
 
 
@@ -223,7 +236,9 @@ def _configuration(asked: EvaluationRequest, source: dict[str, str], measured: d
 
 
 def _check_applicable(metrics: MetricSettings, bokeh: bool, groups: Sequence[MethodGroup]) -> None:
-    """Raises ValueError where none of the metrics has a figure for what is evaluated."""
+    """Raises ValueError where none of the metrics has a figure for what is evaluated, or no photo could be restored."""
+    if bokeh and any(group.record.get("settings", {}).get("rest") == "keep" for group in groups):
+        raise ValueError("in a bokeh set the other parts are to be blurred: leave out --set rest=keep")
     finds = any(method.kind == "model" for group in groups for method in group.methods if not group.given_masks)
     needs = {MASK_IOU.name: (finds, "masks that the model predicts"), BOKEH_IOU.name: (bokeh, "a bokeh set")}
     if not any(needs.get(name, (True, ""))[0] for name in metrics.metrics):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
 from instructrestore.dataengine.running.outcomes import describe_error
@@ -25,6 +25,7 @@ from instructrestore.model.metrics.settings import MetricSettings
 from instructrestore.pipelines.evaluation.restore_stage import Unreadable, pixels, read_pair
 from instructrestore.pipelines.evaluation.row import EvaluationRow
 from instructrestore.shards.pairs import TestSet
+from instructrestore.shards.rle import MAX_PIXELS
 
 
 class ScoreStage:
@@ -68,7 +69,10 @@ class ScoreStage:
         """The mask that the method predicted, (H, W) in [0, 1]."""
         if not row.mask:
             return None
-        with Image.open(BytesIO(self._read(row.mask, row.mask_sha256)), formats=("PNG",)) as image:
+        # By its class: Image.open has a limit of its own, which is global to the process.
+        with PngImageFile(BytesIO(self._read(row.mask, row.mask_sha256))) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Unreadable(f"the mask is {image.width}x{image.height}, over {MAX_PIXELS} pixels")
             return np.divide(np.asarray(image.convert("L")), 255, dtype=np.float32)
 
 

@@ -15,6 +15,7 @@ from instructrestore.model.restoring.checkpoint import load_pipeline, model_samp
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.small_model import SMALL, base_place
+from instructrestore.model.training.checkpoints import last_of_run
 from instructrestore.pipelines.inference.weights import Fingerprint, fingerprint_of
 from instructrestore.pipelines.terminal.arguments import anchored_place
 
@@ -41,6 +42,20 @@ class ModelSource:
     compile: bool = False
     channels_last: bool = False
     cpu_offload: bool = False
+
+    @classmethod
+    def named(cls, base: str | None, checkpoint: str | None, say: Callable[[str], object], **how: Any) -> ModelSource:
+        """As a command's options name it: the small model where no base is named, of which a sentence is said; the last
+        checkpoint of a training run's folder.
+
+        how: the other fields. Raises ValueError for a run without a checkpoint.
+        """
+        if base is None:
+            say(
+                "with the small model that ships (docs/models/small.md); for the large one name Stable Diffusion "
+                "2.1-base and the released checkpoint with --base and --checkpoint"
+            )
+        return cls(base or SMALL, checkpoint and last_of_run(checkpoint), **how)
 
     def check_runnable(self, address: str | None) -> None:
         """Raises ValueError for a dtype or a device that no worker could use.
@@ -116,16 +131,6 @@ class ModelSource:
             "checkpoint_revision": self.checkpoint_revision,
             "dtype": self.dtype,
         }
-
-
-def named_base(base: str | None, say: Callable[[str], object]) -> str:
-    """The base, or the small model where none is named, of which a sentence is said."""
-    if base is None:
-        say(
-            "with the small model that ships (docs/models/small.md); for the large one name Stable Diffusion 2.1-base "
-            "and the released checkpoint with --base and --checkpoint"
-        )
-    return base or SMALL
 
 
 def public(place: str) -> str:

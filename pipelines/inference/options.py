@@ -18,6 +18,8 @@ OPTIONS = {
     "upscale": "--upscale",
     "tile": "--tile",
     "colour_fix": "--colour-fix",
+    "rest": "--rest",
+    "feather": "--feather",
     "compat": "--official",
 }
 OVERLAP_UNIT = 32  # pixels; overlaps are multiples of it
@@ -55,7 +57,8 @@ def sampling_settings(
         if name in merged:
             known = ", ".join(name for name in SamplingSettings.model_fields if name not in options)
             raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
-        raise ValueError(f"{complaint}: lower --set overlap or raise --tile") from None
+        hint = ": lower --set overlap or raise --tile" if complaint.startswith("the overlap ") else ""
+        raise ValueError(f"{complaint}{hint}") from None
 
 
 def parse_sweep(text: str) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instructrestore.model.instruction.instruction import Instruction
-from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.shards.plain_text import visible_line
 
 _COMPANION = re.compile(r"-(mask(-\d+)?|compare|sweep)$")
 
@@ -80,8 +80,13 @@ def _folded(stem: str) -> str:
     return unicodedata.normalize("NFC", os.path.normpath(stem)).casefold()
 
 
-def check_nothing_is_overwritten(jobs: Sequence[PhotoJob], out: Path, files: Sequence[Path]) -> None:
-    """Raises ValueError if a result would overwrite a photo, a mask, a map or one of `files`."""
+def check_nothing_is_overwritten(
+    jobs: Sequence[PhotoJob], out: Path, files: Sequence[Path], endings: Sequence[str] = (".png",)
+) -> None:
+    """Raises ValueError if a result would overwrite a photo, a mask, a map or one of `files`.
+
+    endings: those that restored photos may have.
+    """
     root = os.path.join(os.path.realpath(out), "")
     read = [
         *files,
@@ -91,10 +96,10 @@ def check_nothing_is_overwritten(jobs: Sequence[PhotoJob], out: Path, files: Seq
     if not inside:
         return
     for job in jobs:
-        companions = [f"{job.stem}{ending}.png" for ending in ("", "-compare", "-sweep")]
+        companions = [f"{job.stem}{ending}" for ending in (*endings, "-compare.png", "-sweep.png")]
         for name in companions + (job.mask_names() if job.instruction else []):
             if (place := os.path.realpath(os.path.join(root, name))) in inside:
                 raise ValueError(
-                    f"{escaped(str(out / name))} would overwrite {escaped(str(inside[place]))}, an input: "
+                    f"{visible_line(str(out / name))} would overwrite {visible_line(str(inside[place]))}, an input: "
                     "choose another --out"
                 )

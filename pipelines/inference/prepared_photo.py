@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from instructrestore.dataengine.photos.photo_file import MAX_PIXELS
-from instructrestore.dataengine.sources.places import readable
+from instructrestore.dataengine.masks.placing import PhotoFrame
+from instructrestore.dataengine.photos.mask_file import read_map, read_mask
+from instructrestore.dataengine.photos.photo_file import read_bytes
+from instructrestore.dataengine.photos.picture_file import open_picture
+from instructrestore.dataengine.sources.places import readable, uri_of
 from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
+from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.sizes import MIN_SIDE
 from instructrestore.pipelines.inference.photo_job import PhotoJob
-from instructrestore.pipelines.pictures.source_photo import SourceImage, read_grey, read_photo
+from instructrestore.pipelines.pictures.source_photo import SourceImage, read_photo
+from instructrestore.shards.rle import MAX_PIXELS
 
+Picture = TypeVar("Picture")
 SCALE_UNIT = 100  # the grey value that means scale 1 in a scale map
 
 
@@ -49,6 +56,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
     if job.problem:
         raise ValueError(job.problem)
     assert job.instruction
+    check_keeping(settings, [job.instruction], job.scale_map is not None)
     source = read_photo(job.photo)
     width, height = source.image.size
     if min(width, height) < MIN_SIDE:
@@ -59,7 +67,8 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
     regions = len(job.instruction.regions)
     if job.masks and len(job.masks) != regions:
         raise ValueError(f"there must be one mask for each region: {len(job.masks)} for {regions}")
-    masks = [_mask(path, (height, width)) for path in job.masks]
+    read = [_mask(path, (height, width), job.photo) for path in job.masks]
+    masks = [mask for mask, _ in read]
     scale_map = _scale_map(job.scale_map, (height, width)) if job.scale_map else None
     predicted = None if job.scale_map else "predicted"
     record = {
@@ -76,29 +85,40 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         "settings": settings.model_dump(mode="json"),
         **weights,
     }
-    notes = (*source.notes, *(note for path, mask in zip(job.masks, masks, strict=True) if (note := _note(path, mask))))
+    said = [each for (mask, noted), path in zip(read, job.masks, strict=True) for each in (*noted, *_notes(path, mask))]
+    notes = (*source.notes, *said)
     return PreparedPhoto(job, job.instruction, source, masks or None, scale_map, record, notes)
 
 
-def _mask(path: Path, size: Sequence[int]) -> NDArray[np.uint8]:
-    mask = _grey(path, size, "mask")
-    if mask.dtype != np.uint8:
-        mask = (mask >> 8).astype(np.uint8)
-    if mask.max() == 1:
-        raise ValueError(f"the mask {readable(path.name)} only has values up to 1: save it with the region white (255)")
-    return mask.astype(np.uint8)
+def _mask(path: Path, size: Sequence[int], photo: Path) -> tuple[NDArray[np.uint8], list[str]]:
+    """A mask, (H, W) uint8, and what the user should know of how it was read."""
+    picture = _read(path, "mask", read_mask)
+    name, values = readable(path.name), picture.values
+    notes = [f"the mask {name} is a cut-out: what is left in it is the region"] if picture.cut_out else []
+    if values.shape == (size[1], size[0]) and values.shape != tuple(size) and not picture.turned:
+        # Only now does it matter how the photo is stored, which takes as long as reading it.
+        orientation = open_picture(read_bytes(uri_of(os.path.abspath(photo))), MAX_PIXELS).orientation
+        frame = PhotoFrame(size[0], size[1], orientation)
+        fit = frame.fit(*values.shape)
+        if fit and fit.turned:
+            values = frame.laid(values, fit)
+            notes.append(f"the mask {name} was turned with the photo, which is stored on its side")
+    _check_size(path, values, size, "mask")
+    return values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8), notes
 
 
-def _note(path: Path, mask: NDArray[np.uint8]) -> str:
+def _notes(path: Path, mask: NDArray[np.uint8]) -> list[str]:
     if not mask.any():
-        return f"the mask {readable(path.name)} is black everywhere: its region is empty"
+        return [f"the mask {readable(path.name)} is black everywhere: its region is empty"]
     if mask.min() == 255:
-        return f"the mask {readable(path.name)} is white everywhere: its region is the whole photo"
-    return ""
+        return [f"the mask {readable(path.name)} is white everywhere: its region is the whole photo"]
+    return []
 
 
 def _scale_map(path: Path, size: Sequence[int]) -> NDArray[np.float32]:
-    scales = _grey(path, size, "scale map") / SCALE_UNIT
+    values = _read(path, "scale map", read_map)
+    _check_size(path, values, size, "scale map")
+    scales = values / SCALE_UNIT
     if scales.max() > MAX_SCALE:
         raise ValueError(
             f"the scale map {readable(path.name)} has scales up to {scales.max():g}, over the limit of {MAX_SCALE:g}: "
@@ -107,18 +127,22 @@ def _scale_map(path: Path, size: Sequence[int]) -> NDArray[np.float32]:
     return scales.astype(np.float32)
 
 
-def _grey(path: Path, size: Sequence[int], what: str) -> NDArray[Any]:
+def _read(path: Path, what: str, reader: Callable[[bytes], Picture]) -> Picture:
     name = readable(path.name)
     try:
-        values = read_grey(path)
+        return reader(read_bytes(uri_of(os.path.abspath(path))))
     except OSError as error:
         raise ValueError(f"the {what} {name} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise ValueError(f"the {what} {name} cannot be used: {error}") from None
+
+
+def _check_size(path: Path, values: NDArray[Any], size: Sequence[int], what: str) -> None:
     if values.shape != tuple(size):
         found, expected = f"{values.shape[1]}x{values.shape[0]}", f"{size[1]}x{size[0]}"
-        raise ValueError(f"the {what} {name} is {found} but its photo is {expected}: they must have the same size")
-    return values
+        raise ValueError(
+            f"the {what} {readable(path.name)} is {found} but its photo is {expected}: they must have the same size"
+        )
 
 
 def _named(path: Path, values: NDArray[Any]) -> dict[str, str]:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.output import as_output
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
-from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
 from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_image, scale_sheet
+from instructrestore.pipelines.pictures.output_file import ENDINGS, AskedFormat, Format, format_for
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class OutputSettings:
     """What is written for each photo.
 
     sweep: scales for the first region; empty: no sweep. skip_existing: photos are skipped if their results, of the same
-    photo, instruction, settings and weights, already exist.
+    photo, instruction, settings and weights, already exist. format: of the restored photo's file; masks and sheets are
+    PNGs. deep: restorations come with 16 bits a channel too, whatever the format.
     """
 
     save_mask: bool = False
@@ -32,12 +35,14 @@ class OutputSettings:
     compare: bool = False
     sweep: tuple[float, ...] = ()
     skip_existing: bool = False
+    format: AskedFormat = "png"
+    deep: bool = False
 
-    def names(self, job: PhotoJob) -> list[str]:
-        """The files that a job writes, relative to the output folder."""
+    def names(self, job: PhotoJob, format: Format = "png") -> list[str]:
+        """The files that a job writes, relative to the output folder. format: of its restored photo."""
         if self.mask_only:
             return job.mask_names()
-        names = [f"{job.stem}.png"]
+        names = [f"{job.stem}{ENDINGS[format]}"]
         names += job.mask_names() if self.save_mask and not job.scale_map else []
         names += [f"{job.stem}-compare.png"] if self.compare else []
         return names + ([f"{job.stem}-sweep.png"] if self.sweep else [])
@@ -45,11 +50,13 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class Restoration:
-    """image: the restored photo; None with `mask_only`. masks: (R, H, W) float32 in [0, 1]."""
+    """image: the restored photo; None with `mask_only`. masks: (R, H, W) float32 in [0, 1]. deep: (H, W, 3), the
+    restored photo with 16 bits a channel; None where it was not asked for."""
 
     image: Image.Image | None
     masks: NDArray[np.float32]
     reports: list[str]
+    deep: NDArray[np.uint16] | None = None
 
 
 class PhotoRestorer:
@@ -63,7 +70,8 @@ class PhotoRestorer:
         batch: int,
         on_step: StepCallback,
     ) -> None:
-        self._pipe, self._settings, self._wanted = pipe, settings, wanted
+        self._pipe, self._wanted = pipe, wanted
+        self._settings = resolve(settings, {}, pipe.config["sampling"])
         self._batch, self._on_step = batch, on_step
 
     def results(self, group: Sequence[PreparedPhoto], instructions: Sequence[Instruction]) -> list[Restoration]:
@@ -79,14 +87,21 @@ class PhotoRestorer:
             asked["scale_maps"] = [photo.scale_map for photo in group]
         elif any(photo.masks for photo in group):
             asked["masks"] = [photo.masks for photo in group]
+        asked["output_type"] = "pt" if any(map(self._is_deep, group)) else "pil"
         made = self._pipe(photos, instructions, callback_on_step_end=self._on_step, **asked)
-        assert isinstance(made.images, list)
+        images, deep = made.images, [None] * len(group)
+        if isinstance(images, torch.Tensor):
+            deep = [_deep(each) for each in images]
+            images = as_output(images, self._settings, "pil")
         # Masks from files are shown as they are; the pipeline returns them at the latents' resolution.
         masks = [
             own if photo.masks is None else (np.stack(photo.masks) / 255).astype(np.float32)
             for photo, own in zip(group, made.masks, strict=True)
         ]
-        return [Restoration(*result) for result in zip(made.images, masks, made.reports, strict=True)]
+        return [Restoration(*result) for result in zip(images, masks, made.reports, deep, strict=True)]
+
+    def _is_deep(self, photo: PreparedPhoto) -> bool:
+        return self._wanted.deep or format_for(self._wanted.format, photo.source) == "tiff"
 
     def pictures(self, photo: PreparedPhoto, result: Restoration) -> list[tuple[str, Image.Image]]:
         """Each picture with what it shows, in the order of `OutputSettings.names`."""
@@ -96,7 +111,7 @@ class PhotoRestorer:
             for caption, mask in zip(instruction.captions, result.masks, strict=True):
                 pictures.append((f"where {caption} is", mask_image(mask, lq.size)))
         if result.image and wanted.compare:
-            sheet = comparison(lq, result.masks, result.image, instruction)
+            sheet = comparison(lq, result.masks, result.image, instruction, self._settings.rest == "keep")
             pictures.append(("LQ photo, regions, restored photo", sheet))
         if result.image and wanted.sweep:
             sweep = scale_sheet(lq, self._sweep(photo, result.image), instruction)
@@ -123,6 +138,11 @@ class PhotoRestorer:
                 assert each.image
                 made[scale] = each.image
         return [(scale, made[scale]) for scale in self._wanted.sweep]
+
+
+def _deep(picture: torch.Tensor) -> NDArray[np.uint16]:
+    """A photo (3, H, W) in [0, 1] as (H, W, 3); a value of 8 bits becomes 257 times that."""
+    return (picture * 65535).round().permute(1, 2, 0).cpu().numpy().astype(np.uint16)
 
 
 def out_of_memory(error: Exception) -> bool:

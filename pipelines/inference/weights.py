@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.model.restoring.checkpoint import trained_unet
+from instructrestore.shards.files import file_sha256
+from instructrestore.shards.parsing import parse_object
 
 HUB_WEIGHTS = 4 << 30  # weights on the hub are assumed to be about as large as SD 2.1-base in float32
+_MOST_HEADER_BYTES = 100_000_000  # as the format has it
 TENSOR_SAMPLE = 4096  # bytes hashed of every tensor: training moves all of its values
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -78,7 +80,7 @@ def _of_folder(folder: Path) -> Fingerprint:
             known.append((str(path.relative_to(folder)), _tensors_hash(path)))
             size += path.stat().st_size
         elif path.suffix in (".json", ".txt"):
-            known.append((str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()))
+            known.append((str(path.relative_to(folder)), file_sha256(path)))
     return Fingerprint(digest(known), size)
 
 
@@ -89,12 +91,15 @@ def _tensors_hash(path: Path) -> str:
     with path.open("rb") as file:
         begin = 8 + int.from_bytes(file.read(8), "little")
         try:
-            header = file.read(begin - 8 if begin <= size else 0)
-            places = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
+            header = file.read(begin - 8 if begin <= min(size, _MOST_HEADER_BYTES) else 0)
+            tensors = parse_object(header, str(path))
+            places = [entry["data_offsets"] for name, entry in tensors.items() if name != "__metadata__"]
             known.update(header)
             for start, stop in places:
+                if not 0 <= start <= stop <= size - begin:
+                    raise ValueError(f"a tensor of {path} lies outside of it")
                 file.seek(begin + start)
                 known.update(file.read(min(TENSOR_SAMPLE, stop - start)))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is no safetensors file, or a damaged one") from None
     return known.hexdigest()

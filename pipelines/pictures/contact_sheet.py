@@ -27,7 +27,11 @@ class LabelledPicture:
 
 
 def comparison(
-    photo: Image.Image, masks: NDArray[np.floating], restored: Image.Image, instruction: Instruction
+    photo: Image.Image,
+    masks: NDArray[np.floating],
+    restored: Image.Image,
+    instruction: Instruction,
+    rest_kept: bool = False,
 ) -> Image.Image:
     """The LQ photo, the same with its regions tinted and outlined, and the restored photo.
 
@@ -41,6 +45,7 @@ def comparison(
         palette = colours(len(masks))
         scales = [(f"{r.scale:g}  {r.caption}", ink) for r, ink in zip(instruction.regions, palette, strict=True)]
         others = f"{instruction.others:g}  other parts{', bokeh' if instruction.bokeh else ''}"
+        others = "other parts, kept as they are" if rest_kept else others
         cells.append(LabelledPicture(tinted(photo, masks), [*scales, (others, None)]))
     return sheet([*cells, LabelledPicture(restored, [("restored", None)])], columns=3)
 

@@ -11,6 +11,8 @@ from PIL import ExifTags
 _ORIENTATION = int(ExifTags.Base.Orientation)
 _WIDTHS = (int(ExifTags.Base.ImageWidth), int(ExifTags.Base.ExifImageWidth))
 _HEIGHTS = (int(ExifTags.Base.ImageLength), int(ExifTags.Base.ExifImageHeight))
+_COLOUR_SPACE, _INDEX = int(ExifTags.Base.ColorSpace), int(ExifTags.Interop.InteropIndex)
+_SRGB, _OTHER_SPACES = 1, (2, 0xFFFD)  # Adobe RGB; Wide Gamut RGB
 _SHORT, _LONG = 3, 4
 _ENTRY = 12  # bytes
 _THUMBNAIL, _THUMBNAIL_BYTES = int(ExifTags.Base.JpegIFOffset), int(ExifTags.Base.JpegIFByteCount)
@@ -47,10 +49,34 @@ def sized_exif(block: bytes, size: tuple[int, int]) -> bytes:
     wanted = {**dict.fromkeys(_WIDTHS, size[0]), **dict.fromkeys(_HEIGHTS, size[1])}
     first = tiff.entries(tiff.first())
     tiff.put_all(first, wanted)
-    if int(ExifTags.IFD.Exif) in first:
-        with suppress(struct.error):  # an unreadable directory states no size
-            tiff.put_all(tiff.entries(tiff.read("I", first[int(ExifTags.IFD.Exif)] + 8)), wanted)
+    with suppress(struct.error):  # an unreadable directory states no size
+        tiff.put_all(tiff.linked(first, ExifTags.IFD.Exif), wanted)
     return tiff.bytes()
+
+
+def srgb_exif(block: bytes) -> bytes:
+    """The block of a photo in sRGB: where it names another colour space, it names sRGB. block: from `upright_exif`."""
+    tiff = _Block(block)
+    with suppress(struct.error):  # an unreadable directory names nothing
+        inner = tiff.linked(tiff.entries(tiff.first()), ExifTags.IFD.Exif)
+        space, index = inner.get(_COLOUR_SPACE), tiff.linked(inner, ExifTags.IFD.Interop).get(_INDEX)
+        is_adobe = index is not None and [tiff.read("B", index + 8 + n) for n in range(3)] == list(b"R03")
+        if space is not None and (is_adobe or tiff.read("H", space + 8) in _OTHER_SPACES):
+            tiff.put(space, _COLOUR_SPACE, _SHORT, _SRGB)
+        if index is not None and is_adobe:
+            for place, letter in enumerate(b"R98", index + 8):
+                tiff.write("B", place, letter)
+    return tiff.bytes()
+
+
+def first_directory(block: bytes) -> tuple[bytes, dict[int, bytes]]:
+    """The block from its TIFF header on, and the entries of its first directory by tag, 12 bytes each.
+
+    block: from `upright_exif`.
+    """
+    tiff = _Block(block)
+    plain = tiff.bytes()[-tiff.size :]
+    return plain, {tag: plain[place : place + _ENTRY] for tag, place in tiff.entries(tiff.first()).items()}
 
 
 class _Block:
@@ -85,6 +111,10 @@ class _Block:
         """The offset of each tag's entry."""
         places = (directory + 2 + _ENTRY * number for number in range(self.read("H", directory)))
         return {self.read("H", place): place for place in places}
+
+    def linked(self, entries: Mapping[int, int], tag: int) -> dict[int, int]:
+        """The entries of the directory that a tag leads to; none if it is not there."""
+        return self.entries(self.read("I", entries[tag] + 8)) if tag in entries else {}
 
     def put(self, entry: int, tag: int, kind: int, value: int) -> None:
         """Writes one value into the entry itself: a SHORT at its beginning, or a LONG."""

@@ -1,4 +1,5 @@
-"""A restored photo's PNG, with its photo's colour profile, EXIF and XMP, and the record of how it was made."""
+"""A restored photo's PNG, with its photo's colour profile, EXIF and XMP, and the record of how it was made; and the
+record of a result in any format (output_file.py)."""
 
 from __future__ import annotations
 
@@ -10,10 +11,12 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from instructrestore.dataengine.photos.picture_file import MAGIC_BYTES, format_of
 from instructrestore.pipelines.pictures.exif import sized_exif
+from instructrestore.pipelines.pictures.sealed_record import RECORD_KEY, sealed_record
 from instructrestore.pipelines.pictures.source_photo import DECODING_ERRORS, XMP_KEY
-
-RECORD_KEY = "instructrestore"
+from instructrestore.shards.members import is_whole_png
+from instructrestore.shards.parsing import parse_json
 
 
 def to_png(
@@ -46,15 +49,27 @@ def to_png(
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record that `to_png` wrote into a PNG. Raises ValueError if it has none, OSError if it is unreadable."""
+    """The record in a result's file. Raises ValueError if it has none or the file is damaged, OSError if it is
+    unreadable."""
+    record: Any = None
     try:
-        with Image.open(path, formats=("PNG",)) as image:
-            text = image.info.get(RECORD_KEY)
-        record = json.loads(text) if isinstance(text, str) else None
+        with path.open("rb") as file:
+            format = format_of(file.read(MAGIC_BYTES))
+            file.seek(0)
+            if format == "png":
+                record = _png_record(file.read())
+            elif format in ("jpg", "webp", "tiff"):
+                record = sealed_record(file, format)
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except DECODING_ERRORS:
         record = None
     if not isinstance(record, dict):
-        raise ValueError(f"{path} has no record of how it was made: it is not a PNG by this program")
+        raise ValueError(f"{path} has no record of how it was made: it is no picture by this program, or damaged")
     return record
+
+
+def _png_record(data: bytes) -> Any:
+    with Image.open(BytesIO(data), formats=("PNG",)) as image:
+        text = image.info.get(RECORD_KEY)
+    return parse_json(text, "the record") if isinstance(text, str) and is_whole_png(data) else None

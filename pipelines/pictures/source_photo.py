@@ -15,31 +15,38 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from instructrestore.dataengine.photos.colour_profile import BROKEN, to_srgb
-from instructrestore.dataengine.photos.photo_file import MAGIC_BYTES, MAX_PIXELS, UnusablePhoto, format_of, read_bytes
+from instructrestore.dataengine.photos.named_colours import UNKNOWN
+from instructrestore.dataengine.photos.photo_colours import (
+    BROKEN_NUMBERS,
+    PROFILE,
+    UNMARKED_INKS,
+    PhotoColours,
+    colours_of,
+)
+from instructrestore.dataengine.photos.photo_file import MAX_PIXELS, UnusablePhoto, read_bytes
+from instructrestore.dataengine.photos.picture_file import MAGIC_BYTES, format_of, open_picture
 from instructrestore.dataengine.sources.places import uri_of
-from instructrestore.pipelines.pictures.exif import upright_exif
+from instructrestore.pipelines.pictures.exif import srgb_exif, upright_exif
 
 XMP_KEY = "XML:com.adobe.xmp"
 _XMP_ORIENTATION = re.compile(r"""(tiff:Orientation(?:\s*=\s*["']|>\s*))[1-8]""")
 
-# Pillow's names of the supported formats, by the names that `format_of` gives.
-_FORMATS = {
-    "jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tiff": "TIFF", "bmp": "BMP", "gif": "GIF", "ppm": "PPM",
-    "jp2": "JPEG2000",
-}  # fmt: skip
 # What Pillow's parsers raise on damaged bytes; these are in memory by then, so I/O errors are not among them.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
     struct.error,
 )  # fmt: skip
+_SAID = {
+    BROKEN_NUMBERS: "its description of its colours is broken and was left out",
+    UNKNOWN: "its EXIF calls its colours uncalibrated, and nothing describes them: they were taken as sRGB",
+    UNMARKED_INKS: "the CMYK photo does not say whether its inks are inverted: it was taken as if they were",
+}
 _ORIENTATION = int(ExifTags.Base.Orientation)
 # Tags of a TIFF's first directory about scene and camera; its other tags describe the file's own strips.
 _TIFF_TAGS = (
@@ -60,6 +67,7 @@ class SourceImage:
     alpha: the photo's transparency, mode L of the image's size; None if the photo is opaque.
     sha256: hex digest of the file's bytes.
     xmp: the photo's XMP packet with the orientation reset to 1; empty if it had none. dpi: None if not stated.
+    format: of the file by its content, as `picture_file.format_of` names it.
     """
 
     image: Image.Image
@@ -70,6 +78,7 @@ class SourceImage:
     sha256: str = ""
     xmp: str = ""
     dpi: tuple[float, float] | None = None
+    format: str = "png"
 
 
 def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> SourceImage:
@@ -82,37 +91,22 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> SourceImage:
     """
     data = _bytes_of(path)
     notes: list[str] = []
+    format = format_of(data[:MAGIC_BYTES])
     with _opened(data, max_pixels) as image:
-        profile = image.info.get("icc_profile") or b""
         exif = _exif(image, notes)
         xmp, dpi = _xmp(image, notes), _dpi(image)
         notes += [f"{what} left out" for what in _left_out(image, data)]
         alpha = _alpha(image)
         if alpha is not None:
             notes.append("the transparency was kept as it is")
-        rgb, kept = _rgb(_eight_bits(image, data, notes), profile, notes)
-    return SourceImage(rgb, kept or None, exif, tuple(notes), alpha, hashlib.sha256(data).hexdigest(), xmp, dpi)
-
-
-def read_grey(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """A mask or a map from a file, upright: (H, W) uint8 in [0, 255] or, of a 16-bit file, uint16, as stored.
-
-    A colour picture counts as grey if its channels are equal. Raises as `read_photo` does, and UnusablePhoto if it is
-    not grey, or is transparent in places: a drawing in the transparency alone would be lost.
-    """
-    with _opened(_bytes_of(path), max_pixels) as image:
-        if _alpha(image) is not None:
-            raise UnusablePhoto("it is transparent in places", "save it white on black")
-        if image.mode.startswith("I;16"):
-            return np.asarray(image).astype(np.uint16)
-        if image.mode in ("L", "LA", "1"):
-            return np.asarray(image.convert("L"))
-        if image.mode not in ("P", "PA", "RGB", "RGBA"):
-            raise UnusablePhoto("not grey", f"Pillow mode {image.mode}")
-        channels = np.asarray(image.convert("RGB"))
-    if (channels != channels[..., :1]).any():
-        raise UnusablePhoto("not grey", "its colours differ from one another")
-    return channels[..., 0].copy()
+        plain = _eight_bits(image, data, notes)
+        with _quiet():
+            colours = colours_of(image, data, format, plain.mode)
+        rgb, kept = _rgb(plain, colours, notes)
+        if exif is not None and not kept:
+            exif = srgb_exif(exif)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return SourceImage(rgb, kept or None, exif, tuple(notes), alpha, sha256, xmp, dpi, format)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -122,32 +116,14 @@ def _bytes_of(path: Path) -> bytes:
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """The picture in `data`, loaded and upright. A decoder's error inside the block also means a corrupt photo."""
-    if not data:
-        raise UnusablePhoto("empty file")
-    format = format_of(data[:MAGIC_BYTES])
-    if not format:
-        raise UnusablePhoto("not a photo", f"it begins with {data[:8]!r}")
-    if format not in _FORMATS:
-        raise UnusablePhoto("unsupported format", format)
     try:
         with _quiet():
-            image = Image.open(BytesIO(data), formats=(_FORMATS[format],))
-        with image:
-            if image.width * image.height > max_pixels:
-                raise UnusablePhoto("pixel limit", f"{image.width}x{image.height} is over {max_pixels} pixels")
-            # A phone's JPEG may be followed by further pictures (MPO): the first is the photo.
-            if format != "jpg" and getattr(image, "is_animated", False):
-                raise UnusablePhoto("animated", f"{getattr(image, 'n_frames', 2)} pictures in one file")
-            with _quiet():
-                image.load()
-                upright = image if format == "tiff" else _upright(image)  # Pillow itself turns a TIFF
-            yield upright
+            picture = open_picture(data, max_pixels)
+            # Pillow itself turns a TIFF.
+            upright = picture.image if picture.format == "tiff" else _upright(picture.image)
+        yield upright
     except UnusablePhoto:
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise UnusablePhoto("pixel limit", f"it is over {max_pixels} pixels") from None
-    except Image.UnidentifiedImageError:  # its message holds an address in memory
-        raise UnusablePhoto("corrupt photo", "its header cannot be read") from None
     except DECODING_ERRORS as error:
         raise UnusablePhoto("corrupt photo", str(error) or type(error).__name__) from None
 
@@ -191,6 +167,8 @@ def _exif(image: Image.Image, notes: list[str]) -> bytes | None:
                 kept[tag] = stored[tag]
         for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             if values := dict(stored.get_ifd(directory)):
+                if ExifTags.IFD.Interop in values:  # as a place, which is another in the new block
+                    values[ExifTags.IFD.Interop] = dict(stored.get_ifd(ExifTags.IFD.Interop))
                 kept[directory] = values
         if not kept:
             return None
@@ -258,19 +236,20 @@ def _eight_bits(image: Image.Image, data: bytes, notes: list[str]) -> Image.Imag
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGBA").convert("RGB")
 
 
-def _rgb(image: Image.Image, profile: bytes, notes: list[str]) -> tuple[Image.Image, bytes]:
+def _rgb(image: Image.Image, colours: PhotoColours, notes: list[str]) -> tuple[Image.Image, bytes]:
     """The picture in RGB and the profile that belongs to it, empty for sRGB."""
     if image.mode != "RGB":
         notes.append(f"the {'grey' if image.mode == 'L' else 'CMYK'} photo was converted to RGB")
     # Many programs write a grey photo with an RGB profile, to which its values then belong.
-    if image.mode == "CMYK" or profile[16:20] == b"GRAY":
-        converted, outcome = to_srgb(image, profile)
+    if image.mode == "CMYK" or colours.profile[16:20] == b"GRAY":
+        converted, outcome = to_srgb(image, colours.profile)
         kept = b""
     else:
-        converted = image if image.mode == "RGB" else image.convert("RGB")
-        _, outcome = to_srgb(Image.new("RGB", (1, 1)), profile)  # only to learn whether the profile is usable
-        kept = profile
-    if outcome == BROKEN:
+        converted, outcome = image if image.mode == "RGB" else image.convert("RGB"), ""
+        kept = colours.profile
+    if kept and colours.by != PROFILE:
+        notes.append(f"its colours are named by {colours.by} alone: the result has a colour profile of them")
+    if BROKEN in (outcome, *colours.notes):
         notes.append("the colour profile is broken and was left out")
-        kept = b""
+    notes += [_SAID[note] for note in colours.notes if note in _SAID]
     return converted, kept

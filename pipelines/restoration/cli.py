@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from instructrestore.pipelines.inference import flags as model_flags
 from instructrestore.pipelines.restoration import flags
+from instructrestore.pipelines.terminal.arguments import check_estimate
+from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
 
 HELP = """Restore photos as an instruction says: a region with one strength, the rest with another.
@@ -21,6 +22,8 @@ instructrestore restore photos/ "make the person clear and keep other parts boke
 
 instructrestore restore photos.csv --base BASE --checkpoint CHECKPOINT, where the CSV has the columns photo, \
 instruction and, optionally, mask (one per region, separated by ;) and seed
+
+instructrestore restore dog.jpg "make the dog clear" --rest keep --feather 8
 
 instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
 """
@@ -40,12 +43,15 @@ def restore(
     compare: flags.Compare = False,
     sweep: flags.Sweep = None,
     skip_existing: flags.SkipExisting = False,
+    format: flags.Format = "png",
     seed: flags.Seed = 0,
     steps: model_flags.Steps = None,
     guidance: model_flags.Guidance = None,
     start: flags.Start = None,
     upscale: flags.Upscale = None,
     colour_fix: flags.ColourFix = None,
+    rest: flags.Rest = None,
+    feather: flags.Feather = None,
     official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
@@ -60,14 +66,21 @@ def restore(
     output: flags.Output = None,
     address: flags.Address = None,
     retry_failed: flags.RetryFailed = False,
+    dry_run: flags.DryRun = False,
+    measure: flags.Measure = None,
+    price: flags.Price = None,
 ) -> None:
+    check_estimate(dry_run, measure, price)
     from instructrestore.pipelines.inference.options import parse_sweep, sampling_settings
+    from instructrestore.pipelines.pictures.output_file import checked_format
     from instructrestore.pipelines.restoration.inputs import find_jobs
     from instructrestore.pipelines.terminal.arguments import checked_seed
 
     for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
-                 "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing}  # fmt: skip
-    for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed}
+                 "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
+                 "--format": format != "png"}  # fmt: skip
+    for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed,
+                  "--dry-run": dry_run}  # fmt: skip
     misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
     if misplaced:
         where = "photo files, not with --shards" if shards else "--shards only"
@@ -80,8 +93,10 @@ def restore(
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
     checked_seed(seed, "--seed")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
-              "tile": tile, "colour_fix": colour_fix, "compat": "official" if official else None}  # fmt: skip
+              "tile": tile, "colour_fix": colour_fix, "rest": rest, "feather": feather,
+              "compat": "official" if official else None}  # fmt: skip
     settings = sampling_settings(values, assignments or ())
+    kind = checked_format(format)
     scales = parse_sweep(sweep) if sweep is not None else ()
     chosen, written = regions or "largest", output or "files"
     if chosen not in ("largest", "all") or written not in ("files", "shards"):
@@ -89,18 +104,20 @@ def restore(
     if shards and words and len(words) > 1:
         raise ValueError("with --shards only the instruction is named, in quotes")
     instruction = words[0] if shards and words else None
-    console = Console()
+    console = PlainConsole()
     jobs = []
     if not shards:
-        jobs = find_jobs(words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo)
+        jobs = find_jobs(
+            words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo, format=kind
+        )
     try:
         # torch takes seconds to import; mistakes on the command line have been reported by now
-        from instructrestore.model.training.checkpoints import last_of_run
-        from instructrestore.pipelines.inference.model_source import ModelSource, named_base
+        from instructrestore.pipelines.inference.model_source import ModelSource
 
-        loading = ModelSource(
-            base=named_base(base, typer.echo),
-            checkpoint=checkpoint and last_of_run(checkpoint),
+        loading = ModelSource.named(
+            base,
+            checkpoint,
+            typer.echo,
             dtype=dtype,
             device=device,
             base_revision=base_revision,
@@ -116,6 +133,11 @@ def restore(
                 shards, out, loading, settings, instruction, seed, chosen, written, address, batch,
                 retry_failed=retry_failed,
             )  # fmt: skip
+            if dry_run:
+                from instructrestore.pipelines.restoration.estimate import print_plan
+
+                print_plan(asked, measure, price, console)
+                return
             summary = restore_dataset(asked, console)
             failed = any(summary.failed.values())
         else:
@@ -124,8 +146,9 @@ def restore(
             from instructrestore.pipelines.restoration.files import restore as run_restore
 
             outputs = OutputSettings(
-                save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing
-            )
+                save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing,
+                format=kind,
+            )  # fmt: skip
             outcome = run_restore(jobs, out, RestoreOptions(loading, settings, outputs, batch), console)
             failed = bool(outcome.failed)
     except KeyboardInterrupt:

@@ -15,11 +15,14 @@ from rich.console import Console
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.running.checkpoints import complete
 from instructrestore.dataengine.running.executor import Executor
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.on_ray.runner import cluster
-from instructrestore.dataengine.running.part_files import PartFile, StageSummary, add_up, digest
+from instructrestore.dataengine.running.part_files import PartFile
 from instructrestore.dataengine.running.stage import StageSpec, Task
+from instructrestore.dataengine.running.stage_summary import StageSummary, add_up
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.instruction.parser import parse
+from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.worker_share import FAILURES_IN_A_ROW, share_of
@@ -33,6 +36,7 @@ from instructrestore.pipelines.restoration.dataset_stage import (
     results_of,
 )
 from instructrestore.pipelines.terminal.arguments import check_local
+from instructrestore.pipelines.terminal.damage import print_line, say_damaged
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.index import Dataset
 
@@ -93,6 +97,7 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
     loading = asked.loading.anchored()
     weights = loading.fingerprint()
     settings = loading.sampling(asked.settings)
+    check_keeping(settings, [template], False)
     made_by: dict[str, Any] = {
         "revision": [REVISION, photo_file.REVISION],
         "instruction": asdict(template),
@@ -111,6 +116,7 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
         def execute(spec: StageSpec, todo: Sequence[Task]) -> None:
             said = f"{_rows_in(todo, len(rows)):,} of {len(rows):,} rows to restore"
             console.print(f"{said}, {len(todo):,} of {len(tasks):,} parts; starting Ray", highlight=False)
+            say_damaged(source, console)
             given = share_of(loading.device, weights.bytes, executor.cluster())
             on_device = replace(loading, device=given.device)
             megapixels = [row.width * row.height / 1e6 * settings.upscale**2 for row in rows]
@@ -128,7 +134,14 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
             sink=folder.sink,
             batch=asked.batch,
         )
-        files = complete(spec, tasks, execute, retry_failed=asked.retry_failed, outputs=folder)
+        files = complete(
+            spec,
+            tasks,
+            execute,
+            retry_failed=asked.retry_failed,
+            outputs=folder,
+            say=lambda line: print_line(line, console),
+        )
         places = {row.name: row.place for row in rows}
         configuration = {"restored": {**made_by, "model": loading.record()}}
         folder.publish(
@@ -185,7 +198,7 @@ def _rows_in(tasks: Sequence[Task], rows: int) -> int:
 def _original_name(source: Dataset, place: int) -> str:
     """A photo's original name; empty where its record cannot be read."""
     try:
-        return source.read(place)[0].photo.name
+        return source.record(place).photo.name
     except (OSError, ValueError):
         return ""
 

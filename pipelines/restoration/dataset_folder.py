@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from instructrestore.dataengine.running.part_files import GROUP_ROWS, PART_SCHEMA, Outcome, PartFile, Slice, digest
+from instructrestore.dataengine.running.integrity import digest
+from instructrestore.dataengine.running.part_files import GROUP_ROWS, PART_SCHEMA, Outcome, PartFile, Slice
 from instructrestore.dataengine.running.stage import Task
 from instructrestore.dataengine.running.work_folder import WorkFolder
 from instructrestore.pipelines.inference.batches import in_batches
@@ -32,8 +33,11 @@ from instructrestore.pipelines.restoration.dataset_stage import (
     RestoreRow,
     results_of,
 )
+from instructrestore.shards.checksums import CHECKSUMS, is_as_written
+from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.files import replacing, sweep
 from instructrestore.shards.index import INDEX_SCHEMA, ShardEntry
+from instructrestore.shards.members import is_whole_png
 from instructrestore.shards.paths import remove
 from instructrestore.shards.write import finish_dataset
 
@@ -110,18 +114,19 @@ class RestoreFolder:
             "detail": [""] * len(rows),
             "attempts": [0] * len(rows),
             "row": [_triplets.dump_json(row) for row in rows],
+            "held": [None] * len(rows),
         }
         with replacing(self.rows) as file:
             table = pa.table(columns, PART_SCHEMA)
             pq.write_table(table, file, row_group_size=GROUP_ROWS, compression="zstd")
 
     def lost(self, files: Sequence[PartFile]) -> list[PartFile]:
-        """Parts whose photos or shard are not all there, by name and size (`checkpoints.Outputs`)."""
+        """Parts that are damaged, or whose photos or shard are not there as written (`checkpoints.Outputs`)."""
         return [file for file in files if not self._is_whole(file)]
 
     def withdraw(self) -> None:
         """Takes away what is published at the end: half a data set is none."""
-        remove([self.results, self.target / "dataset.json", self.target / "index.parquet"])
+        remove([self.results, *(self.target / name for name in ("dataset.json", "index.parquet", CHECKSUMS))])
 
     def publish(
         self, files: Sequence[PartFile], name: str, configuration: dict[str, Any], original: Callable[[str], str]
@@ -162,15 +167,18 @@ class RestoreFolder:
         return {**known, "name": photo, "seed": result.seed, "file": file, "outcome": outcome.kind, **said}
 
     def _is_whole(self, part: PartFile) -> bool:
-        """Whether the photos or the shard that a part file tells of are there, by name and size."""
-        results = [outcome.row for outcome in results_of(part) if outcome.kind == "ok" and outcome.row]
-        if self._output == "files":
-            return all(_has_size(self.target / result.file, result.bytes) for result in results)
-        return all(_has_size(self.target / each.entry.name, each.entry.bytes) for each in results if each.entry)
+        """Whether the photos or the shard that a part file tells of are there as they were written."""
+        try:
+            results = [outcome.row for outcome in results_of(part) if outcome.kind == "ok" and outcome.row]
+            if self._output == "files":
+                return all(_is_photo(self.target / result.file, result.bytes) for result in results)
+            entries = [result.entry for result in results if result.entry]
+            return all(is_as_written(self.target / entry.name, entry.sha256) for entry in entries)
+        except (DamagedFile, FileNotFoundError):
+            return False
 
 
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
+def _is_photo(path: Path, size: int) -> bool:
+    """Whether a restored photo has its size and, as every part of a PNG has a checksum, is whole."""
+    data = path.read_bytes()
+    return len(data) == size and is_whole_png(data)

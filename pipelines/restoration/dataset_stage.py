@@ -18,8 +18,9 @@ from instructrestore.dataengine.photos.encode import ShardSink
 from instructrestore.dataengine.photos.intake import describe
 from instructrestore.dataengine.photos.photo_file import DecodedPhoto
 from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.outcomes import describe_error
-from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, digest, read_outcomes
+from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, read_outcomes
 from instructrestore.dataengine.running.stage import Failed, PartSink
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.settings import SamplingSettings
@@ -28,6 +29,7 @@ from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset, ShardEntry
+from instructrestore.shards.members import DamagedMember
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import AnnotatedPhoto, Region
 
@@ -154,6 +156,8 @@ class RestoreStage:
             return Failed(fault.reason)
         except OSError as error:
             return Failed(describe_error(error)[0])
+        except DamagedMember as damage:
+            return Failed(damage.reason)
         except ValueError:
             return Failed("damaged record")
         captions = [region.caption for region in sample.regions]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.photo_job import PhotoJob
@@ -24,10 +25,11 @@ from instructrestore.pipelines.inference.restorer import (
     free_memory,
     out_of_memory,
 )
+from instructrestore.pipelines.pictures.output_file import Format, check_fits, encode, format_for
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
 from instructrestore.pipelines.restoration.progress import RestoreProgress
-from instructrestore.pipelines.terminal.ending import escaped
 from instructrestore.shards.files import commit
+from instructrestore.shards.plain_text import visible_line
 
 # Trouble with the disk that is written to: the next photo would fail as well.
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -67,6 +69,12 @@ class RestoreOptions:
             raise ValueError("--mask-only shows where the model finds the regions: leave out the mask or scale map")
         if outputs.sweep and any(job.scale_map for job in jobs):
             raise ValueError("--sweep varies the scale of a region, but a scale map already sets that of every pixel")
+        if outputs.mask_only and self.settings.rest == "keep":
+            raise ValueError("--mask-only restores nothing, so there is no rest to keep: leave out --rest")
+        asked = [job.instruction for job in jobs if job.instruction]
+        if asked and all(each.bokeh for each in asked):  # of a few, it is those photos' failure
+            check_keeping(self.settings, asked, False)
+        check_keeping(self.settings, (), any(job.scale_map for job in jobs))
 
 
 def restore(jobs: Sequence[PhotoJob], out: Path, options: RestoreOptions, console: Console) -> RestoreSummary:
@@ -77,7 +85,7 @@ def restore(jobs: Sequence[PhotoJob], out: Path, options: RestoreOptions, consol
     """
     options.check(jobs)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the results")
+        raise ValueError(f"{visible_line(str(out))} is a file: --out names the folder for the results")
     model = {**options.source.record(), "weights": options.source.fingerprint().identity}
     options = replace(options, settings=options.source.sampling(options.settings))
     out.mkdir(parents=True, exist_ok=True)
@@ -115,6 +123,7 @@ class _Run:
         for job in jobs:
             try:
                 photo = prepare(job, self._options.settings, self._model)
+                self._check_format(photo)
                 done = self._outputs.skip_existing and self._is_done(photo)
             except _PHOTO_ERRORS as error:
                 self._blame(job, error)
@@ -149,15 +158,15 @@ class _Run:
             return
         for photo, result in zip(group, results, strict=True):
             try:
-                self._write(photo, restorer.pictures(photo, result))
+                self._write(photo, result, restorer.pictures(photo, result))
             except _PHOTO_ERRORS as error:
                 if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
                     raise
                 self._blame(photo.job, error)
             else:
                 self.summary.restored += 1
-                notes = dict.fromkeys((*photo.notes, *result.reports))
-                first, *others = self._outputs.names(photo.job)
+                notes = dict.fromkeys((*photo.notes, *result.reports, *self._notes(photo)))
+                first, *others = self._names(photo)
                 self._say(photo.job, f"-> {', '.join([str(self._out / first), *others])}", *notes)
 
     def print_summary(self) -> None:
@@ -184,22 +193,36 @@ class _Run:
             )
         return self._restorer
 
-    def _write(self, photo: PreparedPhoto, pictures: Sequence[tuple[str, Image.Image]]) -> None:
-        for name, (shows, picture) in zip(self._outputs.names(photo.job), pictures, strict=True):
+    def _write(self, photo: PreparedPhoto, result: Restoration, pictures: Sequence[tuple[str, Image.Image]]) -> None:
+        for name, (shows, picture) in zip(self._names(photo), pictures, strict=True):
             path = self._out / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            grey, is_result = picture.mode == "L", name == f"{photo.job.stem}.png"
-            source = photo.source
-            profile = None if grey else source.icc_profile
             record = {"shows": shows, **photo.record}
-            if is_result:
-                png = to_png(picture, record, profile, source.exif, source.alpha, source.xmp, source.dpi)
+            if picture is result.image:
+                data = encode(self._format(photo), picture, record, photo.source, result.deep)
             else:
-                png = to_png(picture, record, profile)
-            commit(path, png)
+                data = to_png(picture, record, None if picture.mode == "L" else photo.source.icc_profile)
+            commit(path, data)
+
+    def _format(self, photo: PreparedPhoto) -> Format:
+        return format_for(self._outputs.format, photo.source)
+
+    def _names(self, photo: PreparedPhoto) -> list[str]:
+        return self._outputs.names(photo.job, self._format(photo))
+
+    def _check_format(self, photo: PreparedPhoto) -> None:
+        """Raises ValueError where the result does not fit its format, before it takes time."""
+        if not self._outputs.mask_only:
+            height, width = self._options.settings.restored_size(photo.source.image.size[::-1])
+            check_fits(self._format(photo), photo.source, (width, height))
+
+    def _notes(self, photo: PreparedPhoto) -> list[str]:
+        if self._options.settings.rest == "keep" and self._format(photo) == "jpeg" and not self._outputs.mask_only:
+            return ["a JPEG changes every pixel a little, those that were kept too: another --format is exact"]
+        return []
 
     def _is_done(self, photo: PreparedPhoto) -> bool:
-        for name in self._outputs.names(photo.job):
+        for name in self._names(photo):
             try:
                 record = read_record(self._out / name)
             except (OSError, ValueError):
@@ -230,4 +253,4 @@ class _Run:
             self._print(f"  {note}")
 
     def _print(self, line: str) -> None:
-        self._console.print(escaped(line), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(visible_line(line), markup=False, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ import typer
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference.flags import SAMPLING, unless_named
 from instructrestore.pipelines.inference.options import OPTIONS
+from instructrestore.pipelines.terminal.estimate_flags import dry_run_option, measure_option, price_option
 
 _REGIONS, _RESULTS = "Regions", "What is written"
 _SPEED, _DATASET = "Speed and memory", "A whole data set, with Ray"
@@ -25,6 +26,15 @@ Words = Annotated[
 Out = Annotated[
     Path,
     typer.Option(help="The folder for the results: NAME.png for a photo NAME.jpg.", rich_help_panel=_RESULTS),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        metavar="png|jpeg|webp|tiff|original",
+        help="Of the restored photos: a TIFF has 16 bits a channel, original is the photo's own format where it is one "
+        "of these, else png. Masks and sheets are PNGs.",
+        rich_help_panel=_RESULTS,
+    ),
 ]
 Mask = Annotated[
     list[Path] | None,
@@ -101,6 +111,23 @@ ColourFix = Annotated[
         rich_help_panel=SAMPLING,
     ),
 ]
+Rest = Annotated[
+    str | None,
+    typer.Option(
+        metavar="restored|keep",
+        help="Restore the other parts too, or keep every pixel outside the regions exactly as it was. "
+        f"{unless_named('rest')}",
+        rich_help_panel=SAMPLING,
+    ),
+]
+Feather = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        help=f"With --rest keep: the width of the transition around the regions. {unless_named('feather')}",
+        rich_help_panel=SAMPLING,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -166,3 +193,6 @@ Address = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Redo parts with failed photos.", rich_help_panel=_DATASET)
 ]
+DryRun = Annotated[bool, dry_run_option(_DATASET)]
+Measure = Annotated[int | None, measure_option(_DATASET)]
+Price = Annotated[float | None, price_option(_DATASET)]

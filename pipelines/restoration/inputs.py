@@ -14,13 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from instructrestore.dataengine.photos.photo_file import local_path
+from instructrestore.dataengine.sources.finder import FileFinder, place_beside
 from instructrestore.dataengine.sources.folder import list_folder
 from instructrestore.dataengine.sources.settings import SourceSettings
 from instructrestore.model.instruction.parser import parse
 from instructrestore.pipelines.inference.photo_job import PhotoJob, check_nothing_is_overwritten, stems
+from instructrestore.pipelines.pictures.output_file import AskedFormat, endings
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pipelines.terminal.arguments import MAX_SEED, checked_seed
-from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.shards.plain_text import visible_line
 
 EXAMPLE = '"make the dog clear with 0.6 and keep other parts clear with 1"'
 _COLUMNS = ("photo", "instruction", "mask", "seed")
@@ -33,10 +35,11 @@ def find_jobs(
     masks: Sequence[Path] = (),
     scale_map: Path | None = None,
     say: Callable[[str], None] = print,
+    format: AskedFormat = "png",
 ) -> list[PhotoJob]:
     """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
 
-    masks, scale_map: of the one photo. say: gets a line about what was skipped in folders.
+    masks, scale_map: of the one photo. say: gets a line about what was skipped in folders. format: of the results.
     Raises ValueError, in one sentence, for words that make no sense.
     """
     if not words:
@@ -51,11 +54,11 @@ def find_jobs(
             skipped = f"{len(results)} earlier results were" if results[1:] else "1 earlier result was"
             say(f"{skipped} skipped in the folders: {results[0]}{' ...' if results[1:] else ''}")
     if not jobs:
-        raise ValueError(f"there is no photo in {', '.join(map(escaped, words[:-1]))}")
+        raise ValueError(f"there is no photo in {', '.join(map(visible_line, words[:-1]))}")
     if masks or scale_map:
         jobs = [_with_maps(jobs, tuple(masks), scale_map)]
     named = [replace(job, stem=stem) for job, stem in zip(jobs, stems(jobs), strict=True)]
-    check_nothing_is_overwritten(named, out, files)
+    check_nothing_is_overwritten(named, out, files, endings(format))
     return named
 
 
@@ -63,15 +66,15 @@ def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) 
     """results: takes the names of earlier results in the folders."""
     *photos, last = words
     if os.path.exists(last):
-        raise ValueError(f"the instruction is missing: after {escaped(last)}, say what to do, as in {EXAMPLE}")
+        raise ValueError(f"the instruction is missing: after {visible_line(last)}, say what to do, as in {EXAMPLE}")
     if not photos and (re.search(r"\.\w{2,5}$", last) or " " not in last.strip()):
-        raise ValueError(f"there is no photo or folder {escaped(last)}")
+        raise ValueError(f"there is no photo or folder {visible_line(last)}")
     if not photos:
         raise ValueError(f"no photo is named before the instruction {last!r}")
     for word in photos:
         if not os.path.exists(word):
             hint = "" if "." in word or "/" in word else "; put quotes around an instruction"
-            raise ValueError(f"there is no photo or folder {escaped(word)}{hint}")
+            raise ValueError(f"there is no photo or folder {visible_line(word)}{hint}")
     instruction = parse(last)
     jobs: dict[str, PhotoJob] = {}
     for word in photos:
@@ -103,7 +106,7 @@ def _listed(word: str, out: Path) -> Iterator[tuple[Path, str, str]]:
 
 
 def _is_result(path: Path) -> bool:
-    if path.suffix.lower() != ".png":
+    if path.suffix.lower() not in endings("original"):
         return False
     try:
         return bool(read_record(path))
@@ -114,8 +117,8 @@ def _is_result(path: Path) -> bool:
 def _name_of(path: Path, word: str) -> str:
     """A photo in a folder by its path beginning with the folder as it was named; a file as it was named."""
     if not os.path.isdir(word):
-        return escaped(word)
-    return escaped(os.path.normpath(os.path.join(word, os.path.relpath(path, os.path.abspath(word)))))
+        return visible_line(word)
+    return visible_line(os.path.normpath(os.path.join(word, os.path.relpath(path, os.path.abspath(word)))))
 
 
 def _is_csv(word: str) -> bool:
@@ -129,28 +132,30 @@ def _csv_jobs(words: Sequence[str], seed: int) -> list[PhotoJob]:
         raise ValueError("name a CSV alone, or with one instruction after it for the rows that have none")
     common = parse(words[1]) if len(words) == 2 else None
     jobs: list[PhotoJob] = []
+    files = FileFinder([str(path.parent)])
     for line, row in _rows(path):
-        where = f"{escaped(path.name)} line {line}"
+        where = f"{visible_line(path.name)} line {line}"
         text = row["instruction"]
         if not text and common is None:
             raise ValueError(
                 f"{where} has no instruction: add one there, or one for all such rows after the CSV, as in {EXAMPLE}"
             )
-        photo = Path(os.path.join(path.parent, row["photo"]))
-        masks = tuple(Path(os.path.join(path.parent, name.strip())) for name in row["mask"].split(";") if name.strip())
+        photo, masks = Path(os.path.join(path.parent, row["photo"])), ()
         instruction, chosen, problem = common, seed, row["problem"]
         try:
+            photo = Path(place_beside(files, row["photo"]))
+            masks = tuple(Path(place_beside(files, name.strip())) for name in row["mask"].split(";") if name.strip())
             instruction = parse(text) if text else common
             chosen = _seed(row["seed"]) if row["seed"] else seed
         except ValueError as error:
             problem = problem or str(error)
         if not row["photo"]:
             problem = problem or "the row names no photo"
-        name = f"{escaped(row['photo'])} ({where})" if row["photo"] else where
+        name = f"{visible_line(row['photo'])} ({where})" if row["photo"] else where
         jobs.append(PhotoJob(photo, name, photo.stem, instruction, chosen, masks, problem=problem))
     if not jobs:
         raise ValueError(
-            f"{escaped(str(path))} has no rows: after the line that names the columns, write one line per photo"
+            f"{visible_line(str(path))} has no rows: after the line that names the columns, write one line per photo"
         )
     return jobs
 
@@ -174,23 +179,23 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     )
                 yield table.line_num, row
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{escaped(str(path))} cannot be read as CSV: {error}") from None
+        raise ValueError(f"{visible_line(str(path))} cannot be read as CSV: {error}") from None
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
     begins = ",".join(header)[:80]
     other = next((mark for mark in ";\t|" if mark in begins), "")
     if len(header) == 1 and other:
-        raise ValueError(f"the columns of {escaped(str(path))} must be separated by commas, not by {other!r}")
+        raise ValueError(f"the columns of {visible_line(str(path))} must be separated by commas, not by {other!r}")
     if "photo" not in header or len(set(header)) < len(header):
         raise ValueError(
-            f"{escaped(str(path))} must begin with a line that names its columns: photo, instruction and, "
+            f"{visible_line(str(path))} must begin with a line that names its columns: photo, instruction and, "
             f"optionally, mask and seed; it begins with {begins!r}"
         )
     unknown = [name for name in header if name not in _COLUMNS]
     if unknown:
         raise ValueError(
-            f"{escaped(str(path))} has the column {unknown[0]!r}, which is unknown: "
+            f"{visible_line(str(path))} has the column {unknown[0]!r}, which is unknown: "
             "the columns are photo, instruction, mask and seed"
         )
 
@@ -209,7 +214,7 @@ def _with_maps(jobs: Sequence[PhotoJob], masks: tuple[Path, ...], scale_map: Pat
         raise ValueError(f"{option} is for one photo, not {len(jobs)}: for several, use the column mask of a CSV")
     for path in (*masks, *([scale_map] if scale_map else [])):
         if not path.is_file():
-            raise ValueError(f"there is no file {escaped(str(path))} for {option}")
+            raise ValueError(f"there is no file {visible_line(str(path))} for {option}")
     if masks and job.instruction and len(masks) != len(job.instruction.regions):
         regions = len(job.instruction.regions)
         raise ValueError(

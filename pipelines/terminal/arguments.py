@@ -28,3 +28,11 @@ def checked_seed(number: int, what: str) -> int:
     if not 0 <= number <= MAX_SEED:
         raise ValueError(f"{what} must be a whole number from 0 to {MAX_SEED}, not {number}")
     return number
+
+
+def check_estimate(dry_run: bool, measure: int | None, price: float | None) -> None:
+    """Raises ValueError where options of an estimate are named without what they need."""
+    if measure is not None and not dry_run:
+        raise ValueError("--measure says what a job will take, and does not do it: add --dry-run")
+    if price is not None and measure is None:
+        raise ValueError("--price needs the time that --measure finds out: add --dry-run --measure 20")

@@ -29,7 +29,7 @@ class StageProgress:
             MofNCompleteColumn(),
             TextColumn("parts  {task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[why]}"),
+            TextColumn("{task.fields[why]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )

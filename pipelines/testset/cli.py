@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
+from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.pipelines.terminal.ending import INTERRUPTED, end
 from instructrestore.pipelines.testset import flags
 from instructrestore.pipelines.testset.settings import TestSetSettings
@@ -32,6 +31,6 @@ def make(
         # torch takes seconds to import; mistakes in the options have been reported by now
         from instructrestore.pipelines.testset.command import make_testset
 
-        make_testset(source, out, settings=settings, limit=limit, files=files, console=Console())
+        make_testset(source, out, settings=settings, limit=limit, files=files, console=PlainConsole())
     except KeyboardInterrupt:
         end("interrupted: no part of the test set was kept; run the same command again", INTERRUPTED)

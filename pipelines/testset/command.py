@@ -13,7 +13,8 @@ from rich.progress import Progress
 
 from instructrestore.dataengine.photos.photo_file import UnusablePhoto
 from instructrestore.pipelines.terminal.arguments import check_local
-from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.pipelines.terminal.console import PlainConsole
+from instructrestore.pipelines.terminal.damage import say_damaged
 from instructrestore.pipelines.testset.folder import new_folder
 from instructrestore.pipelines.testset.from_csv import CsvSource
 from instructrestore.pipelines.testset.from_dataset import DatasetSource
@@ -21,6 +22,7 @@ from instructrestore.pipelines.testset.material import UnfitPhoto
 from instructrestore.pipelines.testset.sample import make_sample
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.pipelines.testset.writer import SampleWriter
+from instructrestore.shards.plain_text import visible_line
 
 NAMED = 3  # of the photos passed over for a reason, so many are named
 TWICE = "the same crop twice"
@@ -64,13 +66,15 @@ def make_testset(
     Raises ValueError, in one sentence, for what cannot be meant and where no photo gives a sample, and OSError where
     `out` cannot be written to; whatever is wrong with a single photo is in the summary.
     """
-    settings, console = settings or TestSetSettings(), console or Console()
+    settings, console = settings or TestSetSettings(), console or PlainConsole()
     if limit is not None and limit < 1:
         raise ValueError("--limit is at least 1")
     check_local(out)
     opened = _open(source)
+    if isinstance(opened, DatasetSource):
+        say_damaged(opened.dataset, console)
     if settings.bokeh and isinstance(opened, CsvSource) and not opened.has_bokeh:
-        raise ValueError(f"--bokeh takes the rows whose column bokeh says true, and {escaped(source)} has none")
+        raise ValueError(f"--bokeh takes the rows whose column bokeh says true, and {visible_line(source)} has none")
     summary = TestSetSummary()
     with new_folder(out) as folder:
         writer = SampleWriter(folder, settings, files)
@@ -85,14 +89,14 @@ def make_testset(
                         raise UnfitPhoto(TWICE)
                 except (UnfitPhoto, UnusablePhoto, OSError) as error:
                     reason, detail = _why(error)
-                    name = escaped(opened.name_of(row))
-                    summary.passed_over[reason].append(f"{name} ({escaped(detail)})" if detail else name)
+                    name = visible_line(opened.name_of(row))
+                    summary.passed_over[reason].append(f"{name} ({visible_line(detail)})" if detail else name)
                     continue
                 writer.add(sample)
                 summary.made += 1
         if not summary.made:
             reasons = ", ".join(summary.reasons())
-            raise ValueError(f"no photo of {escaped(source)} gives a sample: {reasons or 'it has none'}")
+            raise ValueError(f"no photo of {visible_line(source)} gives a sample: {reasons or 'it has none'}")
         writer.finish(opened.name, {"source": opened.name, "source_sha256": opened.sha256, "limit": limit})
     for line in _said(summary, len(opened), out):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -113,10 +117,10 @@ def _open(source: str) -> DatasetSource | CsvSource:
     path = Path(source)
     if source.lower().endswith(".csv") and "://" not in source:
         if not path.is_file():
-            raise ValueError(f"there is no file {escaped(source)}")
+            raise ValueError(f"there is no file {visible_line(source)}")
         return CsvSource(path)
     if "://" not in source and not path.is_dir():
-        raise ValueError(f"{escaped(source)} is neither the folder of a data set nor a CSV")
+        raise ValueError(f"{visible_line(source)} is neither the folder of a data set nor a CSV")
     return DatasetSource(source)
 
 
@@ -134,4 +138,4 @@ def _said(summary: TestSetSummary, count: int, out: Path) -> Iterator[str]:
     yield f"input {summary.input}{of_all} = made {summary.made} + passed over {passed_over}"
     for line in summary.reasons():
         yield f"  {line}"
-    yield f"{escaped(str(out))}: a test set of {summary.made} photos"
+    yield f"{visible_line(str(out))}: a test set of {summary.made} photos"

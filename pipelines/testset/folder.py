@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from instructrestore.dataengine.running.lock import locked
-from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.shards.checksums import CHECKSUMS
 from instructrestore.shards.files import sweep
+from instructrestore.shards.plain_text import visible_line
 
 UNFINISHED = ".unfinished"  # lies in the folder, locked, as long as it is being written; a killed run leaves it behind
 PLAIN_FILES = "files"
@@ -25,7 +26,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     there = out.is_dir()
     if out.exists() and not there:
-        raise ValueError(f"{escaped(str(out))} is a file: --out names the folder for the test set")
+        raise ValueError(f"{visible_line(str(out))} is a file: --out names the folder for the test set")
     if there:
         _check_free(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -47,12 +48,13 @@ def new_folder(out: Path) -> Iterator[Path]:
 def _check_free(out: Path) -> None:
     found = os.listdir(out)
     if found and (UNFINISHED not in found or "dataset.json" in found):
-        raise ValueError(f"{escaped(str(out))} is not empty: name a new folder for the test set with --out")
+        raise ValueError(f"{visible_line(str(out))} is not empty: name a new folder for the test set with --out")
 
 
 def _clear(out: Path) -> None:
     """Removes what this program writes there, and nothing else."""
-    for file in (*out.glob("png-*.tar"), out / "pairs.parquet", out / "index.parquet", out / "dataset.json"):
+    written = ("pairs.parquet", "index.parquet", "dataset.json", CHECKSUMS)
+    for file in (*out.glob("png-*.tar"), *(out / name for name in written)):
         file.unlink(missing_ok=True)
     if (out / PLAIN_FILES).is_dir():
         shutil.rmtree(out / PLAIN_FILES)

@@ -12,16 +12,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from instructrestore.dataengine.masks.placing import PhotoFrame
 from instructrestore.dataengine.noun_phrases.english.caption_length import MAX_CAPTION_TOKENS, clip_tokens
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.dataengine.noun_phrases.grammar import Grammar
 from instructrestore.dataengine.photos import photo_file
+from instructrestore.dataengine.photos.mask_file import read_mask
 from instructrestore.dataengine.photos.row import SourcePhoto
+from instructrestore.dataengine.sources.finder import FileFinder, place_beside
 from instructrestore.dataengine.sources.places import readable, uri_of
-from instructrestore.pipelines.pictures.source_photo import read_grey
-from instructrestore.pipelines.terminal.ending import escaped
 from instructrestore.pipelines.testset.material import Material, UnfitPhoto
 from instructrestore.pipelines.testset.settings import TestSetSettings
+from instructrestore.shards.parsing import read_bounded
+from instructrestore.shards.plain_text import visible_line
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Piece, Region, key_of
 
@@ -48,10 +51,10 @@ class CsvSource:
     """
 
     def __init__(self, path: Path) -> None:
-        data = path.read_bytes()
+        data = read_bounded(path)
         self.name = readable(path.stem)
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self._folder = os.path.abspath(path.parent)
+        self._files = FileFinder([os.path.abspath(path.parent)])
         self._rows = _rows(path, data)
         self.has_bokeh = "bokeh" in self._rows[0].cells
 
@@ -77,8 +80,9 @@ class CsvSource:
         bokeh = _flag(cells.get("bokeh", ""))
         caption = _caption(cells["caption"])
         data = photo_file.read_bytes(uri_of(self._place(cells["hq"])))
-        hq = photo_file.decode(data).rgb
-        mask = self._mask(cells["mask"], hq)
+        decoded = photo_file.decode(data)
+        hq = decoded.rgb
+        mask = self._mask(cells["mask"], PhotoFrame(hq.shape[0], hq.shape[1], decoded.orientation))
         subject = fold(cells.get("subject", "")) or _head_noun(caption)
         answer = Answer(ANNOTATED, "", 0, caption, subject)
         piece = Piece(mask, ANNOTATED, caption, ANNOTATED, caption, subject, (answer,))
@@ -92,25 +96,23 @@ class CsvSource:
         )
 
     def _place(self, cell: str) -> str:
-        return os.path.join(self._folder, cell)
+        """Where a cell's file is. Raises UnusablePhoto where two files fit its name."""
+        return place_beside(self._files, cell)
 
-    def _mask(self, cell: str, hq: NDArray[np.uint8]) -> Mask:
+    def _mask(self, cell: str, frame: PhotoFrame) -> Mask:
         try:
-            grey = read_grey(Path(self._place(cell)))
+            picture = read_mask(photo_file.read_bytes(uri_of(self._place(cell))))
         except FileNotFoundError:
             raise UnfitPhoto("mask not found", cell) from None
         except photo_file.UnusablePhoto as fault:
             raise UnfitPhoto("mask that cannot be used", f"{cell}: {fault}") from None
-        if grey.shape != hq.shape[:2]:
+        height, width = picture.values.shape
+        fit = frame.fit(height, width, turnable=not picture.turned)
+        if fit is None or fit.scaled:  # the mask is what is measured: it has to be exact
             raise UnfitPhoto(
-                "mask that differs from its photo in size",
-                f"{grey.shape[1]}x{grey.shape[0]} and {hq.shape[1]}x{hq.shape[0]}",
+                "mask that differs from its photo in size", f"{width}x{height} and {frame.width}x{frame.height}"
             )
-        if grey.max() == 1:
-            raise UnfitPhoto(
-                "mask that cannot be used", f"{cell} only has values up to 1: save it with the region white (255)"
-            )
-        inside = grey >= (128 if grey.dtype == np.uint8 else 128 * 256)
+        inside = frame.laid(picture.inside, fit)
         if not inside.any():
             raise UnfitPhoto("empty mask", cell)
         return Mask.from_array(inside)
@@ -131,7 +133,7 @@ class CsvSource:
 
 
 def _rows(path: Path, data: bytes) -> list[_Row]:
-    name = escaped(str(path))
+    name = visible_line(str(path))
     rows: list[_Row] = []
     if b"\0" in data:
         raise ValueError(f"{name} cannot be read as CSV: it holds NUL bytes; save it as UTF-8 text")

@@ -7,17 +7,18 @@ from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.pipelines.testset.material import NO_BOKEH, SMALL, Material, UnfitPhoto
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.index import Dataset
+from instructrestore.shards.members import DamagedMember
 
 
 class DatasetSource:
     """The photos of a data set, in its index's order. Raises ValueError if it is none or a shard is missing."""
 
     def __init__(self, path: str) -> None:
-        self._dataset = Dataset(path)
-        self._dataset.check_files()
-        self._keys: list[str] = self._dataset.index["key"].to_pylist()
-        self.name = self._dataset.card.name
-        self.sha256 = self._dataset.card.index_sha256
+        self.dataset = Dataset(path)
+        self.dataset.check_files()
+        self._keys: list[str] = self.dataset.index["key"].to_pylist()
+        self.name = self.dataset.card.name
+        self.sha256 = self.dataset.card.index_sha256
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -27,14 +28,16 @@ class DatasetSource:
 
     def read(self, row: int, settings: TestSetSettings) -> Material:
         """The photo of a row. Raises UnfitPhoto, UnusablePhoto or OSError if it gives no sample."""
-        facts = self._dataset.index.slice(row, 1).select(["width", "height", "bokeh"]).to_pylist()[0]
+        facts = self.dataset.index.slice(row, 1).select(["width", "height", "bokeh"]).to_pylist()[0]
         # Checked on the index, without reading the photo.
         if min(facts["width"], facts["height"]) < settings.size:
             raise UnfitPhoto(SMALL, f"{facts['width']}x{facts['height']}")
         if settings.bokeh and not any(facts["bokeh"]):
             raise UnfitPhoto(NO_BOKEH)
         try:
-            sample, data = self._dataset.read(row)
+            sample, data = self.dataset.read(row)
+        except DamagedMember as damage:
+            raise UnfitPhoto(damage.reason, damage.detail) from None
         except ValueError as error:
             raise UnfitPhoto("damaged record", str(error)) from None
         photo = sample.photo

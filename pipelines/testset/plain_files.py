@@ -16,15 +16,20 @@ from instructrestore.model.instruction.instruction import Instruction, RegionSca
 from instructrestore.pipelines.evaluation.tables.published import SCALES
 from instructrestore.pipelines.testset.folder import PLAIN_FILES
 from instructrestore.pipelines.testset.sample import EncodedSample
+from instructrestore.shards.checksums import sha256
 from instructrestore.shards.files import commit
 
 
 class PlainFiles:
-    """Writes samples as they come; `finish` writes the CSV. Raises OSError if the folder cannot be written."""
+    """Writes samples as they come; `finish` writes the CSV. Raises OSError if the folder cannot be written.
+
+    checksums: the sha256 of what was written, by its name relative to the test set.
+    """
 
     def __init__(self, out: Path, bokeh: bool) -> None:
         self._folder, self._bokeh = out / PLAIN_FILES, bokeh
         self._rows: list[tuple[str, str]] = []
+        self.checksums: dict[str, str] = {}
         for name in ("lq", "hq", "masks"):
             (self._folder / name).mkdir(parents=True)
 
@@ -33,7 +38,7 @@ class PlainFiles:
         mask = BytesIO()
         Image.fromarray(sample.mask).convert("L").save(mask, "PNG")
         for folder, data in (("lq", sample.lq), ("hq", sample.hq), ("masks", mask.getvalue())):
-            commit(self._folder / folder / name, data)
+            self._commit(f"{folder}/{name}", data)
         s1, s2 = SCALES[4 if self._bokeh else 3]
         region = RegionScale(sample.record.regions[0].caption, s1)
         self._rows.append((f"lq/{name}", str(Instruction((region,), s2, self._bokeh))))
@@ -43,4 +48,8 @@ class PlainFiles:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("photo", "instruction"))
         table.writerows(self._rows)
-        commit(self._folder / "lq.csv", text.getvalue().encode())
+        self._commit("lq.csv", text.getvalue().encode())
+
+    def _commit(self, name: str, data: bytes) -> None:
+        commit(self._folder / name, data)
+        self.checksums[f"{PLAIN_FILES}/{name}"] = sha256(data)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from instructrestore.dataengine.photos.intake import describe
 from instructrestore.dataengine.photos.photo_file import DecodedPhoto, encode
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.model.degradation.chain import Degradation
 from instructrestore.model.degradation.settings import PRESETS
 from instructrestore.model.instruction.instruction import RegionScale

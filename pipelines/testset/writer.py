@@ -13,6 +13,7 @@ from instructrestore.model.degradation.settings import PRESETS
 from instructrestore.pipelines.testset.plain_files import PlainFiles
 from instructrestore.pipelines.testset.sample import EncodedSample
 from instructrestore.pipelines.testset.settings import TestSetSettings
+from instructrestore.shards.checksums import add_checksums
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA, ShardEntry
 from instructrestore.shards.pairs import LQ_EXTENSION, finish_test_set
@@ -68,6 +69,8 @@ class SampleWriter:
         else:
             facts["degradation"] = ""  # every LQ photo was given
         finish_test_set(self._folder, name, self._entries, self._tables, self._pairs, facts)
+        if self._files:
+            add_checksums(self._folder, self._files.checksums)
 
     def _end_shard(self) -> None:
         if self._shard is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
-from instructrestore.pipelines.terminal.ending import INTERRUPTED, end
+from instructrestore.pipelines.terminal.arguments import check_estimate
+from instructrestore.pipelines.terminal.console import PlainConsole
+from instructrestore.pipelines.terminal.ending import GO_ON, INTERRUPTED, end
 from instructrestore.pipelines.training import flags
 
 
@@ -27,7 +27,11 @@ def train(
     address: flags.Address = None,
     device: flags.Device = None,
     resume: flags.Resume = "auto",
+    dry_run: flags.DryRun = False,
+    measure: flags.Measure = None,
+    price: flags.Price = None,
 ) -> None:
+    check_estimate(dry_run, measure, price)
     if resume not in ("auto", "never"):
         raise ValueError(f"--resume must be auto or never, not {resume!r}")
     try:
@@ -51,6 +55,11 @@ def train(
             cache=cache,
             cache_gib=cache_gib,
         )
-        run(options, Console())
+        if dry_run:
+            from instructrestore.pipelines.training.estimate import print_plan
+
+            print_plan(options, measure, price, PlainConsole())
+            return
+        run(options, PlainConsole())
     except KeyboardInterrupt:
-        end("interrupted; run the same command again to continue", INTERRUPTED)
+        end(GO_ON, INTERRUPTED)

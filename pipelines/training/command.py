@@ -17,6 +17,7 @@ from rich.console import Console
 
 from instructrestore.dataengine.running.lock import locked
 from instructrestore.model.networks.devices import find_device, gain_of_bfloat16
+from instructrestore.model.restoring.base_record import check_recorded, write_record
 from instructrestore.model.restoring.small_base import build_small_base
 from instructrestore.model.restoring.small_model import SMALL, base_place
 from instructrestore.model.restoring.tiny_base import build_tiny_base
@@ -146,16 +147,15 @@ def run(options: TrainingOptions, console: Console) -> int:
         raise ValueError(f"{out} holds a run of {latest.step} steps: use --resume auto, or name another folder")
     for path, _ in training_run.datasets:  # before anything is written
         Dataset(path)
-    options = _with_dtype(options, latest, console)
+    options = with_dtype(options, latest, console)
     training_run, settings = options.training_run(), options.settings
     if latest:
         check_resumable(latest, settings)
         console.print(f"resuming at step {latest.step}", highlight=False)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, forks=True):
-        own_base = options.own_base
-        if training_run.base == str(own_base) and not (own_base / "model_index.json").exists():
-            OWN_BASES[settings.preset](own_base, settings.seed)
+        if training_run.base == str(options.own_base):
+            make_base(options.own_base, settings, console)
         if on_ray:
             steps = train_on_ray(training_run, options.workers, options.address, device, console)
         else:
@@ -164,7 +164,19 @@ def run(options: TrainingOptions, console: Console) -> int:
     return steps
 
 
-def _with_dtype(options: TrainingOptions, latest: TrainingCheckpoint | None, console: Console) -> TrainingOptions:
+def make_base(folder: Path, settings: TrainingSettings, console: Console) -> None:
+    """The base of a preset that makes its own, where it is not there yet or no longer what was made."""
+    if (folder / "model_index.json").exists():
+        try:
+            check_recorded(folder)
+            return
+        except ValueError as error:
+            console.print(f"the base is made again: {first_line(error)}", highlight=False, markup=False, soft_wrap=True)
+    OWN_BASES[settings.preset](folder, settings.seed)
+    write_record(folder)
+
+
+def with_dtype(options: TrainingOptions, latest: TrainingCheckpoint | None, console: Console) -> TrainingOptions:
     """With the precision that the run in `out` began with, or that is quicker here, where it is to be measured.
 
     On Ray nothing is measured, since this process may be on another kind of machine than the workers.
@@ -185,10 +197,11 @@ def _with_dtype(options: TrainingOptions, latest: TrainingCheckpoint | None, con
 
 
 def _train_here(job: TrainingRun, device: str | None, console: Console) -> int:
+    job.settle()
     latest = job.checkpoints.latest()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with _interruptible(say) as stopped:
-        log = RunLog(job.out, job.settings, say, latest.step if latest else 0)
+        log = RunLog(job.out, job.settings, say, latest)
         try:
             steps = train(job, TrainingWorker(find_device(device)), log, stopped)
         except RuntimeError as error:

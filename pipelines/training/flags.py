@@ -92,3 +92,21 @@ Resume = Annotated[
     str,
     typer.Option(rich_help_panel=_RUN, help="auto: resume the run in OUT. never: refuse if there is one."),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", rich_help_panel=_RUN, help="Say what the run would do, without doing it.")
+]
+Measure = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        metavar="STEPS",
+        rich_help_panel=_RUN,
+        help="With --dry-run: take so many steps, and say what all of them will take.",
+    ),
+]
+Price = Annotated[
+    float | None,
+    typer.Option(
+        min=0, metavar="AN_HOUR", rich_help_panel=_RUN, help="With --measure: what an hour of a worker costs."
+    ),
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+import ray.exceptions
 import ray.train.torch
 import torch
 from ray.actor import ActorHandle
@@ -24,9 +26,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
+from instructrestore.dataengine.running.on_ray.loopback import INTERFACES
 from instructrestore.dataengine.running.on_ray.runner import MALLOC, cluster
 from instructrestore.model.training.worker import TrainingWorker
+from instructrestore.pipelines.terminal.ending import GO_ON
+from instructrestore.pipelines.training.on_one_machine import OneMachineConfig
 from instructrestore.pipelines.training.run_log import RunLog
+from instructrestore.pipelines.training.termination import ends_at_once
 from instructrestore.pipelines.training.training_run import TrainingRun, train
 from instructrestore.shards.errors import first_line
 from instructrestore.shards.reading.stream import ReadingError
@@ -51,7 +57,7 @@ def train_on_ray(job: TrainingRun, workers: int, address: str | None, device: st
 
     device: "cpu" or "cuda" overrides that choice. All nodes must see the run's folder. Raises ValueError, in one
     sentence, for a user's mistake, for a cluster that is too small and for workers that are lost repeatedly;
-    KeyboardInterrupt after Ctrl-C, when the last checkpoint is what remains.
+    KeyboardInterrupt after Ctrl-C, when the last checkpoint is what remains; SIGTERM ends the process at once.
     """
     if device not in (None, "cpu", "cuda"):
         raise ValueError(
@@ -59,7 +65,7 @@ def train_on_ray(job: TrainingRun, workers: int, address: str | None, device: st
         )
     for name, value in RAY_TRAIN.items():
         os.environ.setdefault(name, value)
-    with cluster(address, None), _own_interrupt():
+    with cluster(address, None) as workplace, _own_interrupt(), ends_at_once(GO_ON):
         gpus = device == "cuda" or (device is None and ray.cluster_resources().get("GPU", 0) > 0)
         needed = _needed(workers, gpus)
         if lacking := _lacking(needed, workers):
@@ -70,7 +76,8 @@ def train_on_ray(job: TrainingRun, workers: int, address: str | None, device: st
         with _listening(mailbox, console):
             while True:
                 try:
-                    return _fit(job, workers, gpus, needed, mailbox)
+                    with _meeting(workplace.alone) as torch_config:
+                        return _fit(job, workers, gpus, needed, mailbox, torch_config)
                 except WorkerGroupError as failure:
                     reason = _reason(failure)
                     lost = 1 if _steps(job) > progress else lost + 1
@@ -82,13 +89,28 @@ def train_on_ray(job: TrainingRun, workers: int, address: str | None, device: st
                 _wait(needed, workers)
 
 
-def _fit(job: TrainingRun, workers: int, gpus: bool, needed: dict[str, float], mailbox: Any) -> int:
+@contextmanager
+def _meeting(alone: bool) -> Iterator[TorchConfig]:
+    """How the workers of one attempt are joined. alone: they are all on this machine."""
+    if not alone:
+        yield TorchConfig(timeout_s=COLLECTIVE_LIMIT_S)
+        return
+    with tempfile.TemporaryDirectory(prefix="instructrestore-", ignore_cleanup_errors=True) as folder:
+        yield OneMachineConfig(timeout_s=COLLECTIVE_LIMIT_S, meeting=folder)
+
+
+def _fit(
+    job: TrainingRun, workers: int, gpus: bool, needed: dict[str, float], mailbox: Any, torch_config: TorchConfig
+) -> int:
     """One attempt. Raises WorkerGroupError if workers are lost."""
-    environment = {**MALLOC, **({} if gpus else {"OMP_NUM_THREADS": str(int(needed["CPU"]))})}
+    job.settle()
+    threads = {} if gpus else {"OMP_NUM_THREADS": str(int(needed["CPU"]))}
+    interfaces = INTERFACES if isinstance(torch_config, OneMachineConfig) else {}
+    environment = {**MALLOC, **threads, **interfaces}
     trainer = TorchTrainer(
         _work,
         train_loop_config={"job": job, "mailbox": mailbox},
-        torch_config=TorchConfig(timeout_s=COLLECTIVE_LIMIT_S),
+        torch_config=torch_config,
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker=needed),
         run_config=RunConfig(
             name="ray",
@@ -119,7 +141,7 @@ def _work(config: dict[str, Any]) -> int:
     if not worker.leads:
         return train(job, worker, None)
     latest = job.checkpoints.latest()
-    log = RunLog(job.out, job.settings, mailbox.put.remote, latest.step if latest else 0)
+    log = RunLog(job.out, job.settings, mailbox.put.remote, latest)
     steps = train(job, worker, log)
     log.close()
     return steps
@@ -149,7 +171,12 @@ def _listening(mailbox: ActorHandle, console: Console) -> Iterator[None]:
         last = False
         while not last:
             last = done.wait(LISTEN_S)
-            lines: Any = ray.get(mailbox.take.remote())  # pyright: ignore[reportAttributeAccessIssue]
+            try:
+                lines: Any = ray.get(mailbox.take.remote())  # pyright: ignore[reportAttributeAccessIssue]
+            except ray.exceptions.ActorUnavailableError:  # a signal to the group ends Ray's processes too, in any order
+                continue
+            except ray.exceptions.RayActorError:
+                return
             for line in lines:
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
 

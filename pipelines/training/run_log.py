@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from instructrestore.model.training.checkpoints import TrainingCheckpoint
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import Progress
 from instructrestore.model.training.validation import Scores, Validation
 from instructrestore.pipelines.training.pictures import validation_sheet
 from instructrestore.shards.files import commit
+from instructrestore.shards.parsing import parse_object
 
 PLAIN_EVERY_S = 10.0  # between lines on the terminal
 SMOOTHING = 0.05  # weight of a step in the running means that are shown
@@ -26,18 +28,21 @@ SMOOTHING = 0.05  # weight of a step in the running means that are shown
 class RunLog:
     """The watcher of a run (see `model.training.trainer`). OUT/metrics.jsonl has a row per step and per validation.
 
-    say: takes a line for the user. begin: the step at which the run resumes; what was logged after it, before an
-    interruption, is removed.
+    say: takes a line for the user. resumed: the checkpoint that the run goes on from; what was logged after it, before
+    an interruption, is removed, and of a validation of it that did not come to its end.
     """
 
-    def __init__(self, out: Path, settings: TrainingSettings, say: Callable[[str], object], begin: int = 0) -> None:
+    def __init__(
+        self, out: Path, settings: TrainingSettings, say: Callable[[str], object], resumed: TrainingCheckpoint | None
+    ) -> None:
         self._out, self._settings, self._say = out, settings, say
         self._metrics = out / "metrics.jsonl"
         self._mean: dict[str, float] = {}
         self._told = 0.0
         self._rate = 0.0
         self._faults: dict[str, int] = {}
-        _take_back(self._metrics, begin)
+        begin = resumed.step if resumed else 0
+        _take_back(self._metrics, begin, resumed is not None and resumed.judged)
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=begin + 1)
 
     def close(self) -> None:
@@ -88,6 +93,7 @@ class RunLog:
             folder.mkdir(exist_ok=True)
             sheet.save(folder / f"step-{step:08d}.png")
         self._append([row])
+        self._board.flush()
 
     def saved(self, folder: Path) -> None:
         self._board.flush()
@@ -128,17 +134,18 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
-def _take_back(metrics: Path, begin: int) -> None:
-    """Removes the rows of steps after `begin`, and a line that a kill cut short."""
+def _take_back(metrics: Path, begin: int, judged: bool) -> None:
+    """Removes rows after step `begin`, of its validation unless that is done, and a line that a kill cut short."""
     if not metrics.exists():
         return
     kept: list[bytes] = []
     for line in metrics.read_bytes().splitlines(keepends=True):
         try:
-            row = json.loads(line)
+            row = parse_object(line, str(metrics), any_number=True)
+            step = row.get("step")
         except ValueError:  # cut short
             break
-        if row["step"] > begin:
+        if not isinstance(step, int) or step > begin or (step == begin and "held_out" in row and not judged):
             break
         kept.append(line)
     commit(metrics, b"".join(kept))

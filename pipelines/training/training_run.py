@@ -24,9 +24,10 @@ from instructrestore.model.training.masks import begin_mask_decoder
 from instructrestore.model.training.objective import begin_controlnet, freeze, trained
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import Trainer, Watcher
-from instructrestore.model.training.validation import ValidationCrops, Validator
+from instructrestore.model.training.validation import ValidationCrops, Validator, is_due
 from instructrestore.model.training.worker import TrainingWorker
 from instructrestore.pipelines.building.presets import to_toml
+from instructrestore.pipelines.training.base_files import base_record, check_same_base
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.reading.cache import ShardCache
@@ -70,6 +71,12 @@ class TrainingRun:
         """Where the run's checkpoints are."""
         return CheckpointFolder(self.out / "checkpoints", self.settings.keep)
 
+    def settle(self) -> None:
+        """Ends what killed processes left undone among the checkpoints. Before workers start, in the one process that
+        holds the folder."""
+        self.checkpoints.sweep()
+        self.checkpoints.prune()
+
 
 def train(
     run: TrainingRun, worker: TrainingWorker, watcher: Watcher | None, should_stop: Callable[[], bool] = lambda: False
@@ -82,8 +89,9 @@ def train(
     resumed = run.checkpoints.latest()
     if resumed:
         check_resumable(resumed, settings)
-        if resumed.step >= settings.steps:
+        if resumed.step >= settings.steps and not _awaits_validation(resumed, settings):
             return resumed.step
+        resumed.check()
         run = _started_from(run, resumed)
     if worker.leads:
         run.checkpoints.sweep()
@@ -94,6 +102,10 @@ def train(
         commit(run.out / "settings.toml", to_toml(settings).encode())
         for note in notes:
             watcher.noted(note)
+    weights = (run.base, run.base_revision, run.init_from, run.init_revision)
+    record = base_record(*weights)
+    if resumed:
+        check_same_base(resumed, record, *weights)
     base, controlnet = open_networks(run, worker)
     trainer = Trainer(
         base=base,
@@ -102,6 +114,7 @@ def train(
         validator=validator,
         settings=settings,
         started_from=(run.init_from, run.init_revision),
+        base_record=record,
         checkpoints=run.checkpoints,
         worker=worker,
         watcher=watcher,
@@ -109,6 +122,11 @@ def train(
     if resumed:
         trainer.load(resumed)
     return trainer.run(should_stop)
+
+
+def _awaits_validation(checkpoint: TrainingCheckpoint, settings: TrainingSettings) -> bool:
+    """Whether a kill came between the checkpoint and its validation."""
+    return not checkpoint.judged and settings.validation.share > 0 and is_due(checkpoint.step, settings)
 
 
 def check_resumable(checkpoint: TrainingCheckpoint, settings: TrainingSettings) -> None:
@@ -153,7 +171,9 @@ def open_data(run: TrainingRun, worker: TrainingWorker) -> tuple[TripletStream[C
     chosen = settings.validation
     held_out = [validation_photos(dataset.index, chosen.share, settings.seed) for dataset in datasets]
     tables = [Triplets.of(dataset.index, ~apart) for dataset, apart in zip(datasets, held_out, strict=True)]
-    for (path, _), table in zip(run.datasets, tables, strict=True):
+    for (path, _), dataset, table in zip(run.datasets, datasets, tables, strict=True):
+        if not len(dataset.index):
+            raise ValueError(f"{path} is empty: no photo came through its build, which says why")
         if not len(table):
             raise ValueError(f"{path} has no regions left to train on: lower validation.share")
     order = Order(

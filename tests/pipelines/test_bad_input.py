@@ -8,6 +8,7 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -325,12 +326,13 @@ def write_coco(items: Items) -> str:
         "outside": ([[900, 900, 990, 900, 990, 990]], no_region),
         "nothing": (None, no_region),
         "no category": ([BOX], no_words),
+        "another photo": ([BOX], no_region),
     }
     images, annotations, problems = [], [], ("missing.png", "../../etc/passwd", "/etc/passwd", None)
     for number, (name, (segmentation, end)) in enumerate(segmentations.items()):
         items.put(f"coco/images/{name}.png", encoded(), end)
-        # The size is wrong throughout: what counts is the photo's own.
-        images.append({"id": number, "file_name": f"{name}.png", "width": 50, "height": 50})
+        width, height = (50, 50) if name == "another photo" else (128, 96)
+        images.append({"id": number, "file_name": f"{name}.png", "width": width, "height": height})
         annotations.append(annotation(number, segmentation, 99 if name == "no category" else 1))
     items.put("coco/images/good and bad.png", encoded(), KEPT)
     images.append({"id": 50, "file_name": "good and bad.png"})
@@ -400,3 +402,32 @@ def test_bad_masks_are_counted_within_the_photos_that_are_kept(annotated: Run) -
     assert counts["good.jpg"] == {"segment not in the picture": 1}
     described = {n.rsplit("/", 1)[1]: found for n, found in annotated.counts.items() if n.startswith("descriptions")}
     assert described["good.png"] == {"no label": 1}
+
+
+def test_every_annotation_is_kept_or_lost_for_a_reason_that_people_see(annotated: Run) -> None:
+    found = annotated.result.annotations
+    assert [each.stage for each in found][:2] == ["sources", "intake"]
+    for each, following in pairwise(found):
+        if not following.stage.endswith("shards"):
+            assert each.kept == following.held, (each, following)
+    written = sum(each.kept for each in found if each.stage.endswith("shards"))
+    dataset = Dataset(str(annotated.result.dataset))
+    samples = [dataset.read(place)[0] for place in range(dataset.card.photos)]
+    assert written == sum(len(region.pieces) for sample in samples for region in sample.regions) == 4
+    reasons = {each.stage: dict(each.reasons) for each in found}
+    assert reasons["sources"] == {"annotation of no photo": 1}
+    assert reasons["intake"]["dropped: corrupt photo"] == 1
+    assert reasons["intake"]["dropped: row without a URI"] == 1
+    assert reasons["masks"]["polygon of fewer than three points"] == 2
+    assert reasons["masks"]["bad run-length code"] == 3
+    assert reasons["masks"]["mask not found"] == 2
+    assert reasons["descriptions"] == {"no label": 2}
+    console = Console(file=io.StringIO(), width=400)
+    print_summary(annotated.result, console)
+    assert isinstance(console.file, io.StringIO)
+    report = (annotated.items.root / "out/report.html").read_text("utf-8")
+    card = (annotated.items.root / "out/dataset/README.md").read_text("utf-8")
+    for each in found:
+        for reason, count in each.reasons:
+            for text in (console.file.getvalue(), report, card):
+                assert f"{reason} {count}" in text, (each.stage, reason)

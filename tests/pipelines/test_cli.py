@@ -26,7 +26,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return int(ended.value.code or 0)
 
 
-@pytest.mark.parametrize("command", ["build", "verify", "stats", "show", "phrase"])
+@pytest.mark.parametrize("command", ["build", "verify", "stats", "show", "phrase", "export"])
 def test_every_command_has_help(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert call(monkeypatch, command, "--help") == 0
     text = capsys.readouterr().out
@@ -69,6 +69,11 @@ MISTAKES = {
     "no value": (["build", "{}/photos", "--set", "quality_gate.score"], "--set takes NAME=VALUE"),
     "missing config": (["build", "{}/photos", "--config", "{}/none.toml"], "there is no settings file"),
     "bad config": (["build", "{}/photos", "--config", "{}/photos/photo 000.jpg"], "cannot be read as TOML"),
+    "nested config": (["build", "{}/photos", "--config", "{}/deep"], "deep cannot be read as TOML: it is nested too"),
+    "nested run": (
+        ["build", "{}/photos", "--out", "{}/nested"],
+        "nested/run.json is damaged: if its folder is of a build, write",
+    ),
     "folder in use": (["build", "{}/photos", "--out", "{}/photos"], "is not empty and was not made by a build"),
     "other schema": (["build", "{}/photos", "--out", "{}/old"], "made by another version of this program (schema 0"),
     "out is a file": (["build", "{}/photos", "--out", "{}/photos/photo 000.jpg"], "is a file"),
@@ -80,16 +85,36 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_sentence_and_status_2(name: str, tmp_path: Path) -> None:
-    make_photos(tmp_path / "photos", 2)
-    (tmp_path / "empty").mkdir()
-    write_dataset(tmp_path / "data")
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old/run.json").write_text('{"schema": 0}')
+def mistake(name: str, folder: Path) -> tuple[list[str], str]:
+    """The words of a command that errs, of what is made in the folder, and the sentence about it."""
+    make_photos(folder / "photos", 2)
+    (folder / "empty").mkdir()
+    write_dataset(folder / "data")
+    (folder / "old").mkdir()
+    (folder / "old/run.json").write_text('{"schema": 0}')
+    (folder / "deep").write_text("a = " + "[" * 200_000)
+    (folder / "nested").mkdir()
+    (folder / "nested/run.json").write_text("[" * 200_000)
     words, sentence = MISTAKES[name]
+    return [word.format(folder) for word in words], sentence
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_sentence_and_status_2(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words, sentence = mistake(name, tmp_path)
+    assert call(monkeypatch, *words) == 2
+    said = capfd.readouterr().err
+    assert sentence in said
+    assert len(said.strip().splitlines()) == 1, said
+
+
+@pytest.mark.parametrize("name", ["unknown setting", "verify nothing"])
+def test_in_a_process_of_its_own_it_is_the_only_line_too(name: str, tmp_path: Path) -> None:
+    words, sentence = mistake(name, tmp_path)
     ended = subprocess.run(
-        [sys.executable, "-m", "instructrestore", *(word.format(tmp_path) for word in words)],
+        [sys.executable, "-m", "instructrestore", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -98,7 +123,6 @@ def test_a_mistake_is_one_sentence_and_status_2(name: str, tmp_path: Path) -> No
     )
     assert ended.returncode == 2, ended.stderr
     assert sentence in ended.stderr
-    assert "Traceback" not in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
 
 

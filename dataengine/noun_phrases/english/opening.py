@@ -29,7 +29,10 @@ VAGUE = word_set(
     "focus point element object item subject area section part portion side half corner edge centerpiece thing"
 )
 _VIEWERS = word_set("we you one i")
-_SAID_OF_PHOTOS = word_set("given provided whole entire close cropped up masked highlighted selected marked outlined")
+_SAID_OF_PHOTOS = word_set(
+    "given provided whole entire close cropped up masked highlighted selected marked outlined color colour coloured "
+    "colored sepia monochrome monochromatic grayscale greyscale black-and-white grainy infrared"
+)
 
 
 def after_opening(lower: list[str]) -> int:
@@ -82,8 +85,10 @@ def _opening_length(lower: list[str], i: int) -> int:
 def _photo_length(lower: list[str], i: int) -> int:
     """Length of "the image shows", "a close-up of", "the masked region is" at `i`, else 0."""
     at = i + 1 if lower[i] in DETERMINERS else i
-    while at < len(lower) and (lower[at] in _SAID_OF_PHOTOS or lower[at] in ADJECTIVES):
+    while at < len(lower) and (_is_said_of_photos(lower[at]) or _joins(lower, at)):
         at += 1
+    if lower[at - 2 : at + 1] == ["close", "up", "of"]:
+        return at + 1 - i
     noun, then, after = (*lower[at : at + 3], "", "", "")[:3]
     if noun not in PHOTO_NOUNS and noun not in _PHOTO_OF and noun not in VAGUE:
         return 0
@@ -92,6 +97,16 @@ def _photo_length(lower: list[str], i: int) -> int:
     if then in BE and (after == "of" or after in _SHOWING):
         return at + 3 - i
     return at + 2 - i if then in BE and after in DETERMINERS and noun in PHOTO_NOUNS else 0
+
+
+def _is_said_of_photos(word: str) -> bool:
+    return word in _SAID_OF_PHOTOS or word in ADJECTIVES
+
+
+def _joins(lower: list[str], at: int) -> bool:
+    """Whether a comma or an "and" at `at` joins what is said of a photo: "a black and white photo"."""
+    joint = lower[at] == "," or lower[at] in CONJUNCTIONS
+    return joint and 0 < at < len(lower) - 1 and _is_said_of_photos(lower[at - 1]) and _is_said_of_photos(lower[at + 1])
 
 
 def _leading_place(lower: list[str], i: int) -> int:

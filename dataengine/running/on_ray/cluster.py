@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
+from ray.exceptions import AuthenticationError
 
+from instructrestore.dataengine.running.on_ray.loopback import LOOPBACK
 from instructrestore.dataengine.running.stage import StageSpec
 from instructrestore.shards.errors import first_line
 
@@ -29,29 +35,75 @@ def connected(address: str | None, cpus: int | None, object_store_mib: int) -> I
     whether it is the latter, which no other machine joins.
 
     Without an address the variable RAY_ADDRESS counts, which `ray job submit` sets. object_store_mib: shared memory of
-    the cluster that is started here. Raises ValueError where the cluster cannot be reached.
+    the cluster that is started here; it listens on loopback alone and asks for a token of its own. Raises ValueError
+    where the cluster cannot be reached.
     """
     address = address or os.environ.get("RAY_ADDRESS")
+    if address == "local":  # Ray's word for one of its own
+        address = None
     if address:
         _probe(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     ours = not ray.is_initialized()  # else it is a test's, and stays
     try:
         if ours and address:
+            _read_token()
             ray.init(address=address, **quiet)
-        elif ours:  # "local": else Ray would take a cluster that somebody else has started on this machine
+        elif ours:
             store = object_store_mib << 20
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=store, **quiet)
-    except ConnectionError as error:
+            _start_here(num_cpus=cpus, include_dashboard=False, object_store_memory=store, **quiet)
+    except (ConnectionError, AuthenticationError) as error:
         raise ValueError(
             f"no Ray cluster answers at {address}: {first_line(error)}; where it asks for a token, set "
-            "RAY_AUTH_MODE=token"
+            "RAY_AUTH_MODE=token and give the token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from None
     try:
         yield not address
     finally:
         if ours:
             ray.shutdown()
+
+
+def _start_here(**given: Any) -> None:
+    """Starts a cluster that only this machine can reach, and of it only who knows its token: whoever reaches a Ray
+    cluster can run any code in it.
+
+    The token is in the environment of the cluster's processes and of what they start (a model's server), and nowhere
+    else: not in a file, a log or a command line.
+    RAY_AUTH_MODE=disabled is Ray's way to do without.
+    """
+    disabled = os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled"
+    token = {} if disabled else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32)}
+    with _set_for_now(token):
+        _read_token()
+        clusters = ray_constants.ENABLE_RAY_CLUSTER
+        ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray listens everywhere, even if told a loopback address
+        try:  # "local": else Ray would take a cluster that somebody else has started on this machine
+            ray.init(address="local", _node_ip_address=LOOPBACK, **given)
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = clusters
+    assert ipaddress.ip_address(ray.util.get_node_ip_address()).is_loopback, "Ray's own address is not loopback"
+
+
+def _read_token() -> None:
+    """Has Ray read the environment again: it keeps the token of a cluster that this process was connected to before."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _set_for_now(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables for the block, and for the processes started in it."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _probe(address: str) -> None:

@@ -55,9 +55,12 @@ class Cluster:
     Workers without a GPU stay for the next stage: starting a process and importing the packages takes a second, and
     nothing of a stage but the packages stays in it. A GPU worker goes with its stage and frees the GPU's memory, and so
     does the worker of a stage that changes its process.
+
+    alone: the cluster is this machine, and no other will join.
     """
 
     def __init__(self, wait_for_nodes_s: float = 0, alone: bool = True) -> None:
+        self.alone = alone
         self._wait_s = wait_for_nodes_s
         self._waiting = WaitingWorkers()
         self.servers = Servers(alone, wait_for_nodes_s)

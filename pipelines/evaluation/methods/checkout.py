@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.pipelines.evaluation.methods.recipe import MethodRecipe, weights_files
 from instructrestore.shards.files import file_sha256
 

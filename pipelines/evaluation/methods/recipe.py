@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePath, PurePosixPath
@@ -18,11 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from instructrestore.shards.errors import first_error, one_line
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+from instructrestore.shards.parsing import parse_toml, read_bounded
 
 RECIPES = Path(__file__).parent / "recipes"
 METHODS_VARIABLE = "INSTRUCTRESTORE_METHODS"
@@ -30,6 +25,7 @@ MOST_PHOTOS = 8  # as many as a part of an evaluation has
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 _KEY = "{key}"
 _MOST_S = 30 * 24 * 3600.0
+_MOST_BYTES = 1 << 20
 
 
 class RecipeWeights(BaseModel):
@@ -189,19 +185,17 @@ def read_recipe(place: str) -> MethodRecipe:
     shipped = shipped_recipes()
     file = shipped.get(place) or expanded(place)
     try:
-        text = file.read_text("utf-8")
+        text = read_bounded(file, _MOST_BYTES)
     except FileNotFoundError:
         near = get_close_matches(PurePath(place).name.lower().removesuffix(".toml"), shipped, n=1)
         but = f", but there is {near[0]}" if near else ""
         raise ValueError(
             f"there is no recipe {place}{but}: name a file, as in command=RECIPE.toml, or one of {', '.join(shipped)}"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ValueError(f"the recipe {place} cannot be read: {one_line(error)}") from None
     try:
-        return MethodRecipe.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"the recipe {place} is not TOML: {one_line(error)}") from None
+        return MethodRecipe.model_validate(parse_toml(text, f"the recipe {place}"))
     except ValidationError as error:
         raise ValueError(f"the recipe {place} cannot be used: {_complaint(error)}") from None
 

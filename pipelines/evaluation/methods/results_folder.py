@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from instructrestore.dataengine.photos.photo_file import UnusablePhoto, read_bytes
 from instructrestore.dataengine.running.outcomes import describe_error
 from instructrestore.dataengine.running.part_files import Outcome
+from instructrestore.dataengine.sources.places import uri_of
 from instructrestore.pipelines.evaluation.methods.method import Method
 from instructrestore.pipelines.evaluation.row import EvaluationRow
 from instructrestore.shards.pairs import TestSet
@@ -61,7 +64,7 @@ def _stems(testset: TestSet, rows: Sequence[EvaluationRow]) -> dict[str, str]:
     stems: dict[str, str] = {}
     for row in rows:
         try:
-            stems[row.key] = PurePosixPath(testset.read(row.place)[0].photo.name).stem
+            stems[row.key] = PurePosixPath(testset.record(row.place).photo.name).stem
         except (OSError, ValueError):
             continue  # reported when the row is scored
     return stems
@@ -72,7 +75,9 @@ def _outcome(row: EvaluationRow, matching: Sequence[Path]) -> Outcome[Evaluation
         reason = "several results" if matching else NO_RESULT
         return Outcome(row.key, "failed", row, reason, ", ".join(path.name for path in matching), 1)
     try:
-        data = matching[0].read_bytes()
+        data = read_bytes(uri_of(os.path.abspath(matching[0])))
+    except UnusablePhoto as fault:
+        return Outcome(row.key, "failed", row, f"result: {fault.reason}", matching[0].name, 1)
     except OSError as error:
         return Outcome(row.key, "failed", row, f"result: {describe_error(error)[0]}", matching[0].name, 1)
     known = replace(row, file=str(matching[0].absolute()), sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

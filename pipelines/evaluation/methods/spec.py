@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.pipelines.evaluation.methods.ncnn_files import NCNN
 from instructrestore.pipelines.evaluation.methods.recipe import expanded, shipped_recipes
 from instructrestore.shards.files import file_sha256

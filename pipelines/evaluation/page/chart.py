@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from instructrestore.pipelines.evaluation.methods.method import Evaluation
 from instructrestore.pipelines.evaluation.tables.table import Cell, MethodRow, Table
+from instructrestore.shards.plain_text import html_text
 
 _WIDTH, _HEIGHT = 520, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 48  # the margins, in which the axes are labelled
@@ -109,7 +109,7 @@ def _chart(lines: Sequence[tuple[Line, dict[float, Cell]]], title: str) -> str:
             drawn.append(
                 f'<circle class="{kind}" cx="{x:.1f}" cy="{down(cell.mean):.1f}" r="4"><title>{told}</title></circle>'
             )
-    head = f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+    head = f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html_text(title)}">'
     return head + "".join(drawn) + "</svg>"
 
 

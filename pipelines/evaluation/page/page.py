@@ -2,7 +2,7 @@
 
 Nothing is fetched: pictures are data URIs, and a content security policy allows only the one style and the one script,
 by their hashes. Without the script, the page shows the same pictures side by side. All text from data goes through
-`escape`.
+`html_text`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Literal
@@ -26,6 +25,7 @@ from instructrestore.pipelines.evaluation.page.table import arrow, html_comparis
 from instructrestore.pipelines.evaluation.tables.report import Report
 from instructrestore.pipelines.evaluation.tables.sweep import Sweep
 from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table
+from instructrestore.shards.plain_text import html_text
 
 
 def page_bytes(evaluated: Evaluation, report: Report, shown: Sequence[ShownPhoto]) -> bytes:
@@ -58,7 +58,7 @@ def page_bytes(evaluated: Evaluation, report: Report, shown: Sequence[ShownPhoto
     page = Template(
         files("instructrestore.pipelines.evaluation.page").joinpath("page.html").read_text("utf-8")
     ).substitute(
-        name=escape(evaluated.testset),
+        name=html_text(evaluated.testset),
         style=style,
         style_hash=_hash(style),
         script=script,
@@ -67,7 +67,7 @@ def page_bytes(evaluated: Evaluation, report: Report, shown: Sequence[ShownPhoto
         headline=_headline(evaluated, tables, sweep),
         nav="".join(f'<li><a href="#{_anchor(title)}">{title}</a></li>' for title in sections),
         sections="\n".join(
-            f'<section id="{_anchor(title)}"><h2>{escape(headings[title])}</h2>\n{content}</section>'
+            f'<section id="{_anchor(title)}"><h2>{html_text(headings[title])}</h2>\n{content}</section>'
             for title, content in sections.items()
         ),
     )
@@ -86,7 +86,7 @@ def _summary(evaluated: Evaluation) -> str:
     )
     made = ", ".join(text for count, text in words if count) or "by no method"
     kind = "Bokeh test set" if evaluated.bokeh else "Test set"
-    return escape(
+    return html_text(
         f"{kind} of {_photos(evaluated.photos)}, each with one region and its caption, restored {made}. "
         "Every result is measured against its HQ photo."
     )
@@ -114,8 +114,8 @@ def _headline(evaluated: Evaluation, tables: Sequence[Table], sweep: Sweep | Non
             figures.append(("Locality", f"{sweep.locality.mean:.2f}", ["dB outside per dB inside"]))
         figures.append(("Instruction following", f"{sweep.following.mean:.2f}", ["from -1 to 1"]))
     cells = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}"
-        f"{''.join(f'<small>{escape(note)}</small>' for note in notes)}</dd></div>"
+        f"<div><dt>{html_text(name)}</dt><dd>{html_text(value)}"
+        f"{''.join(f'<small>{html_text(note)}</small>' for note in notes)}</dd></div>"
         for name, value, notes in figures
     )
     return f'<dl class="figures">{"".join(cells)}</dl>'
@@ -156,13 +156,13 @@ def _card(title: str, better: Literal["higher", "lower"], cell: Cell, words: str
     quoted = "" if paper is None else f" From the means of the paper's Table 2: {paper:.2f}."
     return (
         f'<div><h3>{title} {arrow(better)}</h3><p class="value">{cell.mean:.2f}{small}</p>'
-        f"<p>{escape(words + quoted)}</p></div>"
+        f"<p>{html_text(words + quoted)}</p></div>"
     )
 
 
 def _failures(evaluated: Evaluation) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{escape(title)}</th><td>{escape(reason)}</td><td>{count:,}</td></tr>'
+        f'<tr><th scope="row">{html_text(title)}</th><td>{html_text(reason)}</td><td>{count:,}</td></tr>'
         for title, reasons in evaluated.failed.items()
         for reason, count in reasons.items()
     )
@@ -176,7 +176,7 @@ def _made(evaluated: Evaluation) -> str:
     text = json.dumps(evaluated.configuration, indent=2, ensure_ascii=False)
     return (
         "<p>Every score of every photo is in <code>scores.parquet</code> beside this page. The results depend on "
-        f'this configuration.</p><details><summary>Configuration</summary><pre tabindex="0">{escape(text)}</pre>'
+        f'this configuration.</p><details><summary>Configuration</summary><pre tabindex="0">{html_text(text)}</pre>'
         "</details>"
     )
 

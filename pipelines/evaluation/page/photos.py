@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import pandas as pd
 from PIL import Image
@@ -20,6 +19,7 @@ from instructrestore.pipelines.evaluation.page.shown import (
     ranking_scope,
 )
 from instructrestore.pipelines.evaluation.page.table import metric_heading
+from instructrestore.shards.plain_text import html_text
 
 _SCOPES = {"target": "Target", "remaining": "Remaining", "full": "Full"}
 _STOPS = (("LQ", 0), ("LQ | result", 50), ("Result", 100), ("Result | HQ", 150), ("HQ", 200))
@@ -42,8 +42,8 @@ def photos_section(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> str:
     if main and badges:
         note += f"; the worst and the best by the PSNR {where} of {main.title} are marked"
     return (
-        f'<p class="note">{escape(note)}. All pictures are JPEGs of one quality, made for this page alone: the scores '
-        f"are those of the results themselves.</p>{_tools(evaluated, shown, labels)}"
+        f'<p class="note">{html_text(note)}. All pictures are JPEGs of one quality, made for this page alone: the '
+        f"scores are those of the results themselves.</p>{_tools(evaluated, shown, labels)}"
         f'<div class="photos">{viewers}</div>'
     )
 
@@ -89,7 +89,7 @@ def _checks() -> str:
 
 def _button(name: str, value: str, words: str, pressed: bool) -> str:
     state = "true" if pressed else "false"
-    return f'<button type="button" {name}="{escape(value)}" aria-pressed="{state}">{escape(words)}</button>'
+    return f'<button type="button" {name}="{html_text(value)}" aria-pressed="{state}">{html_text(words)}</button>'
 
 
 def _viewer(photo: ShownPhoto, sources: list[str], evaluated: Evaluation, labels: dict[str, str], badge: str) -> str:
@@ -97,7 +97,7 @@ def _viewer(photo: ShownPhoto, sources: list[str], evaluated: Evaluation, labels
     main = main_method(evaluated)
     first = main.title if main and main.title in titles else next(iter(titles), "")
     width, height = photo.lq.size
-    anchor = escape(f"region-{photo.key}")
+    anchor = html_text(f"region-{photo.key}")
     svg = f'<svg class="region" viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">'
     path = outline(photo.mask)
     region = f'{svg}<g id="{anchor}"><path class="edge under" d="{path}"/><path class="edge" d="{path}"/></g></svg>'
@@ -116,14 +116,15 @@ def _viewer(photo: ShownPhoto, sources: list[str], evaluated: Evaluation, labels
     mark = f' <span class="badge {badge.split()[-1]}">{badge}</span>' if badge else ""
     view = view_of(photo.mask)
     return (
-        f'<article class="photo outlined" id="photo-{escape(photo.key)}" data-left="{view.left:g}" '
-        f'data-top="{view.top:g}" data-zoom="{view.zoom:g}"><h3>{escape(photo.caption)}{mark}</h3>'
-        f'<div class="facts"><span>{escape(facts)}</span><div class="choice checks">{_checks()}</div></div>'
+        f'<article class="photo outlined" id="photo-{html_text(photo.key)}" data-left="{view.left:g}" '
+        f'data-top="{view.top:g}" data-zoom="{view.zoom:g}"><h3>{html_text(photo.caption)}{mark}</h3>'
+        f'<div class="facts"><span>{html_text(facts)}</span><div class="choice checks">{_checks()}</div></div>'
         f'<div class="layers">{layers}<div class="stage" aria-hidden="true">{svg}<use href="#{anchor}"/></svg>'
         '<span class="line"></span><span class="label left"></span><span class="label right"></span></div>'
         f'<div class="wipe"><input type="range" min="0" max="200" value="50" autocomplete="off" '
-        f'aria-label="{escape(f"From LQ over the result to HQ: {photo.name}")}"><div class="stops">{stops}</div></div>'
-        f'<div class="choice methods" role="group" aria-label="{escape(f"Result of {photo.name}")}">{choice}</div>'
+        f'aria-label="{html_text(f"From LQ over the result to HQ: {photo.name}")}">'
+        f'<div class="stops">{stops}</div></div>'
+        f'<div class="choice methods" role="group" aria-label="{html_text(f"Result of {photo.name}")}">{choice}</div>'
         "</div></article>"
     )
 
@@ -134,9 +135,10 @@ def _layer(
     """A picture with its name above and its scores below; the script uses it as a layer to wipe between."""
     width, height = photo.lq.size
     return (
-        f'<figure class="layer {kind}" data-title="{escape(title)}" data-label="{escape(label)}"><div class="frame">'
-        f'<img src="{source}" width="{width}" height="{height}" alt="{escape(f"{photo.name}, {title}")}" '
-        f'draggable="false">{region}</div><figcaption><h4>{escape(label)}</h4>{scores}</figcaption></figure>'
+        f'<figure class="layer {kind}" data-title="{html_text(title)}" data-label="{html_text(label)}">'
+        f'<div class="frame"><img src="{source}" width="{width}" height="{height}" '
+        f'alt="{html_text(f"{photo.name}, {title}")}" '
+        f'draggable="false">{region}</div><figcaption><h4>{html_text(label)}</h4>{scores}</figcaption></figure>'
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,11 +78,11 @@ def ranked(evaluated: Evaluation) -> list[str]:
     return [str(key) for key in chosen.sort_values("value", kind="stable")["key"]]
 
 
-def choose_photos(evaluated: Evaluation, count: int = 12) -> list[str]:
+def choose_photos(evaluated: Evaluation, count: int = 12, without: Container[str] = ()) -> list[str]:
     """The keys of at most `count` photos to show, in the test set's order: the two worst and the two best by the main
-    method's PSNR, and others spread evenly over the set."""
-    keys = [str(key) for key in evaluated.scores["key"].unique()]
-    order = ranked(evaluated)
+    method's PSNR, and others spread evenly over the set; `without` those that cannot be shown."""
+    keys = [key for key in map(str, evaluated.scores["key"].unique()) if key not in without]
+    order = [key for key in ranked(evaluated) if key not in without]
     ends = min(EXTREMES, count // 4, len(order) // 2)
     chosen = {*order[:ends], *order[len(order) - ends :]}
     rest = [key for key in keys if key not in chosen]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from instructrestore.model.metrics.metric import PSNR
 from instructrestore.pipelines.evaluation.methods.method import Evaluation
 from instructrestore.pipelines.evaluation.page.chart import ticks_of
 from instructrestore.pipelines.evaluation.page.shown import ShownPhoto, main_method, method_labels, ranking_scope
+from instructrestore.shards.plain_text import html_text
 
 _WIDTH, _ROW = 1000, 30
 _RIGHT, _TOP, _BOTTOM = 20, 6, 44  # the margins; the left one is as wide as the methods' names
@@ -46,16 +46,16 @@ def strip(evaluated: Evaluation, shown: Sequence[ShownPhoto]) -> str:
         name = labels[title]
         if len(name) > _LETTERS:
             name = name[: _LETTERS - 1] + "…"
-        drawn.append(f'<text class="y" x="{left - 14:g}" y="{middle + 4:g}">{escape(name)}</text>')
+        drawn.append(f'<text class="y" x="{left - 14:g}" y="{middle + 4:g}">{html_text(name)}</text>')
         rows = zip(own["key"], own["photo"], own["value"], strict=True)
         for place, (key, photo, value) in enumerate(rows):
             if place % every and key not in linked:
                 continue
-            told = escape(f"{photo}, {title}: {value:.{PSNR.digits}f} dB")
+            told = html_text(f"{photo}, {title}: {value:.{PSNR.digits}f} dB")
             dot = (
                 f'<circle class="{kind}" cx="{across(value):.1f}" cy="{middle:g}" r="5"><title>{told}</title></circle>'
             )
-            link = f'<a href="#photo-{escape(str(key))}" aria-label="{told}">{dot}</a>'
+            link = f'<a href="#photo-{html_text(str(key))}" aria-label="{told}">{dot}</a>'
             drawn.append(link if key in linked and kind == "main" else dot)
         mean = across(float(own["value"].mean()))
         drawn.append(f'<path class="mean {kind}" d="M{mean:.1f} {middle - 11:g}v22"/>')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from itertools import groupby
 from typing import Literal
 
@@ -11,6 +10,7 @@ from instructrestore.model.metrics.metric import Metric
 from instructrestore.pipelines.evaluation.tables.comparisons import LEVEL, Comparison, by_pair
 from instructrestore.pipelines.evaluation.tables.table import Cell, Column, MethodRow, Table
 from instructrestore.pipelines.evaluation.tables.writing import best_cells, printed
+from instructrestore.shards.plain_text import html_text
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _ORIGINS = {"computed": "Computed here", "quoted": "Quoted from the paper, not computed here"}
@@ -24,7 +24,7 @@ def html_table(table: Table, photos: int) -> str:
         if rows:
             head = f'<tr class="origin"><th scope="rowgroup" colspan="{len(table.columns) + 1}">{words}</th></tr>'
             body += f'<tbody class="{origin}">{head}{"".join(_row(row, table, photos, best) for row in rows)}</tbody>'
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
+    notes = "".join(f'<p class="note">{html_text(note)}</p>' for note in table.notes)
     return _grid(table.title, "Method", table.columns, body) + notes
 
 
@@ -39,7 +39,7 @@ def html_comparisons(table: Table, comparisons: Sequence[Comparison]) -> str:
     rows = ""
     for (method, other), figures in pairs.items():
         cells = "".join(_difference(figures.get((column.scope, column.metric)), column) for column in columns)
-        rows += f'<tr><th scope="row">{escape(f"{labels[method]} against {labels[other]}")}</th>{cells}</tr>'
+        rows += f'<tr><th scope="row">{html_text(f"{labels[method]} against {labels[other]}")}</th>{cells}</tr>'
     note = (
         "By how much the first of the two is better, in the mean over the photos that both have: negative if it is "
         "worse, also for metrics of which less is better. p of the two-sided signed-rank test, adjusted by Holm over "
@@ -54,11 +54,11 @@ def html_comparisons(table: Table, comparisons: Sequence[Comparison]) -> str:
 def _grid(title: str, of_rows: str, columns: Sequence[Column], body: str) -> str:
     """A table under the columns' headings, which scrolls by itself on a narrow screen."""
     spans = [(group, len(list(same))) for group, same in groupby(columns, key=lambda column: column.group)]
-    groups = "".join(f'<th scope="colgroup" colspan="{width}">{escape(group)}</th>' for group, width in spans)
+    groups = "".join(f'<th scope="colgroup" colspan="{width}">{html_text(group)}</th>' for group, width in spans)
     outlines = "".join(f'<colgroup class="group" span="{width}"></colgroup>' for _, width in spans)
     metrics = "".join(f'<th scope="col">{metric_heading(column.of)}</th>' for column in columns)
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}"><table class="results">'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{html_text(title)}"><table class="results">'
         f"<colgroup></colgroup>{outlines}"
         f'<thead><tr class="groups"><td></td>{groups}</tr>'
         f'<tr><th scope="col">{of_rows}</th>{metrics}</tr></thead>{body}</table></div>'
@@ -67,8 +67,8 @@ def _grid(title: str, of_rows: str, columns: Sequence[Column], body: str) -> str
 
 def metric_heading(metric: Metric) -> str:
     """ "PSNR, dB ↑"; its source is shown on hover."""
-    unit = f"<small>, {escape(metric.unit)}</small>" if metric.unit else ""
-    return f'<span title="{escape(metric.source)}">{escape(metric.title)}</span>{unit} {arrow(metric.better)}'
+    unit = f"<small>, {html_text(metric.unit)}</small>" if metric.unit else ""
+    return f'<span title="{html_text(metric.source)}">{html_text(metric.title)}</span>{unit} {arrow(metric.better)}'
 
 
 def arrow(better: Literal["higher", "lower"]) -> str:
@@ -95,7 +95,7 @@ def _row(row: MethodRow, table: Table, photos: int, best: Sequence[frozenset[Cel
         for place, (cell, column) in enumerate(zip(row.cells, table.columns, strict=True))
     )
     label = row.label.replace(" = ", "\u00a0=\u00a0")  # never broken
-    return f'<tr><th scope="row">{escape(label)}{tag}</th>{cells}</tr>'
+    return f'<tr><th scope="row">{html_text(label)}{tag}</th>{cells}</tr>'
 
 
 def _cell(cell: Cell | None, column: Column, photos: int, best: frozenset[Cell]) -> str:
@@ -118,5 +118,5 @@ def _difference(comparison: Comparison | None, column: Column) -> str:
     notes = [interval_text(Cell(comparison.difference, comparison.low, comparison.high), digits)]
     if comparison.p_adjusted is not None:
         notes.append(f"p {'< 0.001' if comparison.p_adjusted < 0.001 else f'= {comparison.p_adjusted:.3f}'}")
-    small = "".join(f"<small>{escape(note)}</small>" for note in notes if note)
+    small = "".join(f"<small>{html_text(note)}</small>" for note in notes if note)
     return f"<td>{f'<strong>{text}</strong>' if comparison.significant else text}{small}</td>"

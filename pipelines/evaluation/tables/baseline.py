@@ -16,6 +16,7 @@ from instructrestore.pipelines.evaluation.methods.method import EvaluationPlan
 from instructrestore.pipelines.evaluation.tables.sweep import sweep_of, sweep_title
 from instructrestore.pipelines.evaluation.tables.writing import SCHEMA_VERSION
 from instructrestore.shards.errors import first_error
+from instructrestore.shards.parsing import parse_object
 
 MOST_BYTES = 64 * 2**20  # an evaluation.json of a hundred photos and ten methods has 0.3 MB
 _TITLES = {metric.name: metric.title for metric in (*BY_NAME.values(), LOCALITY, FOLLOWING)}
@@ -178,12 +179,13 @@ def _read(content: bytes, name: str) -> _Evaluation:
     if len(content) > MOST_BYTES:
         raise ValueError(f"{name} is over {MOST_BYTES >> 20} MiB, so it is not an evaluation.json")
     try:
-        version = _Version.model_validate_json(content).version
+        parse_object(content, f"{name} is not an evaluation.json: it", any_number=True)
+        version = _Version.model_validate_json(content, strict=True).version
         if version != SCHEMA_VERSION:
             raise ValueError(
                 f"{name} has version {version}, and this program writes {SCHEMA_VERSION}: measure it again"
             )
-        read = _Evaluation.model_validate_json(content)
+        read = _Evaluation.model_validate_json(content, strict=True)
     except ValidationError as error:
         raise ValueError(f"{name} is not an evaluation.json: {first_error(error)}") from None
     if len({(figure.method, figure.scope, figure.metric) for figure in read.figures}) < len(read.figures):

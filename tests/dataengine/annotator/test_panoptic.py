@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_every_real_photo_is_read(data_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "not a panoptic JSON"),
+        ("{", "is not valid JSON"),
         ('{"images": []}', "not a panoptic JSON"),
         ('{"images": [], "annotations": [], "categories": []}', "none of the photos"),
     ],
@@ -42,6 +43,31 @@ def test_every_real_photo_is_read(data_folder: Path) -> None:
 def test_what_is_not_panoptic_is_said(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(ValueError, match=says):
+        read_panoptic(tmp_path / "a.json", tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"images": [{"id": 1, "file_name": "y.jpg"}]}, "images of one id, 1"),
+        ({"images": [{"id": 2, "file_name": "x.png"}]}, "photos of one name apart from the ending, 'x'"),
+        ({"categories": [{"id": 3, "name": "cow"}]}, "categories of one id, 3"),
+        ({"annotations": [{"image_id": 1, "file_name": "z.png", "segments_info": []}]}, "annotations of one image, 1"),
+        ({"segments": [{"id": 7, "category_id": 4}]}, "segments of one id in x.png, 7"),
+    ],
+)
+def test_one_id_for_two_things_is_refused(tmp_path: Path, change: dict[str, list], says: str) -> None:
+    segments = [{"id": 7, "category_id": 3}, *change.get("segments", [])]
+    content = {
+        "images": [{"id": 1, "file_name": "x.jpg"}, *change.get("images", [])],
+        "categories": [{"id": 3, "name": "dog"}, {"id": 4, "name": "cat"}, *change.get("categories", [])],
+        "annotations": [
+            {"image_id": 1, "file_name": "x.png", "segments_info": segments},
+            *change.get("annotations", []),
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"two different {says}"):
         read_panoptic(tmp_path / "a.json", tmp_path, tmp_path)
 
 

@@ -75,6 +75,11 @@ def test_other_settings_and_damage_are_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="other settings: batch"):
         trainer(replace(TINY, batch=3)).resume(tmp_path)
     assert trainer(replace(TINY, steps=9)).resume(tmp_path)  # longer is no other training
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    for place in (-5, whole.index(b'\\"seed\\"') + 10):  # of a weight, and of a setting
+        (tmp_path / CHECKPOINT).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="is damaged; remove it to begin again"):
+            trainer().resume(tmp_path)
     (tmp_path / CHECKPOINT).write_bytes(b"no")
     with pytest.raises(ValueError, match="damaged"):
         trainer().resume(tmp_path)

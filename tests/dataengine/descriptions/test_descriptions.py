@@ -307,8 +307,10 @@ def test_without_a_describer_pieces_without_words_are_counted_and_removed(tmp_pa
     assert isinstance(some, Row)
     assert [piece.description for piece in some.pieces] == ["the brick wall"]
     assert some.counts == {"no label": 2}
+    # BARE's mask is no annotation.
+    assert (some.held, some.lost) == (1, {"no label": 1})
     assert isinstance(none, Drop)
-    assert none.reason == "no described region"
+    assert (none.reason, none.lost) == ("no described region", {"no label": 1})
 
 
 def test_the_sources_words_can_be_left_aside(tmp_path: Path) -> None:

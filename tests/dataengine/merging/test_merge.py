@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from instructrestore.dataengine.merging.merge import Merge, MergeSettings, merge_pieces
+from instructrestore.dataengine.merging.scored_regions import LOW, judged
 from instructrestore.dataengine.noun_phrases.parser import PhraseResult
-from instructrestore.dataengine.photos.row import Row, SourcePhoto
+from instructrestore.dataengine.photos.row import ANNOTATED, Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Piece
@@ -63,3 +66,28 @@ def test_a_photo_without_a_valid_region_is_dropped() -> None:
     assert Merge(MergeSettings())([row(piece(0, 4, description="??"))], phrases) == [
         Drop("no valid region", "rare subject")
     ]
+
+
+def drawn(*args: int | str) -> Piece:
+    return replace(piece(*args), segmenter=ANNOTATED)  # type: ignore[arg-type]
+
+
+def test_annotations_without_a_phrase_are_lost_and_merged_ones_are_not() -> None:
+    phrases = {"??": PhraseResult("", "", "rare subject", ())}
+    silent = replace(piece(0, 4, description="??"))
+    kept = row(drawn(0, 3, "a dog", "dog"), drawn(5, 9, "the dog", "dog"), replace(silent, segmenter=ANNOTATED), silent)
+    lost = row(replace(silent, segmenter=ANNOTATED), silent)
+    assert (kept.held, lost.held) == (3, 1)
+    [found, dropped] = Merge(MergeSettings())([kept, lost], phrases)
+    assert isinstance(found, Row) and isinstance(dropped, Drop)
+    assert (found.held, found.lost, found.counts["rare subject"]) == (2, {"rare subject": 1}, 2)
+    assert dropped.lost == {"rare subject": 1}
+
+
+def test_annotations_of_regions_that_do_not_fit_their_words_are_lost() -> None:
+    regions = merge_pieces([drawn(0, 3, "a dog", "dog"), drawn(5, 9, "the dog", "dog"), piece(12, 20, "sky", "sky")])
+    scored = replace(row(), regions=regions)
+    assert [region.subject for region in regions] == ["sky", "dog"] and scored.held == 2
+    found = [judged(scored, scores, "judge", 50) for scores in ([90, 90], [10, 90], [90, 10], [10, 10])]
+    assert [each.lost for each in found] == [{}, {}, {LOW: 2}, {LOW: 2}]
+    assert [each.held for each in found if isinstance(each, Row)] == [2, 2, 0]

@@ -74,6 +74,14 @@ FORMS = [
     ("the sign reads main street", "the sign reading main street", "sign"),
     ("a painting of a dog on the wall", "a painting of a dog on the wall", "painting"),
     ("a photo of a dog", "a dog", "dog"),
+    ("a black and white photo of a man's face", "a man's face", "face"),
+    ("The image is a black and white photo of the dogs’ bowl.", "the dogs' bowl", "bowl"),
+    ("a black and white image of two dogs", "two dogs", "dogs"),
+    ("an old, black and white, grainy picture of a train", "a train", "train"),
+    ("a color photo of a man", "a man", "man"),
+    ("a close up of a man's face", "a man's face", "face"),
+    ("a black and white photo on the wall", "a black and white photo on the wall", "photo"),
+    ("the black and white cat", "the black and white cat", "cat"),
     # relative clauses and modifiers stay
     ("metal poles that make a fence", "metal poles that make a fence", "poles"),
     ("a truck loaded with bananas", "a truck loaded with bananas", "truck"),
@@ -103,6 +111,12 @@ NOTHING = [
     "", " ", "...", "12 34", "\x00", "the the", "and of", "green", "it is sunny", "he is wearing it",
     "there are no people", "this is an outdoor scene",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("apostrophe", "'’ʼ＇‛´`′")
+def test_apostrophes_of_all_kinds_are_one(apostrophe: str) -> None:
+    assert GRAMMAR(f"a man{apostrophe}s face") == NounPhrase("a man's face", "face")
+    assert GRAMMAR(f"a black and white photo of a man{apostrophe}s face") == NounPhrase("a man's face", "face")
 
 
 @pytest.mark.parametrize(("description", "noun_phrase", "subject"), PAPER + FORMS)

@@ -27,7 +27,7 @@ from instructrestore.dataengine.quality.musiq import Musiq
 from instructrestore.dataengine.quality.musiq_settings import WEIGHTS, MusiqSettings
 from instructrestore.dataengine.quality.quality_gate import QualityGate, QualityGateSettings
 from instructrestore.dataengine.reporting.statistics import of_index
-from instructrestore.dataengine.running.part_files import digest
+from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.stages import photo_stages

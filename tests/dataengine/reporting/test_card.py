@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from instructrestore.dataengine.reporting import statistics
 from instructrestore.dataengine.reporting.card import hub_licence, write_card
 from instructrestore.pipelines.building.presets import embedded
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset
-from instructrestore.shards.sample import AnnotatedPhoto, Answer, from_json
+from instructrestore.shards.sample import AnnotatedPhoto, Answer, Correction, from_json
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
 
 EMBEDDED = {
@@ -101,7 +102,9 @@ def test_hugging_face_datasets_reads_the_folder_by_its_card(tmp_path: Path, monk
         region = region_of(photo, 0, 0, 9, 9, "a cat", "cat")
         if seed == 7:
             answers = (Answer("grammar", "1", 1, "a cat", "cat", "parroting"),)
-            region = replace(region, pieces=(replace(region.pieces[0], answers=answers),))
+            corrections = (Correction("caption", "Ann", "2026-01-31T12:00:00Z"),)
+            pieces = (replace(region.pieces[0], answers=answers),)
+            region = replace(region, pieces=pieces, corrections=corrections)
         samples.append((AnnotatedPhoto(photo, (region,)), rgb))
     write(write_dataset(tmp_path / "set", samples))
     loaded = datasets.load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
@@ -147,6 +150,18 @@ def test_hostile_licences_stay_inside_their_cells(tmp_path: Path) -> None:
     assert front_matter(readme)["license"] == ["other", "unknown"]
     assert "\\| \\<script\\> \\[x\\](http://y) 😀" in readme
     assert licence in croissant["license"]
+
+
+def test_what_would_act_is_seen_in_the_card(tmp_path: Path) -> None:
+    licence = "\x1b]0;owned\x07 \u202emine\x9b"
+    readme, croissant = write(dataset_of(tmp_path / "set", {}, licence))
+    assert "\\\\x1b\\]0;owned\\\\x07 \\\\u202emine\\\\x9b" in readme
+    assert licence in croissant["license"]
+    for name in ("README.md", "croissant.json"):
+        text = (tmp_path / "set" / name).read_text("utf-8")
+        assert (
+            not {char for char in text if char != "\n" and unicodedata.category(char) == "Cc"} and "\u202e" not in text
+        )
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from instructrestore.dataengine.reporting import report, statistics
-from instructrestore.dataengine.running.part_files import StageSummary
+from instructrestore.dataengine.running.stage_summary import StageSummary
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
@@ -49,6 +50,18 @@ def test_all_text_from_data_is_escaped(tmp_path: Path) -> None:
     assert "OSError: <b>disk</b>: 1" in page.text
     assert "新しい猫 & a 🐈" in page.text
     assert any(ATTACK in image["alt"] for image in page.all("img"))
+
+
+def test_what_would_act_is_seen(tmp_path: Path) -> None:
+    photo, rgb = photo_of(1, 90, 60, name="\x1b[2Jname", licence="\u202emine\x9b", source="a\x07b")
+    region = region_of(photo, 0, 0, 40, 40, "the \x1b]0;owned\x07 dog", "dog")
+    dataset = write_dataset(tmp_path / "set", [(AnnotatedPhoto(photo, (region,)), rgb)])
+    text = written(tmp_path, dataset, "# \x1b\na = 1")
+    assert not {char for char in text if char != "\n" and unicodedata.category(char) in ("Cc", "Zl", "Zp")}
+    assert "\u202e" not in text
+    page = Page(text)
+    assert "the \\x1b]0;owned\\x07 dog" in page.text and "\\u202emine\\x9b" in page.text
+    assert "# \\x1b\na = 1" in page.text
 
 
 def test_it_needs_nothing_from_outside(tmp_path: Path) -> None:

@@ -145,3 +145,15 @@ def test_names_are_not_read_as_markup(tmp_path: Path) -> None:
     console.print(statistics.console(replace(figures, name="[/x]")))
     text = console.export_text()
     assert "[/nothing]" in text and "[/red] odd [bold]" in text
+
+
+def test_the_name_of_a_metric_is_not_taken_from_a_damaged_shard(tmp_path: Path) -> None:
+    photo, rgb = photo_of(1, 32, 32)
+    sample = AnnotatedPhoto(photo, (region_of(photo, 0, 0, 8, 8, "a thing", "thing"),))
+    dataset = write_dataset(tmp_path / "set", [(sample, rgb)])
+    (shard,) = Path(dataset.path).glob("*.tar")
+    content = shard.read_bytes()
+    assert content.count(b"embedded") == 1
+    shard.write_bytes(content.replace(b"embedded", b"embeddad"))
+    with pytest.raises(ValueError, match=f"{shard.name} is damaged"):
+        stats_command(dataset.path)

@@ -4,6 +4,7 @@ What it does is told by the folder given as --model: files in it named as below,
 
     cannot load        writes a traceback to its log and ends
     never healthy      its health never answers 200
+    port taken         finds another program at its port, the first time alone
     dies               ends after its third request, each time
     dies once          the same, the first time alone
     stubborn           does not end at SIGTERM, and has started a process of its own
@@ -14,6 +15,7 @@ It writes to that folder: `pids` (its process and its child's), `commands` (its 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -36,6 +38,7 @@ def main() -> None:
     act = next((name for name in ACTS if (folder / name).exists()), "")
     _note(folder / "commands", json.dumps(sys.argv[1:]))
     _note(folder / "keys", os.environ["VLLM_API_KEY"])
+    _note(folder / "hosts", os.environ.get("VLLM_HOST_IP", ""))
     print(f"INFO 11-23 10:00:00 [entry.py:1] starting with {os.environ['VLLM_API_KEY']}", flush=True)
     if act == "cannot load":
         print("(EngineCore pid=7) ERROR 11-23 10:00:00 [core.py:9] ValueError: no weights of this kind are known")
@@ -43,6 +46,9 @@ def main() -> None:
         print("nanobind: leaked 64 types!")
         sys.exit(1)
     _note(folder / "pids", str(os.getpid()))
+    if act == "port taken":
+        (folder / act).unlink()
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     if act == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen([sys.executable, "-c", "import signal, time; time.sleep(3600)"])
@@ -54,7 +60,7 @@ def main() -> None:
     server.serve_forever(0.05)
 
 
-ACTS = ("cannot load", "never healthy", "dies once", "dies", "stubborn")
+ACTS = ("cannot load", "never healthy", "port taken", "dies once", "dies", "stubborn")
 
 
 def _note(path: Path, line: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray._common.network_utils import node_ip_address_from_perspective
 from ray.cluster_utils import Cluster as Nodes
 
 from instructrestore.dataengine.running.on_ray.runner import Cluster
@@ -18,7 +19,8 @@ from tests.dataengine.running.test_runner import spec, tasks
 from tests.pipelines.processes import workers_below
 
 ROOT = Path(__file__).resolve().parents[3]
-SMALL_NODE = {"object_store_memory": 80 << 20}
+# As on a cluster of machines, and not where the Ray of this process listens, if it has one: on loopback.
+SMALL_NODE: dict[str, Any] = {"object_store_memory": 80 << 20, "node_ip_address": node_ip_address_from_perspective()}
 SLOW_PARTS = [["slow", "ok"], ["slow", "drop"], ["slow", "raise"], ["slow"] * 2] * 4
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found through /proc")
 

@@ -167,6 +167,12 @@ def test_a_command_says_all_that_the_settings_say() -> None:
     assert json.loads(words[words.index("--limit-mm-per-prompt") + 1]) == {"image": 2}
 
 
+@pytest.mark.parametrize("name", ["host", "port", "api_key", "api-key", "uds"])
+def test_where_a_server_listens_and_for_which_key_it_asks_is_no_option(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} is the build's to say"):
+        VllmSettings(options={name: "0.0.0.0"})
+
+
 def test_a_log_is_cut_down_to_what_tells() -> None:
     log = [
         "INFO 11-23 10:00:00 [a.py:1] loading",
@@ -209,6 +215,13 @@ def test_a_server_that_does_not_come_up_is_one_sentence(
     assert alive(folder) == []
 
 
+def test_a_port_that_another_program_took_is_given_up_for_another(python: str, tmp_path: Path, rounds: Rounds) -> None:
+    folder = model(tmp_path / "m", "port taken")
+    answers = rounds.ask(settings(python, folder), 1)
+    assert answers.loc[DESCRIPTIONS[0], "noun_phrase"] == "the red dog"
+    assert len(noted(folder, "commands")) == 2
+
+
 def test_an_environment_without_vllm_is_one_sentence(tmp_path: Path) -> None:
     for python, said in (
         ("/no/such/python", "cannot run /no/such/python"),
@@ -237,6 +250,7 @@ def test_servers_stay_while_rounds_ask_the_same_model_and_give_way_to_another(
     assert len(keys) == 2, "a key for each start"
     assert all(key not in "".join(noted(large, "commands")) for key in keys)
     assert '--host", "127.0.0.1"' in noted(large, "commands")[0], "one node: nobody else can reach it"
+    assert set(noted(large, "hosts")) == {"127.0.0.1"}, "nor its processes, which talk among themselves"
 
     changed = ask_large.model_copy(update={"retry_temperature": 1.0})
     rounds.ask(changed, 3)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from instructrestore.dataengine.running.part_files import StageSummary
 from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.dataengine.running.stage_summary import StageSummary
 from instructrestore.dataengine.sources import parse_source
-from instructrestore.pipelines.building.build import BuildResult, build, print_plan, print_summary
-from instructrestore.pipelines.building.presets import embedded, read_build_settings, to_toml, with_values
+from instructrestore.pipelines.building.build import BuildResult, build, print_summary
+from instructrestore.pipelines.building.plan import print_plan
+from instructrestore.pipelines.building.presets import embedded, read_build_settings, sealed, to_toml, with_values
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.verify import verify
 from tests.pipelines.photos import BY_COLOUR, make_photos
@@ -119,6 +120,17 @@ def test_running_again_does_nothing(tmp_path: Path) -> None:
     assert again.summaries == result.summaries
 
 
+def test_the_ends_of_stages_are_told_where_that_is_asked_for_and_change_nothing(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 6)
+    result = run(tmp_path / "out", str(tmp_path / "photos"))
+    data, events = hashes(result.dataset), tmp_path / "events.jsonl"
+    told = run(tmp_path / "out", str(tmp_path / "photos"), run={"openlineage": str(events)})
+    kept = [json.loads(line)["run"]["facets"]["instructrestore_rows"]["ok"] for line in events.read_text().splitlines()]
+    assert kept == [summary.ok for summary in told.summaries]
+    run(tmp_path / "out", str(tmp_path / "photos"), run={"openlineage": "http://127.0.0.1:1"})
+    assert hashes(result.dataset) == data
+
+
 def test_a_changed_stage_is_redone_with_what_follows_and_nothing_before_it(tmp_path: Path) -> None:
     make_photos(tmp_path / "photos", 6)
     out = tmp_path / "out"
@@ -199,7 +211,7 @@ def test_settings_come_out_as_the_file_that_reproduces_the_run(tmp_path: Path) -
     make_photos(tmp_path / "photos", 4)
     run(tmp_path / "out", str(tmp_path / "photos"))
     settings = read_build_settings("embedded", tmp_path / "out/settings.toml", ())
-    assert to_toml(settings) == (tmp_path / "out/settings.toml").read_text()
+    assert sealed(to_toml(settings)) == (tmp_path / "out/settings.toml").read_text()
     build(settings, tmp_path / "again", Console(file=io.StringIO()))
     assert hashes(tmp_path / "again/dataset") == hashes(tmp_path / "out/dataset")
 

@@ -23,6 +23,7 @@ from instructrestore.dataengine.sources import parse_source
 from instructrestore.pipelines.building.build import BuildResult, build, print_summary
 from instructrestore.pipelines.building.presets import embedded, with_values
 from instructrestore.shards.index import Dataset
+from tests.dataengine.running.test_cluster import SMALL_NODE
 from tests.dataengine.running.trial_stages import Deadly
 from tests.pipelines.building.test_resume import ROOT, command, hashes
 from tests.pipelines.building.test_resume import build as build_in_peace
@@ -113,10 +114,9 @@ def test_a_node_lost_in_the_middle_of_a_build_changes_no_byte(tmp_path: Path) ->
     photos = tmp_path / "photos"
     make_photos(photos, 120)
     build_in_peace(photos, tmp_path / "peace", cpus=2)
-    small: dict[str, Any] = {"object_store_memory": 80 << 20}
-    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, **small, "include_dashboard": False})
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, **SMALL_NODE, "include_dashboard": False})
     try:
-        node = nodes.add_node(num_cpus=2, **small)
+        node = nodes.add_node(num_cpus=2, **SMALL_NODE)
         raylet = node.all_processes["raylet"][0].process.pid
         driver = subprocess.Popen(
             [*command(photos, tmp_path / "out", 1), "--set", f"run.address={nodes.address}"],

@@ -19,8 +19,8 @@ from rich.console import Console
 from instructrestore.dataengine.noun_phrases.parser import Question, sampling_seed
 from instructrestore.dataengine.run_folder import RunFolder
 from instructrestore.dataengine.running.on_ray.runner import Cluster
-from instructrestore.dataengine.running.part_files import StageSummary
 from instructrestore.dataengine.running.stage import StopStage
+from instructrestore.dataengine.running.stage_summary import StageSummary
 from instructrestore.dataengine.sources import parse_source
 from instructrestore.pipelines.building.build import BuildResult, build
 from instructrestore.pipelines.building.presets import embedded, with_values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import signal
@@ -20,8 +21,10 @@ import fsspec
 import pytest
 
 from instructrestore.dataengine.run_folder import RunFolder
+from instructrestore.dataengine.running import lock as run_lock
+from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset
-from instructrestore.shards.paths import parse_place
+from instructrestore.shards.paths import parse_place, read, read_if_there
 from instructrestore.shards.reading.cache import ShardCache
 from instructrestore.shards.reading.reader import PhotoReader
 from instructrestore.shards.reading.stream import TripletStream
@@ -268,3 +271,28 @@ def test_a_place_that_cannot_be_written_is_one_sentence(photos: Path, out: str, 
     ended = subprocess.run(command(photos, out), cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert sentence in ended.stderr and ended.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("wire")
+def test_a_lock_of_a_clock_that_is_ahead_is_in_the_way_only_while_its_run_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_lock, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(run_lock, "WATCH_S", 60.0)
+    run, beats = parse_place("s3://bucket/ahead"), itertools.count()
+
+    def beat() -> None:
+        commit(run / ".lock", json.dumps(said | {"time": time.time() + 3600 + next(beats)}).encode())
+
+    said = {"owner": "another", "host": "there", "space": "there", "process": 77, "begun": "1"}
+    beat()
+    renewing = threading.Timer(0.3, beat)
+    renewing.start()
+    with pytest.raises(ValueError, match="another run is at work in s3://bucket/ahead: process 77 on there"):
+        RunFolder(run).lock().__enter__()
+    renewing.join()
+    monkeypatch.setattr(run_lock, "WATCH_S", 1.0)
+    with RunFolder(run).lock() as check:
+        check()
+        assert json.loads(read(run / ".lock"))["owner"] != "another"
+    assert read_if_there(run / ".lock") is None

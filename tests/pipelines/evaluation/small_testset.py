@@ -37,7 +37,9 @@ def png(rgb: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def write_testset(folder: Path, sizes: Sequence[tuple[int, int]], bokeh: bool = False) -> TestSet:
+def write_testset(
+    folder: Path, sizes: Sequence[tuple[int, int]], bokeh: bool = False, caption: str = "the box"
+) -> TestSet:
     """A photo for each (width, height), its LQ photo darker by DARKER all over; its region is a box away from edges."""
     folder.mkdir(parents=True, exist_ok=True)
     pairs = []
@@ -45,7 +47,7 @@ def write_testset(folder: Path, sizes: Sequence[tuple[int, int]], bokeh: bool = 
         writer = ShardWriter("png-000000.tar", file)
         for number, (width, height) in enumerate(sizes):
             photo, hq = photo_of(number, width, height)
-            region = region_of(photo, 12 + number % 4, 14, width // 3, height // 2, f"the box {number}", "box", bokeh)
+            region = region_of(photo, 12 + number % 4, 14, width // 3, height // 2, f"{caption} {number}", "box", bokeh)
             lq = (hq - DARKER).astype(np.uint8)  # photo_of keeps to 67..187
             places = writer.add(AnnotatedPhoto(photo, (region,)), png(hq), {LQ_EXTENSION: png(lq)})
             offset, size = places[LQ_EXTENSION]

@@ -89,6 +89,8 @@ def test_a_bokeh_set_is_restored_for_table_4(tiny_base: Path, tmp_path: Path) ->
     scores = pq.read_table(out / "scores.parquet").to_pandas()
     assert "bokeh_iou" in set(scores["metric"]) and "mask_iou" not in set(scores["metric"])
     assert (out / "table-4.csv").exists() and not (out / "table-2.csv").exists()
+    with pytest.raises(ValueError, match="in a bokeh set the other parts are to be blurred: leave out --set rest=keep"):
+        evaluate(testset.path, base=str(tiny_base), out=tmp_path / "kept", assignments=["rest=keep"], **QUICK)
 
 
 def test_results_alone_need_no_model_and_a_failure_is_the_exit_status(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_mistake_in_a_recipe_is_one_sentence(changes: dict[str, Any], expected
 
 def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text("name = [")
-    with pytest.raises(ValueError, match="is not TOML: ") as caught:
+    with pytest.raises(ValueError, match="cannot be read as TOML: ") as caught:
         read_recipe(str(tmp_path / "m.toml"))
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="cannot be read: "):

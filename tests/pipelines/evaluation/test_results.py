@@ -88,9 +88,9 @@ def test_names_that_two_photos_share_are_nobodys(tmp_path: Path) -> None:
     assert [outcome.kind for outcome in find_results(folder, testset, rows)] == ["ok", "ok"]
 
     class Same(TestSet):
-        def read(self, row: int) -> tuple[AnnotatedPhoto, bytes]:
-            sample, data = super().read(row)
-            return replace(sample, photo=replace(sample.photo, name="deep/../photo 0.jpg")), data
+        def record(self, row: int) -> AnnotatedPhoto:
+            sample = super().record(row)
+            return replace(sample, photo=replace(sample.photo, name="deep/../photo 0.jpg"))
 
     with pytest.raises(ValueError, match="has no result for"):
         find_results(folder, Same(testset.path), rows)
@@ -132,6 +132,30 @@ def test_a_damaged_lq_photo_is_one_failure_a_method_and_can_be_tried_again(tests
     assert len(set(calls(log)[done:])) == 1, "the one photo, in both slots of its batch"
     evaluated_by(testset, tmp_path / "other", groups=[blending(tmp_path / "log 2", (0.8,))], batch=2)
     assert (out / "scores.parquet").read_bytes() == (tmp_path / "other/scores.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("damaged", ["lq", "hq", "record"])
+def test_the_page_leaves_out_what_cannot_be_read_and_says_so(testset: TestSet, tmp_path: Path, damaged: str) -> None:
+    """What was measured before may be damaged since."""
+    folder, out = tmp_path / "results", tmp_path / "out"
+    folder.mkdir()
+    for row, key in enumerate(keys(testset)):
+        (folder / f"{key}.png").write_bytes(png(picture(testset, row)))
+    if damaged != "lq":
+        evaluated_by(testset, out, found=[GivenResults(OTHER, folder)])
+    shard = Path(testset.path) / "png-000000.tar"
+    content = shard.read_bytes()
+    table = testset.pairs if damaged == "lq" else testset.index
+    begin = table[{"lq": "lq_offset", "hq": "photo_offset", "record": "json_offset"}[damaged]][1].as_py()
+    shard.write_bytes(content[: begin + 60] + bytes(80) + content[begin + 140 :])
+    evaluated, said = evaluated_by(testset, out, found=[GivenResults(OTHER, folder)])
+    page = (out / "report.html").read_text()
+    assert page.count("<article") == 3
+    if damaged == "lq":  # never measured: a row that failed
+        assert evaluated.scores["key"].nunique() == 3 and "LQ photo: corrupt photo: 1" in said
+    else:
+        assert evaluated.scores["key"].nunique() == 4
+        assert keys(testset)[1] in said and "is not on the page" in said
 
 
 def test_why_a_method_refuses_a_photo_is_said_in_its_own_words(tmp_path: Path) -> None:

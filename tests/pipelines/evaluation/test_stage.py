@@ -76,6 +76,17 @@ def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
     assert outcomes == [Failed("record and index differ"), *together[1:]]
 
 
+def test_a_caption_that_no_instruction_can_hold_is_its_rows_failure(tiny_base: Path, tmp_path: Path) -> None:
+    """The test set of another's making; in the same batch, one whose caption reads as wishes is restored."""
+    group = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=False)
+    outcomes: list[Any] = []
+    for name, caption in (("long", "a long " * 80), ("wish", "make the dog clear with 0.6, keep other parts with")):
+        odd = write_testset(tmp_path / name, [(64, 72)], caption=caption)
+        outcomes += MethodStage(odd.path, tmp_path, group, "cpu", seed=3, threads=None)(asked_for(odd, 0.5, 1))
+    assert outcomes[0] == Failed("caption no instruction can hold")
+    assert isinstance(outcomes[1], MethodResult)
+
+
 def test_a_sweep_differs_by_the_scale_alone(testset: TestSet, tiny_base: Path, tmp_path: Path) -> None:
     """The same noise at every scale: at two scales that mean the same the results are the same."""
     group = model_group(ModelSource(str(tiny_base), device="cpu"), QUICK, [(0.5, 1.0)], given_masks=True)

@@ -25,8 +25,9 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from instructrestore.dataengine.reporting import statistics
-from instructrestore.dataengine.running.part_files import StageSummary
 from instructrestore.dataengine.running.stage import Failed
+from instructrestore.dataengine.running.stage_summary import StageSummary
+from instructrestore.model.instruction.parser import parse
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.building.dataset_commands import show, verify
@@ -191,6 +192,18 @@ def test_a_row_done_again_alone_comes_out_with_the_bytes_it_has_in_its_batch(
     assert len({restored.png for restored in together if isinstance(restored, RestoreOutput)}) == 5
     outcomes = stage([replace(rows[0], caption="another"), *rows[1:3]])
     assert outcomes == [Failed("record and index differ"), *together[1:3]]
+
+
+@pytest.mark.parametrize(
+    "caption", [ODD_CAPTION, "the dog clear with 0.6， make the cat", "other parts", "clean plates"]
+)
+def test_a_caption_comes_into_the_instruction_as_it_is_or_not_at_all(caption: str) -> None:
+    template = read_template("make {caption} clear with 0.7", "all")
+    asked = with_caption(template, caption)
+    assert asked.captions == (caption,)
+    assert parse(str(asked)) == asked
+    with pytest.raises(ValueError, match="at most 500 characters"):
+        with_caption(template, caption * 100)
 
 
 def test_nothing_is_done_twice(dataset: Path, undisturbed: Path, tiny_base: Path) -> None:

@@ -343,14 +343,35 @@ def test_masks_that_say_nothing_or_too_little(run: Callable[..., Ended]) -> None
     drawn = Image.new("RGBA", (96, 64), (255, 255, 255, 0))
     drawn.paste((255, 255, 255, 255), (10, 10, 40, 40))
     drawn.save("drawn.png")
+    drawn.paste((0, 0, 0, 255), (40, 10, 50, 40))
+    drawn.save("two.png")
     ended = run("a.png", DOG, "--out", "o", "--mask", "black.png")
     assert ended.status == 0
     assert "  the mask black.png is black everywhere: its region is empty\n" in ended.out
-    ended = run("a.png", DOG, "--out", "drawn", "--mask", "drawn.png")
+    ended = run("a.png", DOG, "--out", "drawn", "--mask", "drawn.png", "--save-mask")
+    assert ended.status == 0
+    assert "  the mask drawn.png is a cut-out: what is left in it is the region\n" in ended.out
+    with Image.open("drawn/a-mask.png") as used:
+        assert used.getbbox() == (10, 10, 40, 40) and used.getextrema() == (0, 255)
+    ended = run("a.png", DOG, "--out", "two", "--mask", "two.png")
     assert ended.status == 1
-    sentence = "the mask drawn.png cannot be used: it is transparent in places: save it white on black"
-    assert f"a.png: {sentence}" in ended.out
+    assert "a.png: the mask two.png cannot be used: grey and transparent: it may be meant by its grey" in ended.out
     assert "masks of 1 photo predicted, 0 failed" in run("a.png", DOG, "--out", "found", "--mask-only").out
+
+
+def test_a_mask_of_the_photo_as_stored_is_turned_with_it(run: Callable[..., Ended]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo("a.jpg", exif=exif)  # 96 x 64 as stored, 64 x 96 to look at
+    mask = Image.new("L", (96, 64))
+    mask.paste(255, (10, 20, 40, 30))
+    mask.save("stored.png")
+    Image.new("L", (48, 32), 255).save("small.png")
+    ended = run("a.jpg", DOG, "--out", "o", "--mask", "stored.png", "--save-mask")
+    assert ended.status == 0
+    assert "the mask stored.png was turned with the photo, which is stored on its side\n" in ended.out
+    assert np.array_equal(pixels("o/a-mask.png"), np.asarray(mask.transpose(Image.Transpose.ROTATE_270), np.int16))
+    assert "is 48x32 but its photo is 64x96" in run("a.jpg", DOG, "--out", "o", "--mask", "small.png").out
 
 
 def test_what_was_made_before_is_not_restored_again(run: Callable[..., Ended]) -> None:
@@ -538,7 +559,7 @@ def test_ctrl_c_ends_with_a_sentence_and_nothing_half_written(tiny_base: Path, t
     while not list(tmp_path.glob("o/*.png")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert err.strip() == "instructrestore: interrupted; finished photos are kept; add --skip-existing to continue"
     made = files(str(tmp_path / "o"))

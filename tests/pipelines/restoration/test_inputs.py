@@ -17,7 +17,7 @@ from instructrestore.pipelines.inference.options import OPTIONS, parse_sweep, sa
 from instructrestore.pipelines.inference.photo_job import PhotoJob, stems
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.pipelines.restoration.inputs import find_jobs
-from instructrestore.pipelines.terminal.ending import escaped
+from instructrestore.shards.plain_text import visible_line
 
 DOG = "make the dog clear with 0.6, and make other parts with 1"
 PARSED = Instruction((RegionScale("the dog", 0.6),))
@@ -142,6 +142,20 @@ def test_a_csv_of_photos_and_instructions() -> None:
     assert not any(job.problem for job in jobs)
 
 
+def test_files_of_a_csv_that_windows_wrote() -> None:
+    touch("d/in/a.jpg", "d/in/m.png", "d/é.jpg", "d/e\u0301.jpg", "secret.jpg")
+    write_csv("photo,mask\nin\\a.jpg,.\\in\\m.png\n..\\secret.jpg,\n.\\é.jpg,\nin/a.jpg,in\\gone.png\n", "d/list.csv")
+    jobs = find_jobs(["d/list.csv", DOG], Path("out"))
+    assert (jobs[0].photo, jobs[0].stem, jobs[0].masks) == (Path("d/in/a.jpg"), "a", (Path("d/in/m.png"),))
+    assert [job.problem.split(":")[0] for job in jobs] == [
+        "",
+        "path outside its folder",
+        "name that fits several files",
+        "",
+    ]
+    assert jobs[3].masks == (Path("d/in\\gone.png"),)
+
+
 def test_a_bad_row_is_its_own_problem() -> None:
     write_csv(
         "photo,instruction,seed\n"
@@ -257,7 +271,11 @@ def test_settings_from_options_and_assignments() -> None:
         ({}, ["compat=official"], "--set does not take compat: use --official"),
         ({"tile": 100}, [], "--tile: input should be a multiple of 64, not 100"),
         ({}, ["mask=fuzzy"], "--set mask: input should be 'soft' or 'hard', not fuzzy"),
-        ({}, ["msak=hard"], "there is no sampling setting 'msak'; there are start_timestep, posterior, mask, "),
+        (
+            {},
+            ["msak=hard"],
+            "there is no sampling setting 'msak'; there are least_timestep, start_timestep, posterior, mask, ",
+        ),
         ({}, ["mask"], "--set takes NAME=VALUE as in mask=hard, not 'mask'"),
         (
             {"tile": 256},
@@ -285,7 +303,7 @@ def test_a_tile_brings_an_overlap_that_fits(tile: int, overlap: int) -> None:
 def test_a_name_that_would_break_the_line_is_escaped() -> None:
     touch("two\nlines.jpg", "p/red\x1b[31m.jpg")
     assert list(found("two\nlines.jpg", "p")) == ["two\\nlines.jpg", "p/red\\x1b[31m.jpg"]
-    assert escaped("Doré 犬 \u2028") == "Doré 犬 \\u2028"
+    assert visible_line("Doré 犬 \u2028") == "Doré 犬 \\u2028"
 
 
 def test_what_restoring_made_is_passed_over_in_folders(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,8 @@ from instructrestore.pipelines.cli import app
 from instructrestore.pipelines.restoration.inputs import find_jobs
 from instructrestore.pipelines.testset.command import make_testset, spread
 from instructrestore.pipelines.testset.folder import UNFINISHED, new_folder
+from instructrestore.pipelines.testset.from_csv import CsvSource
+from instructrestore.pipelines.testset.material import UnfitPhoto
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.pairs import TestSet
@@ -174,6 +176,37 @@ def test_bad_photos_do_not_end_the_run(tmp_path: Path) -> None:
         "hq/0.png",
         "hq/13.png",
     ]
+
+
+def test_masks_are_read_as_in_a_build(tmp_path: Path) -> None:
+    """Turned with a photo stored on its side, of a cut-out, under a name that Windows wrote; or passed over."""
+    folder = tmp_path / "in"
+    rows = [row_of(folder, number) for number in range(6)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    expected = inside((50, 30, 60, 50), 160, 128)
+    for name in ("hq/0.png", "masks/0.png"):
+        with Image.open(folder / name) as image:
+            image.load()
+        image.transpose(Image.Transpose.ROTATE_90).save(folder / name, exif=exif if "hq" in name else Image.Exif())
+    cut = Image.fromarray(texture(1, 160, 128))
+    cut.putalpha(Image.fromarray(expected.astype(np.uint8) * 255))
+    cut.save(folder / "masks/1.png")
+    rows[2] |= {"hq": "hq\\2.png", "mask": ".\\masks\\2.png"}
+    save(texture(3, 160, 128), folder / "masks/3.png")
+    save(inside((25, 15, 30, 25), 80, 64), folder / "masks/4.png")
+    rows[5]["mask"] = "..\\in\\masks\\5.png"
+    source = CsvSource(Path(write_csv(folder / "a.csv", rows)))
+    for row in range(3):
+        (found,) = source.read(row, SMALL).regions
+        assert np.array_equal(found.mask.array(), expected), row
+    for row, reason in (
+        (3, "mask that cannot be used: masks/3.png: not grey"),
+        (4, "mask that differs from its photo in size: 80x64 and 160x128"),
+        (5, "mask that cannot be used: .*path outside its folder"),
+    ):
+        with pytest.raises(UnfitPhoto, match=reason):
+            source.read(row, SMALL)
 
 
 def test_of_a_data_sets_photo_the_largest_fitting_region(tmp_path: Path) -> None:

@@ -49,8 +49,9 @@ def job_of(dataset: Path, out: Path, base: Path, settings: TrainingSettings) -> 
 
 def run(job: TrainingRun, worker: TrainingWorker | None = None, said: list[str] | None = None) -> list[dict[str, Any]]:
     """Trains to the end or on from where the run was; returns metrics.jsonl."""
+    job.settle()
     latest = job.checkpoints.latest()
-    log = RunLog(job.out, job.settings, (said if said is not None else []).append, latest.step if latest else 0)
+    log = RunLog(job.out, job.settings, (said if said is not None else []).append, latest)
     try:
         train(job, worker or TrainingWorker(torch.device("cpu")), log)
     finally:

@@ -6,8 +6,10 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 import torch
 import torch.distributed as dist
 from rich.console import Console
@@ -17,8 +19,10 @@ from instructrestore.dataengine.running.on_ray.runner import Cluster
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.worker import TrainingWorker
+from instructrestore.pipelines.training import on_ray
 from instructrestore.pipelines.training.on_ray import train_on_ray
 from instructrestore.pipelines.training.training_run import TrainingRun, open_data, open_networks, train
+from tests.listeners import listeners_below, open_to_others, processes_below
 from tests.pipelines.training.runs import job_of, losses, metrics, run, small
 from tests.shards.loading import write_dataset
 
@@ -147,15 +151,55 @@ def test_a_lost_worker_means_a_restart_and_not_a_lost_run(
 
 
 def _train_workers() -> list[int]:
-    """The processes of Ray Train's workers on this machine."""
+    """The processes of Ray Train's workers, of no cluster but ours."""
     found = []
-    for entry in Path("/proc").iterdir():
+    for process in processes_below(os.getpid()):
         try:
-            if entry.name.isdigit() and b"RayTrainWorker" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
+            if b"RayTrainWorker" in Path(f"/proc/{process}/cmdline").read_bytes():
+                found.append(process)
         except OSError:
             continue
     return found
+
+
+class _Looking(io.StringIO):
+    """Notes at each line that workers say where the processes of this one's cluster listen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+
+    def write(self, text: str) -> int:
+        self.found |= listeners_below(os.getpid())
+        return super().write(text)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="where processes listen is read from /proc/net")
+def test_workers_of_one_machine_listen_to_no_other(
+    free_cluster: Cluster, dataset: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    settings = small(steps=4, validation={"every": 4})
+    alone = run(job_of(dataset, tmp_path / "alone", tiny_base, settings))
+    job = job_of(dataset, tmp_path / "out", tiny_base, settings)
+    said = _Looking()
+    assert train_on_ray(job, 2, None, "cpu", Console(file=said)) == 4
+    assert losses(metrics(job.out)) == pytest.approx(losses(alone), abs=1e-5)
+    assert sum("RayTrainWorker" in who for who in said.found.values()) >= 2, "they were seen"
+    assert open_to_others(said.found) == {}
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_mailbox_that_is_gone_ends_the_listening_without_a_word(ray_cluster: Cluster) -> None:
+    mailbox: Any = on_ray._Mailbox.remote()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    ray.get(mailbox.put.remote("a line"))
+    said = io.StringIO()
+    with on_ray._listening(mailbox, Console(file=said)):  # pyright: ignore[reportPrivateUsage]
+        ray.get(mailbox.put.remote("another line"))
+        time.sleep(2 * on_ray.LISTEN_S)
+        ray.kill(mailbox)
+        time.sleep(2 * on_ray.LISTEN_S)
+    assert said.getvalue() == "a line\nanother line\n"
 
 
 def test_too_many_workers_are_one_sentence(

@@ -15,6 +15,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from instructrestore.dataengine.running.on_ray.loopback import LOOPBACK
 from instructrestore.dataengine.running.on_ray.servers import keeper
 from instructrestore.dataengine.running.on_ray.servers.replicas import count_replicas
 from instructrestore.dataengine.running.on_ray.servers.vllm_server import ServerFault, VllmServer
@@ -26,7 +27,6 @@ from instructrestore.shards.errors import first_line
 PLACED_WITHIN_S = 900
 REQUESTS_PER_SERVER = 128  # of several workers together; a single one may have more under way
 _POLL_S = 0.5
-_LOOPBACK = "127.0.0.1"
 
 
 class _Replica:
@@ -118,7 +118,7 @@ class Servers:
         vllm = server.vllm
         count = count_replicas(vllm, ray.nodes(), self._wait_s > 0)
         self._key = secrets.token_urlsafe(32)
-        host = _LOOPBACK if self._alone else ""
+        host = LOOPBACK if self._alone else ""
         # No CPUs are set aside: a GPU's server needs few, and the stage that asks it needs a worker beside it.
         gpus = vllm.gpus_per_replica
         takes: dict[str, Any] = {"num_cpus": 0, "num_gpus": gpus, "max_restarts": 0, "max_concurrency": 4}

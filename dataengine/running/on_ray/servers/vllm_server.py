@@ -5,6 +5,7 @@ Knows nothing of Ray. The server runs under `keeper.py`, so that it ends with th
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import httpx
 
+from instructrestore.dataengine.running.on_ray.loopback import INTERFACES, LOOPBACK
 from instructrestore.dataengine.running.on_ray.servers import keeper
 from instructrestore.dataengine.running.server_settings import ServerSettings
 
@@ -29,6 +31,8 @@ _HEALTH_S = 5.0
 _SILENT_S = 60.0  # a server whose health has not answered for so long counts as dead
 _KEPT_LINES = 2_000
 _SENTENCE = 400
+_PORTS = 3
+_TAKEN = os.strerror(errno.EADDRINUSE)
 # Of another environment's Python these would be the wrong ones.
 _NOT_FOR_THE_SERVER = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 _ERROR = re.compile(r"\b\w*(?:Error|Exception)\b: ")
@@ -98,10 +102,15 @@ class VllmServer:
 
     def start(self) -> None:
         """Starts the server and waits until it can be asked."""
-        with socket.socket() as free:
-            free.bind((self._host, 0))
-            self._port = free.getsockname()[1]
-        if how := self._until_ready():
+        how = ""
+        for _ in range(_PORTS):
+            with socket.socket() as free:
+                free.bind((self._host, 0))
+                self._port = free.getsockname()[1]
+            how = self._until_ready()
+            if not how or not self._port_was_taken():
+                break
+        if how:
             raise self._fault(f"cannot be served: vLLM {how}")
 
     def watch(self) -> None:
@@ -135,8 +144,14 @@ class VllmServer:
                 return f"was not ready within {limit_s:g} s (start_limit_s)"
         return ""
 
+    def _port_was_taken(self) -> bool:
+        """Whether another program came first, between the choice of the port and vLLM's use of it."""
+        return _TAKEN in telling(self._said())
+
     def _launch(self) -> subprocess.Popen[str] | None:
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_THE_SERVER}
+        if self._host == LOOPBACK:  # then its processes, too, need no other machine
+            environment |= INTERFACES
         with self._lock:
             if self._stopping.is_set():
                 return None
@@ -200,10 +215,13 @@ class VllmServer:
             process.kill()
             process.wait()
 
-    def _fault(self, what: str) -> ServerFault:
+    def _said(self) -> list[str]:
         if self._reader:
             self._reader.join(2)  # the last lines may still be on their way
-        said = telling(list(self._lines))
+        return list(self._lines)
+
+    def _fault(self, what: str) -> ServerFault:
+        said = telling(self._said())
         return ServerFault(f'the model "{self._server.model}" {what}' + (f"; its log says: {said}" if said else ""))
 
 

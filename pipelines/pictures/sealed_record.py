@@ -1,0 +1,101 @@
+"""The record of how a picture was made, in a JPEG, a WebP or a TIFF, sealed by a hash of the whole file.
+
+A PNG has a checksum in each of its chunks; these formats have none. So the record's text begins with the sha256 of the
+file as it is with zeros in that place: `instructrestore <64 hex digits> <JSON>`. In a JPEG it is a comment, in a WebP a
+chunk of its own, in a TIFF a private tag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from instructrestore.shards.parsing import parse_json
+
+RECORD_KEY = "instructrestore"
+WEBP_CHUNK = b"IRST"
+TIFF_TAG = 65001  # of the range that TIFF 6.0 leaves to anyone
+_ZEROS = b"0" * 64
+_TEXT = re.compile(rb"instructrestore ([0-9a-f]{64}) (.*)", re.DOTALL)
+_ASCII = 2  # a TIFF's type of text
+_ENTRY = 12  # bytes of a TIFF's directory
+
+
+def unsealed_text(record: Mapping[str, Any]) -> bytes:
+    """The text, in ASCII, to be put into a file that is sealed with it afterwards."""
+    return b"%b %b %b" % (RECORD_KEY.encode(), _ZEROS, json.dumps(record, allow_nan=False).encode("ascii"))
+
+
+def sealed(data: bytes, text: bytes) -> bytes:
+    """The file, which holds `unsealed_text`, with its hash in the text."""
+    place = data.index(text) + len(RECORD_KEY) + 1
+    return b"".join((data[:place], hashlib.sha256(data).hexdigest().encode(), data[place + len(_ZEROS) :]))
+
+
+def sealed_record(file: BinaryIO, format: str) -> dict[str, Any] | None:
+    """The record in a file of format jpg, webp or tiff; None if there is none, or the file is not what was written.
+
+    A file without a record is not read beyond its directory.
+    """
+    find = {"jpg": _in_jpeg, "webp": _in_webp, "tiff": _in_tiff}[format]
+    try:
+        text = find(file)
+    except struct.error:  # it breaks off
+        return None
+    parts = _TEXT.fullmatch(text)
+    if not parts:
+        return None
+    file.seek(0)
+    data = file.read()
+    place = data.index(text) + len(RECORD_KEY) + 1
+    known = hashlib.sha256(memoryview(data)[:place])
+    known.update(_ZEROS)
+    known.update(memoryview(data)[place + len(_ZEROS) :])
+    if known.hexdigest().encode() != parts[1]:
+        return None
+    record = parse_json(parts[2], "the record")
+    return record if isinstance(record, dict) else None
+
+
+def _unpacked(layout: str, file: BinaryIO) -> tuple[Any, ...]:
+    return struct.unpack(layout, file.read(struct.calcsize(layout)))
+
+
+def _in_jpeg(file: BinaryIO) -> bytes:
+    file.seek(2)
+    while True:
+        sign, marker, size = _unpacked(">BBH", file)
+        if sign != 0xFF or marker == 0xDA or size < 2:  # where the pixels begin
+            return b""
+        body = file.read(size - 2)
+        if marker == 0xFE and _TEXT.fullmatch(body):
+            return body
+
+
+def _in_webp(file: BinaryIO) -> bytes:
+    file.seek(12)
+    while True:
+        kind, size = _unpacked("<4sI", file)
+        if kind == WEBP_CHUNK:
+            return file.read(size)
+        file.seek(size + size % 2, 1)
+
+
+def _in_tiff(file: BinaryIO) -> bytes:
+    file.seek(0)
+    order = "<" if file.read(2) == b"II" else ">"
+    version, directory = _unpacked(f"{order}HI", file)
+    if version != 42:
+        return b""
+    file.seek(directory)
+    (count,) = _unpacked(f"{order}H", file)
+    for _ in range(count):
+        tag, kind, length, place = _unpacked(f"{order}HHII", file)
+        if tag == TIFF_TAG and kind == _ASCII:
+            file.seek(place)
+            return file.read(length).removesuffix(b"\0")
+    return b""
