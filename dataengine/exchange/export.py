@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from instructrestore.dataengine.exchange.layout import Exported, Layout, facts
 from instructrestore.dataengine.exchange.panoptic import PanopticLayout
 from instructrestore.dataengine.exchange.tri_ir import TriIrLayout
 from instructrestore.dataengine.exchange.yolo_seg import YoloSegLayout
-from instructrestore.shards.files import temporary_in
 from instructrestore.shards.index import Dataset
+from instructrestore.shards.new_folder import new_folder
 from instructrestore.shards.pairs import TEST_SET
 
 LQ_PHOTOS = "LQ photos of a test set's pairs"
@@ -55,15 +54,10 @@ def export(dataset: Dataset, to: str, folder: Path, on_photo: Callable[[], None]
     """
     if to not in LAYOUTS:
         raise ValueError(f"there is no layout {to!r}: known are {', '.join(NAMES)}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is already there: name a new folder")
     dataset.check_files()
     index = dataset.index
     subjects = sorted(filter(None, pc.unique(pc.list_flatten(index["subjects"])).to_pylist()))  # pyright: ignore
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = temporary_in(folder.parent)
-    unfinished.mkdir()
-    try:
+    with new_folder(folder) as unfinished:
         layout = LAYOUTS[to](Exported(dataset.card.name, subjects, unfinished))
         said, lost = Counter[str](), Counter[str]()
         lost[LQ_PHOTOS] += index.num_rows if TEST_SET in dataset.card.configuration else 0
@@ -73,8 +67,5 @@ def export(dataset: Dataset, to: str, folder: Path, on_photo: Callable[[], None]
             lost.update(layout.add(sample, data))
             on_photo()
         layout.finish()
-        unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     held = Counter({what: count for what, count in said.items() if what in layout.holds})
     return ExportSummary(index.num_rows, sum(index["region_count"].to_pylist()), held, said - held + lost)

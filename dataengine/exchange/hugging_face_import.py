@@ -6,7 +6,6 @@ Only the columns `image` and `record` are read. No stage runs: the records are w
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,9 +16,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from instructrestore.shards.errors import DamagedFile
-from instructrestore.shards.files import replacing, temporary_in
+from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA, MAX_MEMBER_BYTES, DatasetCard, ShardEntry
 from instructrestore.shards.members import DamagedMember, check_photo
+from instructrestore.shards.new_folder import new_folder
 from instructrestore.shards.sample import PHOTO_FORMATS, AnnotatedPhoto, from_json
 from instructrestore.shards.write import ShardWriter, finish_dataset, shard_name
 
@@ -34,15 +34,10 @@ def import_hugging_face(folder: Path, out: Path, name: str, photos_per_shard: in
     Raises ValueError, in one sentence, for a folder without such files, for rows that are no photo with its record, for
     a photo that is there twice, and for a folder `out` that is there and not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is already there: name a new folder")
     files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise ValueError(f"{folder} has no Parquet files: name the folder that export --to huggingface wrote")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = temporary_in(out.parent)
-    unfinished.mkdir()
-    try:
+    with new_folder(out) as unfinished:
         with ExitStack() as stack:
             shards = {each: _Shards(unfinished, each, photos_per_shard, stack) for each in PHOTO_FORMATS}
             keys: set[str] = set()
@@ -57,9 +52,6 @@ def import_hugging_face(folder: Path, out: Path, name: str, photos_per_shard: in
         entries = [entry for each in made for entry in each.entries]
         tables = [table for each in made for table in each.tables]
         card = finish_dataset(unfinished, name, entries, tables, {"imported_from": "huggingface"})
-        unfinished.replace(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return card
 
 

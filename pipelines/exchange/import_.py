@@ -35,7 +35,7 @@ def import_corrections(source: str, dataset: str, who: str, same: float, out: Pa
     source: as `build` takes it. Raises ValueError for what is no source or no data set, and a file that is there.
     """
     if out.exists():
-        raise ValueError(f"{out} is already there: name a new file")
+        raise ValueError(f"{out} is there already: name a new file")
     opened = Dataset(dataset)
     with fsspec.open(f"{opened.path}/dataset.json", "rb") as file:
         version = sha256(file.read())  # pyright: ignore[reportAttributeAccessIssue]

@@ -11,8 +11,8 @@ from instructrestore.dataengine.judging.accuracy import stated
 from instructrestore.dataengine.judging.log import JudgementLog, log_path
 from instructrestore.dataengine.judging.version import Version, write_version
 from instructrestore.dataengine.reporting import card, statistics
-from instructrestore.pipelines.judging.new_folder import filled
 from instructrestore.shards.index import Dataset
+from instructrestore.shards.new_folder import new_folder
 
 
 def revise(dataset: str, judgements: Path | None, out: Path, console: Console) -> Version:
@@ -27,7 +27,7 @@ def revise(dataset: str, judgements: Path | None, out: Path, console: Console) -
         raise ValueError(f"there are no judgements at {path}: name their file with --with")
     entries = JudgementLog(path).entries()
     with (
-        filled(out.absolute()) as folder,
+        new_folder(out) as folder,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("revising", total=len(parent.card.shards))

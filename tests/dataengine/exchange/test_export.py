@@ -261,7 +261,7 @@ def test_of_a_test_set_the_lq_photos_are_counted_as_lost(tmp_path: Path) -> None
 def test_a_folder_with_something_in_it_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="out is already there: name a new folder"):
+    with pytest.raises(ValueError, match="out is there already: name a new folder"):
         export(dataset, "coco", tmp_path / "out")
     with pytest.raises(ValueError, match="there is no layout 'voc': known are coco, panoptic"):
         export(dataset, "voc", tmp_path / "new")

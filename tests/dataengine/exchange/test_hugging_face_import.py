@@ -94,5 +94,5 @@ def test_what_is_no_such_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(ValueError, match=r"a\.parquet is damaged: copy or export it again"):
         import_hugging_face(tmp_path / "in", tmp_path / "back", "x", 256)
-    with pytest.raises(ValueError, match="in is already there: name a new folder"):
+    with pytest.raises(ValueError, match="in is there already: name a new folder"):
         import_hugging_face(tmp_path / "in", tmp_path / "in", "x", 256)

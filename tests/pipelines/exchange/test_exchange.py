@@ -59,7 +59,7 @@ def test_corrections_become_a_file_of_judgements(
         version,
     )
     assert call(monkeypatch, *words) == 2
-    assert "corrections.jsonl is already there: name a new file" in capsys.readouterr().err.replace("\n", " ")
+    assert "corrections.jsonl is there already: name a new file" in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_corrections_become_a_file_of_judgements(
             ["export", "{}/set", "--to", "voc", "--out", "{}/out"],
             "there is no layout 'voc': known are coco, panoptic, ",
         ),
-        (["export", "{}/set", "--to", "coco", "--out", "{}/set"], "set is already there: name a new folder"),
+        (["export", "{}/set", "--to", "coco", "--out", "{}/set"], "set is there already: name a new folder"),
         (["export", "{}/nowhere", "--to", "coco", "--out", "{}/out"], "nowhere is not a data set"),
         (["import", "{}/nowhere", "--out", "{}/out"], "nowhere has no Parquet files"),
     ],

@@ -14,13 +14,14 @@ from instructrestore.shards.plain_text import visible_line
 
 
 @contextmanager
-def filled(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `out` when the block ends well and vanishes when it does not. What a kill leaves
     of it is a hidden folder beside `out`, which the next attempt clears.
 
-    Raises ValueError, in one sentence, where `out` is there already or another run is about to make it.
+    Raises ValueError, in one sentence, where `out` is there and not an empty folder, or another run is making it.
     """
-    _check_new(out)
+    out = out.absolute()
+    check_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f".{out.name}.unfinished"
     folder.mkdir(exist_ok=True)
@@ -31,9 +32,8 @@ def filled(out: Path) -> Iterator[Path]:
         except BlockingIOError:
             raise ValueError(f"another run is making {visible_line(str(out))}") from None
         try:
-            _check_new(out)  # a run that held the lock until now has just ended
-            for left in folder.iterdir():
-                left.unlink()
+            check_new(out)  # a run that held the lock until now has just ended
+            _clear(folder)
             yield folder
             folder.rename(out)
         except BaseException:  # Ctrl-C as well
@@ -44,6 +44,15 @@ def filled(out: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _check_new(out: Path) -> None:
-    if out.exists() or out.is_symlink():
-        raise ValueError(f"{visible_line(str(out))} is there already: a version is never changed, so name a new folder")
+def check_new(out: Path) -> None:
+    """Raises ValueError, in one sentence, unless `out` is not there or an empty folder."""
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise ValueError(f"{visible_line(str(out))} is there already: name a new folder")
+
+
+def _clear(folder: Path) -> None:
+    for left in folder.iterdir():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
