@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.dataengine.catalogue.tables import SEPARATOR
+
 MAX_TEXT = 200  # characters of what is looked for
 Order = Literal[
     "stored", "shuffled", "quality", "-quality", "agreement", "-agreement", "regions", "-regions", "pixels", "-pixels"
@@ -50,7 +52,11 @@ class Query(BaseModel):
         """A SELECT of the photos' rows in the order that is asked for, and its parameters."""
         photos, of_photos = self._of_photos()
         regions, of_regions = self._of_regions()
-        if regions:
+        words = self.caption.lower().split()
+        if words and len(regions) == len(words):
+            photos.append(f"row IN (SELECT row FROM texts WHERE {_all_in_one_caption(len(words))})")
+            of_regions = words * (1 if len(words) == 1 else 2)
+        elif regions:
             photos.append(f"row IN (SELECT row FROM regions WHERE {' AND '.join(regions)})")
         where = f" WHERE {' AND '.join(photos)}" if photos else ""
         column = _COLUMNS[self.order.lstrip("-")]
@@ -77,6 +83,16 @@ class Query(BaseModel):
             ("agreement <= ?", self.agreement_to),
             ("said IN (SELECT id FROM said WHERE list_contains(parts, ?))", self.said or None),
         )
+
+
+def _all_in_one_caption(words: int) -> str:
+    """Of a photo's captions as one text: each word is in it, and, where there are several, all in one caption."""
+    in_text = " AND ".join(["contains(text, ?)"] * words)
+    if words == 1:
+        return in_text
+    in_caption = " AND ".join(["contains(caption, ?)"] * words)
+    captions = f"string_split(text, '{SEPARATOR}')"
+    return f"{in_text} AND list_bool_or(list_transform({captions}, lambda caption: {in_caption}))"
 
 
 def _conditions(*asked: tuple[str, Any]) -> tuple[list[str], list[Any]]:

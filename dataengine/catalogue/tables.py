@@ -3,6 +3,8 @@
 photos        a row a photo: `INDEX_SCHEMA`, row (its place in the index), least_agreement (of its regions)
 regions       a row a region, in the index's order: row, number in the photo, caption (in small letters), subject, area,
               bokeh; agreement and said (an id) once the records were read
+texts         a row a photo: row, all its captions (in small letters) with SEPARATOR between them, where words alone are
+              found in half the time
 said          who said what: each combination once, by id
 subjects      each subject with the photos and regions it has
 facets        the values of sources and licences, and of what `said` holds, with their counts
@@ -23,14 +25,16 @@ import pyarrow as pa
 from instructrestore.shards.files import sweep, sync, temporary_in
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset
 
-VERSION = 1  # raised where the tables change
+VERSION = 2  # raised where the tables change
 _MEMORY = "256MB"  # of the tables that are asked
 _MEMORY_TO_MAKE = "128MB"  # while Arrow and the networks of an app have theirs
+SEPARATOR = "\x1f"  # a blank to str.split, so it is in no word that is looked for
 _PIECE = 10_000  # photos that are taken over at once
 _PHOTOS = INDEX_SCHEMA.append(pa.field("row", pa.int32())).append(pa.field("least_agreement", pa.float32()))
 _EMPTY = """
 CREATE TABLE regions (row INTEGER, number INTEGER, caption VARCHAR, subject VARCHAR, area DOUBLE, bokeh BOOLEAN,
     agreement FLOAT, said INTEGER);
+CREATE TABLE texts (row INTEGER, text VARCHAR);
 CREATE TABLE said (id INTEGER, parts VARCHAR[]);
 CREATE TABLE read (whole BOOLEAN);
 CREATE TABLE dropped (number INTEGER, stage VARCHAR, kind VARCHAR, reason VARCHAR, detail VARCHAR, uri VARCHAR);
@@ -39,6 +43,10 @@ CREATE TABLE dropped_version (version VARCHAR);
 _REGIONS = """
 INSERT INTO regions SELECT row, generate_subscripts(captions, 1) - 1, lower(unnest(captions)), unnest(subjects),
     unnest(areas), unnest(bokeh), NULL, NULL FROM piece
+"""
+_TEXTS = f"""
+INSERT INTO texts SELECT row, lower(array_to_string(list_transform(captions,
+    lambda caption: replace(caption, '{SEPARATOR}', ' ')), '{SEPARATOR}')) FROM piece
 """
 _COUNTED = """
 CREATE TABLE subjects AS SELECT subject, count(*) AS photos, sum(regions)::BIGINT AS regions
@@ -91,6 +99,7 @@ def _make(dataset: Dataset, path: Path, ending: Callable[[], bool]) -> None:
             database.register("piece", numbered.cast(_PHOTOS))
             database.execute("INSERT INTO photos SELECT * FROM piece")
             database.execute(_REGIONS)
+            database.execute(_TEXTS)
             first += len(piece)
         database.unregister("piece")
         database.execute(_COUNTED)

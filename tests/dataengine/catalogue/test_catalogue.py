@@ -13,7 +13,7 @@ import pytest
 from instructrestore.dataengine.catalogue.catalogue import Catalogue
 from instructrestore.dataengine.catalogue.query import Query
 from instructrestore.dataengine.catalogue.records import read_records, said_of
-from instructrestore.dataengine.catalogue.tables import Ended
+from instructrestore.dataengine.catalogue.tables import VERSION, Ended
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.sample import Agreement, AnnotatedPhoto, Answer, Region
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
@@ -89,6 +89,9 @@ def share(sample: AnnotatedPhoto, region: Region) -> float:
         ({"subject": "dog"}, lambda _, region: region.subject == "dog"),
         ({"subject": HOSTILE}, lambda _, region: region.subject == HOSTILE),
         ({"caption": "OLD the"}, lambda _, region: "old" in region.caption.lower()),
+        ({"caption": "red"}, lambda _, region: "red" in region.caption.lower()),
+        ({"caption": "Red WALL"}, lambda _, region: all(word in region.caption.lower() for word in ("red", "wall"))),
+        ({"caption": "red dog"}, lambda _, region: False),  # photos with an old dog and a red wall are there
         ({"caption": "'; drop"}, lambda _, region: "'; drop" in region.caption.lower()),
         ({"caption": "%"}, lambda _, region: False),
         ({"area_from": 0.2, "area_to": 0.4}, lambda sample, region: 0.2 <= share(sample, region) <= 0.4),
@@ -162,7 +165,7 @@ def test_it_is_made_once_and_reading_records_goes_on(dataset: Dataset, tmp_path:
     with pytest.raises(Ended):
         Catalogue(dataset, tmp_path, lambda: True)
     first = Catalogue(dataset, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"catalogue-1.duckdb"}  # and nothing of the one that was ended
+    assert {path.name for path in tmp_path.iterdir()} == {f"catalogue-{VERSION}.duckdb"}  # not of the ended one
     seen: list[int] = []
     with pytest.raises(Ended):
         read_records(first, seen.append, lambda: True)
