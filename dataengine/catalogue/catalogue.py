@@ -79,14 +79,20 @@ class DroppedLine:
 class Catalogue:
     """The catalogue of a data set, kept in `folder`, of which it is the only user. Made where it is not there yet.
 
-    ending: whether to stop making it, which raises Ended.
+    told: is called with the photos taken over so far. ending: whether to stop making it, which raises Ended.
     Raises ValueError, in one sentence, where the index is damaged or not the one that `dataset.json` lists.
     """
 
-    def __init__(self, dataset: Dataset, folder: Path, ending: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        folder: Path,
+        told: Callable[[int], None] = lambda _: None,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.dataset, self.folder = dataset, folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._database = open_tables(dataset, folder, ending)
+        self._database = open_tables(dataset, folder, told, ending)
         self._changing = threading.Lock()
         self._results: OrderedDict[Query, NDArray[np.int32]] = OrderedDict()
 

@@ -61,15 +61,18 @@ class Ended(Exception):
     """The program ends before the catalogue was whole."""
 
 
-def open_tables(dataset: Dataset, folder: Path, ending: Callable[[], bool]) -> duckdb.DuckDBPyConnection:
+def open_tables(
+    dataset: Dataset, folder: Path, told: Callable[[int], None], ending: Callable[[], bool]
+) -> duckdb.DuckDBPyConnection:
     """The tables of a data set, kept in `folder`; made where they are not there yet.
 
-    ending: whether to stop, which raises Ended. Raises ValueError as `Dataset.index_batches` does.
+    told: is called with the photos taken over so far. ending: whether to stop, which raises Ended.
+    Raises ValueError as `Dataset.index_batches` does.
     """
     sweep(folder)
     path = folder / f"catalogue-{VERSION}.duckdb"
     if not path.exists():
-        _make(dataset, path, ending)
+        _make(dataset, path, told, ending)
     return _opened(path, _MEMORY)
 
 
@@ -81,7 +84,7 @@ def _opened(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(str(path), config=settings)
 
 
-def _make(dataset: Dataset, path: Path, ending: Callable[[], bool]) -> None:
+def _make(dataset: Dataset, path: Path, told: Callable[[int], None], ending: Callable[[], bool]) -> None:
     partial = temporary_in(path.parent)
     database = _opened(partial, _MEMORY_TO_MAKE)
     try:
@@ -101,6 +104,7 @@ def _make(dataset: Dataset, path: Path, ending: Callable[[], bool]) -> None:
             database.execute(_REGIONS)
             database.execute(_TEXTS)
             first += len(piece)
+            told(first)
         database.unregister("piece")
         database.execute(_COUNTED)
     finally:

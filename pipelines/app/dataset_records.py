@@ -16,8 +16,9 @@ from instructrestore.shards.sample import Agreement, AnnotatedPhoto, Answer, Cor
 
 
 class DatasetAbout(BaseModel):
-    """state: of the index. records: photos of which the records were read, null once all were: only then is it known
-    what needs them (agreement, who said what). reasons: why photos were left out, where the run is beside it."""
+    """state: of the index. records: photos read so far, of the index and, once that is ready, of the records; null once
+    all were: only then is it known what needs them (agreement, who said what). reasons: why photos were left out, where
+    the run is beside it."""
 
     name: str
     folder: str

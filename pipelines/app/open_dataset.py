@@ -32,7 +32,8 @@ class OpenDataset:
     """place: the data set's folder. folder: the app's, for catalogues and thumbnails. alone: whether nobody but this
     machine's users can ask. Raises ValueError, in one sentence, where it is no data set.
 
-    state, error: of the catalogue. records: photos of which the records were read; None: all, and taken over.
+    state, error: of the catalogue. records: photos read so far, of the index and, once that is ready, of the records;
+    None: all.
     """
 
     def __init__(self, place: Path, folder: Path, alone: bool) -> None:
@@ -112,9 +113,8 @@ class OpenDataset:
         """What takes long: the catalogue, the photos that were left out, the records."""
         try:
             self._forget_others()
-            catalogue = Catalogue(self.dataset, self._folder, self._ending.is_set)
-            if catalogue.has_records:
-                self.records = None
+            catalogue = Catalogue(self.dataset, self._folder, self._told, self._ending.is_set)
+            self.records = None if catalogue.has_records else 0
             self._catalogue, self.state = catalogue, "ready"
             if self.run:
                 self._read_dropped(catalogue, self.run)

@@ -163,7 +163,7 @@ def test_a_photo_is_read_by_its_place(catalogue: Catalogue, samples: list[Annota
 
 def test_it_is_made_once_and_reading_records_goes_on(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(Ended):
-        Catalogue(dataset, tmp_path, lambda: True)
+        Catalogue(dataset, tmp_path, ending=lambda: True)
     first = Catalogue(dataset, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {f"catalogue-{VERSION}.duckdb"}  # not of the ended one
     seen: list[int] = []

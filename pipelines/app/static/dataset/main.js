@@ -61,8 +61,9 @@ async function card(first) {
   }
   document.title = `${shown(found.name, 80)} · InstructRestore`;
   part("dataset-name", HTMLElement).textContent = shown(found.name, 80);
-  const records = found.records === null || found.state !== "ready" ? "" : ` Records read: ${found.records.toLocaleString("en")}.`;
-  const states = { "being read": "The index is being read…", ready: `${counted(found.photos, "photo")}, ${counted(found.regions, "region")}.`, failed: "" };
+  const read = (found.records ?? 0).toLocaleString("en");
+  const records = found.records === null || found.state !== "ready" ? "" : ` Records read: ${read}.`;
+  const states = { "being read": `The index is being read, once: ${read} of ${counted(found.photos, "photo")}…`, ready: `${counted(found.photos, "photo")}, ${counted(found.regions, "region")}.`, failed: "" };
   part("about", HTMLElement).textContent = `${states[found.state]}${records} ${shown(found.error, 400)}`.trim();
   if (found.state === "ready" && !ready) {
     ready = true;
