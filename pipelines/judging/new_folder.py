@@ -18,13 +18,16 @@ def filled(out: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `out` when the block ends well and vanishes when it does not. What a kill leaves
     of it is a hidden folder beside `out`, which the next attempt clears.
 
-    Raises ValueError, in one sentence, where `out` is there already or another run is about to make it.
+    Raises ValueError, in one sentence, where `out` is there already, another run is about to make it, or the hidden
+    folder is a link.
     """
     _check_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f".{out.name}.unfinished"
+    if folder.is_symlink():  # what it leads to is not this program's to clear
+        raise ValueError(f"{visible_line(str(folder))} is a link: remove it")
     folder.mkdir(exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
