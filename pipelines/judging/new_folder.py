@@ -40,7 +40,7 @@ def filled(out: Path) -> Iterator[Path]:
             yield folder
             folder.rename(out)
         except BaseException:  # Ctrl-C as well
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # what is left the next attempt clears
             raise
         sync(out.parent)
     finally:
