@@ -8,7 +8,6 @@ DATASET/jpg-000000.tar     plain WebDataset: <key>.jpg and <key>.json; likewise 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ from instructrestore.shards.errors import DamagedFile, first_error
 from instructrestore.shards.members import DamagedMember, check_photo, checked_record
 from instructrestore.shards.parsing import MAX_BYTES, parse_object
 from instructrestore.shards.paths import place_of, reaching
+from instructrestore.shards.plain_text import json_text
 from instructrestore.shards.rle import MAX_PIXELS
 from instructrestore.shards.sample import READ_VERSIONS, AnnotatedPhoto
 
@@ -84,7 +84,7 @@ class DatasetCard:
     configuration: dict[str, Any]
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode() + b"\n"
+        return json_text(asdict(self), indent=2).encode() + b"\n"
 
 
 _card = TypeAdapter(DatasetCard)

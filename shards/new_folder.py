@@ -18,33 +18,36 @@ def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `out` when the block ends well and vanishes when it does not. What a kill leaves
     of it is a hidden folder beside `out`, which the next attempt clears.
 
-    Raises ValueError, in one sentence, where `out` is there and not an empty folder, or another run is making it.
+    Raises ValueError, in one sentence, where `out` is there and not an empty folder, another run is making it, or the
+    hidden folder is a link.
     """
     out = out.absolute()
-    check_new(out)
+    _check_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f".{out.name}.unfinished"
+    if folder.is_symlink():  # what it leads to is not this program's to clear
+        raise ValueError(f"{visible_line(str(folder))} is a link: remove it")
     folder.mkdir(exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"another run is making {visible_line(str(out))}") from None
         try:
-            check_new(out)  # a run that held the lock until now has just ended
+            _check_new(out)  # a run that held the lock until now has just ended
             _clear(folder)
             yield folder
             folder.rename(out)
         except BaseException:  # Ctrl-C as well
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # what is left the next attempt clears
             raise
         sync(out.parent)
     finally:
         os.close(descriptor)
 
 
-def check_new(out: Path) -> None:
+def _check_new(out: Path) -> None:
     """Raises ValueError, in one sentence, unless `out` is not there or an empty folder."""
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise ValueError(f"{visible_line(str(out))} is there already: name a new folder")

@@ -17,6 +17,8 @@ from instructrestore.shards.addresses import masked
 # paragraph separators; embeddings, overrides and isolates of direction; halves of surrogate pairs.
 _ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_NOT_ASCII = re.compile("[^ -~]")
+
 
 def visible(text: str) -> str:
     """The text with what would act as an escape that is seen, such as \\x1b, and secrets in addresses masked.
@@ -36,9 +38,27 @@ def html_text(text: str) -> str:
     return html.escape(visible(text))
 
 
+def markdown_text(text: str) -> str:
+    """`visible` text for Markdown: on one line, with everything escaped that has a meaning in Markdown or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|$~&#])", r"\\\1", " ".join(visible(text).split()))
+
+
 def json_text(value: Any, indent: int | None = None) -> str:
     """JSON for people: other scripts as they are, what would act escaped, which gives the same value back."""
     return _ACTS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def yaml_text(value: Any) -> str:
+    """JSON that YAML reads as the same value, in ASCII: to YAML, a surrogate pair as JSON escapes it is two characters.
+
+    YAML cannot hold a lone half of a pair, which becomes U+FFFD.
+    """
+    return _NOT_ASCII.sub(_yaml_escape, json.dumps(value, ensure_ascii=False))
+
+
+def _yaml_escape(found: re.Match[str]) -> str:
+    code = 0xFFFD if "\ud800" <= found[0] <= "\udfff" else ord(found[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _escape(found: re.Match[str]) -> str:

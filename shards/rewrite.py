@@ -97,7 +97,7 @@ def _write(
 
 def _link(source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)  # of a link, what it leads to: it may lead from its own folder alone
     except OSError:  # another disk, or one that knows no links
         shutil.copyfile(source, target)
         follow_umask([target])

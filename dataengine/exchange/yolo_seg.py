@@ -7,7 +7,6 @@ outline, filled, has more or less than the mask is counted.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import cv2
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from instructrestore.dataengine.exchange.layout import SUBJECTS, Exported, write_photo
+from instructrestore.shards.plain_text import yaml_text
 from instructrestore.shards.rle import BoolArray
 from instructrestore.shards.sample import AnnotatedPhoto
 
@@ -49,9 +49,7 @@ class YoloSegLayout:
         return +Counter({CHANGED: changed})
 
     def finish(self) -> None:
-        names = "".join(
-            f"  {number}: {json.dumps(subject)}\n" for number, subject in enumerate(self._exported.subjects)
-        )
+        names = "".join(f"  {number}: {yaml_text(subject)}\n" for number, subject in enumerate(self._exported.subjects))
         head = "# val: photos of your own belong here.\ntrain: images/train\nval: images/train\n"
         (self._exported.folder / "data.yaml").write_text(f"{head}names:\n{names or '  {}'}", "ascii")
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class JudgementLog:
         """All judgements, in order. Raises DamagedFile, which names its line, for one that nobody wrote so."""
         with self._turn:
             try:
-                descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = self._open(os.O_RDONLY)
             except FileNotFoundError:
                 self._forget()
                 return ()
@@ -78,11 +79,12 @@ class JudgementLog:
                 os.close(descriptor)
             return tuple(self._entries)
 
-    def append(self, judgement: Judgement) -> int:
+    def append(self, judgement: Judgement, check: Callable[[Sequence[LogEntry]], None] = lambda entries: None) -> int:
         """Adds a judgement and returns its number; it is on the disk then.
 
-        Raises ValueError for a judgement that cannot be, or that undoes what is not in the log; OSError where the
-        disk is full or the folder cannot be written, and then the log is as it was.
+        check: called with all judgements before it, and nobody can add another until this one is there; what it raises
+        leaves the log as it was. Raises ValueError for a judgement that cannot be, or that undoes what is not in the
+        log; OSError where the disk is full or the folder cannot be written, and then too the log is as it was.
         """
         line = to_line(judgement)
         from_line(line)  # dataclasses take anything
@@ -90,6 +92,7 @@ class JudgementLog:
             self._catch_up(descriptor)
             if isinstance(judgement, Undo):
                 self._check_undo(judgement)
+            check(self._entries)
             if os.fstat(descriptor).st_size > self._end:
                 os.ftruncate(descriptor, self._end)  # what a kill left of a line
             try:
@@ -111,7 +114,7 @@ class JudgementLog:
     def _locked(self) -> Iterator[int]:
         """The log opened to be added to, made where it is not there, for this writer alone."""
         is_new = not self.path.exists()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)  # less the umask
+        descriptor = self._open(os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             if is_new:
                 sync(self.path.parent)
@@ -119,6 +122,13 @@ class JudgementLog:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _open(self, how: int) -> int:
+        descriptor = os.open(self.path, how | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)  # less the umask
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe, which would be waited for, a folder, a device
+            os.close(descriptor)
+            raise ValueError(f"{self.path} is no file, and so no log of judgements: move it away")
+        return descriptor
 
     def _catch_up(self, descriptor: int) -> None:
         """Reads the whole lines that are new."""
@@ -136,7 +146,7 @@ class JudgementLog:
                 raise self._damaged("it has no end")
 
     def _take(self, line: bytes) -> None:
-        if line:
+        if line.strip():
             try:
                 self._entries.append(LogEntry(self._lines + 1, from_line(line, "it")))
             except ValueError as error:

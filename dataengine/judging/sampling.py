@@ -16,7 +16,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -30,6 +30,7 @@ from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.parsing import parse_object, read_bounded
+from instructrestore.shards.plain_text import json_text
 from instructrestore.shards.sample import KEY_LENGTH
 
 ENDING = ".audit.jsonl"
@@ -173,11 +174,13 @@ def allocate(sizes: Mapping[Stratum, int], sample: int) -> dict[Stratum, int]:
 
 def write_queue(path: Path, drawn: list[DrawnRegion]) -> None:
     """Writes the queue, whole or not at all, in place of one that is there."""
-    commit(path, b"".join(_queue.dump_json(each) + b"\n" for each in drawn))
+    commit(path, "".join(json_text(asdict(each)) + "\n" for each in drawn).encode())
 
 
 def read_queue(path: Path) -> list[DrawnRegion]:
     """The queue; empty where there is none. Raises DamagedFile for a file that is no queue."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise DamagedFile(path, _REMEDY)
     try:
         content = read_bounded(path)
     except FileNotFoundError:

@@ -6,7 +6,6 @@ equal bytes.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from instructrestore.shards.checksums import add_checksums, sha256
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import INDEX_SCHEMA, DatasetCard
 from instructrestore.shards.paths import Place
-from instructrestore.shards.plain_text import json_text, visible
+from instructrestore.shards.plain_text import json_text, markdown_text, yaml_text
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import AnnotatedPhoto
 
@@ -145,7 +144,13 @@ def _readme(
     accuracy: Accuracy | None,
 ) -> str:
     rows = [
-        (_cell(r.name), f"{r.annotations:,}", r.min_resolution, r.max_resolution, _cell(quality_text(r)))
+        (
+            markdown_text(r.name),
+            f"{r.annotations:,}",
+            r.min_resolution,
+            r.max_resolution,
+            markdown_text(quality_text(r)),
+        )
         for r in (*PUBLISHED, stats.table_1)
     ]
     metric = stats.table_1.metric
@@ -153,12 +158,14 @@ def _readme(
     duplicates = stats.near_duplicates
     return Template(files("instructrestore.dataengine.reporting").joinpath("card.md").read_text("utf-8")).substitute(
         front_matter=_front_matter(card, stats),
-        title=_cell(card.name),
+        title=markdown_text(card.name),
         photos=f"{card.photos:,}",
         regions=f"{card.regions:,}",
         bokeh=f"{stats.bokeh_share:.1%}",
         table_1=_markdown(("data set", "annotations", "min resolution", "max resolution", "mean quality"), rows),
-        quality_note="" if comparable else f"The {metric} is another metric: its figures are not comparable to it.",
+        quality_note=""
+        if comparable
+        else f"The {markdown_text(metric)} is another metric: its figures are not comparable to it.",
         shards=_markdown(
             ("shard", "photos", "regions", "bytes"),
             [(shard.name, f"{shard.photos:,}", f"{shard.regions:,}", f"{shard.bytes:,}") for shard in card.shards],
@@ -187,7 +194,7 @@ def _front_matter(card: DatasetCard, stats: Statistics) -> str:
         "dataset_info": {"features": _features(stats)},
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.tar"}]}],
     }
-    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in content.items())
+    return "\n".join(f"{key}: {yaml_text(value)}" for key, value in content.items())
 
 
 def _features(stats: Statistics) -> list[dict[str, Any]]:
@@ -229,7 +236,7 @@ def _annotation(configuration: dict[str, Any]) -> str:
 def _lost(found: Sequence[annotation_counts.Annotations]) -> str:
     if not found:
         return ""
-    table = _markdown(annotation_counts.HEAD, [tuple(map(_cell, row)) for row in annotation_counts.rows(found)])
+    table = _markdown(annotation_counts.HEAD, [tuple(map(markdown_text, row)) for row in annotation_counts.rows(found)])
     return f"\nWhat became of the sources' own annotations, by stage. {annotation_counts.SUM}\n\n{table}\n"
 
 
@@ -237,9 +244,9 @@ def _sharing(card: DatasetCard, stats: Statistics) -> str:
     """What the licences ask of whoever passes the photos on, and which photos of the data set are not in this one."""
     lines = conditions((entry.name, entry.count) for entry in stats.licences)
     for held in card.configuration.get("held_back", ()):
-        licence = f" ({_cell(held['licence'])})" if held["licence"] else ""
+        licence = f" ({markdown_text(held['licence'])})" if held["licence"] else ""
         lines.append(f"{held['photos']:,} photos of the data set that this was made of are held back: "
-                     f"{_cell(held['reason'])}{licence}.")  # fmt: skip
+                     f"{markdown_text(held['reason'])}{licence}.")  # fmt: skip
     return "\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
 
 
@@ -247,10 +254,10 @@ def _revised(lineage: Any) -> str:
     """What a version was made from, as `judging.version` writes it; nothing for a data set that is none."""
     try:
         parent, changes = lineage["parent"], Counter(str(change["act"]) for change in lineage["changes"])
-        name, sha256 = _cell(str(parent["name"])), _cell(str(parent["sha256"]))
+        name, sha256 = markdown_text(str(parent["name"])), markdown_text(str(parent["sha256"]))
     except (TypeError, KeyError):  # configurations may hold anything
         return ""
-    counted = ", ".join(f"{_cell(act)} {count:,}" for act, count in sorted(changes.items())) or "nothing"
+    counted = ", ".join(f"{markdown_text(act)} {count:,}" for act, count in sorted(changes.items())) or "nothing"
     return (
         f"\n## Version\n\nMade from {name} (sha256 of its `dataset.json`: {sha256}) by people's judgements. Changed: "
         f"{counted}. `dataset.json` lists every change, and each region's `corrections` say who made it.\n"
@@ -260,8 +267,8 @@ def _revised(lineage: Any) -> str:
 def _accuracy(card: DatasetCard, accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return ""
-    table = _markdown(stated_accuracy.HEAD, [tuple(map(_cell, row)) for row in stated_accuracy.rows(accuracy)])
-    said = "\n\n".join(map(_cell, stated_accuracy.lines(accuracy, sha256(card.to_json()))))
+    table = _markdown(stated_accuracy.HEAD, [tuple(map(markdown_text, row)) for row in stated_accuracy.rows(accuracy)])
+    said = "\n\n".join(map(markdown_text, stated_accuracy.lines(accuracy, sha256(card.to_json()))))
     return f"\n## Accuracy\n\n{said}\n\n{table}\n"
 
 
@@ -284,19 +291,13 @@ def _texts(value: Any) -> list[str]:
 
 
 def _count_rows(counts: Sequence[Count]) -> list[tuple[str, ...]]:
-    return [(_cell(entry.name), f"{entry.count:,}", f"{entry.share:.1%}") for entry in counts]
+    return [(markdown_text(entry.name), f"{entry.count:,}", f"{entry.share:.1%}") for entry in counts]
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return "None."
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def _cell(text: str) -> str:
-    """Text from the data for Markdown: on one line, with everything escaped that has a meaning in Markdown or HTML,
-    and what would act or hide visible."""
-    return re.sub(r"([\\`*_\[\]<>|$~&])", r"\\\1", " ".join(visible(text).split()))
 
 
 def _croissant(card: DatasetCard, stats: Statistics) -> dict[str, Any]:

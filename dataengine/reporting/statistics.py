@@ -17,7 +17,7 @@ from rich.text import Text
 
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
 from instructrestore.shards.index import Dataset
-from instructrestore.shards.plain_text import json_text
+from instructrestore.shards.plain_text import json_text, visible_line
 
 NOT_STATED = "not stated"
 METRIC_NAMES = {
@@ -203,10 +203,10 @@ def console(stats: Statistics, subjects: int = 20) -> RenderableType:
     compared = _table("Table 1", "data set", "annotations", "min resolution", "max resolution", "mean quality")
     for row in (*PUBLISHED, stats.table_1):
         cells = (row.name, f"{row.annotations:,}", row.min_resolution, row.max_resolution, quality_text(row))
-        compared.add_row(*map(Text, cells), style="bold" if row is stats.table_1 else "")
+        compared.add_row(*(Text(visible_line(cell)) for cell in cells), style="bold" if row is stats.table_1 else "")
     ranked = _table(f"Most common subjects (of {len(stats.subjects):,})", "subject", "rank", "regions", "share")
     for rank, entry in enumerate(stats.subjects[:subjects], 1):
-        ranked.add_row(Text(entry.name), str(rank), f"{entry.count:,}", f"{entry.share:.1%}")
+        ranked.add_row(Text(visible_line(entry.name)), str(rank), f"{entry.count:,}", f"{entry.share:.1%}")
     named = [
         _named_counts(title, entries) for title, entries in (("Licence", stats.licences), ("Source", stats.sources))
     ]
@@ -276,7 +276,7 @@ def _table(title: str, *columns: str) -> Table:
 def _named_counts(title: str, entries: Sequence[Count]) -> Table:
     table = _table(title, "name", "photos", "share")
     for entry in entries:
-        table.add_row(Text(entry.name), f"{entry.count:,}", f"{entry.share:.1%}")
+        table.add_row(Text(visible_line(entry.name)), f"{entry.count:,}", f"{entry.share:.1%}")
     return table
 
 

@@ -53,9 +53,15 @@ class SourceSettings(BaseModel):
         return places.readable(self.name or re.sub(r"\.(json|csv|parquet)$", "", last) or self.path)
 
     def anchored(self) -> SourceSettings:
-        """The same source with local paths absolute, so that the settings mean the same from any folder."""
+        """The same source with local paths absolute, so that the settings mean the same from any folder. A folder of
+        photos or masks that is not there from here stays relative: to the source."""
         places_of = {name: getattr(self, name) for name in ("path", "images", "masks")}
-        return self.model_copy(update={name: places.absolute(place) for name, place in places_of.items() if place})
+        update = {
+            name: places.absolute(place)
+            for name, place in places_of.items()
+            if place and (name == "path" or not places.is_local(place) or places.exists(places.absolute(place)))
+        }
+        return self.model_copy(update=update)
 
 
 def parse_source(text: str) -> SourceSettings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from instructrestore.dataengine.judging.accuracy import progress
@@ -41,7 +41,9 @@ class Judging:
 
     def of_photo(self, key: str) -> list[LogEntry]:
         """The judgements of a photo that stand. Raises DamagedFile."""
-        entries = self.entries()
+        return self._standing_of(key, self.entries())
+
+    def _standing_of(self, key: str, entries: Sequence[LogEntry]) -> list[LogEntry]:
         with self._turn:
             if len(entries) != self._known:
                 found: defaultdict[str, list[LogEntry]] = defaultdict(list)
@@ -61,16 +63,21 @@ class Judging:
         """
         judgement = judgement_of({**given, "when": now(), "dataset": self._dataset.sha256})
         key = sample.photo.key
-        if not isinstance(judgement, Undo):
-            before = self.of_photo(key)
+
+        def check(entries: Sequence[LogEntry]) -> None:
+            if isinstance(judgement, Undo):
+                return
+            before = self._standing_of(key, entries)
             number = 1 + max((entry.number for entry in before), default=0)
             judged = apply(sample, [*before, LogEntry(number, judgement)])
             drawn = isinstance(judgement, Audit) and judgement.region in map(region_id, sample.regions)
             if number in judged.lost and not drawn:
                 raise ValueError("this region is no longer as it was judged, or does not fit: look at the photo again")
+
+        number = self._log.append(judgement, check)
         with self._turn:
             self._held[key] = (judgement.who, time.monotonic())
-        return self._log.append(judgement)
+        return number
 
     def all_judged(self, sample: AnnotatedPhoto) -> bool:
         """Whether nothing of the photo is left to judge: it is to go, or each of its regions was judged."""

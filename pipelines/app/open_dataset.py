@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shutil
 import threading
 from contextlib import suppress
@@ -21,10 +22,11 @@ from instructrestore.pipelines.app.shelf import Missing
 from instructrestore.pipelines.app.thumbnails import Thumbnails
 from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.index import Dataset
-from instructrestore.shards.sample import AnnotatedPhoto
+from instructrestore.shards.sample import KEY_LENGTH, AnnotatedPhoto
 
 logger = logging.getLogger(__name__)
 State = Literal["being read", "ready", "failed"]
+_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _KEPT = 4  # catalogues of data sets that were opened before
 
 
@@ -84,6 +86,8 @@ class OpenDataset:
 
     def thumbnail(self, key: str, regions: bool) -> bytes:
         """Raises as `record` does."""
+        if not _KEY.fullmatch(key):  # what is kept is named by it
+            raise Missing
 
         def make() -> bytes:
             sample, data = self.photo(key)

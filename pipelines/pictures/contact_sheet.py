@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -123,9 +124,10 @@ def _cut(label: str, unit: int, width: int) -> str:
     clean = label.encode("utf-8", "replace").decode("utf-8")
     if _font(unit).getlength(clean) <= width:
         return clean
-    while clean and _font(unit).getlength(clean.rstrip() + "...") > width:
-        clean = clean[:-1]
-    return clean.rstrip() + "..."
+    # Halving: a caption may have thousands of characters.
+    lengths = range(1, len(clean))
+    kept = bisect_right(lengths, width, key=lambda length: _font(unit).getlength(clean[:length].rstrip() + "..."))
+    return clean[:kept].rstrip() + "..."
 
 
 @lru_cache(maxsize=16)

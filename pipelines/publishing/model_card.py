@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from instructrestore.shards.plain_text import visible
+from instructrestore.shards.plain_text import markdown_text, yaml_text
 
 _PAPER = "[arXiv 2503.24357](https://arxiv.org/abs/2503.24357)"
 
@@ -23,7 +22,14 @@ def model_card(name: str, record: Mapping[str, Any]) -> str:
         "library_name": "instructrestore",
         "tags": ["image-restoration", "instructrestore", "controlnet"],
     }
-    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", "", f"# {_cell(name)}", ""]
+    lines = [
+        "---",
+        *(f"{key}: {yaml_text(value)}" for key, value in front.items()),
+        "---",
+        "",
+        f"# {markdown_text(name)}",
+        "",
+    ]
     lines += [
         f"A model for region-customised image restoration by instruction ({_PAPER}), for the program InstructRestore.",
         "The weights are safetensors; `checksums.sha256` has the hash of every file.",
@@ -52,8 +58,9 @@ def _training(record: Mapping[str, Any]) -> list[str]:
         rows.append(("base", base))
     scores = record.get("validation") or {}
     rows += [(f"validation: {key}", value) for key, value in scores.items()]
-    rows += [(f"`{key}`", value) for key, value in _flat(record.get("settings", {}))]
-    cells = [f"| {_cell(str(key))} | {_cell(str(value))} |" for key, value in rows if value is not None]
+    cells = [f"| {markdown_text(str(key))} | {markdown_text(str(value))} |" for key, value in rows if value is not None]
+    settings = [(key, value) for key, value in _flat(record.get("settings", {})) if value is not None]
+    cells += [f"| {_code(key)} | {markdown_text(str(value))} |" for key, value in settings]
     return ["| | |", "|---|---|", *cells, ""]
 
 
@@ -64,9 +71,5 @@ def _flat(settings: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]
     return found
 
 
-def _cell(text: str) -> str:
-    """On one line, with what has a meaning in Markdown or HTML escaped; a name in backquotes stays code."""
-    line = " ".join(visible(text).split())
-    if re.fullmatch(r"`[\w.]+`", line):
-        return line
-    return re.sub(r"([\\`*_\[\]<>|$~&#])", r"\\\1", line)
+def _code(name: str) -> str:
+    return f"`{name}`" if re.fullmatch(r"[\w.]+", name) else markdown_text(name)

@@ -8,10 +8,12 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from instructrestore.shards.plain_text import html_text, json_text, visible, visible_line
+from instructrestore.shards.plain_text import html_text, json_text, markdown_text, visible, visible_line, yaml_text
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ACTING = {
@@ -68,3 +70,27 @@ def test_there_is_one_console_and_one_way_into_html() -> None:
                 if named == "Console" or (isinstance(node, ast.ImportFrom) and node.module == "html" and imported):
                     found.add(path.relative_to(ROOT).as_posix())
     assert found == set()
+
+
+@given(st.text())
+def test_markdown_of_any_text_is_that_text(text: str) -> None:
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    seen = " ".join(visible(text).split())
+    for page in (
+        f"# {markdown_text(text)}",
+        f"- x {markdown_text(text)}",
+        f"| a |\n|---|\n| x {markdown_text(text)} |",
+    ):
+        inline = [token for token in reader.parse(page) if token.type == "inline"][-1]
+        assert {token.type for token in inline.children or []} <= {"text", "text_special"}
+        assert "".join(token.content for token in inline.children or []).removeprefix("x").strip() == seen
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_yaml_of_any_text_is_that_text(text: str) -> None:
+    assert yaml.safe_load(f"a: {yaml_text([text, {text: 1}])}") == {"a": [text, {text: 1}]}
+    assert yaml_text(text).isascii()
+
+
+def test_yaml_has_no_half_characters() -> None:
+    assert yaml.safe_load(yaml_text("a\ud83db 👩")) == "a\ufffdb 👩"

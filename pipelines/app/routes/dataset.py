@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from instructrestore.dataengine.catalogue.query import Query as Wanted
 from instructrestore.pipelines.app import dataset_pictures
@@ -136,7 +136,7 @@ def dropped(
 
 
 @router.get("/dropped/{number}/thumbnail", response_class=Response)
-def dropped_thumbnail(here: Visitor, opened: Opened, number: int) -> Response:
+def dropped_thumbnail(here: Visitor, opened: Opened, number: Annotated[int, Path(ge=0, lt=1 << 31)]) -> Response:
     """Where its file is still there; only of an app that listens on this machine alone."""
     line = opened.catalogue.dropped_photo(number)
     if line is None:

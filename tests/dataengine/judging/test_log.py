@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from instructrestore.dataengine.judging.judgement import Accept, to_line
-from instructrestore.dataengine.judging.log import JudgementLog, log_path, standing
+from instructrestore.dataengine.judging.judgement import MAX_LINE_BYTES, Accept, to_line
+from instructrestore.dataengine.judging.log import JudgementLog, LogEntry, log_path, standing
 from instructrestore.shards.errors import DamagedFile
 from tests.dataengine.judging.judgements import KEY, judged
 
@@ -131,3 +134,96 @@ def test_a_killed_writer_loses_nothing_that_it_said_was_written(tmp_path: Path) 
         assert [entry.number for entry in entries] == list(range(1, len(entries) + 1))
         assert said <= len(entries) <= said + 1
     assert JudgementLog(path).append(judged("accept", "b" * 16)) in (said + 1, said + 2)
+
+
+def test_what_is_no_file_is_said_to_be_none_and_not_waited_for(tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path in (pipe, folder):
+        with pytest.raises((ValueError, OSError), match=r"no file|directory"):
+            JudgementLog(path).entries()
+        with pytest.raises((ValueError, OSError), match=r"no file|directory"):
+            JudgementLog(path).append(judged("accept", "0" * 16))
+
+
+def test_an_editor_may_have_saved_it_with_its_own_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    lines = [to_line(judged("accept", f"{number:016x}")).rstrip() for number in range(2)]
+    path.write_bytes(b"\r\n".join([lines[0], b"", lines[1], b""]))
+    assert [entry.number for entry in JudgementLog(path).entries()] == [1, 3]
+
+
+def test_what_a_check_refuses_is_not_in_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    JudgementLog(path).append(judged("accept", "0" * 16))
+    seen = []
+
+    def check(entries: Sequence[LogEntry]) -> None:
+        seen.append(len(entries))
+        raise ValueError("not now")
+
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="not now"):
+        JudgementLog(path).append(judged("reject", "0" * 16), check)
+    assert seen == [1] and path.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = JudgementLog(path)
+    log.append(judged("accept", "0" * 16))
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))  # in the middle of the next line
+    try:
+        with pytest.raises(OSError, match=r"space|too large"):
+            log.append(judged("reject", "0" * 16))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert log.append(judged("reject", "0" * 16)) == 2
+
+
+_SOUND = to_line(judged("accept", "0" * 16)).rstrip()
+_PARTS = json.loads(_SOUND)
+HOSTILE_LINES = {
+    "no end": b"a" * (MAX_LINE_BYTES + 2),
+    "very long": b'{"act": "' + b"a" * (MAX_LINE_BYTES + 1) + b'"}',
+    "deep": b'{"act":' + b"[" * 100_000,
+    "deep and closed": b'{"act":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "a mark of byte order": b"\xef\xbb\xbf" + _SOUND,
+    "UTF-16": _SOUND.decode().encode("utf-16"),
+    "Latin-1": json.dumps(_PARTS | {"who": "Ren\u00e9"}, ensure_ascii=False).encode("latin-1"),
+    "nothing but zeros": b"\0" * 4096,
+    "a list": b"[]",
+    "a number": b"1e999",
+    "twice": _SOUND[:-1] + b', "act": "reject"}',
+    "a foreign name": json.dumps(_PARTS | {"__class__": "os.system"}).encode(),
+    "a foreign photo": json.dumps(_PARTS | {"key": "../../../etc/passwd"}).encode(),
+    "a foreign region": json.dumps(_PARTS | {"region": "0" * 16 + "\n"}).encode(),
+    "an act that is a list": json.dumps(_PARTS | {"act": ["accept"]}).encode(),
+    "a name that is a number": json.dumps(_PARTS | {"who": 7}).encode(),
+    "a name that acts": json.dumps(_PARTS | {"who": "\x1b[2JAnn"}).encode(),
+    "half a character": json.dumps(_PARTS | {"who": "\ud800"}).encode(),
+    "a time of nowhere": json.dumps(_PARTS | {"when": "9999-99-99T99:99:99Z"}).encode(),
+    "a huge number": json.dumps(_PARTS | {"act": "undo", "region": ""})[:-1].encode()
+    + b', "of": '
+    + b"9" * 5000
+    + b"}",
+    "a mask of nobody's size": json.dumps(
+        _PARTS | {"act": "mask", "mask": {"size": [2**31, 2**31], "counts": "0"}}
+    ).encode(),
+    "a mask of lies": json.dumps(_PARTS | {"act": "mask", "mask": {"size": [64, 64], "counts": "o" * 9999}}).encode(),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_LINES)
+def test_a_hostile_line_is_named_in_one_sentence(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(_SOUND + b"\n" + HOSTILE_LINES[name] + (b"" if name == "no end" else b"\n"))
+    with pytest.raises(DamagedFile, match=r"^line 2 of ") as found:
+        JudgementLog(path).entries()
+    assert len(str(found.value)) < 700 + len(str(path)) and "\n" not in str(found.value)
+    with pytest.raises(DamagedFile):  # and nothing is added after what cannot be read
+        JudgementLog(path).append(judged("accept", "0" * 16))

@@ -669,3 +669,14 @@ def test_real_mattes(data_folder: Path) -> None:
         assert annotations is not None
         masks, counts = masks_of(annotations, *rgb.shape[:2])
         assert len(masks) == 1 and counts == {} and 0.01 < masks[0][0].mean() < 0.99
+
+
+def test_folders_beside_a_source_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there" / "photos").mkdir(parents=True)
+    (tmp_path / "there" / "a.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "here")
+    beside = parse_source("coco:../there/a.json?images=photos").anchored()
+    assert (beside.path, beside.images) == (str(tmp_path / "there" / "a.json"), "photos")
+    (tmp_path / "here" / "photos").mkdir()
+    assert parse_source("coco:../there/a.json?images=photos").anchored().images == str(tmp_path / "here" / "photos")

@@ -183,3 +183,15 @@ def test_a_run_is_told_apart_from_its_data_set(run: Path) -> None:
         dataset_among([run])
     with pytest.raises(ValueError, match="one data set"):
         dataset_among([run / "dataset", run / "dataset"])
+
+
+@pytest.mark.parametrize(
+    "name", ["%22%20x%3D%22", "..%5C..%5Cetc", "%00", "-1", "9" * 4000, "%D9%A3", "0" * 19, "A" * 20]
+)
+def test_what_is_no_photo_is_told_in_one_sentence(client: TestClient, name: str) -> None:
+    key = client.get(f"{API}/dataset/photos").json()["photos"][0]["key"]
+    for route in ("", "/thumbnail", "/picture", "/judged", "/regions/0/mask", "/regions/0/pieces/0/mask"):
+        assert client.get(f"{API}/dataset/photos/{name}{route}").status_code == 404
+    for route in (f"photos/{key}/regions/{name}/mask", f"photos/{key}/regions/0/pieces/{name}/mask"):
+        assert client.get(f"{API}/dataset/{route}").status_code in (404, 422)
+    assert client.get(f"{API}/dataset/dropped/{name}/thumbnail").status_code in (404, 422)

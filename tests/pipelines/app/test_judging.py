@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from instructrestore.dataengine.judging.judgement import region_id
+from instructrestore.dataengine.judging.judgement import judgement_of, now, region_id
 from instructrestore.dataengine.judging.log import JudgementLog, log_path
 from instructrestore.dataengine.judging.sampling import draw, queue_path, write_queue
 from instructrestore.pipelines.app.server import make_server
@@ -172,3 +172,22 @@ def test_a_log_that_is_damaged_is_named(client: TestClient, place: Path) -> None
     log_path(str(place)).write_text("{}\n")
     photo = client.get(f"{AT}/photos").json()["photos"][0]["key"]
     assert "line 1 of" in refused(client.get(f"{AT}/photos/{photo}/judged"))
+
+
+def test_of_two_that_clash_one_is_told(client: TestClient, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else, in another process, rejects the region after it was looked at and before the answer comes."""
+    photo = first(client)
+    region = photo["regions"][0]["id"]
+    log, append = JudgementLog(log_path(str(place))), JudgementLog.append
+    rejected = judgement_of(
+        {"act": "reject", "who": "Bob", "when": now(), "dataset": "0" * 64, "key": photo["key"], "region": region}
+    )
+
+    def late(self: JudgementLog, *given: Any) -> int:
+        append(log, rejected)
+        return append(self, *given)
+
+    monkeypatch.setattr(JudgementLog, "append", late)
+    said = {"who": "Ann", "key": photo["key"], "region": region, "act": "caption", "caption": "the red dog"}
+    assert "no longer as it was judged" in refused(client.post(f"{AT}/judgements", json=said))
+    assert [entry.judgement.who for entry in log.entries()] == ["Bob"]

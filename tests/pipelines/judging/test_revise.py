@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -140,3 +141,44 @@ def test_a_kill_leaves_nothing_half_written_and_the_next_run_makes_the_same(
     run("revise", dataset.path, "--out", tmp_path / "other")
     assert content(out) == content(tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run", "v2"]
+
+
+def test_a_hidden_folder_that_leads_elsewhere_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "photo").write_text("mine")
+    (tmp_path / ".v2.unfinished").symlink_to(mine)
+    ended = run("revise", dataset.path, "--out", tmp_path / "v2")
+    assert isinstance(ended.exception, ValueError) and "is a link" in str(ended.exception)
+    assert content(mine) == {"photo": b"mine"} and not (tmp_path / "v2").exists()
+
+
+def test_shards_that_are_links_are_files_in_the_version(dataset: Dataset, tmp_path: Path) -> None:
+    """As huggingface_hub's cache has them, relative to their own folder."""
+    store = Path(dataset.path).parent / "blobs"
+    store.mkdir()
+    for path in list(Path(dataset.path).iterdir()):
+        path.rename(store / path.name)
+        path.symlink_to(Path("../blobs") / path.name)
+    log = log_path(dataset.path)
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:1]))  # of the png shard alone
+    ended = run("revise", dataset.path, "--out", tmp_path / "far" / "v2")
+    assert ended.exit_code == 0 and "1 written anew, 1 as in the parent" in ended.output
+    assert verify(str(tmp_path / "far" / "v2")) == []
+    assert not any(path.is_symlink() for path in (tmp_path / "far" / "v2").iterdir())
+    kept = tmp_path / "far" / "v2" / "webp-000000.tar"
+    assert kept.samefile(store / "webp-000000.tar")
+
+
+def test_a_full_disk_and_a_folder_that_is_only_read_leave_nothing(dataset: Dataset, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        ended = run("revise", dataset.path, "--out", tmp_path / "v2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert isinstance(ended.exception, OSError)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    ended = run("revise", dataset.path, "--out", "/proc/v2")
+    assert isinstance(ended.exception, OSError)
+    assert run("revise", dataset.path, "--out", tmp_path / "v2").exit_code == 0
