@@ -25,6 +25,7 @@ from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.naming import Calibration, name_segments
 from instructrestore.dataengine.masks.sam2 import Sam2Segmenter
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
+from instructrestore.pipelines.app.loading import ONE_AT_A_TIME
 from instructrestore.pipelines.app.pictures import as_png
 from instructrestore.pipelines.app.records import SegmentRecord, Segments
 from instructrestore.pipelines.app.sam2_segments import LEAST_AREA, PhotoPart, load_sam2, model_name, parts_of
@@ -48,11 +49,13 @@ class Segmenter:
 
     @cached_property
     def _annotator(self) -> tuple[Annotator, Calibration]:
-        return load_annotator()
+        with ONE_AT_A_TIME:
+            return load_annotator()
 
     @cached_property
     def _sam2(self) -> Sam2Segmenter | None:
-        return load_sam2(self._sam2_settings) if self._sam2_settings else None
+        with ONE_AT_A_TIME:
+            return load_sam2(self._sam2_settings) if self._sam2_settings else None
 
     def warm(self) -> None:
         """Loads the networks, so that the first photo does not wait for them.

@@ -21,6 +21,7 @@ from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.sizes import MIN_SIDE
+from instructrestore.pipelines.app.loading import ONE_AT_A_TIME
 from instructrestore.pipelines.app.pictures import scaled_down
 from instructrestore.pipelines.app.records import Asked
 from instructrestore.pipelines.app.shelf import check_room
@@ -95,7 +96,8 @@ class Workbench:
         with self._loading:
             if self._pipe is None:
                 try:
-                    self._pipe = self.source.load()
+                    with ONE_AT_A_TIME:
+                        self._pipe = self.source.load()
                 except ValueError as error:
                     self.state, self.error = "failed", str(error)
                     raise

@@ -84,6 +84,6 @@ def test_names_of_photos_that_are_opened_are_text(page: Page, address: str) -> N
     page.set_input_files(
         "#files", [{"name": name, "mimeType": "image/png", "buffer": file.getvalue()} for name in names]
     )
-    page.wait_for_function(f"document.querySelectorAll('#photos li').length == {len(names)}")
+    until(page, lambda: page.locator("#photos li").count(), len(names))
     titles = page.locator("#photos button").evaluate_all("(all) => all.map((each) => each.title)")
     assert sorted(titles) == sorted(map(visible_line, names))
