@@ -28,8 +28,8 @@ def command_of(
     if seed:
         words += ["--seed", str(seed)]
     for setting, value in settings.items():
-        if setting == "compat":
-            words.append("--official")
+        if setting == "compat" or (value is True and setting in OPTIONS):
+            words.append(OPTIONS[setting])
         elif setting in OPTIONS:
             words += [OPTIONS[setting], _word(value)]
         else:

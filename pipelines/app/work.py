@@ -60,7 +60,9 @@ def written(work: Work, photo: PreparedPhoto, found: list[tuple[float, Restorati
         record = {"shows": "the restored photo", **photo.record}
         if work.asked.kind == "sweep":
             record["regions"] = [{**photo.record["regions"][0], "scale": scale}, *photo.record["regions"][1:]]
-        png = to_png(each.image, record, source.icc_profile, source.exif, source.alpha, source.xmp, source.dpi)
+        png = to_png(
+            each.image, record, source.icc_profile, source.exif, source.alpha, source.xmp, source.dpi, source.iptc
+        )
         commit(work.out / f"{name}.png", png)
         if work.also and work.asked.kind == "restore" and not work.asked.preview:
             notes = [*notes, f"written to {put_into(work.also, work.file.name, png)}"]

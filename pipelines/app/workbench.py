@@ -266,7 +266,7 @@ def _prepared(work: Work, settings: SamplingSettings, weights: dict[str, Any]) -
     side = _preview_side(photo.source.image.size)
     image = scaled_down(photo.source.image, side)
     alpha = photo.source.alpha
-    source = replace(photo.source, image=image, alpha=alpha and scaled_down(alpha, side))
+    source = replace(photo.source, image=image, alpha=alpha and scaled_down(alpha, side), deep=None)
     masks = photo.masks and [np.asarray(Image.fromarray(mask).resize(image.size)) for mask in photo.masks]
     return replace(photo, source=source, masks=masks)
 
