@@ -157,7 +157,7 @@ def restore(
     masks: for each region a file for all photos, or a folder of files named like them, in place of predicted ones; so
     are unite, intersect and subtract, for the masks of all regions, protect, of what must not change, and scale_map,
     scales pixel by pixel, where scale_range are those of black and white.
-    sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, tiff (16 bits a channel) or
+    sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, avif, tiff (16 bits a channel) or
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be

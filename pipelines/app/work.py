@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from instructrestore.shards.files import commit
 class Work:
     """A job as the workbench gets it. file: the photo. masks: per region a file, None where it is to be found.
 
+    edits: by name the files of `EDITS`. scale_map: a file in place of masks.
+
     out: the job's folder. also: a folder of the user's, into which a restored photo is written too.
     """
 
@@ -33,6 +36,8 @@ class Work:
     masks: tuple[Path | None, ...]
     out: Path
     also: Path | None = None
+    edits: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    scale_map: Path | None = None
 
     def mask_file(self, number: int) -> Path:
         """Where the mask of a region, counted from 1, is kept."""

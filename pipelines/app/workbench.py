@@ -20,15 +20,17 @@ from instructrestore.model.restoring.checkpoint import model_sampling
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
+from instructrestore.model.restoring.shaping import check_shaping
 from instructrestore.model.restoring.sizes import MIN_SIDE
 from instructrestore.pipelines.app.pictures import scaled_down
 from instructrestore.pipelines.app.records import Asked
+from instructrestore.pipelines.app.reproduction import SCALE_MAP, edit_name
 from instructrestore.pipelines.app.shelf import check_room
 from instructrestore.pipelines.app.speed import Speed
 from instructrestore.pipelines.app.work import Done, Work, written
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.options import sampling_settings
-from instructrestore.pipelines.inference.photo_job import PhotoJob
+from instructrestore.pipelines.inference.photo_job import EditFiles, PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto, prepare
 from instructrestore.pipelines.inference.restorer import (
     OutputSettings,
@@ -112,7 +114,10 @@ class Workbench:
     def check(self, asked: Asked, instruction: Instruction, size: tuple[int, int]) -> None:
         """Raises ValueError, in one sentence, for what cannot be done with a photo of this (height, width)."""
         settings = self.sampling(asked)
-        check_keeping(settings, [instruction], has_scale_maps=False)
+        check_keeping(settings, [instruction], bool(asked.scale_map), bool(asked.protect))
+        check_shaping(settings, [instruction], bool(asked.scale_map))
+        for scale in asked.scale_range or ():
+            checked_scale(scale, "a scale of scale_range")
         large, wide = settings.restored_size(size)
         if large * wide > MAX_PIXELS:
             raise ValueError(
@@ -221,8 +226,9 @@ class Workbench:
         if None not in work.masks or not any(work.masks) or work.asked.kind == "mask":
             return photo
         doing("finding the regions")
-        finder = PhotoRestorer(self.load(), settings, OutputSettings(mask_only=True), 1, lambda *_: {})
-        (found,) = finder.results([photo], [photo.instruction])
+        as_found = settings.model_copy(update={"grow": 0, "invert": False, "feather": 0})  # that comes afterwards
+        finder = PhotoRestorer(self.load(), as_found, OutputSettings(mask_only=True), 1, lambda *_: {})
+        (found,) = finder.results([replace(photo, edits={})], [photo.instruction])
         size = photo.source.image.size
         masks, said = [], []
         for number, (path, own) in enumerate(zip(work.masks, found.masks, strict=True), 1):
@@ -257,9 +263,17 @@ def _watched(pipe: InstructRestorePipeline, progress: PassCounter) -> Iterator[N
 
 def _prepared(work: Work, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
     """The photo, at a preview's size if it is one."""
-    masks = tuple(_named(work, number, path) for number, path in enumerate(work.masks, 1) if path)
+    masks = tuple(_named(work.mask_file(number), path) for number, path in enumerate(work.masks, 1) if path)
     whole = masks if len(masks) == len(work.masks) else ()
-    job = PhotoJob(work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole)
+    edits = EditFiles(**{
+        name: tuple(_named(work.out / edit_name(name, number), path) for number, path in enumerate(paths, 1))
+        for name, paths in work.edits.items()
+    })  # fmt: skip
+    scale_map = _named(work.out / SCALE_MAP, work.scale_map) if work.scale_map else None
+    job = PhotoJob(
+        work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole, scale_map, "", edits,
+        work.asked.scale_range,
+    )  # fmt: skip
     photo = prepare(job, settings, weights)
     if not work.asked.preview:
         return photo
@@ -267,8 +281,15 @@ def _prepared(work: Work, settings: SamplingSettings, weights: dict[str, Any]) -
     image = scaled_down(photo.source.image, side)
     alpha = photo.source.alpha
     source = replace(photo.source, image=image, alpha=alpha and scaled_down(alpha, side), deep=None)
-    masks = photo.masks and [np.asarray(Image.fromarray(mask).resize(image.size)) for mask in photo.masks]
-    return replace(photo, source=source, masks=masks)
+    masks = photo.masks and [_scaled(mask, image.size) for mask in photo.masks]
+    smaller = {name: [_scaled(mask, image.size) for mask in found] for name, found in photo.edits.items()}
+    scales = None if photo.scale_map is None else _scaled(photo.scale_map, image.size)
+    return replace(photo, source=source, masks=masks, edits=smaller, scale_map=scales)
+
+
+def _scaled(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A mask or a map at that (width, height)."""
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
 
 
 def _preview_side(size: tuple[int, int]) -> int:
@@ -287,9 +308,8 @@ def _mask_values(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         return np.asarray(image.convert("L").resize(size))
 
 
-def _named(work: Work, number: int, mask: Path) -> Path:
-    """The mask of a region under the name that it has among the job's results, as its record and its command say."""
-    place = work.mask_file(number)
+def _named(place: Path, mask: Path) -> Path:
+    """A mask under the name that it has in the job's folder, as the job's record and command say."""
     if mask != place:
         commit(place, mask.read_bytes())
     return place

@@ -82,9 +82,10 @@ class PhotoRestorer:
         # One generator per photo, on the CPU: the same result alone, in a batch, and on every device.
         generators = [torch.Generator("cpu").manual_seed(photo.job.seed) for photo in group]
         asked: dict[str, Any] = {"settings": self._settings, "generator": generators}
-        for name in {name for photo in group for name in photo.edits}:
+        for name in sorted({name for photo in group for name in photo.edits}):
             asked[name] = [photo.edits.get(name) for photo in group]
         if self._wanted.mask_only:
+            asked.pop("protect", None)  # nothing is changed
             found = self._pipe.predict_mask(photos, instructions, **asked)
             return [Restoration(None, masks, said) for masks, said in zip(found.masks, found.reports, strict=True)]
         if group[0].scale_map is not None:  # all of a run have one, or none

@@ -30,9 +30,9 @@ Out = Annotated[
 Format = Annotated[
     str,
     typer.Option(
-        metavar="png|jpeg|webp|tiff|original",
+        metavar="png|jpeg|webp|avif|tiff|original",
         help="Of the restored photos: a TIFF has 16 bits a channel, original is the photo's own format where it is one "
-        "of these, else png. Masks and sheets are PNGs.",
+        "of these, with a JPEG's own compression, else png. Masks and sheets are PNGs.",
         rich_help_panel=_RESULTS,
     ),
 ]
