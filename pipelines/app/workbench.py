@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction, checked_scale
 from instructrestore.model.restoring.checkpoint import model_sampling
@@ -22,16 +19,14 @@ from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.shaping import check_shaping
 from instructrestore.model.restoring.sizes import MIN_SIDE
-from instructrestore.pipelines.app.pictures import scaled_down
+from instructrestore.pipelines.app.preparation import mask_values, prepared_work, preview_size
 from instructrestore.pipelines.app.records import Asked
-from instructrestore.pipelines.app.reproduction import SCALE_MAP, edit_name
 from instructrestore.pipelines.app.shelf import check_room
 from instructrestore.pipelines.app.speed import Speed
 from instructrestore.pipelines.app.work import Done, Work, written
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.options import sampling_settings
-from instructrestore.pipelines.inference.photo_job import EditFiles, PhotoJob
-from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto, prepare
+from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
 from instructrestore.pipelines.inference.restorer import (
     OutputSettings,
     PhotoRestorer,
@@ -41,10 +36,8 @@ from instructrestore.pipelines.inference.restorer import (
 )
 from instructrestore.pipelines.pictures.contact_sheet import mask_image
 from instructrestore.shards.checksums import sha256
-from instructrestore.shards.files import commit
 from instructrestore.shards.rle import MAX_PIXELS
 
-PREVIEW = 512  # px, the longer side of a preview of most photos
 LEAST_TILE = 256  # the smallest tile that is tried where memory runs out
 
 
@@ -136,7 +129,7 @@ class Workbench:
         if asked.kind == "mask":
             return 1
         pipe = self._pipe
-        one = pipe.passes(_preview_size(size) if asked.preview else size, settings) if pipe else 1
+        one = pipe.passes(preview_size(size) if asked.preview else size, settings) if pipe else 1
         return one * (len(asked.sweep) if asked.kind == "sweep" else 1)
 
     def expected(self, asked: Asked, size: tuple[int, int]) -> float | None:
@@ -161,7 +154,7 @@ class Workbench:
         asked = works[0].asked
         settings = self.sampling(asked)
         check_room(works[0].out.parent, 0, self._room)
-        photos = [_prepared(work, settings, self.weights) for work in works]
+        photos = [prepared_work(work, settings, self.weights) for work in works]
         with _watched(pipe, progress):
             photos = [
                 self._with_all_masks(work, photo, settings, doing) for work, photo in zip(works, photos, strict=True)
@@ -232,7 +225,7 @@ class Workbench:
         size = photo.source.image.size
         masks, said = [], []
         for number, (path, own) in enumerate(zip(work.masks, found.masks, strict=True), 1):
-            given = _mask_values(path, size) if path else None
+            given = mask_values(path, size) if path else None
             masks.append(np.asarray(mask_image(own, size)) if given is None else given)
             name = work.mask_file(number).name
             said.append("predicted" if given is None else {"file": name, "sha256": sha256(given.tobytes())})
@@ -241,7 +234,7 @@ class Workbench:
     def _amount(self, asked: Asked, size: tuple[int, int]) -> float:
         """Megapixels times steps."""
         settings = self.sampling(asked)
-        height, width = settings.restored_size(_preview_size(size) if asked.preview else size)
+        height, width = settings.restored_size(preview_size(size) if asked.preview else size)
         steps = 1 if asked.kind == "mask" else settings.num_inference_steps * max(1, len(asked.sweep))
         return max(height * width / 1e6, 0.05) * steps
 
@@ -259,60 +252,6 @@ def _watched(pipe: InstructRestorePipeline, progress: PassCounter) -> Iterator[N
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _prepared(work: Work, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
-    """The photo, at a preview's size if it is one."""
-    masks = tuple(_named(work.mask_file(number), path) for number, path in enumerate(work.masks, 1) if path)
-    whole = masks if len(masks) == len(work.masks) else ()
-    edits = EditFiles(**{
-        name: tuple(_named(work.out / edit_name(name, number), path) for number, path in enumerate(paths, 1))
-        for name, paths in work.edits.items()
-    })  # fmt: skip
-    scale_map = _named(work.out / SCALE_MAP, work.scale_map) if work.scale_map else None
-    job = PhotoJob(
-        work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole, scale_map, "", edits,
-        work.asked.scale_range,
-    )  # fmt: skip
-    photo = prepare(job, settings, weights)
-    if not work.asked.preview:
-        return photo
-    side = _preview_side(photo.source.image.size)
-    image = scaled_down(photo.source.image, side)
-    alpha = photo.source.alpha
-    source = replace(photo.source, image=image, alpha=alpha and scaled_down(alpha, side), deep=None)
-    masks = photo.masks and [_scaled(mask, image.size) for mask in photo.masks]
-    smaller = {name: [_scaled(mask, image.size) for mask in found] for name, found in photo.edits.items()}
-    scales = None if photo.scale_map is None else _scaled(photo.scale_map, image.size)
-    return replace(photo, source=source, masks=masks, edits=smaller, scale_map=scales)
-
-
-def _scaled(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A mask or a map at that (width, height)."""
-    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
-
-
-def _preview_side(size: tuple[int, int]) -> int:
-    """Pixels of a preview's longer side: of a panorama more, so that its shorter side can be restored."""
-    return max(PREVIEW, math.ceil(MIN_SIDE * max(size) / min(size)))
-
-
-def _preview_size(size: tuple[int, int]) -> tuple[int, int]:
-    scale = min(1.0, _preview_side(size) / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _mask_values(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A mask of ours, (H, W) uint8, at that (width, height)."""
-    with Image.open(path, formats=("PNG",)) as image:
-        return np.asarray(image.convert("L").resize(size))
-
-
-def _named(place: Path, mask: Path) -> Path:
-    """A mask under the name that it has in the job's folder, as the job's record and command say."""
-    if mask != place:
-        commit(place, mask.read_bytes())
-    return place
 
 
 def _explained(error: Exception) -> Exception:

@@ -95,7 +95,9 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         **weights,
     }
     every = [*read, *(mask for masks in edits.values() for mask in masks)]
-    notes = (*source.notes, *(note for mask in every for note in mask.notes))
+    said = [note for mask in every for note in mask.notes]
+    said += [f"the mask {mask.named['file']} is {fault}" for mask in read if (fault := _fault(mask.values))]
+    notes = (*source.notes, *said)
     values = [mask.values for mask in read] or None
     of_edits = {name: [mask.values for mask in masks] for name, masks in edits.items()}
     return PreparedPhoto(job, job.instruction, source, values, scale_map, record, notes, of_edits)
@@ -131,11 +133,14 @@ def _mask(path: MaskFile, photo: Path, source: SourceImage) -> _Mask:
             notes.append(f"the mask {name} was turned with the photo, which is stored on its side")
     _check_size(path, values, size, "mask")
     values = values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
-    if not values.any():
-        notes.append(f"the mask {name} is black everywhere: its region is empty")
-    elif values.min() == 255:
-        notes.append(f"the mask {name} is white everywhere: its region is the whole photo")
     return _Mask(values, _named(path, values), notes)
+
+
+def _fault(mask: NDArray[np.uint8]) -> str:
+    """What is strange about a region's mask; empty: nothing."""
+    if not mask.any():
+        return "black everywhere: its region is empty"
+    return "white everywhere: its region is the whole photo" if mask.min() == 255 else ""
 
 
 def _scale_map(path: Path, size: Sequence[int], scale_range: tuple[float, float] | None) -> NDArray[np.float32]:
