@@ -76,7 +76,8 @@ def written(work: Work, photo: PreparedPhoto, found: list[tuple[float, Restorati
         width, height = each.image.size
         results.append(Result(name=name, kind="image", title=title, width=width, height=height, scale=scale))
     masks = found[0][1].masks
-    for number, (caption, mask) in enumerate(zip(instruction.captions, masks, strict=True), 1):
+    captions = instruction.captions if len(masks) else ()  # none where a scale map took their place
+    for number, (caption, mask) in enumerate(zip(captions, masks, strict=True), 1):
         picture = mask_image(mask, source.image.size)
         commit(work.mask_file(number), as_png(picture))
         width, height = picture.size

@@ -7,8 +7,10 @@ ExifTool write and read them: in hexadecimal, in a text chunk. A WebP and an AVI
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 TIFF_TAG = 33723
@@ -17,7 +19,6 @@ _TIFF_RESOURCES = 34377
 _NAME = b"Photoshop 3.0\0"
 _RESOURCE = 0x0404
 _FIRST = b"\x1c"  # the first byte of every data set
-_LONG = 4
 
 
 def iptc_of(image: Image.Image, notes: list[str]) -> bytes:
@@ -73,16 +74,12 @@ def _in_jpeg(image: Image.Image) -> bytes:
 
 
 def _in_tiff(image: Image.Image) -> bytes:
-    tags: Any = getattr(image, "tag_v2", {})
-    found = tags.get(TIFF_TAG, b"")
-    if isinstance(found, tuple):  # many writers call it 32-bit numbers, which it is not
-        order = "<" if tags.prefix == b"II" else ">"
-        longs = tags.tagtype.get(TIFF_TAG) == _LONG
-        found = struct.pack(f"{order}{len(found)}{'I' if longs else 'B'}", *found)
-    if found:
-        return found
-    block = tags.get(_TIFF_RESOURCES, b"")
-    return _from_resources(bytes(block)) if isinstance(block, (bytes, tuple)) else b""
+    # As stored: what Pillow makes of the values keeps only the first where a writer called the bytes numbers.
+    stored: Mapping[int, Any] = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
+    found = stored.get(TIFF_TAG, b"")
+    if len(found) % 4 == 0 and found[3:4] == _FIRST != found[:1]:  # 32-bit numbers, in the file's order of bytes
+        found = np.frombuffer(found, ">u4").astype("<u4").tobytes()
+    return found or _from_resources(stored.get(_TIFF_RESOURCES, b""))
 
 
 def _in_png(image: Image.Image) -> bytes:

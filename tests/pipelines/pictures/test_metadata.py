@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin, PngImagePlugin
@@ -86,13 +87,19 @@ def test_iptc_of_every_writer(tmp_path: Path) -> None:
     bare = PngImagePlugin.PngInfo()
     bare.add_text(PNG_KEY, f"\niptc\n {len(IPTC)}\n{IPTC.hex()}\n")
     padded = IPTC + bytes(-len(IPTC) % 4)
-    longs = {TIFF_TAG: tuple(np.frombuffer(padded, "<u4").tolist())}
+    longs = (TIFF_TAG, "I", len(padded) // 4, np.frombuffer(padded, "<u4").tolist(), True)
+    of_longs = io.BytesIO()
+    tifffile.imwrite(of_longs, scene(), photometric="rgb", byteorder="<", extratags=[longs])
+    of_swapped = io.BytesIO()
+    swapped = (TIFF_TAG, "I", len(padded) // 4, np.frombuffer(padded, ">u4").tolist(), True)
+    tifffile.imwrite(of_swapped, scene(), photometric="rgb", byteorder="<", extratags=[swapped])
     resources = b"8BIM\x03\xed\x00\x00\x00\x00\x00\x10" + bytes(16) + jpeg_segment(IPTC)[18:]
     written = {
         "a PNG by ImageMagick": (saved(scene(), "PNG", pnginfo=text), IPTC),
         "a PNG of data alone": (saved(scene(), "PNG", pnginfo=bare), IPTC),
         "a TIFF of bytes": (saved(scene(), "TIFF", tiffinfo={TIFF_TAG: IPTC}), IPTC),
-        "a TIFF of numbers": (saved(scene(), "TIFF", tiffinfo=longs), padded),
+        "a TIFF of numbers": (of_longs.getvalue(), padded),
+        "a TIFF of swapped numbers": (of_swapped.getvalue(), padded),
         "a TIFF by Photoshop": (saved(scene(), "TIFF", tiffinfo={34377: resources}), IPTC),
     }
     for name, (data, expected) in written.items():
@@ -123,7 +130,8 @@ def test_too_much_of_it_is_refused_for_a_jpeg(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quality", [20, 60, 95])
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_a_jpeg_is_compressed_as_its_photo(tmp_path: Path, quality: int, subsampling: str) -> None:
-    source = full(tmp_path, quality=quality, subsampling=subsampling, progressive=quality == 60)
+    options = {"quality": quality, "subsampling": subsampling, "progressive": quality == 60}
+    source = of(saved(scene(), "JPEG", **options), tmp_path)
     data = encode("jpeg", source.image, RECORD, source, alike=True)
     back = read_photo(put(tmp_path, data, "result.jpg"))
     assert back.jpeg is not None and back.jpeg == source.jpeg
