@@ -165,7 +165,8 @@ def test_a_png_has_every_bit_and_all_that_its_shell_says(
 ) -> None:
     pixels = np.random.default_rng(seed).integers(0, 1 << 16, (height, width, channels), np.uint16)
     image = Image.fromarray((pixels[..., :3] >> 8).astype(np.uint8))
-    source = replace(full(tmp_path), image=image, deep=pixels, iptc=b"\x1c\x02\x05\0\x01A")
+    alpha = Image.fromarray((pixels[..., 3] >> 8).astype(np.uint8)) if channels == 4 else None
+    source = replace(full(tmp_path), image=image, alpha=alpha, deep=pixels, iptc=b"\x1c\x02\x05\0\x01A")
     data = encode("png", image, RECORD, source, np.ascontiguousarray(pixels[..., :3]))
     assert data == encode("png", image, RECORD, source, np.ascontiguousarray(pixels[..., :3]))
     seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
