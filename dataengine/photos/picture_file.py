@@ -103,7 +103,9 @@ def format_of(head: bytes) -> str:
     if head.startswith((b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
         return "jp2"
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"):
-        return "avif" if head[8:11] == b"avi" else "heic"
+        # Some AVIFs begin with the brand of any image in such boxes, and name their own behind it.
+        of_any = head[8:12] in (b"mif1", b"msf1") and b"avif" in head[16:]
+        return "avif" if head[8:11] == b"avi" or of_any else "heic"
     if head.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")):
         return "jxl"
     return ""

@@ -201,6 +201,9 @@ def test_the_data_engine_reads_an_avif_too_and_refuses_what_moves() -> None:
     photo = decode(saved(scene(), "AVIF", quality=100, subsampling="4:4:4"))
     assert (photo.format, photo.as_is) == ("avif", False)
     assert np.abs(photo.rgb.astype(int) - scene()).max() <= 4
+    other = bytearray(saved(scene(), "AVIF"))
+    other[8:12] = b"mif1"
+    assert open_picture(bytes(other), 10**6).format == "avif", "by the brands behind the first"
     frames = [Image.fromarray(scene(seed=number)) for number in range(3)]
     with pytest.raises(UnusablePhoto, match="animated: 3 pictures in one file"):
         open_picture(saved(frames[0], "AVIF", save_all=True, append_images=frames[1:]), 10**6)
