@@ -142,9 +142,11 @@ class InstructRestorePipeline(DiffusionPipeline):
         check_shaping(settings, request.instructions, request.scale_maps is not None)
         texts = self._texts(request, settings)
         found = [given is None and request.scale_maps is None for given in request.masks]
-        shapes = shapes_masks(settings, request.edits)
-        if shapes:
-            request = replace(request, masks=self._shaped_masks(request, texts, settings, copied(generator)))
+        changes = [shapes_masks(settings, own) for own in request.edits]
+        if any(changes):
+            masks_of_all = self._shaped_masks(request, texts, settings, copied(generator))
+            chosen = zip(masks_of_all, request.masks, changes, strict=True)
+            request = replace(request, masks=[new if changed else own for new, own, changed in chosen])
         pictures, used = self.restore_tensors(
             request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
         )
@@ -157,10 +159,11 @@ class InstructRestorePipeline(DiffusionPipeline):
             )
         if settings.rest == "keep" or protects:
             pictures = self._with_pixels_kept(pictures, request, used, found, settings)
-        if shapes:
-            size = settings.restored_size(request.size)
-            used = [resize(own, size)[:, 0] for own in request.masks if own is not None]
-        used = [own.cpu() for own in used]
+        size = settings.restored_size(request.size)
+        used = [
+            resize(known, size)[:, 0] if changed and known is not None else own.cpu()
+            for own, known, changed in zip(used, request.masks, changes, strict=True)
+        ]
         reports = [cut_texts(self.tokenizer, each) for each in texts]
         for own, mask, looked, report, words in zip(texts, used, found, reports, unfamiliar, strict=True):
             if looked:
@@ -230,7 +233,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         check_shaping(settings, request.instructions, False)
         texts = self._texts(request, settings)
         size = settings.restored_size(request.size)
-        if shapes_masks(settings, request.edits):
+        if any(shapes_masks(settings, own) for own in request.edits):
             found = self._shaped_masks(request, texts, settings, generator, timestep)
             masks = [resize(own, size)[:, 0] for own in found]
         else:

@@ -46,10 +46,10 @@ class MaskEdits:
         return masks
 
 
-def shapes_masks(settings: SamplingSettings, edits: Sequence[MaskEdits]) -> bool:
-    """Whether anything is done to the masks. With rest=keep the feather is the transition's, not the masks'."""
+def shapes_masks(settings: SamplingSettings, edits: MaskEdits) -> bool:
+    """Whether anything is done to a photo's masks. With rest=keep the feather is the transition's, not the masks'."""
     soft = settings.feather and settings.rest == "restored"
-    return bool(soft or settings.grow or settings.invert or any(edits))
+    return bool(soft or settings.grow or settings.invert or edits)
 
 
 def check_shaping(settings: SamplingSettings, instructions: Sequence[Instruction], has_scale_maps: bool) -> None:

@@ -15,7 +15,7 @@ from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.output import as_output
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
-from instructrestore.model.restoring.shaping import shapes_masks
+from instructrestore.model.restoring.shaping import MaskEdits, shapes_masks
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
 from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_image, scale_sheet
@@ -100,12 +100,15 @@ class PhotoRestorer:
             images = as_output(images, self._settings, "pil", "protect" in asked)
         # Masks from files are shown as they are; the pipeline returns them at the latents' resolution, unless it has
         # changed them.
-        changed = shapes_masks(self._settings, ()) or bool({"unite", "intersect", "subtract"} & set(asked))
         masks = [
-            own if photo.masks is None or changed else (np.stack(photo.masks) / 255).astype(np.float32)
+            own if photo.masks is None or self._changes(photo) else (np.stack(photo.masks) / 255).astype(np.float32)
             for photo, own in zip(group, made.masks, strict=True)
         ]
         return [Restoration(*result) for result in zip(images, masks, made.reports, deep, strict=True)]
+
+    def _changes(self, photo: PreparedPhoto) -> bool:
+        """Whether the pipeline changes the photo's masks."""
+        return shapes_masks(self._settings, MaskEdits()) or bool(photo.edits.keys() - {"protect"})
 
     def _is_deep(self, photo: PreparedPhoto) -> bool:
         return self._wanted.deep or is_deep(self._wanted.format, photo.source)

@@ -192,6 +192,11 @@ def test_a_predicted_mask_is_shaped_as_predict_mask_shows_it(pipe: InstructResto
     masks = [list(own) for own in shown]
     second = pipe(lq, DOG, generator=[torch.Generator().manual_seed(0) for _ in lq], **options, masks=masks)
     assert (first.images == second.images).all()
+    # A photo beside one whose mask is changed is what it is alone.
+    both = pipe(lq, DOG, generator=[torch.Generator().manual_seed(0) for _ in lq], **options, subtract=[[cut], None])
+    alone = pipe(lq[1], DOG, generator=[torch.Generator().manual_seed(0)], **options)
+    assert np.abs(both.images[1] - alone.images[0]).max() < 1e-4
+    assert np.abs(both.masks[1] - alone.masks[0]).max() < 1e-4
 
 
 @settings(max_examples=5, deadline=None)
