@@ -11,7 +11,6 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from instructrestore.dataengine.photos.picture_file import OpenPicture, opener, upright
@@ -41,20 +40,16 @@ def deep_pixels(data: bytes, picture: OpenPicture) -> NDArray[np.uint16] | None:
     tiles = []
     for tile in again.tile:
         # Of a TIFF that libtiff decodes, the layout comes first among other arguments.
-        layout = tile.args if isinstance(tile.args, str) else tile.args[0]
-        raw, _, order = str(layout).partition(";")
+        first, *others = (tile.args,) if isinstance(tile.args, str) else (tile.args or ("",))
+        raw, _, order = str(first).partition(";")
         if order not in _SWAPPED or _MODES.get(raw) != again.mode:
             return None
         swapped = f"{raw};{_SWAPPED[order]}"
-        tiles.append(tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:])))
+        tiles.append(tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *others)))
     if not tiles:
         return None
     again.tile = tiles
     again.load()
     low = upright(again, picture)
     assert (low.size, low.mode) == (image.size, image.mode), "the same file"
-    return (_values(image) << 8) | _values(low)
-
-
-def _values(image: Image.Image) -> NDArray[np.uint16]:
-    return np.asarray(image).astype(np.uint16)
+    return np.asarray(image).astype(np.uint16) * np.uint16(256) + np.asarray(low)

@@ -21,7 +21,7 @@ def deep_png(pixels: NDArray[np.uint16], shell: bytes) -> bytes:
     RGB, as Pillow writes it.
     """
     height, width, channels = pixels.shape
-    values = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
+    values = np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(height, -1)
     step = 2 * channels
     differences = values.copy()
     differences[:, step:] -= values[:, :-step]

@@ -121,9 +121,13 @@ def restore(
     jobs = []
     if not shards:
         asked_masks = AskedMasks(
-            *(tuple(paths or ()) for paths in (mask, unite, intersect, subtract, protect)),
-            scale_map,
-            parse_range(scale_range) if scale_range is not None else None,
+            masks=tuple(mask or ()),
+            unite=tuple(unite or ()),
+            intersect=tuple(intersect or ()),
+            subtract=tuple(subtract or ()),
+            protect=tuple(protect or ()),
+            scale_map=scale_map,
+            scale_range=parse_range(scale_range) if scale_range is not None else None,
         )
         jobs = find_jobs(words or (), out, seed=seed, asked=asked_masks, say=typer.echo, format=kind)
     try:

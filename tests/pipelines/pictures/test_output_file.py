@@ -167,7 +167,7 @@ def test_a_png_has_every_bit_and_all_that_its_shell_says(
     image = Image.fromarray((pixels[..., :3] >> 8).astype(np.uint8))
     alpha = Image.fromarray((pixels[..., 3] >> 8).astype(np.uint8)) if channels == 4 else None
     source = replace(full(tmp_path), image=image, alpha=alpha, deep=pixels, iptc=b"\x1c\x02\x05\0\x01A")
-    data = encode("png", image, RECORD, source, np.ascontiguousarray(pixels[..., :3]))
+    data = encode("png", image, RECORD, source, pixels[..., :3])  # however it lies in memory
     assert data == encode("png", image, RECORD, source, np.ascontiguousarray(pixels[..., :3]))
     seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     assert seen is not None and seen.dtype == np.uint16
