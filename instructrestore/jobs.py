@@ -130,7 +130,12 @@ def restore(
     checkpoint: AnyPath | None = None,
     out: AnyPath = "restored",
     masks: Sequence[AnyPath] = (),
+    unite: Sequence[AnyPath] = (),
+    intersect: Sequence[AnyPath] = (),
+    subtract: Sequence[AnyPath] = (),
+    protect: Sequence[AnyPath] = (),
     scale_map: AnyPath | None = None,
+    scale_range: tuple[float, float] | None = None,
     save_mask: bool = False,
     mask_only: bool = False,
     compare: bool = False,
@@ -149,8 +154,10 @@ def restore(
     photos: files or folders. base: a Stable Diffusion 2.1 base, or a whole pipeline, a folder or hub id; "small" is the
     model that ships.
     checkpoint: the trained ControlNet, a folder, a training run or a hub id; None: the base's own.
-    masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
-    sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, tiff (16 bits a channel) or
+    masks: for each region a file for all photos, or a folder of files named like them, in place of predicted ones; so
+    are unite, intersect and subtract, for the masks of all regions, protect, of what must not change, and scale_map,
+    scales pixel by pixel, where scale_range are those of black and white.
+    sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, avif, tiff (16 bits a channel) or
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
@@ -163,6 +170,7 @@ def restore(
     from instructrestore.pipelines.restoration.files import RestoreOptions
     from instructrestore.pipelines.restoration.files import restore as restore_files
     from instructrestore.pipelines.restoration.inputs import find_jobs
+    from instructrestore.pipelines.restoration.mask_files import AskedMasks
 
     console = PlainConsole(quiet=quiet)
     kind = checked_format(format, "format")
@@ -171,8 +179,15 @@ def restore(
         [*(fspath(photo) for photo in listed), instruction],
         Path(out),
         seed=seed,
-        masks=[Path(mask) for mask in masks],
-        scale_map=Path(scale_map) if scale_map else None,
+        asked=AskedMasks(
+            masks=tuple(map(Path, masks)),
+            unite=tuple(map(Path, unite)),
+            intersect=tuple(map(Path, intersect)),
+            subtract=tuple(map(Path, subtract)),
+            protect=tuple(map(Path, protect)),
+            scale_map=Path(scale_map) if scale_map else None,
+            scale_range=scale_range,
+        ),
         say=console.print,
         format=kind,
     )

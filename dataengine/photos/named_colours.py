@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -136,6 +136,8 @@ _CODED_CURVES = {
     1: _VIDEO, 6: _VIDEO, 14: _VIDEO, 15: _VIDEO,
     4: made_profile.gamma(2.2), 5: made_profile.gamma(2.8), 8: made_profile.gamma(1.0), 13: made_profile.SRGB_CURVE,
 }  # fmt: skip
+_VIDEO_CURVES = (1, 6, 14, 15)  # BT.709, BT.601, BT.2020: shown as sRGB by viewers
+_BOXES = 1 << 20  # bytes at a file's beginning in which its boxes are looked for
 _HIGH_RANGE = {16: "PQ", 18: "HLG"}
 
 
@@ -157,6 +159,21 @@ def png_code(chunk: bytes) -> Named | None:
     curves = [_CODED_CURVES[transfer]] * 3
     name = f"cICP {primaries}-{transfer}"
     return Named(made_profile.rgb_profile(name, _CODED_PRIMARIES[primaries], curves), "cICP")
+
+
+def box_colours(data: bytes) -> Named | None:
+    """What the first colour box (`colr` of kind `nclx`: ISO/IEC 14496-12, 12.1.5) of an AVIF or HEIC file names; None
+    without one. Its matrix and range are of the values in the file, which decoders make RGB. Raises as `png_code`."""
+    place = data.find(b"colrnclx", 0, _BOXES)
+    if place < 0 or place + 14 > len(data):
+        return None
+    primaries, transfer = struct.unpack_from(">HH", data, place + 8)
+    if primaries in (5, 6) and transfer in (*_VIDEO_CURVES, _UNSPECIFIED):  # of television, as encoders take for sRGB
+        return None
+    if transfer in _VIDEO_CURVES and primaries == 1:
+        return None
+    named = png_code(bytes([min(primaries, 255), min(transfer, 255), 0, 1]))
+    return named and replace(named, by="nclx")
 
 
 def bitmap_colours(data: bytes) -> Named | None:

@@ -15,6 +15,7 @@ from instructrestore.dataengine.photos.faults import UnusablePhoto
 from instructrestore.dataengine.photos.named_colours import (
     Named,
     bitmap_colours,
+    box_colours,
     exif_colours,
     jp2_colours,
     png_code,
@@ -76,6 +77,8 @@ def _by_format(data: bytes, format: str, has_profile: bool, notes: list[str]) ->
             return bitmap_colours(data)
         if format == "jp2":
             return jp2_colours(data)
+        if format in ("avif", "heic"):
+            return None if has_profile else box_colours(data)
         if format != "png":
             return None
         chunks = png_chunks.before_pixels(data)

@@ -6,12 +6,14 @@ A file's format is recognised by its first bytes, never by its name, and only th
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -40,6 +42,15 @@ _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
     "gif": GifImageFile,
     "ppm": PpmImageFile,
     "jp2": Jpeg2KImageFile,
+    "avif": AvifImageFile,
+}
+if importlib.util.find_spec("pillow_heif"):  # the extra heic
+    from pillow_heif import HeifImageFile  # pyright: ignore[reportMissingImports]
+
+    _OPENERS["heic"] = HeifImageFile
+_NOT_READ = {
+    "heic": "heic: install instructrestore[heic] to read it",
+    "avif": "avif: the installed Pillow was built without it",
 }
 
 _TRANSPOSE = {
@@ -72,7 +83,7 @@ class OpenPicture:
 def format_of(head: bytes) -> str:
     """The format that a file's first `MAGIC_BYTES` bytes announce, or "" if they are not those of a photo.
 
-    "heic", "avif" and "jxl" are recognised but not read.
+    "jxl" is recognised but not read.
     """
     if head.startswith(b"\xff\xd8\xff"):
         return "jpg"
@@ -92,13 +103,20 @@ def format_of(head: bytes) -> str:
     if head.startswith((b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
         return "jp2"
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"):
-        return "avif" if head[8:11] == b"avi" else "heic"
+        # Some AVIFs begin with the brand of any image in such boxes, and name their own behind it.
+        of_any = head[8:12] in (b"mif1", b"msf1") and b"avif" in head[16:]
+        return "avif" if head[8:11] == b"avi" or of_any else "heic"
     if head.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")):
         return "jxl"
     return ""
 
 
 _BITMAP_HEADERS = tuple(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))
+
+
+def opener(format: str) -> Callable[[BytesIO], ImageFile.ImageFile]:
+    """What opens a file of that format, without reading its pixels."""
+    return _OPENERS[format]
 
 
 def open_picture(data: bytes, max_pixels: int) -> OpenPicture:
@@ -112,8 +130,8 @@ def open_picture(data: bytes, max_pixels: int) -> OpenPicture:
     format = format_of(data[:MAGIC_BYTES])
     if not format:
         raise UnusablePhoto("not a photo", f"{len(data)} bytes of another kind")  # a key, perhaps: they are not quoted
-    if format not in _OPENERS:
-        raise UnusablePhoto("unsupported format", format)
+    if format not in _OPENERS or (format == "avif" and not features.check("avif")):
+        raise UnusablePhoto("unsupported format", _NOT_READ.get(format, format))
     if format == "webp":
         _check_pixels(_webp_size(data), max_pixels)
     if format == "tiff":
@@ -138,7 +156,7 @@ def _loaded(data: bytes, format: str, max_pixels: int) -> OpenPicture:
         parts = sorted(image.icclist)
         whole = [part[13:14] for part in parts] == [bytes([len(parts)])] * len(parts)
         image.info.setdefault("icc_profile", b"".join(part[14:] for part in parts) if whole else None)
-    if format in ("png", "webp", "gif") and getattr(image, "is_animated", False):
+    if format in ("png", "webp", "gif", "avif") and getattr(image, "is_animated", False):
         raise UnusablePhoto("animated", f"{getattr(image, 'n_frames', 2)} pictures in one file")
     if format == "jpg" and not has_its_end(data):
         # Pillow takes or refuses such files by whether its decoder happened to have enough bytes ahead.

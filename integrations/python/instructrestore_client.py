@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-Format = Literal["png", "jpeg", "webp", "tiff", "original"]
+Format = Literal["png", "jpeg", "webp", "avif", "tiff", "original"]
 Rest = Literal["restored", "keep"]
 ENDED = ("done", "failed", "cancelled", "interrupted")
 _ROOT = "/api/v1/"

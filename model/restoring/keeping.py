@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.settings import MASK_THRESHOLD, SamplingSettings
+from instructrestore.model.restoring.shaping import feathered
 
 
-def check_keeping(settings: SamplingSettings, instructions: Sequence[Instruction], has_scale_maps: bool) -> None:
-    """Raises ValueError, in one sentence, where the rest is to be kept and something else is asked of it."""
+def check_keeping(
+    settings: SamplingSettings, instructions: Sequence[Instruction], has_scale_maps: bool, protects: bool = False
+) -> None:
+    """Raises ValueError, in one sentence, where pixels are to stay as they are and something else is asked of them.
+
+    protects: whether there are pixels that must not change, whichever region they lie in.
+    """
+    if protects and settings.upscale != 1:
+        raise ValueError(
+            f"protected pixels stay as they are, and an upscale of {settings.upscale:g} moves them: upscale by 1, or "
+            "protect nothing"
+        )
     if settings.rest == "restored":
         return
     if has_scale_maps:
@@ -36,12 +45,17 @@ def region_weight(masks: Tensor, given: bool, settings: SamplingSettings) -> Ten
     union = masks.detach().cpu().float().amax(0)
     if given and not settings.feather and settings.mask == "soft":
         return union
-    inside = (union > MASK_THRESHOLD)[0]
-    if not settings.feather or not inside.any():
-        return inside[None].float()
-    distances = cv2.distanceTransform((~inside).numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    distance = torch.from_numpy(distances)
-    return torch.where(distance <= settings.feather, 1 - distance / (settings.feather + 1), 0)[None]
+    return feathered(union[0] > MASK_THRESHOLD, settings.feather)[None]
+
+
+def restored_share(masks: Tensor, given: bool, protected: Tensor | None, settings: SamplingSettings) -> Tensor:
+    """How much of the restored photo goes into each pixel, (1, H, W) float32 in [0, 1], by what is to stay as it was.
+
+    masks, given: as `region_weight` has them, which counts where the rest is kept. protected: (1, H, W) in [0, 1]; 0 of
+    the restored photo where it is 1, and around it a transition as around a region: d / (feather + 1) at a distance d.
+    """
+    share = region_weight(masks, given, settings) if settings.rest == "keep" else torch.ones(masks.shape[-3:])
+    return share if protected is None else torch.minimum(share, 1 - region_weight(protected[None], True, settings))
 
 
 def lay_in(restored: Tensor, photos: Tensor, weights: Tensor) -> Tensor:

@@ -26,6 +26,19 @@ def draw_noise(shape: Sequence[int], generator: Generators, given: Tensor | None
     return given.to(device, torch.float32)
 
 
+def copied(generator: Generators) -> Generators:
+    """A generator, or several, that will draw the same."""
+    if isinstance(generator, list):
+        return [_copy(each) for each in generator]
+    return None if generator is None else _copy(generator)
+
+
+def _copy(generator: torch.Generator) -> torch.Generator:
+    copy = torch.Generator(generator.device)
+    copy.set_state(generator.get_state())
+    return copy
+
+
 def encode(vae: Autoencoder, photos: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
     """Photos (B, 3, H, W) in [0, 1] as the posterior's mean and deviation, each (B, C, h, w) float32, scaled."""
     posterior = autoencoder.encode(vae, (photos * 2 - 1).to(vae.dtype), settings.tile, settings.overlap)

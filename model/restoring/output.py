@@ -41,15 +41,16 @@ class RestorationOutput(BaseOutput):
     reports: list[list[str]]
 
 
-def as_output(pictures: Tensor, settings: SamplingSettings, output_type: str) -> Any:
-    """Photos (B, 3, H, W) float32 as output_type says (see RestorationOutput)."""
+def as_output(pictures: Tensor, settings: SamplingSettings, output_type: str, protects: bool = False) -> Any:
+    """Photos (B, 3, H, W) float32 as output_type says (see RestorationOutput). protects: some pixels stay."""
     if output_type == "pt":
         return pictures.clamp(0, 1)
     if output_type == "np":
         return pictures.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     # The release rounds a picture but truncates one whose colours it has fixed. Beside kept pixels that would show:
     # it is half a level darker on the average.
-    truncate = settings.compat == "official" and settings.colour_fix != "none" and settings.rest == "restored"
+    kept = protects or settings.rest == "keep"
+    truncate = settings.compat == "official" and settings.colour_fix != "none" and not kept
     return [Image.fromarray(each) for each in to_uint8(pictures, truncate)]
 
 

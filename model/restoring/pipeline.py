@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +24,11 @@ from instructrestore.model.networks.text_mask_decoder import SURELY_MEANT, TextM
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
 from instructrestore.model.restoring.colour import fix_colours
-from instructrestore.model.restoring.keeping import check_keeping, lay_in, region_weight
+from instructrestore.model.restoring.keeping import check_keeping, lay_in, restored_share
 from instructrestore.model.restoring.latents import (
     Generators,
     check_scheduler,
+    copied,
     decode,
     draw_noise,
     encode,
@@ -35,9 +37,10 @@ from instructrestore.model.restoring.latents import (
     set_timesteps,
 )
 from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, report_masks, warn_of
-from instructrestore.model.restoring.request import MaskInput, PhotoInput, Request, read_request
+from instructrestore.model.restoring.request import MaskInput, MaskLists, PhotoInput, Request, read_request
 from instructrestore.model.restoring.sampling import Sampler
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
+from instructrestore.model.restoring.shaping import check_shaping, shaped, shapes_masks
 from instructrestore.model.restoring.sizes import MIN_SIDE, pad, resize, shrink, to_latent_size, to_photo_size
 from instructrestore.model.restoring.views import RegionMaps, Views, maps_of_masks, maps_of_scales, plan_views
 from instructrestore.shards.weight_files import share_weights
@@ -93,8 +96,13 @@ class InstructRestorePipeline(DiffusionPipeline):
         photos: PhotoInput | Sequence[PhotoInput],
         instructions: str | Instruction | Sequence[str | Instruction],
         *,
-        masks: Sequence[Sequence[MaskInput] | None] | None = None,
+        masks: MaskLists | None = None,
         scale_maps: Sequence[MaskInput] | None = None,
+        scale_range: tuple[float, float] | None = None,
+        unite: MaskLists | None = None,
+        intersect: MaskLists | None = None,
+        subtract: MaskLists | None = None,
+        protect: MaskLists | None = None,
         settings: SamplingSettings | None = None,
         generator: Generators = None,
         latents: Tensor | None = None,
@@ -107,7 +115,11 @@ class InstructRestorePipeline(DiffusionPipeline):
 
         photos: as `request.PhotoInput`. instructions: one for all, or one a photo.
         masks: per photo the regions' masks in the instruction's order, each of the photo's size, or None; nothing is
-            predicted for a photo that has them. scale_maps: per photo the scale of every pixel, in place of masks.
+            predicted for a photo that has them. scale_maps: per photo the scale of every pixel, in place of masks;
+            scale_range: what black and white mean in them, as `request.scale_map_tensor` has it.
+        unite, intersect, subtract: per photo a list of masks, or None, for the masks of all its regions (shaping.py);
+            then predicted masks are found by one pass before the first step, as by `predict_mask`.
+        protect: per photo a list of masks, or None: where they are white the result has the photo's own values.
         settings, overrides: SamplingSettings, whole or by name (num_inference_steps=20, guidance_scale=3.6, ...).
         generator: one for all photos, or one a photo; then a photo comes out the same alone and in a batch.
         latents: the unit normal noise to begin with, (B, C, h, w), in place of the generator's; posterior_noise: the
@@ -119,16 +131,25 @@ class InstructRestorePipeline(DiffusionPipeline):
         Raises ValueError, in one sentence, for a photo, mask, instruction or setting that cannot be used.
         """
         settings = resolve(settings, overrides, self.config["sampling"])
-        request = read_request(photos, instructions, masks, scale_maps)
+        request = read_request(
+            photos, instructions, masks, scale_maps, scale_range, unite, intersect, subtract, protect
+        )  # fmt: skip
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
         self._check(request, settings, generator)
-        check_keeping(settings, request.instructions, request.scale_maps is not None)
+        protects = any(own is not None for own in request.protected)
+        check_keeping(settings, request.instructions, request.scale_maps is not None, protects)
+        check_shaping(settings, request.instructions, request.scale_maps is not None)
         texts = self._texts(request, settings)
+        found = [given is None and request.scale_maps is None for given in request.masks]
+        changes = [shapes_masks(settings, own) for own in request.edits]
+        if any(changes):
+            masks_of_all = self._shaped_masks(request, texts, settings, copied(generator))
+            chosen = zip(masks_of_all, request.masks, changes, strict=True)
+            request = replace(request, masks=[new if changed else own for new, own, changed in chosen])
         pictures, used = self.restore_tensors(
             request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
         )
-        found = [given is None and request.scale_maps is None for given in request.masks]
         unfamiliar = [self._unfamiliar(own) if looked else [] for own, looked in zip(texts, found, strict=True)]
         self.maybe_free_model_hooks()
         if not pictures.isfinite().all():
@@ -136,15 +157,19 @@ class InstructRestorePipeline(DiffusionPipeline):
                 "the model gave pixels that are no numbers: its weights are damaged, or its precision does not suffice "
                 "(try float32)"
             )
-        if settings.rest == "keep":
-            pictures = self._with_the_rest_kept(pictures, request, used, settings)
-        used = [own.cpu() for own in used]
+        if settings.rest == "keep" or protects:
+            pictures = self._with_pixels_kept(pictures, request, used, found, settings)
+        size = settings.restored_size(request.size)
+        used = [
+            resize(known, size)[:, 0] if changed and known is not None else own.cpu()
+            for own, known, changed in zip(used, request.masks, changes, strict=True)
+        ]
         reports = [cut_texts(self.tokenizer, each) for each in texts]
         for own, mask, looked, report, words in zip(texts, used, found, reports, unfamiliar, strict=True):
             if looked:
                 report += words + report_masks(mask, own.instruction)
         warn_of(reports)
-        images = as_output(pictures, settings, output_type)
+        images = as_output(pictures, settings, output_type, protects)
         return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
 
     def restore_tensors(
@@ -190,6 +215,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         instructions: str | Instruction | Sequence[str | Instruction],
         *,
         settings: SamplingSettings | None = None,
+        unite: MaskLists | None = None,
+        intersect: MaskLists | None = None,
+        subtract: MaskLists | None = None,
         generator: Generators = None,
         timestep: int | None = None,
         **overrides: Any,
@@ -200,15 +228,18 @@ class InstructRestorePipeline(DiffusionPipeline):
         with the same generator begins with. The rest: as in `__call__`.
         """
         settings = resolve(settings, overrides, self.config["sampling"])
-        request = read_request(photos, instructions)
+        request = read_request(photos, instructions, unite=unite, intersect=intersect, subtract=subtract)
         self._check(request, settings, generator)
+        check_shaping(settings, request.instructions, False)
         texts = self._texts(request, settings)
-        lq, padded = self._lq_photos(request, settings)
-        set_timesteps(self.scheduler, settings)
-        predicted = self._masks_of_one_step(padded, texts, settings, generator, self._text_states(), timestep)
+        size = settings.restored_size(request.size)
+        if any(shapes_masks(settings, own) for own in request.edits):
+            found = self._shaped_masks(request, texts, settings, generator, timestep)
+            masks = [resize(own, size)[:, 0] for own in found]
+        else:
+            masks = [own.cpu() for own in self._found_masks(request, texts, settings, generator, timestep)]
         known = [self._unfamiliar(own) for own in texts]
         self.maybe_free_model_hooks()
-        masks = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]).cpu() for own in predicted]
         reports = [
             cut_texts(self.tokenizer, each) + unfamiliar + report_masks(own, each.instruction)
             for each, own, unfamiliar in zip(texts, masks, known, strict=True)
@@ -246,15 +277,55 @@ class InstructRestorePipeline(DiffusionPipeline):
         lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
         return lq, pad(lq, self._padded_size(lq))
 
-    def _with_the_rest_kept(
-        self, pictures: Tensor, request: Request, used: Sequence[Tensor], settings: SamplingSettings
+    def _with_pixels_kept(
+        self,
+        pictures: Tensor,
+        request: Request,
+        used: Sequence[Tensor],
+        found: Sequence[bool],
+        settings: SamplingSettings,
     ) -> Tensor:
-        """used: the masks (R, H, W) of each photo that were predicted or given; given ones count as they came."""
+        """used: the masks (R, H, W) of each photo that were predicted or given; given ones count as they came. found:
+        whether a photo's were predicted."""
         weights = [
-            region_weight(own[:, None] if given is None else given, given is not None, settings)
-            for own, given in zip(used, request.masks, strict=True)
+            restored_share(own[:, None].cpu() if known is None else known, not predicted, protected, settings)
+            for own, known, predicted, protected in zip(used, request.masks, found, request.protected, strict=True)
         ]
         return lay_in(pictures, request.photos.to(pictures.device), torch.stack(weights).to(pictures.device))
+
+    def _shaped_masks(
+        self,
+        request: Request,
+        texts: Sequence[Texts],
+        settings: SamplingSettings,
+        generator: Generators,
+        timestep: int | None = None,
+    ) -> list[Tensor]:
+        """Per photo its regions' masks (R, 1, H, W) of its size, on the CPU: given, or found by one pass; shaped."""
+        masks = list(request.masks)
+        if unknown := [photo for photo, own in enumerate(masks) if own is None]:
+            asked = replace(request, photos=request.photos[unknown])
+            generators = [generator[photo] for photo in unknown] if isinstance(generator, list) else generator
+            found = self._found_masks(asked, [texts[photo] for photo in unknown], settings, generators, timestep)
+            for photo, own in zip(unknown, found, strict=True):
+                masks[photo] = resize(own[:, None], request.size).cpu()
+        return [
+            shaped(own, edits, settings) for own, edits in zip(masks, request.edits, strict=True) if own is not None
+        ]
+
+    def _found_masks(
+        self,
+        request: Request,
+        texts: Sequence[Texts],
+        settings: SamplingSettings,
+        generator: Generators,
+        timestep: int | None,
+    ) -> list[Tensor]:
+        """Per photo the masks (R, H, W) that one pass finds, at the restored size."""
+        lq, padded = self._lq_photos(request, settings)
+        set_timesteps(self.scheduler, settings)
+        found = self._masks_of_one_step(padded, texts, settings, generator, self._text_states(), timestep)
+        return [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in found]
 
     def _text_states(self) -> TextStates:
         return TextStates(self.tokenizer, self.text_encoder, self._execution_device)
@@ -322,6 +393,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         """Per photo its region maps, where masks are given or, for a photo in tiles, predicted ahead; else None."""
         if request.scale_maps is not None:
             maps = self._at_latents(request.scale_maps, request, padded, settings)
+            # Averages lie between the extremes, but for what is rounded: a constant map stays exactly that scale.
+            least, most = request.scale_maps.amin((1, 2, 3), True), request.scale_maps.amax((1, 2, 3), True)
+            maps = maps.clamp(least.to(maps.device), most.to(maps.device))
             return [maps_of_scales(own, each.instruction) for own, each in zip(maps, texts, strict=True)]
         masks = [None if own is None else self._at_latents(own, request, padded, settings) for own in request.masks]
         if len(tiles) > 1 and (unknown := [photo for photo, own in enumerate(masks) if own is None]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
+from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction, checked_scale
 from instructrestore.model.instruction.parser import parse
+from instructrestore.model.restoring.shaping import MaskEdits
 from instructrestore.model.restoring.sizes import MIN_SIDE
 
 # A PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W) of floats in [0, 1].
 PhotoInput = Image.Image | NDArray[np.uint8] | Tensor
 # A PIL image of mode 1 or L, or an array or tensor (H, W): bool, uint8 in [0, 255] or float in [0, 1].
 MaskInput = Image.Image | NDArray[Any] | Tensor
+# Per photo some masks, or None.
+MaskLists = Sequence[Sequence[MaskInput] | None]
 _GREY_SPREAD = 8  # levels between the channels of a pixel that still is grey: what lossy formats make of grey
 
 
@@ -28,13 +31,16 @@ class Request:
     """B photos to be restored together, on the CPU.
 
     photos: (B, 3, H, W) float32 in [0, 1]. instructions: one a photo. masks: per photo (R, 1, H, W) float32 in [0, 1],
-    None where they are to be predicted. scale_maps: (B, 1, H, W) float32, or None.
+    None where they are to be predicted. scale_maps: (B, 1, H, W) float32, or None. edits: one a photo, of its masks.
+    protected: per photo (1, H, W) float32 in [0, 1], 1 where it must not change, or None.
     """
 
     photos: Tensor
     instructions: list[Instruction]
     masks: list[Tensor | None]
     scale_maps: Tensor | None
+    edits: list[MaskEdits] = field(default_factory=list)
+    protected: list[Tensor | None] = field(default_factory=list)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,10 +51,19 @@ class Request:
 def read_request(
     photos: PhotoInput | Sequence[PhotoInput],
     instructions: str | Instruction | Sequence[str | Instruction],
-    masks: Sequence[Sequence[MaskInput] | None] | None = None,
+    masks: MaskLists | None = None,
     scale_maps: Sequence[MaskInput] | None = None,
+    scale_range: tuple[float, float] | None = None,
+    unite: MaskLists | None = None,
+    intersect: MaskLists | None = None,
+    subtract: MaskLists | None = None,
+    protect: MaskLists | None = None,
 ) -> Request:
-    """The request. Raises ValueError, in one sentence, for what cannot be used."""
+    """The request. scale_range: the scales of black and white in the scale maps. unite, intersect, subtract, protect:
+    several masks of a photo count as their union; to intersect with, as their intersection.
+
+    Raises ValueError, in one sentence, for what cannot be used.
+    """
     tensors = [photo_tensor(photo) for photo in _as_list(photos)]
     if not tensors:
         raise ValueError("there is no photo to restore")
@@ -73,8 +88,23 @@ def read_request(
     maps = None
     if scale_maps is not None:
         _check_count("scale map", scale_maps, tensors)
-        maps = torch.stack([scale_map_tensor(each, size) for each in scale_maps])
-    return Request(torch.stack(tensors), parsed, per_photo, maps)
+        maps = torch.stack([scale_map_tensor(each, size, scale_range) for each in scale_maps])
+    elif scale_range is not None:
+        raise ValueError("a scale range says what black and white mean in a scale map: give one too")
+    edits = [
+        MaskEdits(*own)
+        for own in zip(
+            _per_photo("unite", unite, tensors),
+            _per_photo("intersect", intersect, tensors),
+            _per_photo("subtract", subtract, tensors),
+            strict=True,
+        )
+    ]
+    if maps is not None and any(edits):
+        raise ValueError("a scale map says the scale of every pixel, so there is no mask to change: give a mask")
+    return Request(
+        torch.stack(tensors), parsed, per_photo, maps, edits, _per_photo("protect", protect, tensors)
+    )  # fmt: skip
 
 
 def _as_list(photos: PhotoInput | Sequence[PhotoInput]) -> Sequence[Any]:
@@ -103,6 +133,21 @@ def _masks(masks: Sequence[MaskInput] | None, instruction: Instruction, size: Se
             f"there must be one mask for each region: {len(masks)} given, and the instruction names {regions}"
         )
     return torch.stack([mask_tensor(mask, size) for mask in masks])
+
+
+def _per_photo(what: str, masks: MaskLists | None, photos: Sequence[Tensor]) -> list[Tensor | None]:
+    """Each photo's masks as one, (1, H, W): their union, or their intersection where that is asked for."""
+    if masks is None:
+        return [None] * len(photos)
+    _check_count(f"list of masks for {what}", masks, photos)
+    together = torch.Tensor.amin if what == "intersect" else torch.Tensor.amax
+    found: list[Tensor | None] = []
+    for photo, own in zip(photos, masks, strict=True):
+        if own is not None and not isinstance(own, (list, tuple)):
+            raise ValueError(f"the masks of a photo for {what} come as a list")
+        size = tuple(photo.shape[-2:])
+        found.append(together(torch.stack([mask_tensor(mask, size) for mask in own]), 0) if own else None)
+    return found
 
 
 def photo_tensor(photo: PhotoInput) -> Tensor:
@@ -134,9 +179,25 @@ def mask_tensor(mask: MaskInput, size: Sequence[int]) -> Tensor:
     return _map_tensor(mask, size, "mask", 1.0)
 
 
-def scale_map_tensor(scale_map: MaskInput, size: Sequence[int]) -> Tensor:
-    """A map of scales as (1, H, W) float32. As an image, or of uint8, grey 100 is scale 1. Raises ValueError."""
-    return _map_tensor(scale_map, size, "scale map", MAX_SCALE, grey_of_one=100)
+def scale_map_tensor(
+    scale_map: MaskInput, size: Sequence[int], scale_range: tuple[float, float] | None = None
+) -> Tensor:
+    """A map of scales as (1, H, W) float32. As an image, or of uint8, grey 100 is scale 1.
+
+    scale_range: the scales of black and white, between which greys lie evenly; then a map of floats is one of greys
+    from 0 to 1. Raises ValueError.
+    """
+    if scale_range is None:
+        return _map_tensor(scale_map, size, "scale map", MAX_SCALE, grey_of_one=100)
+    return scales_of_greys(_map_tensor(scale_map, size, "scale map", 1.0), scale_range)
+
+
+def scales_of_greys(greys: Tensor, scale_range: tuple[float, float]) -> Tensor:
+    """Greys in [0, 1] as scales in a range, from black to white; exact at both ends. Raises ValueError."""
+    if not isinstance(scale_range, (list, tuple)) or len(scale_range) != 2:
+        raise ValueError("a scale range is two numbers: the scale of black and that of white")
+    black, white = (torch.tensor(checked_scale(scale, "a scale of the range")) for scale in scale_range)
+    return torch.lerp(black, white, greys.float())
 
 
 def _map_tensor(values: Any, size: Sequence[int], what: str, greatest: float, grey_of_one: int = 255) -> Tensor:

@@ -97,8 +97,13 @@ class SamplingSettings(BaseModel):
         default=0,
         ge=0,
         le=1000,
-        description="With `rest=keep`: the width in pixels of the transition around the regions, to the LQ photo.",
+        description="The width in pixels of a soft edge around the masks; with `rest=keep` of the transition to the LQ "
+        "photo.",
     )
+    grow: int = Field(
+        default=0, ge=-1000, le=1000, description="Make the masks larger by so many pixels, or smaller by -1 and less."
+    )
+    invert: bool = Field(default=False, description="Take what is outside the mask for the region.")
     compat: Literal["official"] | None = Field(
         default=None,
         description="`official`: the release's numbers: hard mask, first step unmodulated, posterior draw.",
@@ -128,17 +133,20 @@ class SamplingSettings(BaseModel):
                 f"rest=keep leaves the photo's own pixels as they are, and an upscale of {self.upscale:g} moves them: "
                 "upscale by 1, or restore the rest too"
             )
-        if self.rest != "keep" and self.feather:
-            raise ValueError(f"a feather of {self.feather} is for rest=keep alone: ask for that too")
         return self
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where the rest is restored nothing is said of it, so that results from before it could be kept are known."""
+        """Nothing is said of a rest that is restored and of masks that stay as they are, so that results from before
+        there was a choice are known."""
         values = handler(self)
         if self.rest == "restored":
             values.pop("rest", None)
-            values.pop("feather", None)
+            if not self.feather:
+                values.pop("feather", None)
+        for name in ("grow", "invert"):
+            if not getattr(self, name):
+                values.pop(name, None)
         return values
 
     def restored_size(self, size: Sequence[int]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from instructrestore.pipelines.app.records import ENDED, Asked, Job
+from instructrestore.pipelines.app.records import EDITS, ENDED, Asked, Job
 from instructrestore.pipelines.app.shelf import Missing, Shelf, said_of
 from instructrestore.pipelines.app.workbench import Cancelled, Done, PassCounter, Work, Workbench
 
@@ -296,4 +296,5 @@ def _kind(entry: Entry) -> tuple[object, ...]:
 
 
 def _plain(asked: Asked) -> bool:
-    return asked.kind == "restore" and not any(asked.masks)
+    changed = any(getattr(asked, name) for name in EDITS)
+    return asked.kind == "restore" and not any(asked.masks) and not changed and not asked.scale_map

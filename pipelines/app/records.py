@@ -65,7 +65,9 @@ class GivenWish(Given):
     instruction: str | InstructionGiven
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     rest: Literal["restored", "keep"] = Field(default="restored", description="keep: the rest stays exactly as it is")
-    feather: int = Field(default=0, ge=0, le=1000, description="pixels around the regions, where it is kept")
+    feather: int = Field(
+        default=0, ge=0, le=1000, description="pixels of a soft edge around the masks, or around what is kept"
+    )
     deep: bool | None = Field(
         default=None,
         description="keep 16 bits a channel too, for TIFF: 6 bytes a pixel; unset: for single photos, not for folders",
@@ -78,7 +80,8 @@ class GivenWish(Given):
         """The sampling settings that are asked for, by name. Raises ValueError where the rest is among them."""
         if twice := {"rest", "feather"} & set(self.settings):
             raise ValueError(f"{min(twice)} stands beside the settings, not among them")
-        return {**self.settings, **({"rest": "keep", "feather": self.feather} if self.rest == "keep" else {})}
+        kept: dict[str, Any] = {"rest": "keep", "feather": self.feather} if self.rest == "keep" else {}
+        return {**self.settings, **({"feather": self.feather} if self.feather else {}), **kept}
 
     def understood(self) -> Instruction:
         """Raises ValueError, in one sentence."""
@@ -87,13 +90,26 @@ class GivenWish(Given):
 
 
 class Asked(GivenWish):
-    """A job. masks: one for each region, None where it is to be found; empty: all are found."""
+    """A job. masks: one for each region, None where it is to be found; empty: all are found.
+
+    unite, intersect, subtract: masks that change those of all regions. protect: masks of what must not change.
+    scale_map: a mask whose greys are the scale of every pixel, in place of masks; scale_range: of black and white.
+    """
 
     photo: str = Field(pattern=ID)
     kind: Kind = "restore"
     masks: tuple[str | None, ...] = ()
+    unite: tuple[str, ...] = Field(default=(), max_length=MAX_REGIONS)
+    intersect: tuple[str, ...] = Field(default=(), max_length=MAX_REGIONS)
+    subtract: tuple[str, ...] = Field(default=(), max_length=MAX_REGIONS)
+    protect: tuple[str, ...] = Field(default=(), max_length=MAX_REGIONS)
+    scale_map: str | None = None
+    scale_range: tuple[float, float] | None = None
     sweep: tuple[float, ...] = Field(default=(), max_length=MAX_SWEEP, description="scales of the first region")
     preview: bool = Field(default=False, description="a small picture of it, in one step")
+
+
+EDITS = ("unite", "intersect", "subtract", "protect")
 
 
 class FolderAsked(GivenWish):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from instructrestore.pipelines.pictures.output_file import AskedFormat, Format, check_fits, encode, format_for
+from instructrestore.pipelines.pictures.output_file import AskedFormat, Format, check_fits, encode, format_for, is_deep
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pipelines.pictures.source_photo import read_photo
 
@@ -48,7 +48,8 @@ def saved_as(asked: AskedFormat, photo: Path, png: Path) -> tuple[Format, bytes]
     """
     source = read_photo(photo)
     format = format_for(asked, source)
-    if format == "png":
+    kept = deep_file(png).is_file()
+    if format == "png" and not (kept and is_deep(asked, source)):
         return format, png.read_bytes()
     with Image.open(png, formats=("PNG",)) as image:
         picture = image.convert("RGB")
@@ -57,8 +58,8 @@ def saved_as(asked: AskedFormat, photo: Path, png: Path) -> tuple[Format, bytes]
     except ValueError as error:
         raise ValueError(str(error).replace("--format", "format")) from None
     deep = None
-    if format == "tiff":
-        if not deep_file(png).is_file():
+    if is_deep(asked, source):
+        if not kept:
             raise ValueError("only 8 bits a channel were kept of this result: ask for it again with deep, or take png")
         deep = np.load(deep_file(png), allow_pickle=False)
-    return format, encode(format, picture, read_record(png), source, deep)
+    return format, encode(format, picture, read_record(png), source, deep, asked == "original")

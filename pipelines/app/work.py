@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from instructrestore.shards.files import commit
 class Work:
     """A job as the workbench gets it. file: the photo. masks: per region a file, None where it is to be found.
 
+    edits: by name the files of `EDITS`. scale_map: a file in place of masks.
+
     out: the job's folder. also: a folder of the user's, into which a restored photo is written too.
     """
 
@@ -33,6 +36,8 @@ class Work:
     masks: tuple[Path | None, ...]
     out: Path
     also: Path | None = None
+    edits: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    scale_map: Path | None = None
 
     def mask_file(self, number: int) -> Path:
         """Where the mask of a region, counted from 1, is kept."""
@@ -60,7 +65,9 @@ def written(work: Work, photo: PreparedPhoto, found: list[tuple[float, Restorati
         record = {"shows": "the restored photo", **photo.record}
         if work.asked.kind == "sweep":
             record["regions"] = [{**photo.record["regions"][0], "scale": scale}, *photo.record["regions"][1:]]
-        png = to_png(each.image, record, source.icc_profile, source.exif, source.alpha, source.xmp, source.dpi)
+        png = to_png(
+            each.image, record, source.icc_profile, source.exif, source.alpha, source.xmp, source.dpi, source.iptc
+        )
         commit(work.out / f"{name}.png", png)
         if work.also and work.asked.kind == "restore" and not work.asked.preview:
             notes = [*notes, f"written to {put_into(work.also, work.file.name, png)}"]
@@ -69,7 +76,8 @@ def written(work: Work, photo: PreparedPhoto, found: list[tuple[float, Restorati
         width, height = each.image.size
         results.append(Result(name=name, kind="image", title=title, width=width, height=height, scale=scale))
     masks = found[0][1].masks
-    for number, (caption, mask) in enumerate(zip(instruction.captions, masks, strict=True), 1):
+    captions = instruction.captions if len(masks) else ()  # none where a scale map took their place
+    for number, (caption, mask) in enumerate(zip(captions, masks, strict=True), 1):
         picture = mask_image(mask, source.image.size)
         commit(work.mask_file(number), as_png(picture))
         width, height = picture.size

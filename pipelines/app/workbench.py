@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,25 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction, checked_scale
 from instructrestore.model.restoring.checkpoint import model_sampling
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
+from instructrestore.model.restoring.shaping import check_shaping
 from instructrestore.model.restoring.sizes import MIN_SIDE
 from instructrestore.pipelines.app.loading import ONE_AT_A_TIME
-from instructrestore.pipelines.app.pictures import scaled_down
+from instructrestore.pipelines.app.preparation import mask_values, prepared_work, preview_size
 from instructrestore.pipelines.app.records import Asked
 from instructrestore.pipelines.app.shelf import check_room
 from instructrestore.pipelines.app.speed import Speed
 from instructrestore.pipelines.app.work import Done, Work, written
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.options import sampling_settings
-from instructrestore.pipelines.inference.photo_job import PhotoJob
-from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto, prepare
+from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
 from instructrestore.pipelines.inference.restorer import (
     OutputSettings,
     PhotoRestorer,
@@ -40,10 +37,8 @@ from instructrestore.pipelines.inference.restorer import (
 )
 from instructrestore.pipelines.pictures.contact_sheet import mask_image
 from instructrestore.shards.checksums import sha256
-from instructrestore.shards.files import commit
 from instructrestore.shards.rle import MAX_PIXELS
 
-PREVIEW = 512  # px, the longer side of a preview of most photos
 LEAST_TILE = 256  # the smallest tile that is tried where memory runs out
 
 
@@ -114,7 +109,10 @@ class Workbench:
     def check(self, asked: Asked, instruction: Instruction, size: tuple[int, int]) -> None:
         """Raises ValueError, in one sentence, for what cannot be done with a photo of this (height, width)."""
         settings = self.sampling(asked)
-        check_keeping(settings, [instruction], has_scale_maps=False)
+        check_keeping(settings, [instruction], bool(asked.scale_map), bool(asked.protect))
+        check_shaping(settings, [instruction], bool(asked.scale_map))
+        for scale in asked.scale_range or ():
+            checked_scale(scale, "a scale of scale_range")
         large, wide = settings.restored_size(size)
         if large * wide > MAX_PIXELS:
             raise ValueError(
@@ -133,7 +131,7 @@ class Workbench:
         if asked.kind == "mask":
             return 1
         pipe = self._pipe
-        one = pipe.passes(_preview_size(size) if asked.preview else size, settings) if pipe else 1
+        one = pipe.passes(preview_size(size) if asked.preview else size, settings) if pipe else 1
         return one * (len(asked.sweep) if asked.kind == "sweep" else 1)
 
     def expected(self, asked: Asked, size: tuple[int, int]) -> float | None:
@@ -158,7 +156,7 @@ class Workbench:
         asked = works[0].asked
         settings = self.sampling(asked)
         check_room(works[0].out.parent, 0, self._room)
-        photos = [_prepared(work, settings, self.weights) for work in works]
+        photos = [prepared_work(work, settings, self.weights) for work in works]
         with _watched(pipe, progress):
             photos = [
                 self._with_all_masks(work, photo, settings, doing) for work, photo in zip(works, photos, strict=True)
@@ -223,12 +221,13 @@ class Workbench:
         if None not in work.masks or not any(work.masks) or work.asked.kind == "mask":
             return photo
         doing("finding the regions")
-        finder = PhotoRestorer(self.load(), settings, OutputSettings(mask_only=True), 1, lambda *_: {})
-        (found,) = finder.results([photo], [photo.instruction])
+        as_found = settings.model_copy(update={"grow": 0, "invert": False, "feather": 0})  # that comes afterwards
+        finder = PhotoRestorer(self.load(), as_found, OutputSettings(mask_only=True), 1, lambda *_: {})
+        (found,) = finder.results([replace(photo, edits={})], [photo.instruction])
         size = photo.source.image.size
         masks, said = [], []
         for number, (path, own) in enumerate(zip(work.masks, found.masks, strict=True), 1):
-            given = _mask_values(path, size) if path else None
+            given = mask_values(path, size) if path else None
             masks.append(np.asarray(mask_image(own, size)) if given is None else given)
             name = work.mask_file(number).name
             said.append("predicted" if given is None else {"file": name, "sha256": sha256(given.tobytes())})
@@ -237,7 +236,7 @@ class Workbench:
     def _amount(self, asked: Asked, size: tuple[int, int]) -> float:
         """Megapixels times steps."""
         settings = self.sampling(asked)
-        height, width = settings.restored_size(_preview_size(size) if asked.preview else size)
+        height, width = settings.restored_size(preview_size(size) if asked.preview else size)
         steps = 1 if asked.kind == "mask" else settings.num_inference_steps * max(1, len(asked.sweep))
         return max(height * width / 1e6, 0.05) * steps
 
@@ -255,46 +254,6 @@ def _watched(pipe: InstructRestorePipeline, progress: PassCounter) -> Iterator[N
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _prepared(work: Work, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
-    """The photo, at a preview's size if it is one."""
-    masks = tuple(_named(work, number, path) for number, path in enumerate(work.masks, 1) if path)
-    whole = masks if len(masks) == len(work.masks) else ()
-    job = PhotoJob(work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole)
-    photo = prepare(job, settings, weights)
-    if not work.asked.preview:
-        return photo
-    side = _preview_side(photo.source.image.size)
-    image = scaled_down(photo.source.image, side)
-    alpha = photo.source.alpha
-    source = replace(photo.source, image=image, alpha=alpha and scaled_down(alpha, side))
-    masks = photo.masks and [np.asarray(Image.fromarray(mask).resize(image.size)) for mask in photo.masks]
-    return replace(photo, source=source, masks=masks)
-
-
-def _preview_side(size: tuple[int, int]) -> int:
-    """Pixels of a preview's longer side: of a panorama more, so that its shorter side can be restored."""
-    return max(PREVIEW, math.ceil(MIN_SIDE * max(size) / min(size)))
-
-
-def _preview_size(size: tuple[int, int]) -> tuple[int, int]:
-    scale = min(1.0, _preview_side(size) / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _mask_values(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A mask of ours, (H, W) uint8, at that (width, height)."""
-    with Image.open(path, formats=("PNG",)) as image:
-        return np.asarray(image.convert("L").resize(size))
-
-
-def _named(work: Work, number: int, mask: Path) -> Path:
-    """The mask of a region under the name that it has among the job's results, as its record and its command say."""
-    place = work.mask_file(number)
-    if mask != place:
-        commit(place, mask.read_bytes())
-    return place
 
 
 def _explained(error: Exception) -> Exception:

@@ -20,6 +20,8 @@ OPTIONS = {
     "colour_fix": "--colour-fix",
     "rest": "--rest",
     "feather": "--feather",
+    "grow": "--grow",
+    "invert": "--invert",
     "compat": "--official",
 }
 OVERLAP_UNIT = 32  # pixels; overlaps are multiples of it
@@ -59,6 +61,15 @@ def sampling_settings(
             raise ValueError(f"there is no sampling setting {name!r}; there are {known}") from None
         hint = ": lower --set overlap or raise --tile" if complaint.startswith("the overlap ") else ""
         raise ValueError(f"{complaint}{hint}") from None
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """The scales of black and white, as in 0.5,1.1. Raises ValueError, in one sentence."""
+    try:
+        black, white = map(float, text.split(","))
+    except ValueError:
+        raise ValueError(f"--scale-range takes the scales of black and white, as in 0.5,1.1, not {text!r}") from None
+    return checked_scale(black, "a scale of --scale-range"), checked_scale(white, "a scale of --scale-range")
 
 
 def parse_sweep(text: str) -> tuple[float, ...]:

@@ -7,13 +7,29 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.shards.plain_text import visible_line
 
+MaskFile = Path | None  # None: the photo's own transparency
 _COMPANION = re.compile(r"-(mask(-\d+)?|compare|sweep)$")
+
+
+@dataclass(frozen=True)
+class EditFiles:
+    """Files of masks that change those of all regions, and of what must not change (InstructRestorePipeline)."""
+
+    unite: tuple[MaskFile, ...] = ()
+    intersect: tuple[MaskFile, ...] = ()
+    subtract: tuple[MaskFile, ...] = ()
+    protect: tuple[MaskFile, ...] = ()
+
+    def items(self) -> list[tuple[str, tuple[MaskFile, ...]]]:
+        """Name and files of each that has any."""
+        named = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        return [(name, files) for name, files in named if files]
 
 
 @dataclass(frozen=True)
@@ -22,7 +38,8 @@ class PhotoJob:
 
     photo: the file. name: what the photo is called in messages. stem: the result's path within the output folder,
     without extension; no two jobs share it, and no result takes the name of another job's mask or sheet.
-    masks: one file per region; empty: they are predicted. scale_map: a file of scales, in place of masks.
+    masks: one file per region; empty: they are predicted. scale_map: a file of scales, in place of masks; scale_range:
+    the scales of black and white in it, None: grey 100 is scale 1. edits: what changes the masks, or must not change.
     instruction: None only if there is a problem. problem: why this photo cannot be restored; empty: nothing known.
     """
 
@@ -31,9 +48,16 @@ class PhotoJob:
     stem: str
     instruction: Instruction | None
     seed: int
-    masks: tuple[Path, ...] = ()
+    masks: tuple[MaskFile, ...] = ()
     scale_map: Path | None = None
     problem: str = ""
+    edits: EditFiles = EditFiles()
+    scale_range: tuple[float, float] | None = None
+
+    def files(self) -> list[Path]:
+        """All that is read for it."""
+        edits = [path for _, paths in self.edits.items() for path in paths]
+        return [path for path in (self.photo, *self.masks, self.scale_map, *edits) if path]
 
     def mask_names(self) -> list[str]:
         """File names of the masks, relative to the output folder, in the order of the regions."""
@@ -49,34 +73,35 @@ def stems(jobs: Sequence[PhotoJob]) -> list[str]:
     Photos with the same stem are told apart by their folders; if that is not enough, later ones get a number.
     """
     chosen = [job.stem for job in jobs]
-    counts = Counter(map(_folded, chosen))
+    counts = Counter(map(folded, chosen))
     for shared in (key for key, number in counts.items() if number > 1):
-        group = [index for index, stem in enumerate(chosen) if _folded(stem) == shared]
+        group = [index for index, stem in enumerate(chosen) if folded(stem) == shared]
         paths = [os.path.abspath(jobs[index].photo) for index in group]
         common = os.path.commonpath([os.path.dirname(path) for path in paths])
         for index, path in zip(group, paths, strict=True):
             chosen[index] = os.path.splitext(os.path.relpath(path, common))[0]
-    everyone = {_folded(stem) for stem in chosen}
+    everyone = {folded(stem) for stem in chosen}
     # The result of "dog_2-mask.jpg" is named as the mask of a "dog_2" would be, so no photo may be called "dog_2".
     reserved = everyone | {_COMPANION.sub("", key) for key in everyone}
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     for index, stem in enumerate(chosen):
-        key, named = _folded(stem), stem
+        key, named = folded(stem), stem
         # "dog-mask.jpg" beside "dog.jpg": its result would be named like dog's mask.
         companion = _COMPANION.search(key) and _COMPANION.sub("", key) in everyone
         if companion or key in taken:
             number = numbers.get(key, 2)
-            while _folded(f"{stem}_{number}") in reserved or _folded(f"{stem}_{number}") in taken:
+            while folded(f"{stem}_{number}") in reserved or folded(f"{stem}_{number}") in taken:
                 number += 1
             named = f"{stem}_{number}"
             numbers[key] = number + 1
         chosen[index] = named
-        taken.add(_folded(named))
+        taken.add(folded(named))
     return chosen
 
 
-def _folded(stem: str) -> str:
+def folded(stem: str) -> str:
+    """A path as disks that ignore case compare it."""
     return unicodedata.normalize("NFC", os.path.normpath(stem)).casefold()
 
 
@@ -88,10 +113,7 @@ def check_nothing_is_overwritten(
     endings: those that restored photos may have.
     """
     root = os.path.join(os.path.realpath(out), "")
-    read = [
-        *files,
-        *(path for job in jobs for path in (job.photo, *job.masks, *([job.scale_map] if job.scale_map else []))),
-    ]
+    read = [*files, *(path for job in jobs for path in job.files())]
     inside = {place: path for path in read if (place := os.path.realpath(path)).startswith(root)}
     if not inside:
         return

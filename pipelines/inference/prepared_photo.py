@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from instructrestore.dataengine.masks.placing import PhotoFrame
@@ -20,9 +21,11 @@ from instructrestore.dataengine.photos.picture_file import open_picture
 from instructrestore.dataengine.sources.places import readable, uri_of
 from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
 from instructrestore.model.restoring.keeping import check_keeping
+from instructrestore.model.restoring.request import scales_of_greys
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.shaping import check_shaping
 from instructrestore.model.restoring.sizes import MIN_SIDE
-from instructrestore.pipelines.inference.photo_job import PhotoJob
+from instructrestore.pipelines.inference.photo_job import MaskFile, PhotoJob
 from instructrestore.pipelines.pictures.source_photo import SourceImage, read_photo
 from instructrestore.shards.rle import MAX_PIXELS
 
@@ -36,6 +39,7 @@ class PreparedPhoto:
 
     masks: for each region (H, W) uint8 in [0, 255] at the photo's size; None: they are predicted.
     scale_map: (H, W) float32 scales at the photo's size; None: there is none.
+    edits: by name (unite, intersect, subtract, protect) masks like those, for the pipeline's arguments of these names.
     record: how the results are made, for their PNG files. notes: what the user should know about the files.
     """
 
@@ -46,6 +50,7 @@ class PreparedPhoto:
     scale_map: NDArray[np.float32] | None
     record: dict[str, Any]
     notes: tuple[str, ...] = ()
+    edits: dict[str, list[NDArray[np.uint8]]] = field(default_factory=dict)
 
 
 def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) -> PreparedPhoto:
@@ -56,7 +61,9 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
     if job.problem:
         raise ValueError(job.problem)
     assert job.instruction
-    check_keeping(settings, [job.instruction], job.scale_map is not None)
+    has_map = job.scale_map is not None
+    check_keeping(settings, [job.instruction], has_map, bool(job.edits.protect))
+    check_shaping(settings, [job.instruction], has_map)
     source = read_photo(job.photo)
     width, height = source.image.size
     if min(width, height) < MIN_SIDE:
@@ -67,31 +74,52 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
     regions = len(job.instruction.regions)
     if job.masks and len(job.masks) != regions:
         raise ValueError(f"there must be one mask for each region: {len(job.masks)} for {regions}")
-    read = [_mask(path, (height, width), job.photo) for path in job.masks]
-    masks = [mask for mask, _ in read]
-    scale_map = _scale_map(job.scale_map, (height, width)) if job.scale_map else None
+    read = [_mask(path, job.photo, source) for path in job.masks]
+    edits = {name: [_mask(path, job.photo, source) for path in paths] for name, paths in job.edits.items()}
+    scale_map = _scale_map(job.scale_map, (height, width), job.scale_range) if job.scale_map else None
     predicted = None if job.scale_map else "predicted"
     record = {
         "version": _version(),
         "photo": readable(job.photo.name),
         "photo_sha256": source.sha256,
+        **({} if source.deep is None else {"bits": 16}),
         "instruction": str(job.instruction),
         "regions": [asdict(region) for region in job.instruction.regions],
         "others": job.instruction.others,
         "bokeh": job.instruction.bokeh,
         "seed": job.seed,
-        "masks": [_named(path, mask) for path, mask in zip(job.masks, masks, strict=True)] or predicted,
+        "masks": [mask.named for mask in read] or predicted,
         "scale_map": _named(job.scale_map, scale_map) if job.scale_map and scale_map is not None else None,
+        **{name: [mask.named for mask in masks] for name, masks in edits.items()},
         "settings": settings.model_dump(mode="json"),
         **weights,
     }
-    said = [each for (mask, noted), path in zip(read, job.masks, strict=True) for each in (*noted, *_notes(path, mask))]
+    every = [*read, *(mask for masks in edits.values() for mask in masks)]
+    said = [note for mask in every for note in mask.notes]
+    said += [f"the mask {mask.named['file']} is {fault}" for mask in read if (fault := _fault(mask.values))]
     notes = (*source.notes, *said)
-    return PreparedPhoto(job, job.instruction, source, masks or None, scale_map, record, notes)
+    values = [mask.values for mask in read] or None
+    of_edits = {name: [mask.values for mask in masks] for name, masks in edits.items()}
+    return PreparedPhoto(job, job.instruction, source, values, scale_map, record, notes, of_edits)
 
 
-def _mask(path: Path, size: Sequence[int], photo: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """A mask, (H, W) uint8, and what the user should know of how it was read."""
+@dataclass(frozen=True)
+class _Mask:
+    """values: (H, W) uint8. named: for the record. notes: what the user should know of how it was read."""
+
+    values: NDArray[np.uint8]
+    named: dict[str, str]
+    notes: list[str]
+
+
+def _mask(path: MaskFile, photo: Path, source: SourceImage) -> _Mask:
+    """A mask of the photo's size. path: None for the photo's own transparency."""
+    if path is None:
+        if source.alpha is None:
+            raise ValueError("it is nowhere transparent, so it has no mask of its own: leave alpha out")
+        values = np.asarray(source.alpha)
+        return _Mask(values, _named(photo, values), [])
+    size = (source.image.height, source.image.width)
     picture = _read(path, "mask", read_mask)
     name, values = readable(path.name), picture.values
     notes = [f"the mask {name} is a cut-out: what is left in it is the region"] if picture.cut_out else []
@@ -104,20 +132,23 @@ def _mask(path: Path, size: Sequence[int], photo: Path) -> tuple[NDArray[np.uint
             values = frame.laid(values, fit)
             notes.append(f"the mask {name} was turned with the photo, which is stored on its side")
     _check_size(path, values, size, "mask")
-    return values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8), notes
+    values = values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
+    return _Mask(values, _named(path, values), notes)
 
 
-def _notes(path: Path, mask: NDArray[np.uint8]) -> list[str]:
+def _fault(mask: NDArray[np.uint8]) -> str:
+    """What is strange about a region's mask; empty: nothing."""
     if not mask.any():
-        return [f"the mask {readable(path.name)} is black everywhere: its region is empty"]
-    if mask.min() == 255:
-        return [f"the mask {readable(path.name)} is white everywhere: its region is the whole photo"]
-    return []
+        return "black everywhere: its region is empty"
+    return "white everywhere: its region is the whole photo" if mask.min() == 255 else ""
 
 
-def _scale_map(path: Path, size: Sequence[int]) -> NDArray[np.float32]:
+def _scale_map(path: Path, size: Sequence[int], scale_range: tuple[float, float] | None) -> NDArray[np.float32]:
     values = _read(path, "scale map", read_map)
     _check_size(path, values, size, "scale map")
+    if scale_range:
+        greys = torch.from_numpy(values.astype(np.float32) / np.float32(255 if values.dtype == np.uint8 else 65535))
+        return scales_of_greys(greys, scale_range).numpy()
     scales = values / SCALE_UNIT
     if scales.max() > MAX_SCALE:
         raise ValueError(

@@ -15,10 +15,12 @@ from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.output import as_output
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
+from instructrestore.model.restoring.shaping import MaskEdits, shapes_masks
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
 from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_image, scale_sheet
-from instructrestore.pipelines.pictures.output_file import ENDINGS, AskedFormat, Format, format_for
+from instructrestore.pipelines.pictures.output_file import ENDINGS, AskedFormat, Format, is_deep
+from instructrestore.pipelines.pictures.source_photo import SourceImage
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,17 @@ class PhotoRestorer:
 
     def results(self, group: Sequence[PreparedPhoto], instructions: Sequence[Instruction]) -> list[Restoration]:
         """Restores photos of one size, each by its instruction. Raises what the pipeline raises."""
-        photos = [photo.source.image for photo in group]
+        photos = [_values(photo.source) for photo in group]
         # One generator per photo, on the CPU: the same result alone, in a batch, and on every device.
         generators = [torch.Generator("cpu").manual_seed(photo.job.seed) for photo in group]
         asked: dict[str, Any] = {"settings": self._settings, "generator": generators}
+        for name in sorted({name for photo in group for name in photo.edits}):
+            asked[name] = [photo.edits.get(name) for photo in group]
         if self._wanted.mask_only:
+            asked.pop("protect", None)  # nothing is changed
             found = self._pipe.predict_mask(photos, instructions, **asked)
             return [Restoration(None, masks, said) for masks, said in zip(found.masks, found.reports, strict=True)]
-        if group[0].scale_map is not None:  # only for a single photo
+        if group[0].scale_map is not None:  # all of a run have one, or none
             asked["scale_maps"] = [photo.scale_map for photo in group]
         elif any(photo.masks for photo in group):
             asked["masks"] = [photo.masks for photo in group]
@@ -92,16 +97,21 @@ class PhotoRestorer:
         images, deep = made.images, [None] * len(group)
         if isinstance(images, torch.Tensor):
             deep = [_deep(each) for each in images]
-            images = as_output(images, self._settings, "pil")
-        # Masks from files are shown as they are; the pipeline returns them at the latents' resolution.
+            images = as_output(images, self._settings, "pil", "protect" in asked)
+        # Masks from files are shown as they are; the pipeline returns them at the latents' resolution, unless it has
+        # changed them.
         masks = [
-            own if photo.masks is None else (np.stack(photo.masks) / 255).astype(np.float32)
+            own if photo.masks is None or self._changes(photo) else (np.stack(photo.masks) / 255).astype(np.float32)
             for photo, own in zip(group, made.masks, strict=True)
         ]
         return [Restoration(*result) for result in zip(images, masks, made.reports, deep, strict=True)]
 
+    def _changes(self, photo: PreparedPhoto) -> bool:
+        """Whether the pipeline changes the photo's masks."""
+        return shapes_masks(self._settings, MaskEdits()) or bool(photo.edits.keys() - {"protect"})
+
     def _is_deep(self, photo: PreparedPhoto) -> bool:
-        return self._wanted.deep or format_for(self._wanted.format, photo.source) == "tiff"
+        return self._wanted.deep or is_deep(self._wanted.format, photo.source)
 
     def pictures(self, photo: PreparedPhoto, result: Restoration) -> list[tuple[str, Image.Image]]:
         """Each picture with what it shows, in the order of `OutputSettings.names`."""
@@ -138,6 +148,13 @@ class PhotoRestorer:
                 assert each.image
                 made[scale] = each.image
         return [(scale, made[scale]) for scale in self._wanted.sweep]
+
+
+def _values(source: SourceImage) -> Image.Image | torch.Tensor:
+    """A photo as the pipeline gets it: with all the bits that it has."""
+    if source.deep is None:
+        return source.image
+    return torch.from_numpy(source.deep[..., :3].astype(np.float32) / 65535).permute(2, 0, 1)
 
 
 def _deep(picture: torch.Tensor) -> NDArray[np.uint16]:

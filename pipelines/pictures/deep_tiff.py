@@ -1,4 +1,4 @@
-"""A TIFF (revision 6.0) of 16 bits a channel, built around its photo's EXIF block.
+"""A TIFF (revision 6.0) of 8 or 16 bits a channel, built around its photo's EXIF block.
 
 An EXIF block is a TIFF without pixels. Here it begins the file, and the pixels and a new first directory follow, which
 takes over the block's entries: whatever the block says by an offset, maker's notes too, stays byte for byte in place.
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructrestore.pipelines.pictures.exif import first_directory
+from instructrestore.pipelines.pictures.iptc import TIFF_TAG as IPTC_TAG
 from instructrestore.pipelines.pictures.sealed_record import TIFF_TAG
 
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
@@ -30,12 +31,13 @@ _XMP, _PROFILE = 700, 34675
 
 
 def deep_tiff(
-    pixels: NDArray[np.uint16],
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
     text: bytes,
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
     xmp: str = "",
     dpi: tuple[float, float] | None = None,
+    iptc: bytes = b"",
 ) -> bytes:
     """The picture as a TIFF, losslessly compressed (deflate with differences); equal input gives equal bytes.
 
@@ -62,17 +64,18 @@ def deep_tiff(
         layout = f"{order}{len(values)}{'H' if kind == _SHORT else 'I'}"
         say(tag, kind, len(values) // 2 if kind == _RATIONAL else len(values), struct.pack(layout, *values))
 
-    rows = max(1, _STRIP // (2 * channels * width))
+    bits = 8 * pixels.itemsize
+    rows = max(1, _STRIP // (pixels.itemsize * channels * width))
     differences = pixels.copy()
     differences[:, 1:] -= pixels[:, :-1]
     strips = [
-        zlib.compress(differences[top : top + rows].astype(f"{order}u2").tobytes(), _LEVEL)
+        zlib.compress(differences[top : top + rows].astype(f"{order}u{pixels.itemsize}").tobytes(), _LEVEL)
         for top in range(0, height, rows)
     ]
     places = [put(strip) for strip in strips]
     say_numbers(256, _LONG, width)
     say_numbers(257, _LONG, height)
-    say_numbers(258, _SHORT, *[16] * channels)
+    say_numbers(258, _SHORT, *[bits] * channels)
     say_numbers(259, _SHORT, 8)  # compression: deflate
     say_numbers(262, _SHORT, 2)  # RGB
     say_numbers(273, _LONG, *places)
@@ -91,6 +94,8 @@ def deep_tiff(
     if xmp:
         packet = xmp.encode()
         say(_XMP, _BYTE, len(packet), packet)
+    if iptc:
+        say(IPTC_TAG, _UNDEFINED, len(iptc), iptc)
     if icc_profile:
         say(_PROFILE, _UNDEFINED, len(icc_profile), icc_profile)
     say(TIFF_TAG, _ASCII, len(text) + 1, text + b"\0")

@@ -69,6 +69,15 @@ def srgb_exif(block: bytes) -> bytes:
     return tiff.bytes()
 
 
+def without_orientation(block: bytes) -> bytes:
+    """The block, of the same length, with another tag in place of the orientation's. block: from `upright_exif`."""
+    tiff = _Block(block)
+    entries = tiff.entries(tiff.first())
+    if _ORIENTATION in entries:
+        tiff.write("H", entries[_ORIENTATION], _ORIENTATION + 1)
+    return tiff.bytes()
+
+
 def first_directory(block: bytes) -> tuple[bytes, dict[int, bytes]]:
     """The block from its TIFF header on, and the entries of its first directory by tag, 12 bytes each.
 

@@ -1,4 +1,4 @@
-"""A restored photo as the bytes of a file: PNG, JPEG, WebP or 16-bit TIFF, with its photo's own data and the record."""
+"""A restored photo as the bytes of a file: PNG, JPEG, WebP, AVIF or TIFF, with its photo's own data and the record."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
+from instructrestore.pipelines.pictures.deep_png import deep_png
 from instructrestore.pipelines.pictures.deep_tiff import deep_tiff
-from instructrestore.pipelines.pictures.exif import sized_exif
+from instructrestore.pipelines.pictures.exif import sized_exif, without_orientation
+from instructrestore.pipelines.pictures.iptc import jpeg_segment
 from instructrestore.pipelines.pictures.restored_photo import to_png
-from instructrestore.pipelines.pictures.sealed_record import WEBP_CHUNK, sealed, unsealed_text
+from instructrestore.pipelines.pictures.sealed_record import AVIF_BOX, WEBP_CHUNK, sealed, unsealed_text
 from instructrestore.pipelines.pictures.source_photo import SourceImage
 
-Format = Literal["png", "jpeg", "webp", "tiff"]
-AskedFormat = Literal["png", "jpeg", "webp", "tiff", "original"]
-ENDINGS: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
-_BY_CONTENT: dict[str, Format] = {"jpg": "jpeg", "webp": "webp", "tiff": "tiff"}
-QUALITY = 95  # of a JPEG, whose colours are stored at full size
-_LONGEST = {"jpeg": 65_500, "webp": 16_383}  # px; libjpeg's and libwebp's limits
+Format = Literal["png", "jpeg", "webp", "avif", "tiff"]
+AskedFormat = Literal["png", "jpeg", "webp", "avif", "tiff", "original"]
+ENDINGS: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif", "tiff": ".tif"}
+_BY_CONTENT: dict[str, Format] = {"jpg": "jpeg", "webp": "webp", "avif": "avif", "tiff": "tiff"}
+QUALITY = 95  # of a JPEG and an AVIF, whose colours are stored at full size
+LOSSY = ("jpeg", "avif")
+_LONGEST = {"jpeg": 65_500, "webp": 16_383, "avif": 65_536}  # px; limits of the formats and their libraries
 _SEGMENT = 65_533  # bytes of a JPEG's segment
 _XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
 _EXIF_NAME = b"Exif\0\0"
@@ -52,17 +55,36 @@ def check_fits(format: Format, source: SourceImage, size: tuple[int, int]) -> No
     other = "take another --format, such as png"
     if max(size) > (longest := _LONGEST.get(format, max(size))):
         raise ValueError(
-            f"its result would be {size[0]}x{size[1]}, and a {_name(format)} has sides of at most {longest} pixels: "
+            f"its result would be {size[0]}x{size[1]}, and {_article(format)} has sides of at most {longest} pixels: "
             f"{other}"
         )
+    if format == "avif" and not features.check("avif"):
+        raise ValueError(f"the installed Pillow was built without AVIF: {other}")
     if format != "jpeg":
         return
     if source.alpha is not None:
         raise ValueError(f"it is transparent in places, which a JPEG cannot say: {other}")
-    sizes = {"EXIF": len(_jpeg_exif(source.exif or b"")), "XMP": len(_XMP_NAME) + len(source.xmp.encode())}
+    sizes = {"EXIF": len(_jpeg_exif(source.exif or b"")), "XMP": len(_XMP_NAME) + len(source.xmp.encode()),
+             "IPTC": len(jpeg_segment(source.iptc)) - 4}  # fmt: skip
     for what, length in sizes.items():
         if length > _SEGMENT:
             raise ValueError(f"its {what} data has {length:,} bytes, and a JPEG holds at most {_SEGMENT:,}: {other}")
+
+
+def left_out(format: Format, source: SourceImage) -> list[str]:
+    """What of the photo its format has no place for, a plain sentence each."""
+    said = []
+    if source.iptc and format in ("webp", "avif"):
+        said.append(f"{_article(format)} has no place for the IPTC data: it was left out")
+    if source.deep is not None and format not in ("png", "tiff"):
+        said.append(f"{_article(format)} has 8 bits a channel, and the photo 16: --format png or tiff keeps them")
+    return said
+
+
+def is_deep(asked: AskedFormat, source: SourceImage) -> bool:
+    """Whether the photo's result is written with 16 bits a channel."""
+    format = format_for(asked, source)
+    return (format == "tiff" and asked == "tiff") or (format in ("png", "tiff") and source.deep is not None)
 
 
 def encode(
@@ -71,43 +93,57 @@ def encode(
     record: Mapping[str, Any],
     source: SourceImage,
     deep: NDArray[np.uint16] | None = None,
+    alike: bool = False,
 ) -> bytes:
     """The restored photo's file; equal input gives equal bytes.
 
     image: mode RGB, in the colour space of `source.icc_profile`. record: of how it was made, to be read by
     `restored_photo.read_record`. source: its photo, for which `check_fits` raises nothing. deep: (H, W, 3), the picture
-    with 16 bits a channel, which a TIFF is made of and needs.
-    A PNG and a WebP are lossless, with the image's pixels; a JPEG has quality 95 and colours at full size. A WebP has
-    no resolution of its own, and a JPEG's is in whole dots per inch.
+    with 16 bits a channel, where `is_deep`. alike: a JPEG is compressed as its photo, by the same tables and sampling.
+    A PNG, a WebP and a TIFF are lossless, with the image's pixels; a JPEG and an AVIF have quality 95 and colours at
+    full size. A WebP and an AVIF have no resolution of their own, and a JPEG's is in whole dots per inch.
     """
     if format == "png":
-        return to_png(image, record, source.icc_profile, source.exif, source.alpha, source.xmp, source.dpi)
+        plain = (record, source.icc_profile, source.exif)
+        if deep is not None and source.deep is not None:
+            shell = to_png(Image.new("RGB", (1, 1)), *plain, None, source.xmp, source.dpi, source.iptc)
+            return deep_png(_with_alpha(deep, source), shell)
+        return to_png(image, *plain, source.alpha, source.xmp, source.dpi, source.iptc)
     text = unsealed_text(record)
     exif = sized_exif(source.exif, image.size) if source.exif else b""
     if format == "tiff":
-        assert deep is not None and deep.shape[:2] == (image.height, image.width), "a TIFF is made of 16-bit values"
-        data = deep_tiff(_with_alpha(deep, source), text, source.icc_profile, exif, source.xmp, source.dpi)
+        values = np.asarray(image) if deep is None else deep
+        assert values.shape[:2] == (image.height, image.width), "the same picture"
+        data = deep_tiff(
+            _with_alpha(values, source), text, source.icc_profile, exif, source.xmp, source.dpi, source.iptc
+        )  # fmt: skip
+    elif format == "avif":
+        data = _avif(_with_alpha(np.asarray(image), source), source, exif)
+        data += struct.pack(">I4s", 8 + len(AVIF_BOX) + len(text), b"uuid") + AVIF_BOX + text
     elif format == "webp":
         data = _with_chunk(_webp(_with_alpha(np.asarray(image), source), source, exif), image.size, text)
     else:
-        data = _jpeg(image, source, exif, text)
+        data = _jpeg(image, source, exif, text, alike)
     return sealed(data, text)
 
 
-def _jpeg(image: Image.Image, source: SourceImage, exif: bytes, text: bytes) -> bytes:
+def _jpeg(image: Image.Image, source: SourceImage, exif: bytes, text: bytes, alike: bool) -> bytes:
     assert len(text) <= _SEGMENT, len(text)
     dpi = tuple(map(round, source.dpi or ()))
+    strength: dict[str, Any] = {"quality": QUALITY, "subsampling": "4:4:4"}
+    if alike and source.jpeg:
+        strength = source.jpeg.options()
     file = BytesIO()
     image.save(
         file,
         "JPEG",
-        quality=QUALITY,
-        subsampling="4:4:4",
         icc_profile=source.icc_profile or b"",
         exif=_jpeg_exif(exif),
+        extra=jpeg_segment(source.iptc),
         xmp=source.xmp.encode(),
         dpi=dpi if dpi and all(0 < each < 1 << 16 for each in dpi) else (0, 0),
         comment=text,
+        **strength,
     )
     return file.getvalue()
 
@@ -131,6 +167,24 @@ def _webp(pixels: NDArray[np.uint8], source: SourceImage, exif: bytes) -> bytes:
     return file.getvalue()
 
 
+def _avif(pixels: NDArray[np.uint8], source: SourceImage, exif: bytes) -> bytes:
+    file = BytesIO()
+    # Pillow takes an orientation out of EXIF and writes the block anew; so it gets a block that seems to have none.
+    nameless = without_orientation(exif) if exif else b""
+    Image.fromarray(pixels).save(
+        file,
+        "AVIF",
+        quality=QUALITY,
+        subsampling="4:4:4",
+        icc_profile=source.icc_profile or b"",
+        exif=nameless,
+        xmp=source.xmp.encode(),
+    )
+    data = file.getvalue()
+    plain = len(_EXIF_NAME) if exif.startswith(_EXIF_NAME) else 0
+    return data.replace(nameless[plain:], exif[plain:], 1) if exif else data
+
+
 def _with_chunk(webp: bytes, size: tuple[int, int], text: bytes) -> bytes:
     """The file with a chunk of ours behind its last; only the extended layout (VP8X) has room for such."""
     chunks = webp[12:]
@@ -148,8 +202,14 @@ def _with_alpha(pixels: NDArray[Any], source: SourceImage) -> NDArray[Any]:
         return pixels
     size = (pixels.shape[1], pixels.shape[0])
     alpha = source.alpha if source.alpha.size == size else source.alpha.resize(size, Image.Resampling.BICUBIC)
+    if pixels.dtype == np.uint16 and source.deep is not None and source.deep.shape == (*pixels.shape[:2], 4):
+        return np.dstack([pixels, source.deep[..., 3]])
     values = np.asarray(alpha).astype(pixels.dtype) * (1 if pixels.dtype == np.uint8 else 257)
     return np.dstack([pixels, values.astype(pixels.dtype)])
+
+
+def _article(format: Format) -> str:
+    return f"a{'n' if format == 'avif' else ''} {_name(format)}"
 
 
 def _name(format: Format) -> str:

@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from instructrestore.dataengine.photos.picture_file import MAGIC_BYTES, format_of
 from instructrestore.pipelines.pictures.exif import sized_exif
+from instructrestore.pipelines.pictures.iptc import PNG_KEY, png_text
 from instructrestore.pipelines.pictures.sealed_record import RECORD_KEY, sealed_record
 from instructrestore.pipelines.pictures.source_photo import DECODING_ERRORS, XMP_KEY
 from instructrestore.shards.members import is_whole_png
@@ -27,6 +28,7 @@ def to_png(
     alpha: Image.Image | None = None,
     xmp: str = "",
     dpi: tuple[float, float] | None = None,
+    iptc: bytes = b"",
 ) -> bytes:
     """The picture as a PNG with a record of how it was made; equal input gives equal bytes.
 
@@ -41,6 +43,8 @@ def to_png(
     text.add_text(RECORD_KEY, json.dumps(record, allow_nan=False))
     if xmp:
         text.add_itxt(XMP_KEY, xmp)
+    if iptc:
+        text.add_text(PNG_KEY, png_text(iptc), zip=True)
     sized = sized_exif(exif, image.size) if exif else b""
     file = BytesIO()
     # With None, Pillow would use what the image itself carries.
@@ -58,7 +62,7 @@ def read_record(path: Path) -> dict[str, Any]:
             file.seek(0)
             if format == "png":
                 record = _png_record(file.read())
-            elif format in ("jpg", "webp", "tiff"):
+            elif format in ("jpg", "webp", "tiff", "avif"):
                 record = sealed_record(file, format)
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise

@@ -1,8 +1,8 @@
-"""The record of how a picture was made, in a JPEG, a WebP or a TIFF, sealed by a hash of the whole file.
+"""The record of how a picture was made, in a JPEG, a WebP, a TIFF or an AVIF, sealed by a hash of the whole file.
 
 A PNG has a checksum in each of its chunks; these formats have none. So the record's text begins with the sha256 of the
 file as it is with zeros in that place: `instructrestore <64 hex digits> <JSON>`. In a JPEG it is a comment, in a WebP a
-chunk of its own, in a TIFF a private tag.
+chunk of its own, in a TIFF a private tag, in an AVIF a box at its end, of type `uuid`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from instructrestore.shards.parsing import parse_json
 RECORD_KEY = "instructrestore"
 WEBP_CHUNK = b"IRST"
 TIFF_TAG = 65001  # of the range that TIFF 6.0 leaves to anyone
+AVIF_BOX = bytes.fromhex("3f0c8d6a5b7e4b0e9d5e6e6972737431")  # a UUID of ours
 _ZEROS = b"0" * 64
 _TEXT = re.compile(rb"instructrestore ([0-9a-f]{64}) (.*)", re.DOTALL)
 _ASCII = 2  # a TIFF's type of text
@@ -37,11 +38,11 @@ def sealed(data: bytes, text: bytes) -> bytes:
 
 
 def sealed_record(file: BinaryIO, format: str) -> dict[str, Any] | None:
-    """The record in a file of format jpg, webp or tiff; None if there is none, or the file is not what was written.
+    """The record in a file of format jpg, webp, tiff or avif; None if there is none, or the file is another.
 
     A file without a record is not read beyond its directory.
     """
-    find = {"jpg": _in_jpeg, "webp": _in_webp, "tiff": _in_tiff}[format]
+    find = {"jpg": _in_jpeg, "webp": _in_webp, "tiff": _in_tiff, "avif": _in_avif}[format]
     try:
         text = find(file)
     except struct.error:  # it breaks off
@@ -99,3 +100,15 @@ def _in_tiff(file: BinaryIO) -> bytes:
             file.seek(place)
             return file.read(length).removesuffix(b"\0")
     return b""
+
+
+def _in_avif(file: BinaryIO) -> bytes:
+    file.seek(0)
+    while True:
+        size, kind = _unpacked(">I4s", file)
+        if size < 8:  # a box of 64 bits, or up to the end: none that was written here
+            return b""
+        body = file.tell()
+        if kind == b"uuid" and file.read(len(AVIF_BOX)) == AVIF_BOX:
+            return file.read(size - 8 - len(AVIF_BOX))
+        file.seek(body + size - 8)

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from instructrestore.dataengine.photos.colour_profile import BROKEN, to_srgb
+from instructrestore.dataengine.photos.deep_pixels import deep_pixels
 from instructrestore.dataengine.photos.named_colours import UNKNOWN
 from instructrestore.dataengine.photos.photo_colours import (
     BROKEN_NUMBERS,
@@ -30,9 +33,11 @@ from instructrestore.dataengine.photos.photo_colours import (
     colours_of,
 )
 from instructrestore.dataengine.photos.photo_file import MAX_PIXELS, UnusablePhoto, read_bytes
-from instructrestore.dataengine.photos.picture_file import MAGIC_BYTES, format_of, open_picture
+from instructrestore.dataengine.photos.picture_file import MAGIC_BYTES, OpenPicture, format_of, open_picture
 from instructrestore.dataengine.sources.places import uri_of
 from instructrestore.pipelines.pictures.exif import srgb_exif, upright_exif
+from instructrestore.pipelines.pictures.iptc import iptc_of
+from instructrestore.pipelines.pictures.jpeg_tables import JpegTables, jpeg_tables
 
 XMP_KEY = "XML:com.adobe.xmp"
 _XMP_ORIENTATION = re.compile(r"""(tiff:Orientation(?:\s*=\s*["']|>\s*))[1-8]""")
@@ -47,6 +52,7 @@ _SAID = {
     UNKNOWN: "its EXIF calls its colours uncalibrated, and nothing describes them: they were taken as sRGB",
     UNMARKED_INKS: "the CMYK photo does not say whether its inks are inverted: it was taken as if they were",
 }
+_BITS = int(ExifTags.Base.BitsPerSample)
 _ORIENTATION = int(ExifTags.Base.Orientation)
 # Tags of a TIFF's first directory about scene and camera; its other tags describe the file's own strips.
 _TIFF_TAGS = (
@@ -66,6 +72,9 @@ class SourceImage:
     notes: what was converted or left out, one plain sentence each.
     alpha: the photo's transparency, mode L of the image's size; None if the photo is opaque.
     sha256: hex digest of the file's bytes.
+    deep: (H, W, 3) uint16 RGB, or (H, W, 4) with the transparency, of a photo of 16 bits a channel, whose high bytes
+    `image` has; None for 8 bits.
+    iptc: the IPTC data (IIM 4.2), byte for byte; empty if it had none. jpeg: how it was compressed, of a JPEG.
     xmp: the photo's XMP packet with the orientation reset to 1; empty if it had none. dpi: None if not stated.
     format: of the file by its content, as `picture_file.format_of` names it.
     """
@@ -79,34 +88,45 @@ class SourceImage:
     xmp: str = ""
     dpi: tuple[float, float] | None = None
     format: str = "png"
+    deep: NDArray[np.uint16] | None = None
+    iptc: bytes = b""
+    jpeg: JpegTables | None = None
 
 
 def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> SourceImage:
     """The photo in a file of any format that the data engine reads.
 
-    Grey, CMYK, palette and 16-bit photos become 8-bit RGB, which is noted; a grey or CMYK profile fits no RGB photo,
-    so those are converted to sRGB through it.
+    Grey, CMYK and palette photos become RGB, which is noted; a grey or CMYK profile fits no RGB photo, so those are
+    converted to sRGB through it, in 8 bits.
     Raises OSError if the file cannot be read, and UnusablePhoto, a ValueError of one sentence, if it is not a photo, is
     damaged, holds several pictures, or is over `max_pixels`.
     """
     data = _bytes_of(path)
     notes: list[str] = []
     format = format_of(data[:MAGIC_BYTES])
-    with _opened(data, max_pixels) as image:
+    with _opened(data, max_pixels) as (picture, image):
         exif = _exif(image, notes)
         xmp, dpi = _xmp(image, notes), _dpi(image)
+        iptc = iptc_of(picture.image, notes)
         notes += [f"{what} left out" for what in _left_out(image, data)]
         alpha = _alpha(image)
         if alpha is not None:
             notes.append("the transparency was kept as it is")
-        plain = _eight_bits(image, data, notes)
+        plain = _eight_bits(image, notes)
         with _quiet():
             colours = colours_of(image, data, format, plain.mode)
+            values = deep_pixels(data, picture)
         rgb, kept = _rgb(plain, colours, notes)
+        deep = None if values is None else _deep(values, plain, colours)
+        if deep is None and _is_deep(image, data):
+            notes.append("the 16-bit photo was reduced to 8 bits")
+        jpeg = jpeg_tables(picture.image) if isinstance(picture.image, JpegImageFile) else None
         if exif is not None and not kept:
             exif = srgb_exif(exif)
     sha256 = hashlib.sha256(data).hexdigest()
-    return SourceImage(rgb, kept or None, exif, tuple(notes), alpha, sha256, xmp, dpi, format)
+    return SourceImage(
+        rgb, kept or None, exif, tuple(notes), alpha, sha256, xmp, dpi, format, deep, iptc, jpeg
+    )  # fmt: skip
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -114,14 +134,14 @@ def _bytes_of(path: Path) -> bytes:
 
 
 @contextmanager
-def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture in `data`, loaded and upright. A decoder's error inside the block also means a corrupt photo."""
+def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[OpenPicture, Image.Image]]:
+    """The picture in `data`, loaded, and the same upright. An error inside the block means a corrupt photo too."""
     try:
         with _quiet():
             picture = open_picture(data, max_pixels)
             # Pillow itself turns a TIFF.
             upright = picture.image if picture.format == "tiff" else _upright(picture.image)
-        yield upright
+        yield picture, upright
     except UnusablePhoto:
         raise
     except DECODING_ERRORS as error:
@@ -207,8 +227,6 @@ def _left_out(image: Image.Image, data: bytes) -> list[str]:
         said.append("the PNG's text was")
     if image.info.get("comment"):
         said.append("the comment in the file was")
-    if image.info.get("photoshop"):
-        said.append("the IPTC data was")
     return said
 
 
@@ -219,14 +237,25 @@ def _alpha(image: Image.Image) -> Image.Image | None:
     return None if alpha.getextrema() == (255, 255) else alpha
 
 
-def _eight_bits(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
-    """The picture as mode L, RGB or CMYK; what is lost is noted."""
-    # Pillow has reduced 16-bit colours to 8 by now: only the header (byte 24: bits per channel) still shows them.
-    deep = data.startswith(b"\x89PNG") and data[24] == 16
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether a photo that was read with 8 bits a channel has 16: Pillow has reduced colours by now, and only the
+    header (of a PNG, byte 24) still shows it."""
+    bits = getattr(image, "tag_v2", {}).get(_BITS, (8,))
+    in_tiff = max(bits if isinstance(bits, tuple) else (bits,)) > 8
+    return image.mode.startswith("I;16") or in_tiff or (data.startswith(b"\x89PNG") and data[24] == 16)
+
+
+def _deep(values: NDArray[np.uint16], plain: Image.Image, colours: PhotoColours) -> NDArray[np.uint16] | None:
+    """The values as RGB, or RGB with transparency; None where they were converted, in 8 bits, by a profile."""
+    if plain.mode == "CMYK" or colours.profile[16:20] == b"GRAY":
+        return None
+    return values if values.ndim == 3 else np.repeat(values[..., None], 3, 2)
+
+
+def _eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
+    """The picture as mode L, RGB or CMYK; what is lost is noted, but for the depth."""
     if image.mode.startswith("I;16"):
-        image, deep = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)), True
-    if deep:
-        notes.append("the 16-bit photo was reduced to 8 bits")
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F", "LAB", "HSV"):
         raise UnusablePhoto("colour space", f"Pillow mode {image.mode}")
     if image.mode in ("P", "PA"):

@@ -25,6 +25,8 @@ instruction and, optionally, mask (one per region, separated by ;) and seed
 
 instructrestore restore dog.jpg "make the dog clear" --rest keep --feather 8
 
+instructrestore restore photos "make the sky clear with 0.7" --mask skies --grow 4 --protect faces
+
 instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
 """
 
@@ -37,7 +39,14 @@ def restore(
     base_revision: model_flags.BaseRevision = None,
     checkpoint_revision: model_flags.CheckpointRevision = None,
     mask: flags.Mask = None,
+    unite: flags.Unite = None,
+    intersect: flags.Intersect = None,
+    subtract: flags.Subtract = None,
+    grow: flags.Grow = None,
+    invert: flags.Invert = False,
+    protect: flags.Protect = None,
     scale_map: flags.ScaleMap = None,
+    scale_range: flags.ScaleRange = None,
     mask_only: flags.MaskOnly = False,
     save_mask: flags.SaveMask = False,
     compare: flags.Compare = False,
@@ -71,12 +80,15 @@ def restore(
     price: flags.Price = None,
 ) -> None:
     check_estimate(dry_run, measure, price)
-    from instructrestore.pipelines.inference.options import parse_sweep, sampling_settings
+    from instructrestore.pipelines.inference.options import parse_range, parse_sweep, sampling_settings
     from instructrestore.pipelines.pictures.output_file import checked_format
     from instructrestore.pipelines.restoration.inputs import find_jobs
+    from instructrestore.pipelines.restoration.mask_files import AskedMasks
     from instructrestore.pipelines.terminal.arguments import checked_seed
 
-    for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
+    for_files = {"--mask": mask, "--unite": unite, "--intersect": intersect, "--subtract": subtract,
+                 "--protect": protect, "--scale-map": scale_map, "--scale-range": scale_range,
+                 "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
                  "--format": format != "png"}  # fmt: skip
     for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed,
@@ -94,6 +106,7 @@ def restore(
     checked_seed(seed, "--seed")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
               "tile": tile, "colour_fix": colour_fix, "rest": rest, "feather": feather,
+              "grow": grow, "invert": invert or None,
               "compat": "official" if official else None}  # fmt: skip
     settings = sampling_settings(values, assignments or ())
     kind = checked_format(format)
@@ -107,9 +120,16 @@ def restore(
     console = PlainConsole()
     jobs = []
     if not shards:
-        jobs = find_jobs(
-            words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo, format=kind
+        asked_masks = AskedMasks(
+            masks=tuple(mask or ()),
+            unite=tuple(unite or ()),
+            intersect=tuple(intersect or ()),
+            subtract=tuple(subtract or ()),
+            protect=tuple(protect or ()),
+            scale_map=scale_map,
+            scale_range=parse_range(scale_range) if scale_range is not None else None,
         )
+        jobs = find_jobs(words or (), out, seed=seed, asked=asked_masks, say=typer.echo, format=kind)
     try:
         # torch takes seconds to import; mistakes on the command line have been reported by now
         from instructrestore.pipelines.inference.model_source import ModelSource

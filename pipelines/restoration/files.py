@@ -15,6 +15,7 @@ from rich.console import Console
 
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.model.restoring.shaping import check_shaping
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto, prepare
@@ -25,7 +26,15 @@ from instructrestore.pipelines.inference.restorer import (
     free_memory,
     out_of_memory,
 )
-from instructrestore.pipelines.pictures.output_file import Format, check_fits, encode, format_for
+from instructrestore.pipelines.pictures.output_file import (
+    LOSSY,
+    Format,
+    check_fits,
+    encode,
+    format_for,
+    is_deep,
+    left_out,
+)
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
 from instructrestore.pipelines.restoration.progress import RestoreProgress
 from instructrestore.shards.files import commit
@@ -67,6 +76,9 @@ class RestoreOptions:
             raise ValueError("--mask-only restores nothing, so there is nothing for --compare or --sweep to show")
         if outputs.mask_only and any(job.masks or job.scale_map for job in jobs):
             raise ValueError("--mask-only shows where the model finds the regions: leave out the mask or scale map")
+        protects = any(job.edits.protect for job in jobs)
+        if outputs.mask_only and protects:
+            raise ValueError("--mask-only restores nothing, so there is nothing to change: leave out --protect")
         if outputs.sweep and any(job.scale_map for job in jobs):
             raise ValueError("--sweep varies the scale of a region, but a scale map already sets that of every pixel")
         if outputs.mask_only and self.settings.rest == "keep":
@@ -74,7 +86,11 @@ class RestoreOptions:
         asked = [job.instruction for job in jobs if job.instruction]
         if asked and all(each.bokeh for each in asked):  # of a few, it is those photos' failure
             check_keeping(self.settings, asked, False)
-        check_keeping(self.settings, (), any(job.scale_map for job in jobs))
+        if asked and all(len(each.regions) > 1 for each in asked):
+            check_shaping(self.settings, asked, False)
+        has_maps = any(job.scale_map for job in jobs)
+        check_keeping(self.settings, (), has_maps, protects)
+        check_shaping(self.settings, (), has_maps)
 
 
 def restore(jobs: Sequence[PhotoJob], out: Path, options: RestoreOptions, console: Console) -> RestoreSummary:
@@ -199,7 +215,9 @@ class _Run:
             path.parent.mkdir(parents=True, exist_ok=True)
             record = {"shows": shows, **photo.record}
             if picture is result.image:
-                data = encode(self._format(photo), picture, record, photo.source, result.deep)
+                deep = result.deep if is_deep(self._outputs.format, photo.source) else None
+                alike = self._outputs.format == "original"
+                data = encode(self._format(photo), picture, record, photo.source, deep, alike)
             else:
                 data = to_png(picture, record, None if picture.mode == "L" else photo.source.icc_profile)
             commit(path, data)
@@ -217,9 +235,14 @@ class _Run:
             check_fits(self._format(photo), photo.source, (width, height))
 
     def _notes(self, photo: PreparedPhoto) -> list[str]:
-        if self._options.settings.rest == "keep" and self._format(photo) == "jpeg" and not self._outputs.mask_only:
-            return ["a JPEG changes every pixel a little, those that were kept too: another --format is exact"]
-        return []
+        kept = self._options.settings.rest == "keep" or bool(photo.job.edits.protect)
+        format = self._format(photo)
+        if self._outputs.mask_only:
+            return []
+        said = left_out(format, photo.source)
+        if kept and format in LOSSY:
+            said.append(f"{format} changes every pixel a little, those that were kept too: another --format is exact")
+        return said
 
     def _is_done(self, photo: PreparedPhoto) -> bool:
         for name in self._names(photo):

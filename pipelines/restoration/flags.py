@@ -30,26 +30,68 @@ Out = Annotated[
 Format = Annotated[
     str,
     typer.Option(
-        metavar="png|jpeg|webp|tiff|original",
+        metavar="png|jpeg|webp|avif|tiff|original",
         help="Of the restored photos: a TIFF has 16 bits a channel, original is the photo's own format where it is one "
-        "of these, else png. Masks and sheets are PNGs.",
+        "of these, with a JPEG's own compression, else png. Masks and sheets are PNGs.",
         rich_help_panel=_RESULTS,
     ),
 ]
 Mask = Annotated[
     list[Path] | None,
     typer.Option(
-        metavar="FILE",
-        help="For one photo: its region, white on black, instead of a predicted mask. Repeat once per region, in the "
-        "instruction's order.",
+        metavar="FILE|FOLDER|alpha",
+        help="The region, white on black, instead of a predicted mask: one file for all photos, a folder of masks "
+        "named like them, or alpha: what is opaque in the photo. Repeat once per region, in the instruction's order.",
+        rich_help_panel=_REGIONS,
+    ),
+]
+Unite = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE|FOLDER|alpha", help="Add this mask to that of every region.", rich_help_panel=_REGIONS),
+]
+Intersect = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE|FOLDER|alpha", help="Keep of every region what lies in this mask.", rich_help_panel=_REGIONS
+    ),
+]
+Subtract = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE|FOLDER|alpha", help="Take this mask away from every region.", rich_help_panel=_REGIONS),
+]
+Grow = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        help=f"Make the masks larger, or smaller by a number below 0. {unless_named('grow')}",
+        rich_help_panel=_REGIONS,
+    ),
+]
+Invert = Annotated[
+    bool,
+    typer.Option("--invert", help="Take what is outside the mask for the region.", rich_help_panel=_REGIONS),
+]
+Protect = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE|FOLDER|alpha",
+        help="Where this mask is white, every pixel stays exactly as it was.",
         rich_help_panel=_REGIONS,
     ),
 ]
 ScaleMap = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE",
-        help="For one photo: the scale of every pixel, instead of masks and scales; grey 100 is scale 1, 50 is 0.5.",
+        metavar="FILE|FOLDER",
+        help="The scale of every pixel, instead of masks and scales; grey 100 is scale 1, 50 is 0.5.",
+        rich_help_panel=_REGIONS,
+    ),
+]
+ScaleRange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BLACK,WHITE",
+        help="The scales of black and of white in the scale map, as in 0.5,1.1; greys lie evenly between.",
         rich_help_panel=_REGIONS,
     ),
 ]
@@ -124,7 +166,8 @@ Feather = Annotated[
     int | None,
     typer.Option(
         metavar="PIXELS",
-        help=f"With --rest keep: the width of the transition around the regions. {unless_named('feather')}",
+        help="The width of a soft edge around the masks; with --rest keep and --protect, of the transition to the "
+        f"photo. {unless_named('feather')}",
         rich_help_panel=SAMPLING,
     ),
 ]

@@ -21,6 +21,7 @@ from instructrestore.model.instruction.parser import parse
 from instructrestore.pipelines.inference.photo_job import PhotoJob, check_nothing_is_overwritten, stems
 from instructrestore.pipelines.pictures.output_file import AskedFormat, endings
 from instructrestore.pipelines.pictures.restored_photo import read_record
+from instructrestore.pipelines.restoration.mask_files import NO_MASKS, AskedMasks, with_masks
 from instructrestore.pipelines.terminal.arguments import MAX_SEED, checked_seed
 from instructrestore.shards.plain_text import visible_line
 
@@ -32,14 +33,13 @@ def find_jobs(
     words: Sequence[str],
     out: Path,
     seed: int = 0,
-    masks: Sequence[Path] = (),
-    scale_map: Path | None = None,
+    asked: AskedMasks = NO_MASKS,
     say: Callable[[str], None] = print,
     format: AskedFormat = "png",
 ) -> list[PhotoJob]:
     """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
 
-    masks, scale_map: of the one photo. say: gets a line about what was skipped in folders. format: of the results.
+    asked: the masks of the photos. say: gets a line about what was skipped in folders. format: of the results.
     Raises ValueError, in one sentence, for words that make no sense.
     """
     if not words:
@@ -55,8 +55,7 @@ def find_jobs(
             say(f"{skipped} skipped in the folders: {results[0]}{' ...' if results[1:] else ''}")
     if not jobs:
         raise ValueError(f"there is no photo in {', '.join(map(visible_line, words[:-1]))}")
-    if masks or scale_map:
-        jobs = [_with_maps(jobs, tuple(masks), scale_map)]
+    jobs = with_masks(jobs, asked)
     named = [replace(job, stem=stem) for job, stem in zip(jobs, stems(jobs), strict=True)]
     check_nothing_is_overwritten(named, out, files, endings(format))
     return named
@@ -204,20 +203,3 @@ def _seed(text: str) -> int:
     if not re.fullmatch(r"\d{1,19}", text):
         raise ValueError(f"the seed must be a whole number from 0 to {MAX_SEED}, not {text!r}")
     return checked_seed(int(text), "the seed")
-
-
-def _with_maps(jobs: Sequence[PhotoJob], masks: tuple[Path, ...], scale_map: Path | None) -> PhotoJob:
-    job, option = jobs[0], "--mask" if masks else "--scale-map"
-    if masks and scale_map:
-        raise ValueError("use --mask or --scale-map, not both: a scale map sets the scale of every pixel")
-    if len(jobs) > 1:
-        raise ValueError(f"{option} is for one photo, not {len(jobs)}: for several, use the column mask of a CSV")
-    for path in (*masks, *([scale_map] if scale_map else [])):
-        if not path.is_file():
-            raise ValueError(f"there is no file {visible_line(str(path))} for {option}")
-    if masks and job.instruction and len(masks) != len(job.instruction.regions):
-        regions = len(job.instruction.regions)
-        raise ValueError(
-            f"there must be one --mask for each region: {len(masks)} given, and the instruction names {regions}"
-        )
-    return replace(job, masks=masks or job.masks, scale_map=scale_map)

@@ -14,7 +14,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.pipelines.app import pictures
 from instructrestore.pipelines.app.job_queue import Entry
-from instructrestore.pipelines.app.records import Asked, InstructionGiven, InstructionRead, Job, Jobs, Result
+from instructrestore.pipelines.app.records import EDITS, Asked, InstructionGiven, InstructionRead, Job, Jobs, Result
 from instructrestore.pipelines.app.reproduction import command_of, python_of, sweep_command
 from instructrestore.pipelines.app.routes.here import FAULTS, Here, Visitor
 from instructrestore.pipelines.app.routes.photos import PRIVATE, Longest
@@ -73,9 +73,19 @@ def prepared(here: Here, asked: Asked, folder: str | None) -> Entry:
         raise ValueError(
             f"there must be one mask for each region, or null: {len(asked.masks)} for {len(instruction.regions)}"
         )
-    if asked.kind == "mask" and any(asked.masks):
+    if asked.kind == "mask" and (any(asked.masks) or asked.scale_map):
         raise ValueError("a job of kind mask shows where the model finds the regions: leave out the masks")
+    if asked.kind == "mask" and asked.protect:
+        raise ValueError("a job of kind mask restores nothing, so there is nothing to change: leave out protect")
+    if asked.scale_map and (any(asked.masks) or asked.unite or asked.intersect or asked.subtract):
+        raise ValueError("give masks or a scale map, not both: a scale map sets the scale of every pixel")
+    if asked.scale_map and asked.kind == "sweep":
+        raise ValueError("a sweep varies the scale of a region, but a scale map already sets that of every pixel")
+    if asked.scale_range and not asked.scale_map:
+        raise ValueError("a scale range says what black and white mean in a scale map: give one too")
     masks = tuple(_mask_file(here, id, asked.photo) if id else None for id in asked.masks)
+    edits = {name: tuple(_mask_file(here, id, asked.photo) for id in getattr(asked, name)) for name in EDITS}
+    scale_map = _mask_file(here, asked.scale_map, asked.photo) if asked.scale_map else None
     deep = asked.deep if asked.deep is not None else folder is None
     asked = asked.model_copy(update={"instruction": str(instruction), "deep": deep})
     size = (photo.height, photo.width)
@@ -87,7 +97,7 @@ def prepared(here: Here, asked: Asked, folder: str | None) -> Entry:
         created=now(), expected_seconds=app.bench.expected(asked, size), steps=app.bench.passes(asked, size),
         command=command, python=python,
     )  # fmt: skip
-    work = Work(asked, instruction, here.photo_file(photo.id), masks, out, app.settings.out)
+    work = Work(asked, instruction, here.photo_file(photo.id), masks, out, app.settings.out, edits, scale_map)
     return Entry(job, here.shelf, work, size)
 
 
@@ -104,12 +114,14 @@ def _reproduction(here: Here, asked: Asked, instruction: Instruction, photo: str
     settings = {name: value for name, value in chosen.items() if value != own.get(name)}
     masks = len(asked.masks) if any(asked.masks) else 0
     rest = (photo, instruction, asked.seed, settings, masks, bench.source)
-    command = command_of(*rest)
+    edits = {name: len(getattr(asked, name)) for name in EDITS if getattr(asked, name)}
+    maps = {"scale_range": asked.scale_range} if asked.scale_map else None
+    command = command_of(*rest, edits, maps)
     if asked.kind == "sweep":
         command = sweep_command(command, asked.sweep)
     if asked.kind == "mask":
         command += " --mask-only"
-    return command, python_of(*rest)
+    return command, python_of(*rest, edits, maps)
 
 
 @router.get("/jobs")

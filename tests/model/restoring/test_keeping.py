@@ -228,7 +228,6 @@ def test_a_tensors_own_values_stay_too(pipe: InstructRestorePipeline) -> None:
         ({"feather": 1001}, "setting feather: input should be less than or equal to 1000"),
         ({"feather": 2.5}, "setting feather: input should be a valid integer"),
         ({"rest": "blurred"}, "setting rest: input should be 'restored' or 'keep'"),
-        ({"rest": "restored", "feather": 4}, "a feather of 4 is for rest=keep alone"),
     ],
 )
 def test_what_does_not_go_together_is_said(pipe: InstructRestorePipeline, options: dict[str, Any], words: str) -> None:

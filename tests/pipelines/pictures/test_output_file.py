@@ -153,6 +153,41 @@ def test_a_tiff_has_every_bit(
         assert (np.asarray(made) == pixels >> 8).all(), "Pillow has no 16-bit RGB"
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    channels=st.sampled_from([3, 4]),
+)
+def test_a_png_has_every_bit_and_all_that_its_shell_says(
+    tmp_path: Path, seed: int, height: int, width: int, channels: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 1 << 16, (height, width, channels), np.uint16)
+    image = Image.fromarray((pixels[..., :3] >> 8).astype(np.uint8))
+    alpha = Image.fromarray((pixels[..., 3] >> 8).astype(np.uint8)) if channels == 4 else None
+    source = replace(full(tmp_path), image=image, alpha=alpha, deep=pixels, iptc=b"\x1c\x02\x05\0\x01A")
+    data = encode("png", image, RECORD, source, pixels[..., :3])  # however it lies in memory
+    assert data == encode("png", image, RECORD, source, np.ascontiguousarray(pixels[..., :3]))
+    seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert seen is not None and seen.dtype == np.uint16
+    assert (seen[..., [2, 1, 0, 3][:channels]] == pixels).all()
+    path = put(tmp_path, data, "deep.png")
+    assert read_record(path) == RECORD
+    back = read_photo(path)
+    assert back.deep is not None and (back.deep == pixels).all()
+    assert (back.icc_profile, back.xmp, back.iptc) == (source.icc_profile, source.xmp, source.iptc)
+    assert back.dpi == pytest.approx(source.dpi, abs=0.02)
+
+
+def test_a_tiff_of_eight_bits(tmp_path: Path) -> None:
+    source = replace(full(tmp_path), image=Image.fromarray(scene()))
+    path = put(tmp_path, encode("tiff", source.image, RECORD, source), "eight.tif")
+    assert (tifffile.imread(path) == scene()).all() and read_record(path) == RECORD
+    with Image.open(path) as made:
+        assert (np.asarray(made) == scene()).all()
+
+
 def test_a_tiff_of_many_strips_says_what_it_is(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (900, 700, 3), np.uint16)
     source = full(tmp_path)
@@ -278,10 +313,10 @@ def test_names_of_formats() -> None:
     for name in (*FORMATS, "original"):
         assert checked_format(name) == name
     for name in ("gif", "PNG", "", "jpg"):
-        with pytest.raises(ValueError, match=r"^--format must be png, jpeg, webp, tiff or original, not '"):
+        with pytest.raises(ValueError, match=r"^--format must be png, jpeg, webp, avif, tiff or original, not '"):
             checked_format(name)
     assert endings("jpeg") == (".jpg",)
-    assert set(endings("original")) == {".png", ".jpg", ".webp", ".tif"}
+    assert set(endings("original")) == {".png", ".jpg", ".webp", ".avif", ".tif"}
 
 
 @pytest.mark.parametrize(
@@ -291,6 +326,7 @@ def test_names_of_formats() -> None:
         ("JPEG", "jpeg"),
         ("MPO", "jpeg"),
         ("WEBP", "webp"),
+        ("AVIF", "avif"),
         ("TIFF", "tiff"),
         ("BMP", "png"),
         ("GIF", "png"),

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, PngImagePlugin
@@ -223,14 +224,29 @@ def test_a_broken_profile_is_left_out_and_said(tmp_path: Path, profile: bytes) -
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sixteen_bits_become_eight(tmp_path: Path, channels: int) -> None:
+def test_sixteen_bits_are_kept_beside_eight(tmp_path: Path, channels: int) -> None:
     array = scene().astype(np.uint16) * 256 + 200
     done, data = cv2.imencode(".png", array[..., ::-1] if channels == 3 else array[..., 0])
     assert done
     photo = read_photo(put(tmp_path, data.tobytes()))
     expected = scene() if channels == 3 else scene()[..., :1].repeat(3, -1)
     assert (np.asarray(photo.image) == expected).all()
-    assert "the 16-bit photo was reduced to 8 bits" in photo.notes
+    assert photo.deep is not None and (photo.deep == (array if channels == 3 else array[..., :1])).all()
+    assert photo.notes == (() if channels == 3 else ("the grey photo was converted to RGB",))
+
+
+def test_what_cannot_be_kept_of_sixteen_bits_is_said(tmp_path: Path) -> None:
+    array = scene().astype(np.uint16) * 256 + 200
+    planar, inks, grey = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    tifffile.imwrite(
+        planar, np.moveaxis(array, -1, 0), photometric="rgb", planarconfig="separate", compression="deflate"
+    )
+    tifffile.imwrite(inks, np.dstack([array, array[..., :1]]), photometric="separated")
+    profile = grey_profile(1.0)
+    tifffile.imwrite(grey, array[..., 0], iccprofile=profile)
+    for file in (planar, inks, grey):
+        photo = read_photo(put(tmp_path, file.getvalue()))
+        assert photo.deep is None and "the 16-bit photo was reduced to 8 bits" in photo.notes
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
 import instructrestore
 from instructrestore.pipelines.pictures.restored_photo import read_record
@@ -29,7 +30,13 @@ def deep(path: str) -> NDArray[np.int64]:
 
 def test_every_format_has_the_same_photo_and_record(run: Callable[..., Ended]) -> None:
     photo("a.jpg", seed=1, icc_profile=rgb_profile())
-    for format, name in (("png", "a.png"), ("jpeg", "a.jpg"), ("webp", "a.webp"), ("tiff", "a.tif")):
+    for format, name in (
+        ("png", "a.png"),
+        ("jpeg", "a.jpg"),
+        ("webp", "a.webp"),
+        ("avif", "a.avif"),
+        ("tiff", "a.tif"),
+    ):
         words = ["a.jpg", DOG, "--out", format, "--format", format, "--save-mask", "--compare"]
         ended = run(*words)
         assert ended.status == 0, ended.err + ended.out
@@ -45,6 +52,7 @@ def test_every_format_has_the_same_photo_and_record(run: Callable[..., Ended]) -
         assert run(*words).status == 0
     assert (pixels("webp/a.webp") == pixels("png/a.png")).all()
     assert np.abs(pixels("jpeg/a.jpg") - pixels("png/a.png")).max() <= 16
+    assert np.abs(pixels("avif/a.avif") - pixels("png/a.png")).mean() <= 4
     # Sixteen bits that were computed, not eight that were filled up: rounded to eight they are the PNG.
     values = deep("tiff/a.tif")
     assert (np.floor(values / 257 + 0.5) == pixels("png/a.png")).mean() > 0.999
@@ -58,10 +66,10 @@ def test_a_kept_rest_is_exact_but_in_a_jpeg(run: Callable[..., Ended]) -> None:
     mask[16:48, 24:72] = 255
     Image.fromarray(mask).save("m.png")
     words = ["a.png", DOG, "--mask", "m.png", "--rest", "keep"]
-    for format in ("tiff", "webp", "jpeg"):
+    for format in ("tiff", "webp", "jpeg", "avif"):
         ended = run(*words, "--out", format, "--format", format)
         assert ended.status == 0, ended.err + ended.out
-        assert ("a JPEG changes every pixel a little" in ended.out) == (format == "jpeg")
+        assert ("changes every pixel a little" in ended.out) == (format in ("jpeg", "avif"))
     outside, lq = mask == 0, pixels("a.png")
     assert (deep("tiff/a.tif")[outside] == lq[outside].astype(int) * 257).all()
     assert (deep("tiff/a.tif")[~outside] % 257 != 0).mean() > 0.9
@@ -69,32 +77,79 @@ def test_a_kept_rest_is_exact_but_in_a_jpeg(run: Callable[..., Ended]) -> None:
 
 
 def test_each_photo_in_its_own_format(run: Callable[..., Ended]) -> None:
-    for number, name in enumerate(("a.jpg", "b.png", "c.webp", "d.tif", "e.bmp")):
+    for number, name in enumerate(("a.jpg", "b.png", "c.webp", "d.tif", "e.bmp", "f.avif")):
         photo(f"p/{name}", seed=number)
     Path("p/a.jpg").rename("p/a.png")  # told by content
-    ended = run("p", DOG, "--out", "o", "--format", "original", "--batch", "5")
+    ended = run("p", DOG, "--out", "o", "--format", "original", "--batch", "6")
     assert ended.status == 0, ended.err + ended.out
-    assert files("o") == ["a.jpg", "b.png", "c.webp", "d.tif", "e.png"]
+    assert files("o") == ["a.jpg", "b.png", "c.webp", "d.tif", "e.png", "f.avif"]
+    formats = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".avif": "AVIF"}
     for name in files("o"):
         with Image.open(Path("o", name)) as made:
-            assert made.format == {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}[Path(name).suffix]
-    assert "5 already there" in run("p", DOG, "--out", "o", "--format", "original", "--skip-existing").out
+            assert made.format == formats[Path(name).suffix]
+    with Image.open("o/a.jpg") as made, Image.open("p/a.png") as lq:
+        assert made.quantization == lq.quantization  # pyright: ignore[reportAttributeAccessIssue]
+        assert get_sampling(made) == get_sampling(lq)
+    assert pixels("o/d.tif").shape == (64, 96, 3)
+    assert "6 already there" in run("p", DOG, "--out", "o", "--format", "original", "--skip-existing").out
     # In a folder they are passed over, by their records.
     for name in files("o"):
         Path("p", f"made-{name}").write_bytes(Path("o", name).read_bytes())
     said: list[str] = []
     found = find_jobs(["p", DOG], Path("out"), say=said.append)
-    assert sorted(job.photo.name for job in found) == ["a.png", "b.png", "c.webp", "d.tif", "e.bmp"]
-    assert said == ["5 earlier results were skipped in the folders: p/made-a.jpg ..."]
+    assert sorted(job.photo.name for job in found) == ["a.png", "b.png", "c.webp", "d.tif", "e.bmp", "f.avif"]
+    assert said == ["6 earlier results were skipped in the folders: p/made-a.jpg ..."]
 
 
 def test_a_batch_has_both_depths(run: Callable[..., Ended]) -> None:
     photo("p/a.png", seed=1)
-    photo("p/b.tif", seed=2)
+    sixteen("p/b.tif", seed=2)
     assert run("p", DOG, "--out", "one", "--format", "original").status == 0
     assert run("p", DOG, "--out", "o", "--format", "original", "--batch", "2").status == 0
     assert np.abs(pixels("o/a.png") - pixels("one/a.png")).max() <= 1
     assert np.abs(deep("o/b.tif") - deep("one/b.tif")).max() <= 257
+
+
+def sixteen(path: str, seed: int, channels: int = 3) -> NDArray[np.uint16]:
+    """A photo of 16 bits a channel, with values that 8 bits do not hold."""
+    noise = np.random.default_rng(seed).integers(0, 256, (64, 96, channels), np.uint16)
+    values = np.dstack([scene(64, 96, seed)] * 2)[..., :channels].astype(np.uint16) * 256 + noise
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(path, values[..., [2, 1, 0, 3][:channels]])
+    return values
+
+
+def test_sixteen_bits_go_in_and_come_out(run: Callable[..., Ended]) -> None:
+    values = {name: sixteen(f"p/{name}", seed=1) for name in ("a.png", "b.tif")}
+    Image.fromarray((values["a.png"] >> 8).astype(np.uint8)).save("eight.png")
+    stays = np.zeros((64, 96), np.uint8)
+    stays[10:30, 20:50] = 255
+    Image.fromarray(stays).save("m.png")
+    ended = run("p", DOG, "--out", "o", "--format", "original", "--protect", "m.png", "--batch", "2")
+    assert ended.status == 0 and "8 bits" not in ended.out, ended.err + ended.out
+    for name in files("o"):
+        found = deep(f"o/{name}")
+        assert (found[stays > 0] == values[name][stays > 0]).all(), "every bit of what is protected"
+        assert (found[stays == 0] % 257 != 0).mean() > 0.9
+        assert read_record(Path("o", name))["bits"] == 16
+    assert (deep("o/a.png") == deep("o/b.tif")).all()
+    # The networks see more than the high bytes: the result is another than that of 8 bits, by less than a level.
+    assert run("eight.png", DOG, "--out", "e", "--format", "tiff").status == 0
+    assert run("p/a.png", DOG, "--out", "d").status == 0
+    apart = np.abs(deep("e/eight.tif") - deep("d/a.png"))
+    assert apart.max() > 0 and np.median(apart) < 300
+    assert "2 already there" in run("p", DOG, "--out", "o", "--format", "original", "--protect", "m.png",
+                                    "--skip-existing").out  # fmt: skip
+    ended = run("p/a.png", DOG, "--out", "j", "--format", "jpeg")
+    assert "a JPEG has 8 bits a channel, and the photo 16: --format png or tiff keeps them" in ended.out
+
+
+def test_transparency_of_sixteen_bits(run: Callable[..., Ended]) -> None:
+    for name in ("a.png", "b.tif"):
+        values = sixteen(name, seed=3, channels=4)
+        assert run(name, DOG, "--out", "o", "--format", "original").status == 0
+        seen = cv2.imread(f"o/{name}", cv2.IMREAD_UNCHANGED)
+        assert seen is not None and (seen[..., 3] == values[..., 3]).all()
 
 
 def test_what_does_not_fit_is_that_photos_failure_before_it_is_restored(run: Callable[..., Ended]) -> None:
@@ -125,7 +180,7 @@ def test_nothing_that_is_read_is_overwritten(run: Callable[..., Ended]) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["a.png", DOG, "--format", "gif"], "--format must be png, jpeg, webp, tiff or original, not 'gif'"),
+        (["a.png", DOG, "--format", "gif"], "--format must be png, jpeg, webp, avif, tiff or original, not 'gif'"),
         (["--shards", "d", "--base", "b", "--format", "tiff"], "--format works with photo files, not with --shards"),
     ],
 )

@@ -17,6 +17,7 @@ from instructrestore.pipelines.inference.options import OPTIONS, parse_sweep, sa
 from instructrestore.pipelines.inference.photo_job import PhotoJob, stems
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.pipelines.restoration.inputs import find_jobs
+from instructrestore.pipelines.restoration.mask_files import AskedMasks
 from instructrestore.shards.plain_text import visible_line
 
 DOG = "make the dog clear with 0.6, and make other parts with 1"
@@ -179,10 +180,10 @@ def test_a_bad_row_is_its_own_problem() -> None:
 def test_masks_and_a_map_for_one_photo() -> None:
     touch("a.jpg", "m1.png", "m2.png")
     two = "make the cat clear with 0.5, make the dog clear and keep other parts clear"
-    (job,) = find_jobs(["a.jpg", two], Path("out"), masks=[Path("m1.png"), Path("m2.png")])
+    (job,) = find_jobs(["a.jpg", two], Path("out"), asked=AskedMasks((Path("m1.png"), Path("m2.png"))))
     assert job.masks == (Path("m1.png"), Path("m2.png"))
     assert job.mask_names() == ["a-mask-1.png", "a-mask-2.png"]
-    (job,) = find_jobs(["a.jpg", DOG], Path("out"), scale_map=Path("m1.png"))
+    (job,) = find_jobs(["a.jpg", DOG], Path("out"), asked=AskedMasks(scale_map=Path("m1.png")))
     assert job.scale_map == Path("m1.png")
     assert job.mask_names() == ["a-mask.png"]
 
@@ -232,8 +233,6 @@ def test_a_mistake_is_one_sentence(name: str) -> None:
 @pytest.mark.parametrize(
     ("masks", "scale_map", "sentence"),
     [
-        (["m.png"], None, "--mask is for one photo, not 2"),
-        ([], "m.png", "--scale-map is for one photo, not 2"),
         (["m.png"], "m.png", "use --mask or --scale-map, not both"),
         (["none.png"], None, "there is no file none.png for --mask"),
         (["m.png", "m.png"], None, "one --mask for each region: 2 given, and the instruction names 1"),
@@ -241,18 +240,18 @@ def test_a_mistake_is_one_sentence(name: str) -> None:
 )
 def test_masks_that_cannot_be_meant(masks: list[str], scale_map: str | None, sentence: str) -> None:
     touch("a.jpg", "b.jpg", "m.png")
-    photos = ["a.jpg", "b.jpg"] if "not 2" in sentence else ["a.jpg"]
+    asked = AskedMasks(tuple(map(Path, masks)), scale_map=Path(scale_map) if scale_map else None)
     with pytest.raises(ValueError, match=sentence):
-        find_jobs([*photos, DOG], Path("out"), 0, [Path(m) for m in masks], Path(scale_map) if scale_map else None)
+        find_jobs(["a.jpg", DOG], Path("out"), 0, asked)
 
 
 def test_no_mask_that_is_read_is_overwritten() -> None:
     touch("a.jpg", "out/a-mask.png")
     with pytest.raises(ValueError, match=r"would overwrite out/a-mask\.png"):
-        find_jobs(["a.jpg", DOG], Path("out"), masks=[Path("out/a-mask.png")])
+        find_jobs(["a.jpg", DOG], Path("out"), asked=AskedMasks((Path("out/a-mask.png"),)))
     Path("link").symlink_to("out")
     with pytest.raises(ValueError, match="would overwrite"):
-        find_jobs(["a.jpg", DOG], Path("link"), masks=[Path("out/a-mask.png")])
+        find_jobs(["a.jpg", DOG], Path("link"), asked=AskedMasks((Path("out/a-mask.png"),)))
 
 
 def test_settings_from_options_and_assignments() -> None:

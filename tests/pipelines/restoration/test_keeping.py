@@ -88,7 +88,6 @@ def test_from_python(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 MISTAKES = {
     "an unknown rest": (["--rest", "blur"], "--rest: input should be 'restored' or 'keep', not blur"),
-    "a feather alone": (["--feather", "3"], "a feather of 3 is for rest=keep alone: ask for that too\n"),
     "a negative feather": (["--rest", "keep", "--feather", "-1"], "--feather: input should be greater than or equal"),
     "another size": (["--rest", "keep", "--upscale", "2"], "and an upscale of 2 moves them: upscale by 1, or restore"),
     "a scale map": (["--rest", "keep", "--scale-map", "m.png"], "there is no rest to keep: give a mask"),
