@@ -38,6 +38,7 @@ from instructrestore.pipelines.inference.restorer import (
     out_of_memory,
 )
 from instructrestore.pipelines.pictures.contact_sheet import mask_image
+from instructrestore.pipelines.understanding.wishes import Understood
 from instructrestore.shards.checksums import sha256
 from instructrestore.shards.files import commit
 from instructrestore.shards.rle import MAX_PIXELS
@@ -259,7 +260,9 @@ def _prepared(work: Work, settings: SamplingSettings, weights: dict[str, Any]) -
     """The photo, at a preview's size if it is one."""
     masks = tuple(_named(work, number, path) for number, path in enumerate(work.masks, 1) if path)
     whole = masks if len(masks) == len(work.masks) else ()
-    job = PhotoJob(work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole)
+    read = work.asked.read_from
+    wish = Understood(read.typed, work.instruction, read.model) if read else None
+    job = PhotoJob(work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole, wish=wish)
     photo = prepare(job, settings, weights)
     if not work.asked.preview:
         return photo

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.pipelines.understanding.wishes import Understood
 from instructrestore.shards.plain_text import visible_line
 
 _COMPANION = re.compile(r"-(mask(-\d+)?|compare|sweep)$")
@@ -24,6 +25,7 @@ class PhotoJob:
     without extension; no two jobs share it, and no result takes the name of another job's mask or sheet.
     masks: one file per region; empty: they are predicted. scale_map: a file of scales, in place of masks.
     instruction: None only if there is a problem. problem: why this photo cannot be restored; empty: nothing known.
+    wish: what the instruction was read from, by a language model; None: nothing but itself.
     """
 
     photo: Path
@@ -34,6 +36,7 @@ class PhotoJob:
     masks: tuple[Path, ...] = ()
     scale_map: Path | None = None
     problem: str = ""
+    wish: Understood | None = None
 
     def mask_names(self) -> list[str]:
         """File names of the masks, relative to the output folder, in the order of the regions."""

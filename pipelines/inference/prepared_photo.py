@@ -75,6 +75,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         "version": _version(),
         "photo": readable(job.photo.name),
         "photo_sha256": source.sha256,
+        **(job.wish.record() if job.wish else {}),
         "instruction": str(job.instruction),
         "regions": [asdict(region) for region in job.instruction.regions],
         "others": job.instruction.others,
