@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.model.instruction.parser import parse
 from instructrestore.model.instruction.scanner import MAX_SCALE
-from instructrestore.pipelines.understanding.prompt import CANNOT, MAX_CAPTION_LENGTH, MAX_REGIONS, POSSIBLE
+from instructrestore.pipelines.understanding.prompt import CANNOT, MAX_CAPTION_LENGTH, MAX_REGIONS, RESTORE
 from instructrestore.shards.parsing import parse_object
 
 MAX_REPLY_LENGTH = 20_000  # characters
@@ -34,7 +34,7 @@ class _RegionAnswer(_Answer):
 
 
 class _WishAnswer(_Answer):
-    cannot: str
+    kind: str
     regions: list[_RegionAnswer] = Field(max_length=MAX_REGIONS)
     others: float = Field(ge=0, le=MAX_SCALE)
     bokeh: bool
@@ -55,10 +55,10 @@ def instruction_of(reply: str) -> Instruction:
         raise Unusable(f"{place[:60]}: {first['msg']}") from None
     except ValueError as error:
         raise Unusable(" ".join(str(error).split())[:200]) from None
-    if answer.cannot in CANNOT:
-        raise Inexpressible(CANNOT[answer.cannot])
-    if answer.cannot != POSSIBLE:
-        raise Unusable('"cannot" is none of the words that were named')
+    if answer.kind in CANNOT:
+        raise Inexpressible(CANNOT[answer.kind])
+    if answer.kind != RESTORE:
+        raise Unusable('"kind" is none of the words that were named')
     if not answer.regions:
         raise Unusable("it names no region")
     for region in answer.regions:
