@@ -24,6 +24,7 @@ from instructrestore.pipelines.understanding.reply import Inexpressible, Unusabl
 KEY = "INSTRUCTRESTORE_LANGUAGE_MODEL_KEY"
 TIMEOUT_S = 120.0  # for a reply: a model of some size on a CPU takes a minute
 LISTED_S = 10.0
+GIVE_UP_S = 3.0  # without any connection
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class WishModel:
         try:
             return ServerSettings(
                 urls=(self.url,), model=model, api_key_env=KEY if os.environ.get(KEY) else "", requests_in_flight=1,
-                timeout_s=TIMEOUT_S, tries=2, give_up_s=3, failures_in_a_row=1_000_000, max_tokens=512,
+                timeout_s=TIMEOUT_S, tries=2, give_up_s=GIVE_UP_S, failures_in_a_row=1_000_000, max_tokens=512,
             )  # fmt: skip
         except ValidationError as error:
             said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instructrestore.model.instruction.parser import parse
@@ -85,6 +85,7 @@ replies = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=40)
 @given(replies)
 def test_whatever_is_taken_can_be_written_and_read_again(reply: dict[str, Any]) -> None:
     try:
@@ -95,6 +96,7 @@ def test_whatever_is_taken_can_be_written_and_read_again(reply: dict[str, Any]) 
     assert all(0 <= region.scale <= 4 and len(region.caption) <= 120 for region in instruction.regions)
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=200) | st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists).map(json.dumps))
 def test_any_other_text_is_unusable_and_nothing_worse(reply: str) -> None:
     with pytest.raises(Unusable):

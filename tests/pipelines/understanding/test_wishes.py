@@ -128,6 +128,7 @@ def test_a_server_of_several_models_needs_a_name(models: tuple[str, ...], said: 
 
 
 def test_a_dead_server_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishes, "GIVE_UP_S", 0.2)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
