@@ -32,8 +32,8 @@ def understand(wish: str, *, language_model: str | None = None, language_model_n
     """What a wish in any words and language means: `.instruction`, and `.model`, which read it.
 
     The grammar of `parse_instruction` reads it where it can; then `.model` is None and nothing is sent anywhere.
-    language_model: an OpenAI-compatible server for what the grammar refuses, as in http://127.0.0.1:8000/v1; its key, if
-    it needs one, is in the environment variable INSTRUCTRESTORE_LANGUAGE_MODEL_KEY. None: nobody is asked.
+    language_model: an OpenAI-compatible server for what the grammar refuses, as in http://127.0.0.1:8000/v1; its key,
+    if it needs one, is in the environment variable INSTRUCTRESTORE_LANGUAGE_MODEL_KEY. None: nobody is asked.
     language_model_name: the model's name there; None: the only one that it has.
 
     ValueError says why there is no instruction in the wish, RuntimeError that the server cannot be asked. Look at
@@ -173,8 +173,8 @@ def restore(
     masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
     sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, tiff (16 bits a channel) or
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
-    language_model, language_model_name: as in `understand`. yes: what it understood is done; otherwise it is the text of
-    a ValueError, to be looked at first.
+    language_model, language_model_name: as in `understand`. yes: what it understood is done; otherwise it is the text
+    of a ValueError, to be looked at first.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
     restored: one bad photo ends nothing. To restore pictures in memory take `load_pipeline`.

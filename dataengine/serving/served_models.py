@@ -25,7 +25,9 @@ def served_models(server: ServerSettings, limit_s: float) -> list[str]:
     at = f"the language model server at {url}"
     try:
         with (
-            httpx.Client(timeout=limit_s, headers=headers, follow_redirects=False, trust_env=not server.direct) as client,
+            httpx.Client(
+                timeout=limit_s, headers=headers, follow_redirects=False, trust_env=not server.direct
+            ) as client,
             client.stream("GET", f"{url}/models") as answer,
         ):
             data = bytearray()

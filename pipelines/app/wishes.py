@@ -1,4 +1,4 @@
-"""Wishes that the grammar does not understand, read for the app's visitors by the language model it was started with."""
+"""Wishes that the grammar does not understand, read for visitors by the language model the app was started with."""
 
 from __future__ import annotations
 

@@ -65,9 +65,7 @@ def find_jobs(
     return named
 
 
-def _photo_jobs(
-    words: Sequence[str], out: Path, seed: int, read: WishReader, results: list[str]
-) -> list[PhotoJob]:
+def _photo_jobs(words: Sequence[str], out: Path, seed: int, read: WishReader, results: list[str]) -> list[PhotoJob]:
     """results: takes the names of earlier results in the folders."""
     *photos, last = words
     if os.path.exists(last):

@@ -14,8 +14,8 @@ LanguageModel = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="An OpenAI-compatible server, as in http://127.0.0.1:8000/v1. Wishes that the grammar does not understand, "
-        f"and nothing else, are sent there. A key is in the environment variable {KEY}.",
+        help="An OpenAI-compatible server, as in http://127.0.0.1:8000/v1. Wishes that the grammar does not "
+        f"understand, and nothing else, are sent there. A key is in the environment variable {KEY}.",
         rich_help_panel=_PANEL,
     ),
 ]

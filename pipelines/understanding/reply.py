@@ -1,5 +1,8 @@
-"""What a language model replied -> an instruction, or why there is none. A reply is data of a stranger: nothing in it is
-believed before it is checked, and nothing of its own wording reaches a person but captions."""
+"""What a language model replied -> an instruction, or why there is none.
+
+A reply is data of a stranger: nothing in it is believed before it is checked, and of its own wording nothing reaches a
+person but captions.
+"""
 
 from __future__ import annotations
 

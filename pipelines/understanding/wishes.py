@@ -24,6 +24,7 @@ from instructrestore.pipelines.understanding.reply import Inexpressible, Unusabl
 KEY = "INSTRUCTRESTORE_LANGUAGE_MODEL_KEY"
 TIMEOUT_S = 120.0  # for a reply: a model of some size on a CPU takes a minute
 LISTED_S = 10.0
+MAX_NAME_LENGTH = 200  # of a model
 GIVE_UP_S = 3.0  # without any connection
 
 
@@ -69,10 +70,10 @@ class WishModel:
             raise ValueError(f"--language-model: {said.replace('api_key_env', KEY)}") from None
 
     def settings(self) -> ServerSettings:
-        """How the server is asked. Asks it for its models where no name was given; raises StopStage where that fails."""
+        """How the server is asked. Raises StopStage where no name was given, and its list of models does not help."""
         if self.name:
             return self._settings(self.name)
-        models = served_models(self._settings("any"), LISTED_S)
+        models = [name for name in served_models(self._settings("any"), LISTED_S) if len(name) <= MAX_NAME_LENGTH]
         if len(models) != 1:
             some = ", ".join(models[:5]) + (" ..." if models[5:] else "")
             raise StopStage(
@@ -100,8 +101,8 @@ class WishReader:
     def __call__(self, text: str) -> Understood:
         """What a wish means.
 
-        Raises ValueError, in one sentence, for a wish that is not understood; it is NotUnderstood, with the place, where
-        the grammar knows one. Raises StopStage where the server cannot be asked.
+        Raises ValueError, in one sentence, for a wish that is not understood; it is NotUnderstood, with the place,
+        where the grammar knows one. Raises StopStage where the server cannot be asked.
         """
         try:
             return Understood(text, parse(text))
@@ -132,7 +133,9 @@ class WishReader:
             try:
                 return Understood(text, instruction_of(reply), settings.model)
             except Inexpressible as error:
-                raise ValueError(f"the language model {settings.model} says that no instruction can do it: {error}") from None
+                raise ValueError(
+                    f"the language model {settings.model} says that no instruction can do it: {error}"
+                ) from None
             except Unusable as error:
                 fault = str(error)
                 asked = repair(asked, reply, fault)

@@ -19,7 +19,9 @@ class ReplyingServer:
     models: what GET /models lists. late_s: before each completion. bodies, headers: of the completions asked for.
     """
 
-    def __init__(self, *replies: str | int | Mapping[str, Any], models: Sequence[str] = ("m",), late_s: float = 0) -> None:
+    def __init__(
+        self, *replies: str | int | Mapping[str, Any], models: Sequence[str] = ("m",), late_s: float = 0
+    ) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.lists = 0

@@ -76,7 +76,9 @@ def test_options_without_what_they_need(
 
 
 def test_a_data_set_s_wish_is_none_of_a_language_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["instructrestore", "restore", "--shards", "x", WISH, "--language-model", "http://h/v1"])
+    monkeypatch.setattr(
+        sys, "argv", ["instructrestore", "restore", "--shards", "x", WISH, "--language-model", "http://h/v1"]
+    )
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
@@ -89,7 +91,9 @@ def test_from_python_it_is_an_error_with_the_sentence_until_yes() -> None:
 
 
 def test_rows_of_a_csv_are_read_each_and_a_bad_one_is_that_row_s_fault() -> None:
-    Path("p.csv").write_text(f'photo,instruction\ndog.png,"{WISH}"\ndog.png,make the dog clear\ndog.png,mach es blau\n', "utf-8")
+    Path("p.csv").write_text(
+        f'photo,instruction\ndog.png,"{WISH}"\ndog.png,make the dog clear\ndog.png,mach es blau\n', "utf-8"
+    )
     with ReplyingServer(GOOD, {**GOOD, "kind": "recolour"}) as server:
         read = WishReader(WishModel(server.url))
         first, second, third = find_jobs(["p.csv"], Path("out"), read=read)

@@ -73,7 +73,9 @@ def test_a_caption_that_holds_a_wish_stays_a_caption() -> None:
     assert parse(str(instruction)) == instruction
 
 
-captions = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60) | st.sampled_from(["a dog", 'the "x" sign', "it"])
+captions = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60) | st.sampled_from(
+    ["a dog", 'the "x" sign', "it"]
+)
 scales = st.floats(allow_nan=False, allow_infinity=False) | st.floats(0, 4)
 replies = st.fixed_dictionaries(
     {
@@ -97,7 +99,10 @@ def test_whatever_is_taken_can_be_written_and_read_again(reply: dict[str, Any]) 
 
 
 @settings(max_examples=40)
-@given(st.text(max_size=200) | st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists).map(json.dumps))
+@given(
+    st.text(max_size=200)
+    | st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists).map(json.dumps)
+)
 def test_any_other_text_is_unusable_and_nothing_worse(reply: str) -> None:
     with pytest.raises(Unusable):
         instruction_of(reply)

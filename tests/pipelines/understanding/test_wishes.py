@@ -17,7 +17,11 @@ from instructrestore.pipelines.understanding.wishes import KEY, WishModel, WishR
 from tests.pipelines.understanding.replying_server import CANONICAL, GOOD, ReplyingServer
 
 WISH = "Bitte nur den Hund etwas schärfer"
-UNDERSTOOD = ("make the dog clear with 0.6", "sharpen the dog a little, leave the background soft", "blur the background behind the woman")
+UNDERSTOOD = (
+    "make the dog clear with 0.6",
+    "sharpen the dog a little, leave the background soft",
+    "blur the background behind the woman",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +65,7 @@ def test_nothing_and_too_much_are_not_sent(text: str) -> None:
 
 
 def test_without_a_server_the_grammar_says_what_it_says() -> None:
-    with pytest.raises(ValueError) as alone:
+    with pytest.raises(NotUnderstood) as alone:
         parse(WISH)
     with pytest.raises(NotUnderstood) as read:
         WishReader()(WISH)
@@ -82,14 +86,19 @@ def test_two_bad_replies_are_one_sentence(reply: str | dict[str, object]) -> Non
     with ReplyingServer(reply) as server, pytest.raises(NotUnderstood) as error:
         WishReader(WishModel(server.url, "m"))(WISH)
     assert len(server.bodies) == 2
-    assert len(json.dumps(server.bodies[1])) < len(json.dumps(server.bodies[0])) + 2000, "a long reply is not sent back whole"
+    assert len(json.dumps(server.bodies[1])) < len(json.dumps(server.bodies[0])) + 2000, (
+        "a long reply is not sent back whole"
+    )
     said = str(error.value)
     assert said.startswith("expected a verb") and "was asked twice, and its reply cannot be used: " in said
     assert error.value.at == 0 and "\n" not in said and len(said) < 500
 
 
 def test_what_no_instruction_can_do_is_said_at_once() -> None:
-    with ReplyingServer({**GOOD, "kind": "recolour"}) as server, pytest.raises(NotUnderstood, match="other colours, light"):
+    with (
+        ReplyingServer({**GOOD, "kind": "recolour"}) as server,
+        pytest.raises(NotUnderstood, match="other colours, light"),
+    ):
         WishReader(WishModel(server.url, "m"))("mach den Himmel blauer")
     assert len(server.bodies) == 1
 
@@ -109,13 +118,13 @@ def test_the_key_is_of_the_environment_alone(monkeypatch: pytest.MonkeyPatch) ->
         WishReader(WishModel(server.url))(WISH)
     assert server.headers[0]["Authorization"] == "Bearer secret-key"
     for url in ("http://user:secret@host/v1", "http://host/v1?key=secret", "ftp://host", "host:8000"):
-        with pytest.raises(ValueError, match="^--language-model: ") as error:
+        with pytest.raises(ValueError, match=r"^--language-model: ") as error:
             WishModel(url)
         assert "\n" not in str(error.value)
 
 
 def test_a_key_that_is_refused_is_said_with_the_variable() -> None:
-    with ReplyingServer(401) as server, pytest.raises(StopStage, match=f"does not accept the key.*{KEY}"):
+    with ReplyingServer(401) as server, pytest.raises(StopStage, match=rf"does not accept the key.*{KEY}"):
         WishReader(WishModel(server.url, "m"))(WISH)
 
 
@@ -133,7 +142,7 @@ def test_a_dead_server_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
         for name in (None, "m"):
-            with pytest.raises(RuntimeError, match="^the language model server at .* does not answer: ") as error:
+            with pytest.raises(RuntimeError, match=r"^the language model server at .* does not answer: ") as error:
                 instructrestore.understand(WISH, language_model=url, language_model_name=name)
             assert "\n" not in str(error.value)
     assert str(instructrestore.understand(UNDERSTOOD[0], language_model=url).instruction).startswith("make the dog")
@@ -141,5 +150,8 @@ def test_a_dead_server_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_slow_server_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wishes, "TIMEOUT_S", 0.2)
-    with ReplyingServer(late_s=2) as server, pytest.raises(NotUnderstood, match="no complete reply within 0.2 s, 2 times"):
+    with (
+        ReplyingServer(late_s=2) as server,
+        pytest.raises(NotUnderstood, match=r"no complete reply within 0\.2 s, 2 times"),
+    ):
         WishReader(WishModel(server.url, "m"))(WISH)
