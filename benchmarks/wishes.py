@@ -10,7 +10,7 @@ within 0.1. Where there is no instruction, any refusal is right. A wish that is 
 as wrong, and is worse than one that is refused.
 
 --expressions: instead, a JSON file of RefCOCO expressions, each of which is put into three wishes: "make X clear",
-"sharpen X a little" and "X should be sharper", of which the grammar knows the first two; the model is asked 40 of the
+"sharpen X a little" and "X should be sharper", of which the grammar knows the first two; the model is asked 20 of the
 third.
 """
 
@@ -33,7 +33,7 @@ WISHES = Path(__file__).with_suffix(".json")
 TEMPLATES = ("make {} clear", "sharpen {} a little", "{} should be sharper")
 ARTICLES = {"a", "an", "the"}
 MORE_WORDS = 2
-SAMPLED = 40  # expressions that the model is asked
+SAMPLED = 20  # expressions that the model is asked
 _PHRASE_ENDS = re.compile(r"\b(?:of|on|in|at|behind|under|with|around)\b.*")
 
 

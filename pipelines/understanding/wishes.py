@@ -57,6 +57,8 @@ class WishModel:
     name: str | None = None
 
     def __post_init__(self) -> None:
+        if self.name is not None and not 0 < len(self.name) <= MAX_NAME_LENGTH:
+            raise ValueError(f"--language-model-name: a name has 1 to {MAX_NAME_LENGTH} characters")
         self._settings(self.name or "any")
 
     def _settings(self, model: str) -> ServerSettings:

@@ -9,9 +9,12 @@ import { get, watch } from "./store.js";
 const field = part("instruction", HTMLTextAreaElement);
 const line = part("reading", HTMLElement);
 
-/** What was accepted last, for the record of the results: as long as the wish is still that. */
-/** @type {{typed: string, model: string, instruction: string} | null} */
+/**
+ * What was accepted last, for the record of the results: as long as the wish is still that.
+ * @type {{typed: string, model: string, instruction: string} | null}
+ */
 let accepted = null;
+let about = ""; // the text that the line is about
 let asked = 0; // the latest question; answers to earlier ones are dropped
 
 const written = () => JSON.stringify(wishAsked());
@@ -22,6 +25,9 @@ export function readFrom() {
   return { read_from: { typed: accepted.typed, model: accepted.model } };
 }
 
+/** @param {string} label */
+const asker = (label) => button({ label, describe: "Sends this wish, and no photo, to the language model", press: () => void ask() });
+
 async function ask() {
   const typed = field.value;
   const question = ++asked;
@@ -31,7 +37,8 @@ async function ask() {
     if (question === asked && field.value === typed) offer(typed, read);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    if (question === asked) fill(line, make("span", { class: "fault" }, `${error.message[0].toUpperCase()}${error.message.slice(1)}`));
+    const sentence = `${error.message[0].toUpperCase()}${error.message.slice(1)} `;
+    if (question === asked) fill(line, make("span", { class: "fault" }, sentence), asker("Ask again"));
   }
 }
 
@@ -46,9 +53,11 @@ function offer(typed, read) {
 
 export function startUnderstanding() {
   watch(["text", "fault", "model"], () => {
+    const words = get().model?.language_model && get().fault ? field.value.trim() : "";
+    line.hidden = !words;
+    if (words === about) return; // asked, or offered, already
+    about = words;
     asked++;
-    const may = get().model?.language_model && get().fault && field.value.trim();
-    line.hidden = !may;
-    if (may) fill(line, button({ label: "Ask the language model", describe: "Sends this wish, and no photo, to the language model", press: () => void ask() }));
+    if (words) fill(line, asker("Ask the language model"));
   });
 }

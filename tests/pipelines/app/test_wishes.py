@@ -94,8 +94,8 @@ def test_the_page_offers_what_was_understood_and_sends_nothing_unasked(browser: 
         page.click("#reading button")
         driver.until(driver.text, CANONICAL)
         assert not page.is_visible("#reading")
-        job = driver.restore()
-        assert job["asked"]["read_from"] == {"typed": WISH, "model": "m"}
+        page.click("#restore")
+        driver.until(lambda: [job["asked"]["read_from"] for job in driver.jobs()], [{"typed": WISH, "model": "m"}])
         assert len(server.bodies) == 1
     context.close()
     assert driver.faults == []

@@ -117,6 +117,8 @@ def test_the_key_is_of_the_environment_alone(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(KEY, "secret-key")
         WishReader(WishModel(server.url))(WISH)
     assert server.headers[0]["Authorization"] == "Bearer secret-key"
+    with pytest.raises(ValueError, match="1 to 200 characters"):
+        WishModel("http://host/v1", "")
     for url in ("http://user:secret@host/v1", "http://host/v1?key=secret", "ftp://host", "host:8000"):
         with pytest.raises(ValueError, match=r"^--language-model: ") as error:
             WishModel(url)
