@@ -43,8 +43,8 @@ def confirm(understood: Sequence[Understood], yes: bool, say: Callable[[str], ob
 def refusal(understood: Sequence[Understood]) -> str:
     """The sentence where nobody can be asked: what to run instead."""
     first, *others = understood
-    more = f", and {len(others)} other wishes were read too" if others else ""
+    more = f", and read {len(others)} more" if others else ""
     return (
-        f"the language model {first.model} understood {first.typed!r} as {str(first.instruction)!r}{more}: "
+        f"the language model {first.model} understood {first.typed!r} as '{first.instruction}'{more}: "
         "write that as the instruction, or add --yes"
     )
