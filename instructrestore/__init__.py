@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from instructrestore.jobs import build, evaluate, make_testset, open_dataset, restore, train
+    from instructrestore.jobs import build, evaluate, make_testset, open_dataset, restore, train, understand
     from instructrestore.model.instruction.instruction import Instruction, RegionScale
     from instructrestore.model.instruction.parser import parse as parse_instruction
     from instructrestore.model.restoring.checkpoint import load_pipeline
@@ -38,6 +38,7 @@ __all__ = [
     "parse_instruction",
     "restore",
     "train",
+    "understand",
 ]
 
 # Where each public name is defined, as MODULE:NAME below this package.
@@ -57,6 +58,7 @@ _DEFINED_IN = {
     "parse_instruction": "model.instruction.parser:parse",
     "restore": "jobs:restore",
     "train": "jobs:train",
+    "understand": "jobs:understand",
 }
 
 

@@ -23,8 +23,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from instructrestore.pipelines.restoration.files import RestoreSummary
+    from instructrestore.pipelines.understanding.wishes import Understood
 
 AnyPath = str | PathLike[str]  # a local path; an fsspec URI or hub id where the function says so
+
+
+def understand(wish: str, *, language_model: str | None = None, language_model_name: str | None = None) -> Understood:
+    """What a wish in any words and language means: `.instruction`, and `.model`, which read it.
+
+    The grammar of `parse_instruction` reads it where it can; then `.model` is None and nothing is sent anywhere.
+    language_model: an OpenAI-compatible server for what the grammar refuses, as in http://127.0.0.1:8000/v1; its key,
+    if it needs one, is in the environment variable INSTRUCTRESTORE_LANGUAGE_MODEL_KEY. None: nobody is asked.
+    language_model_name: the model's name there; None: the only one that it has.
+
+    ValueError says why there is no instruction in the wish, RuntimeError that the server cannot be asked. Look at
+    `.instruction` before you use it: a model may have understood something else.
+    """
+    from instructrestore.pipelines.understanding.confirming import reader_named
+
+    with _stops():
+        return reader_named(language_model, language_model_name)(wish)
 
 
 def open_dataset(path: AnyPath) -> Dataset:
@@ -147,6 +165,9 @@ def restore(
     dtype: str = "float32",
     device: str | None = None,
     batch: int = 1,
+    language_model: str | None = None,
+    language_model_name: str | None = None,
+    yes: bool = False,
     quiet: bool = False,
 ) -> RestoreSummary:
     """Restores photo files into a folder, as `instructrestore restore` does; returns what became of them.
@@ -159,6 +180,8 @@ def restore(
     scales pixel by pixel, where scale_range are those of black and white.
     sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, avif, tiff (16 bits a channel) or
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
+    language_model, language_model_name: as in `understand`. yes: what it understood is done; otherwise it is the text
+    of a ValueError, to be looked at first.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
     restored: one bad photo ends nothing. To restore pictures in memory take `load_pipeline`.
@@ -171,26 +194,32 @@ def restore(
     from instructrestore.pipelines.restoration.files import restore as restore_files
     from instructrestore.pipelines.restoration.inputs import find_jobs
     from instructrestore.pipelines.restoration.mask_files import AskedMasks
+    from instructrestore.pipelines.understanding.confirming import reader_named, refusal
 
     console = PlainConsole(quiet=quiet)
+    read = reader_named(language_model, language_model_name)
     kind = checked_format(format, "format")
     listed = [photos] if isinstance(photos, (str, PathLike)) else photos
-    jobs = find_jobs(
-        [*(fspath(photo) for photo in listed), instruction],
-        Path(out),
-        seed=seed,
-        asked=AskedMasks(
-            masks=tuple(map(Path, masks)),
-            unite=tuple(map(Path, unite)),
-            intersect=tuple(map(Path, intersect)),
-            subtract=tuple(map(Path, subtract)),
-            protect=tuple(map(Path, protect)),
-            scale_map=Path(scale_map) if scale_map else None,
-            scale_range=scale_range,
-        ),
-        say=console.print,
-        format=kind,
-    )
+    with _stops():
+        jobs = find_jobs(
+            [*(fspath(photo) for photo in listed), instruction],
+            Path(out),
+            seed=seed,
+            asked=AskedMasks(
+                masks=tuple(map(Path, masks)),
+                unite=tuple(map(Path, unite)),
+                intersect=tuple(map(Path, intersect)),
+                subtract=tuple(map(Path, subtract)),
+                protect=tuple(map(Path, protect)),
+                scale_map=Path(scale_map) if scale_map else None,
+                scale_range=scale_range,
+            ),
+            say=console.print,
+            format=kind,
+            read=read,
+        )
+    if read.by_model and not yes:
+        raise ValueError(refusal(read.by_model))
     source = ModelSource(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
     wanted = OutputSettings(
         save_mask=save_mask,

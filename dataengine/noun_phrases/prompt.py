@@ -10,6 +10,8 @@ import hashlib
 import json
 from typing import Any
 
+from instructrestore.dataengine.serving.quoting import quoted
+
 MAX_DESCRIPTION_CHARACTERS = 1_000
 
 SCHEMA: dict[str, Any] = {
@@ -40,10 +42,6 @@ EXAMPLES = (
     ("The region shows the handle of the cup, which is white.", "the white handle of the cup", "handle"),
 )
 
-# Characters that chat templates build their control tokens from ("<|im_end|>", "</s>", "[INST]"). Written as JSON
-# escapes they mean the same in JSON and nothing to a tokenizer.
-_CONTROL = {ord(character): f"\\u{ord(character):04x}" for character in "<>[]|"}
-
 
 def bounded(description: str) -> str:
     """The description with single spaces, cut to 1,000 characters, between words if possible."""
@@ -64,8 +62,7 @@ def messages(description: str) -> list[dict[str, str]]:
 
 
 def _quoted(description: str) -> str:
-    text = json.dumps(description, ensure_ascii=False).translate(_CONTROL)
-    return f'{{"description": {text}}}'
+    return quoted("description", description)
 
 
 PROMPT_REVISION = hashlib.sha256(json.dumps([messages(""), SCHEMA]).encode()).hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -190,6 +191,18 @@ class ServerSettings(BaseModel):
     def started(self) -> bool:
         """Whether the build has started the servers."""
         return bool(self._key)
+
+    @property
+    def direct(self) -> bool:
+        """Whether no proxy may be on the way: to a node of the cluster, or to this machine."""
+        return self.started or all(_is_loopback(urlsplit(url).hostname or "") for url in self.urls)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass(frozen=True)

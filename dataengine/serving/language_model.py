@@ -26,6 +26,7 @@ from instructrestore.dataengine.running.server_settings import ChatRequest, Serv
 from instructrestore.dataengine.running.stage import Failed, StopStage
 from instructrestore.shards.parsing import parse_json
 
+KEY_ADVICE = "set api_key_env to the name of the environment variable that holds it"
 MAX_REPLY_BYTES = 1 << 20
 MAX_WAIT_S = 20.0
 _CONNECT_S = 5.0
@@ -57,12 +58,15 @@ class _Server:
 
 
 class LanguageModel:
-    """Asks servers of one model. Raises ValueError where the environment variable of the key is not set."""
+    """Asks servers of one model. Raises ValueError where the environment variable of the key is not set.
 
-    def __init__(self, settings: ServerSettings) -> None:
+    key_advice: what to do where a server does not accept the key.
+    """
+
+    def __init__(self, settings: ServerSettings, key_advice: str = KEY_ADVICE) -> None:
         assert settings.where == "running", "a model that the build runs is asked at `ServerSettings.reached`"
         self._settings = settings
-        self._key = settings.key()
+        self._key, self._key_advice = settings.key(), key_advice
         self._certificates = httpx.create_ssl_context()
         self._failed_in_a_row = 0
 
@@ -103,7 +107,7 @@ class LanguageModel:
             limits=httpx.Limits(keepalive_expiry=3),
             follow_redirects=False,
             verify=self._certificates,
-            trust_env=not self._settings.started,  # no proxy on the way to a node of the cluster
+            trust_env=not self._settings.direct,
         )
 
     async def _reply(self, client: httpx.AsyncClient, servers: Sequence[_Server], request: ChatRequest) -> str | Failed:
@@ -171,10 +175,7 @@ class LanguageModel:
         status = response.status_code
         at = f"the language model server at {server.url}"
         if status in (401, 403):
-            raise StopStage(
-                f"{at} does not accept the key (HTTP {status}); "
-                "set api_key_env to the name of the environment variable that holds it"
-            )
+            raise StopStage(f"{at} does not accept the key (HTTP {status}); {self._key_advice}")
         if status == 404:
             raise StopStage(f'{at} does not know the model "{self._settings.model}" or the address (HTTP 404)')
         if 300 <= status < 400:

@@ -12,6 +12,7 @@ from instructrestore.pipelines.app.segments import Segmenter
 from instructrestore.pipelines.app.settings import LOOPBACK, AppSettings
 from instructrestore.pipelines.app.shelf import Missing, Shelf, now
 from instructrestore.pipelines.app.visitors import SharedPhotos, Visitors
+from instructrestore.pipelines.app.wishes import Wishes
 from instructrestore.pipelines.app.workbench import Workbench
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class App:
         self.bench = Workbench(settings.source, settings.folder / "speeds.json", settings.limits.room)
         self.queue = JobQueue(self.bench, settings.batch)
         self.segmenter = Segmenter(settings.sam2)
+        self.wishes = Wishes(settings.wishes)
         alone = settings.host in LOOPBACK
         self.dataset = OpenDataset(settings.dataset, settings.folder, alone) if settings.dataset else None
 

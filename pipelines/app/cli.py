@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from instructrestore.pipelines.inference import flags as model_flags
+from instructrestore.pipelines.understanding import flags as wish_flags
+from instructrestore.pipelines.understanding.confirming import wish_model_named
 
 HELP = """Open the app in the browser: look, point, brush, restore, compare; or look through a data set.
 
@@ -78,10 +80,13 @@ def app(
     ] = None,
     dtype: Annotated[str, typer.Option(metavar="float32|bfloat16|float16", help="Precision.")] = "float32",
     batch: Annotated[int, typer.Option(min=1, max=64, help="How many photos of one size to restore together.")] = 1,
+    language_model: wish_flags.LanguageModel = None,
+    language_model_name: wish_flags.LanguageModelName = None,
 ) -> None:
     if checkpoint and not base:
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
     _check_host(host, token)
+    wishes = wish_model_named(language_model, language_model_name)
     from instructrestore.pipelines.terminal.packages import check_installed
 
     check_installed("app", "fastapi", "uvicorn", "sse_starlette", "prometheus_client", "fastapi_offline", "duckdb")
@@ -109,7 +114,7 @@ def app(
     settings = AppSettings(
         source=source, folder=place, token=token or secrets.token_urlsafe(24), host=host,
         port=listening.getsockname()[1], names=tuple(name or ()), photos=tuple(files), lifetime_hours=lifetime,
-        batch=batch, out=out and out.absolute(), sam2=chosen_sam2(segments, device), dataset=dataset,
+        batch=batch, out=out and out.absolute(), sam2=chosen_sam2(segments, device), dataset=dataset, wishes=wishes,
     )  # fmt: skip
     if out:
         out.mkdir(parents=True, exist_ok=True)

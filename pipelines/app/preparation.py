@@ -18,6 +18,7 @@ from instructrestore.pipelines.app.reproduction import SCALE_MAP, edit_name
 from instructrestore.pipelines.app.work import Work
 from instructrestore.pipelines.inference.photo_job import EditFiles, PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto, prepare
+from instructrestore.pipelines.understanding.wishes import Understood
 from instructrestore.shards.files import commit
 
 PREVIEW = 512  # px, the longer side of a preview of most photos
@@ -32,9 +33,11 @@ def prepared_work(work: Work, settings: SamplingSettings, weights: dict[str, Any
         for name, paths in work.edits.items()
     })  # fmt: skip
     scale_map = _named(work.out / SCALE_MAP, work.scale_map) if work.scale_map else None
+    read = work.asked.read_from
+    wish = Understood(read.typed, work.instruction, read.model) if read else None
     job = PhotoJob(
         work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole, scale_map, "", edits,
-        work.asked.scale_range,
+        work.asked.scale_range, wish,
     )  # fmt: skip
     photo = prepare(job, settings, weights)
     if not work.asked.preview:

@@ -10,6 +10,7 @@ from instructrestore.model.instruction.instruction import MAX_REGIONS, Instructi
 from instructrestore.model.instruction.parser import MAX_TEXT_LENGTH, parse
 from instructrestore.pipelines.inference.options import MAX_SWEEP
 from instructrestore.pipelines.terminal.arguments import MAX_SEED
+from instructrestore.pipelines.understanding.prompt import MAX_WISH_LENGTH
 
 ID = r"^[0-9a-f]{32}$"
 Kind = Literal["restore", "mask", "sweep"]
@@ -59,10 +60,30 @@ class InstructionRead(BaseModel):
         return cls(text=str(instruction), regions=regions, others=instruction.others, bokeh=instruction.bokeh)
 
 
+class WishGiven(Given):
+    """A wish in any words and language."""
+
+    text: str = Field(max_length=MAX_WISH_LENGTH)
+
+
+class WishRead(InstructionRead):
+    """model: the language model that read the wish; None where the grammar understood it. text: the canonical form."""
+
+    model: str | None
+
+
+class ReadFrom(Given):
+    """What an instruction was read from, and by which language model: for the record of the result."""
+
+    typed: str = Field(max_length=MAX_WISH_LENGTH)
+    model: str = Field(min_length=1, max_length=200)
+
+
 class GivenWish(Given):
     """How photos are restored, whichever they are."""
 
     instruction: str | InstructionGiven
+    read_from: ReadFrom | None = Field(default=None, description="the wish of which a model made the instruction")
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     rest: Literal["restored", "keep"] = Field(default="restored", description="keep: the rest stays exactly as it is")
     feather: int = Field(

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from instructrestore import __version__
+from instructrestore.dataengine.running.stage import StopStage
 from instructrestore.model.instruction.scanner import NotUnderstood
 from instructrestore.pipelines.app.app import App
 from instructrestore.pipelines.app.guard import Guard, TooLarge, fault
@@ -102,11 +103,15 @@ def _add_faults(server: FastAPI) -> None:
 
     @server.exception_handler(NotUnderstood)
     def not_understood(_: Request, error: NotUnderstood) -> JSONResponse:
-        return fault(422, str(error), start=error.at, end=error.at + 1)
+        return fault(422, visible_line(str(error)), start=error.at, end=error.at + 1)
 
     @server.exception_handler(ValueError)
     def refused(_: Request, error: ValueError) -> JSONResponse:
         return fault(422, visible_line(str(error)))
+
+    @server.exception_handler(StopStage)
+    def not_answered(_: Request, error: StopStage) -> JSONResponse:
+        return fault(502, visible_line(str(error)))
 
     @server.exception_handler(Missing)
     def missing(_: Request, error: Missing) -> JSONResponse:

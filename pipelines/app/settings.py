@@ -8,6 +8,7 @@ from pathlib import Path
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.dataengine.photos.photo_file import MAX_PIXELS
 from instructrestore.pipelines.inference.model_source import ModelSource
+from instructrestore.pipelines.understanding.wishes import WishModel
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FOLDER = "~/.cache/instructrestore/app"
@@ -39,6 +40,7 @@ class AppSettings:
     lifetime_hours: after that photos and results are removed. batch: how many photos of one size are restored together.
     sam2: what finds the things one points at; None: the embedded annotator.
     dataset: the folder of a data set to browse; None: there is none.
+    wishes: the language model that reads what the grammar does not understand; None: nobody is asked.
     """
 
     source: ModelSource
@@ -53,6 +55,7 @@ class AppSettings:
     out: Path | None = None
     sam2: Sam2Settings | None = None
     dataset: Path | None = None
+    wishes: WishModel | None = None
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 
 from instructrestore.dataengine.running.server_settings import ServerSettings
+from instructrestore.dataengine.serving.served_models import models_in
 from instructrestore.dataengine.weights.needs import ServerNeed, WeightsNeed
 from instructrestore.pipelines.doctor.findings import Finding
 from instructrestore.pipelines.doctor.weights import check_weights
 from instructrestore.shards.errors import first_line
-from instructrestore.shards.parsing import parse_json
 
 LIMIT_S = 5.0
 _VLLM = "import importlib.metadata as m; print(m.version('vllm'))"
@@ -75,7 +75,7 @@ def _asked(need: ServerNeed, url: str, key: str) -> Finding:
         return Finding("missing", need.name, f"{url} does not accept the key (HTTP {answer.status_code})", fix)
     if health.status_code >= 500:
         return Finding("missing", need.name, f"{url} reports that it is unhealthy (HTTP {health.status_code})", start)
-    models = _models(answer)
+    models = models_in(answer.status_code, answer.content)
     if models is None:
         text = f"{url} answers but lists no models (HTTP {answer.status_code}): it may not have {server.model}"
         return Finding(
@@ -88,16 +88,6 @@ def _asked(need: ServerNeed, url: str, key: str) -> Finding:
         text = f"{url} has {', '.join(sorted(models)[:3]) or 'no model'}, not {server.model}"
         return Finding("missing", need.name, text, f"set {need.setting}.model to a model that it has")
     return Finding("ok", need.name, f"{url} answers and has {server.model}")
-
-
-def _models(answer: httpx.Response) -> set[str] | None:
-    """The ids in an answer to GET /v1/models; None if it is not one."""
-    try:
-        if answer.status_code != 200:
-            return None
-        return {str(model["id"]) for model in parse_json(answer.content, "the answer")["data"]}
-    except (ValueError, LookupError, TypeError):
-        return None
 
 
 def _vllm(need: ServerNeed) -> Finding:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.pipelines.understanding.wishes import Understood
 from instructrestore.shards.plain_text import visible_line
 
 MaskFile = Path | None  # None: the photo's own transparency
@@ -41,6 +42,7 @@ class PhotoJob:
     masks: one file per region; empty: they are predicted. scale_map: a file of scales, in place of masks; scale_range:
     the scales of black and white in it, None: grey 100 is scale 1. edits: what changes the masks, or must not change.
     instruction: None only if there is a problem. problem: why this photo cannot be restored; empty: nothing known.
+    wish: what the instruction was read from, by a language model; None: nothing but itself.
     """
 
     photo: Path
@@ -53,6 +55,7 @@ class PhotoJob:
     problem: str = ""
     edits: EditFiles = EditFiles()
     scale_range: tuple[float, float] | None = None
+    wish: Understood | None = None
 
     def files(self) -> list[Path]:
         """All that is read for it."""

@@ -83,6 +83,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         "photo": readable(job.photo.name),
         "photo_sha256": source.sha256,
         **({} if source.deep is None else {"bits": 16}),
+        **(job.wish.record() if job.wish else {}),
         "instruction": str(job.instruction),
         "regions": [asdict(region) for region in job.instruction.regions],
         "others": job.instruction.others,

@@ -11,6 +11,7 @@ from instructrestore.pipelines.restoration import flags
 from instructrestore.pipelines.terminal.arguments import check_estimate
 from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.pipelines.terminal.ending import FAULTS_FOUND, INTERRUPTED, end
+from instructrestore.pipelines.understanding import flags as wish_flags
 
 HELP = """Restore photos as an instruction says: a region with one strength, the rest with another.
 
@@ -26,6 +27,8 @@ instruction and, optionally, mask (one per region, separated by ;) and seed
 instructrestore restore dog.jpg "make the dog clear" --rest keep --feather 8
 
 instructrestore restore photos "make the sky clear with 0.7" --mask skies --grow 4 --protect faces
+
+instructrestore restore dog.jpg "nur den Hund etwas schärfer" --language-model http://127.0.0.1:8000/v1
 
 instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
 """
@@ -78,6 +81,9 @@ def restore(
     dry_run: flags.DryRun = False,
     measure: flags.Measure = None,
     price: flags.Price = None,
+    language_model: wish_flags.LanguageModel = None,
+    language_model_name: wish_flags.LanguageModelName = None,
+    yes: wish_flags.Yes = False,
 ) -> None:
     check_estimate(dry_run, measure, price)
     from instructrestore.pipelines.inference.options import parse_range, parse_sweep, sampling_settings
@@ -85,12 +91,13 @@ def restore(
     from instructrestore.pipelines.restoration.inputs import find_jobs
     from instructrestore.pipelines.restoration.mask_files import AskedMasks
     from instructrestore.pipelines.terminal.arguments import checked_seed
+    from instructrestore.pipelines.understanding.confirming import confirm, reader_named
 
     for_files = {"--mask": mask, "--unite": unite, "--intersect": intersect, "--subtract": subtract,
                  "--protect": protect, "--scale-map": scale_map, "--scale-range": scale_range,
                  "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
-                 "--format": format != "png"}  # fmt: skip
+                 "--format": format != "png", "--language-model": language_model}  # fmt: skip
     for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed,
                   "--dry-run": dry_run}  # fmt: skip
     misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
@@ -118,6 +125,7 @@ def restore(
         raise ValueError("with --shards only the instruction is named, in quotes")
     instruction = words[0] if shards and words else None
     console = PlainConsole()
+    read = reader_named(language_model, language_model_name, yes)
     jobs = []
     if not shards:
         asked_masks = AskedMasks(
@@ -129,7 +137,8 @@ def restore(
             scale_map=scale_map,
             scale_range=parse_range(scale_range) if scale_range is not None else None,
         )
-        jobs = find_jobs(words or (), out, seed=seed, asked=asked_masks, say=typer.echo, format=kind)
+        jobs = find_jobs(words or (), out, seed=seed, asked=asked_masks, say=typer.echo, format=kind, read=read)
+        confirm(read.by_model, yes, typer.echo)
     try:
         # torch takes seconds to import; mistakes on the command line have been reported by now
         from instructrestore.pipelines.inference.model_source import ModelSource

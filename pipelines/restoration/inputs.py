@@ -17,12 +17,12 @@ from instructrestore.dataengine.photos.photo_file import local_path
 from instructrestore.dataengine.sources.finder import FileFinder, place_beside
 from instructrestore.dataengine.sources.folder import list_folder
 from instructrestore.dataengine.sources.settings import SourceSettings
-from instructrestore.model.instruction.parser import parse
 from instructrestore.pipelines.inference.photo_job import PhotoJob, check_nothing_is_overwritten, stems
 from instructrestore.pipelines.pictures.output_file import AskedFormat, endings
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from instructrestore.pipelines.restoration.mask_files import NO_MASKS, AskedMasks, with_masks
 from instructrestore.pipelines.terminal.arguments import MAX_SEED, checked_seed
+from instructrestore.pipelines.understanding.wishes import WishReader
 from instructrestore.shards.plain_text import visible_line
 
 EXAMPLE = '"make the dog clear with 0.6 and keep other parts clear with 1"'
@@ -36,20 +36,23 @@ def find_jobs(
     asked: AskedMasks = NO_MASKS,
     say: Callable[[str], None] = print,
     format: AskedFormat = "png",
+    read: WishReader | None = None,
 ) -> list[PhotoJob]:
     """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
 
     asked: the masks of the photos. say: gets a line about what was skipped in folders. format: of the results.
-    Raises ValueError, in one sentence, for words that make no sense.
+    read: reads instructions; None: by the grammar alone.
+    Raises ValueError, in one sentence, for words that make no sense, and what `read` raises where it cannot ask.
     """
+    read = read or WishReader()
     if not words:
         raise ValueError(f"name one or more photos and, last and in quotes, the instruction, as in photo.jpg {EXAMPLE}")
     if any(_is_csv(word) for word in words):
-        jobs = _csv_jobs(words, seed)
+        jobs = _csv_jobs(words, seed, read)
         files = [Path(next(word for word in words if _is_csv(word)))]
     else:
         results: list[str] = []
-        jobs, files = _photo_jobs(words, out, seed, results), []
+        jobs, files = _photo_jobs(words, out, seed, read, results), []
         if results:
             skipped = f"{len(results)} earlier results were" if results[1:] else "1 earlier result was"
             say(f"{skipped} skipped in the folders: {results[0]}{' ...' if results[1:] else ''}")
@@ -61,7 +64,7 @@ def find_jobs(
     return named
 
 
-def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) -> list[PhotoJob]:
+def _photo_jobs(words: Sequence[str], out: Path, seed: int, read: WishReader, results: list[str]) -> list[PhotoJob]:
     """results: takes the names of earlier results in the folders."""
     *photos, last = words
     if os.path.exists(last):
@@ -74,7 +77,7 @@ def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) 
         if not os.path.exists(word):
             hint = "" if "." in word or "/" in word else "; put quotes around an instruction"
             raise ValueError(f"there is no photo or folder {visible_line(word)}{hint}")
-    instruction = parse(last)
+    wish = read(last)
     jobs: dict[str, PhotoJob] = {}
     for word in photos:
         for path, stem, problem in _listed(word, out):
@@ -82,7 +85,7 @@ def _photo_jobs(words: Sequence[str], out: Path, seed: int, results: list[str]) 
             if not problem and os.path.isdir(word) and _is_result(path):
                 results.append(name)
                 continue
-            job = PhotoJob(path, name, stem, instruction, seed, problem=problem)
+            job = PhotoJob(path, name, stem, wish.instruction, seed, problem=problem, wish=wish)
             jobs.setdefault(os.path.abspath(path), job)
     return list(jobs.values())
 
@@ -124,12 +127,12 @@ def _is_csv(word: str) -> bool:
     return word.lower().endswith(".csv") and os.path.isfile(word)
 
 
-def _csv_jobs(words: Sequence[str], seed: int) -> list[PhotoJob]:
+def _csv_jobs(words: Sequence[str], seed: int, read: WishReader) -> list[PhotoJob]:
     """The rows of a CSV, which comes alone or with an instruction for the rows that have none."""
     path = Path(words[0])
     if not _is_csv(words[0]) or len(words) > 2 or (len(words) == 2 and os.path.exists(words[1])):
         raise ValueError("name a CSV alone, or with one instruction after it for the rows that have none")
-    common = parse(words[1]) if len(words) == 2 else None
+    common = read(words[1]) if len(words) == 2 else None
     jobs: list[PhotoJob] = []
     files = FileFinder([str(path.parent)])
     for line, row in _rows(path):
@@ -140,18 +143,19 @@ def _csv_jobs(words: Sequence[str], seed: int) -> list[PhotoJob]:
                 f"{where} has no instruction: add one there, or one for all such rows after the CSV, as in {EXAMPLE}"
             )
         photo, masks = Path(os.path.join(path.parent, row["photo"])), ()
-        instruction, chosen, problem = common, seed, row["problem"]
+        wish, chosen, problem = common, seed, row["problem"]
         try:
             photo = Path(place_beside(files, row["photo"]))
             masks = tuple(Path(place_beside(files, name.strip())) for name in row["mask"].split(";") if name.strip())
-            instruction = parse(text) if text else common
+            wish = read(text) if text else common
             chosen = _seed(row["seed"]) if row["seed"] else seed
         except ValueError as error:
             problem = problem or str(error)
         if not row["photo"]:
             problem = problem or "the row names no photo"
         name = f"{visible_line(row['photo'])} ({where})" if row["photo"] else where
-        jobs.append(PhotoJob(photo, name, photo.stem, instruction, chosen, masks, problem=problem))
+        instruction = wish.instruction if wish else None
+        jobs.append(PhotoJob(photo, name, photo.stem, instruction, chosen, masks, problem=problem, wish=wish))
     if not jobs:
         raise ValueError(
             f"{visible_line(str(path))} has no rows: after the line that names the columns, write one line per photo"

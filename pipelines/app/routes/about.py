@@ -32,7 +32,7 @@ class Health(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """The model, the machine, and what both can take."""
+    """The model, the machine, and what both can take. language_model: whether one reads wishes (/wishes)."""
 
     name: str
     base: str
@@ -45,6 +45,7 @@ class ModelCard(BaseModel):
     memory_mib: int
     total_memory_mib: int
     segmenter: str
+    language_model: bool
     sampling: dict[str, Any]
     seconds_per_megapixel_step: float | None
     limits: dict[str, int]
@@ -80,6 +81,7 @@ def model(here: Visitor) -> ModelCard:
         memory_mib=_used_mib(on_gpu),
         total_memory_mib=(torch.cuda.mem_get_info(device)[1] if on_gpu else machine_memory()) >> 20,
         segmenter=here.app.segmenter.name,
+        language_model=settings.wishes is not None,
         sampling=bench.own.model_dump(mode="json"),
         seconds_per_megapixel_step=bench.speed.seconds,
         limits={

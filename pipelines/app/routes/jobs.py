@@ -14,7 +14,18 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.pipelines.app import pictures
 from instructrestore.pipelines.app.job_queue import Entry
-from instructrestore.pipelines.app.records import EDITS, Asked, InstructionGiven, InstructionRead, Job, Jobs, Result
+from instructrestore.pipelines.app.records import (
+    EDITS,
+    Asked,
+    ErrorSentence,
+    InstructionGiven,
+    InstructionRead,
+    Job,
+    Jobs,
+    Result,
+    WishGiven,
+    WishRead,
+)
 from instructrestore.pipelines.app.reproduction import command_of, python_of, sweep_command
 from instructrestore.pipelines.app.routes.here import FAULTS, Here, Visitor
 from instructrestore.pipelines.app.routes.photos import PRIVATE, Longest
@@ -32,6 +43,13 @@ PING_SECONDS = 15
 def read_instruction(given: Annotated[InstructionGiven, Body()]) -> InstructionRead:
     """Text to its parts, or parts to a text; 422 says where a text is not understood."""
     return InstructionRead.of(given.instruction())
+
+
+@router.post("/wishes", responses={502: {"model": ErrorSentence, "description": "The language model cannot be asked."}})
+def read_wish(here: Visitor, given: Annotated[WishGiven, Body()]) -> WishRead:
+    """A wish in any words to its parts: by the grammar, or else by the language model that the app was started with."""
+    understood = here.app.wishes.read(given.text)
+    return WishRead(**InstructionRead.of(understood.instruction).model_dump(), model=understood.model)
 
 
 @router.post("/jobs", status_code=201)

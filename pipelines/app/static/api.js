@@ -1,6 +1,6 @@
 /** The HTTP API as functions. */
 
-/** @import {Asked, Folder, Job, Model, Parsed, Photo, Sample, SavedMask, Segments} from "./types" */
+/** @import {Asked, Folder, Job, Model, Parsed, Photo, Sample, SavedMask, Segments, WishRead} from "./types" */
 
 const ROOT = "api/v1";
 
@@ -75,6 +75,8 @@ export const api = {
 
   /** @param {string} words @returns {Promise<Parsed>} */
   parse: (words) => ask("POST", "/instructions", { text: words }),
+  /** @param {string} words @returns {Promise<WishRead>} */
+  readWish: (words) => ask("POST", "/wishes", { text: words }),
   /** @param {Omit<Parsed, "text">} wish @returns {Promise<Parsed>} */
   write: (wish) => ask("POST", "/instructions", wish),
 

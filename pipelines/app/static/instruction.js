@@ -125,6 +125,16 @@ async function write() {
   }
 }
 
+/** Takes an instruction that was offered, in the place of what was typed. @param {Parsed} parsed */
+export function accept(parsed) {
+  stopReading();
+  asked++;
+  followed = said(parsed);
+  show(parsed.text);
+  set({ text: parsed.text, fault: null });
+  follow(parsed);
+}
+
 /** @param {string} words */
 function show(words) {
   if (field.value !== words) field.value = words;

@@ -6,6 +6,7 @@ import { button, fill, make, part, say, settle, tell, tellFault } from "./dom.js
 import { textRead, wishAsked } from "./instruction.js";
 import { pngOf } from "./masks.js";
 import { get, set, watch } from "./store.js";
+import { readFrom } from "./understanding.js";
 import { duration, expectedSeconds } from "./durations.js";
 
 /** Masks that the server has, so that one goes there once. @type {WeakMap<Mask, string>} */
@@ -57,6 +58,7 @@ export async function asked() {
   return {
     photo: photo.id,
     instruction: wishAsked(),
+    ...readFrom(),
     masks,
     seed: options.seed,
     settings: options.settings,

@@ -22,6 +22,7 @@ import { startGrip } from "./sheet-grip.js";
 import { startStage } from "./stage.js";
 import { startStatus } from "./status.js";
 import { get, redo, set, undo, undoable, watch } from "./store.js";
+import { startUnderstanding } from "./understanding.js";
 import { startWishFields } from "./wish-fields.js";
 
 function startTop() {
@@ -60,6 +61,7 @@ startStage();
 startOverlay();
 startMaskTools();
 startInstruction();
+startUnderstanding();
 startRegionList();
 startPartList();
 startWishFields();

@@ -54,6 +54,11 @@ export interface Parsed {
   bokeh: boolean;
 }
 
+/** `model`: the language model that read the wish; null where the grammar understood it. */
+export interface WishRead extends Parsed {
+  model: string | null;
+}
+
 export type Settings = Record<string, number | string | boolean | null>;
 export type JobKind = "restore" | "mask" | "sweep";
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled" | "interrupted";
@@ -63,6 +68,7 @@ export interface Asked {
   photo: string;
   kind: JobKind;
   instruction: string | { regions: CaptionScale[]; others: number; bokeh: boolean };
+  read_from?: { typed: string; model: string };
   masks?: (string | null)[];
   seed?: number;
   settings?: Settings;
@@ -129,6 +135,7 @@ export interface Model {
   memory_mib: number | null;
   total_memory_mib: number | null;
   segmenter: string;
+  language_model: boolean;
   sampling: Settings;
   seconds_per_megapixel_step: number | null;
   limits: Record<string, number>;

@@ -1,0 +1,1 @@
+"""Any wish: what the grammar of instructions refuses is read by a language model, where one is configured."""
