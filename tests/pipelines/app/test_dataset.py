@@ -186,7 +186,7 @@ def test_a_run_is_told_apart_from_its_data_set(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["%22%20x%3D%22", "..%5C..%5Cetc", "%00", "-1", "9" * 4000, "%D9%A3", "0" * 19, "A" * 20]
+    "name", ["%22%20x%3D%22", "..%5C..%5Cetc", "%00", "-1", "9" * 4000, "%D9%A3", "f" * 19, "A" * 20]
 )
 def test_what_is_no_photo_is_told_in_one_sentence(client: TestClient, name: str) -> None:
     key = client.get(f"{API}/dataset/photos").json()["photos"][0]["key"]

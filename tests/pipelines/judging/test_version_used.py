@@ -18,8 +18,8 @@ from tests.dataengine.judging.judgements import judged
 from tests.pipelines.testset.photos import region, texture, write_dataset
 
 
-@pytest.mark.slow  # the small model as it ships
-def test_a_version_gives_a_test_set_and_that_an_evaluation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("base", ["tiny", pytest.param("small", marks=pytest.mark.slow)])
+def test_a_version_gives_a_test_set_and_that_an_evaluation(tmp_path: Path, tiny_base: Path, base: str) -> None:
     photos = [(texture(number, 128, 128), [region("the red dog", (40, 40, 40, 40), 128, 128)]) for number in range(2)]
     parent = Dataset(write_dataset(tmp_path / "dataset", photos))
     said, rejected = (parent.record(row) for row in range(2))
@@ -34,7 +34,8 @@ def test_a_version_gives_a_test_set_and_that_an_evaluation(tmp_path: Path) -> No
         assert ended.exit_code == 0, (ended.output, ended.exception)
     made = TestSet(str(tmp_path / "testset"))
     assert made.index["captions"].to_pylist() == [["the grey cat"]]
-    evaluate(made.path, base="small", out=tmp_path / "out", steps=1, guidance=1.0, device="cpu", tables=[3])
+    base = base if base == "small" else str(tiny_base)
+    evaluate(made.path, base=base, out=tmp_path / "out", steps=1, guidance=1.0, device="cpu", tables=[3])
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert written["testset"]["photos"] == 1
     assert "InstructRestore-s1=0.8-s2=1" in {path.name for path in (tmp_path / "out" / "results").iterdir()}
