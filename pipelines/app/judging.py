@@ -14,7 +14,7 @@ from typing import Any
 
 from instructrestore.dataengine.judging.accuracy import progress
 from instructrestore.dataengine.judging.apply import Judged, apply
-from instructrestore.dataengine.judging.judgement import Audit, Undo, judgement_of, now, region_id
+from instructrestore.dataengine.judging.judgement import Audit, SplitRegion, Undo, judgement_of, now, region_id
 from instructrestore.dataengine.judging.log import JudgementLog, LogEntry, log_path, standing
 from instructrestore.dataengine.judging.sampling import DrawnRegion, queue_path, read_queue
 from instructrestore.shards.index import Dataset
@@ -71,6 +71,10 @@ class Judging:
             number = 1 + max((entry.number for entry in before), default=0)
             judged = apply(sample, [*before, LogEntry(number, judgement)])
             drawn = isinstance(judgement, Audit) and judgement.region in map(region_id, sample.regions)
+            if number in judged.lost and isinstance(judgement, SplitRegion) and judgement.by != "masks":
+                there = () if judged.record is None else judged.record.regions
+                if judgement.region in map(region_id, there):
+                    raise ValueError("this region is in one part: there is nothing to split")
             if number in judged.lost and not drawn:
                 raise ValueError("this region is no longer as it was judged, or does not fit: look at the photo again")
 

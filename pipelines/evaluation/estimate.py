@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def print_plan(asked: EvaluationRequest, sample: int | None, price: float | None
     photos = len(rows_of(testset, asked.limit))
     methods = [method.name for group in asked.groups for method in group.methods]
     methods += [found.method.name for found in asked.found]
-    say(f"{photos:,} photos; methods besides the LQ photos: {', '.join(methods) or 'none'}")
+    named = (name if count == 1 else f"{name} ({count} settings)" for name, count in Counter(methods).items())
+    say(f"{photos:,} photos; methods besides the LQ photos: {', '.join(named) or 'none'}")
     if sample is None or photos < 2:
         say("how long it takes, disk and cost: --measure 3 evaluates 3 photos and says")
     else:

@@ -42,13 +42,14 @@ def take_answers(dataset: str, file: Path, who: str, console: Console) -> None:
     """Adds to the log what a person wrote into a copy of the queue: lines with key, region, mask_right, caption_right.
 
     Lines without answers are passed over, and so are answers that the same judge has given already. Raises ValueError
-    for a line that is no answer or of a region that was not drawn; the lines before it are in the log then.
+    for a line that is no answer or of a region that was not drawn; nothing is added then.
     """
     opened = Dataset(dataset)
     wanted = {(each.key, each.region) for each in _drawn(dataset, opened)}
     log = JudgementLog(log_path(dataset))
     said = _said(log, who)
     counts = Counter[str]()
+    new: list[Audit] = []
     for number, line in enumerate(read_bounded(file).splitlines(), 1):
         where = f"line {number} of {file}"
         values = parse_object(line, where) if line.strip() else {}
@@ -69,9 +70,10 @@ def take_answers(dataset: str, file: Path, who: str, console: Console) -> None:
         if said.get((judgement.key, judgement.region)) == given:
             counts["known"] += 1
         else:
-            log.append(judgement)
-            counts["new"] += 1
-    _say(console, f"{counts['new']:,} new judgements, {counts['known']:,} known ones, {counts['open']:,} lines without")
+            new.append(judgement)
+    for each in new:
+        log.append(each)
+    _say(console, f"{len(new):,} new judgements, {counts['known']:,} known ones, {counts['open']:,} lines without")
 
 
 def state(dataset: str, as_json: bool, console: Console) -> None:

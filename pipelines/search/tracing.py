@@ -32,6 +32,8 @@ def trace(
     """
     if (at is None) != (training is None) or (region is None) == (at is None):
         raise ValueError("trace what? Name KEY or KEY#REGION, or a sample of a training run with --at and --training")
+    if log is not None and not log.is_file():
+        raise ValueError(f"there are no judgements at {visible_line(str(log))}: --log names their file")
     opened = Dataset(dataset)
     place = _run_of(dataset, run)
     sample: dict[str, Any] | None = None

@@ -45,6 +45,10 @@ def training_sample(dataset: Dataset, training: Path, position: int) -> dict[str
         raise ValueError(
             f"{dataset.path} is none of the data sets that {training} was trained on: its index is another"
         )
+    if position >= settings.steps * batch:
+        raise ValueError(
+            f"{training} takes {settings.steps:,} steps of {batch:,} samples and never comes to sample {position}"
+        )
     number = known.index(dataset.card.index_sha256)
     held_out = validation_photos(dataset.index, settings.validation.share, settings.seed)
     own = Triplets.of(dataset.index, ~held_out)

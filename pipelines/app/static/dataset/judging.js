@@ -1,6 +1,6 @@
 /** Judging: a key, a judgement, one line in the log beside the data set; then the next region. */
 
-/** @import {Photo, Region} from "./types" */
+/** @import {Judgement, Photo, Region} from "./types" */
 import { button, fill, make, part, say, tell, tellFault } from "../dom.js";
 import { api } from "./api.js";
 import { isPainting, paint, result, startBrush, stop } from "./brush.js";
@@ -9,13 +9,15 @@ import { counted, shown } from "./text.js";
 import { change, choosing, get, watch } from "./wanted.js";
 
 const KEPT = "instructrestore-judge";
-/** @type {{key: string, number: number}[]} what was judged on this page, for undo */
+/** @type {{key: string, number: number, region: string}[]} what was judged on this page, for undo */
 const done = [];
 /** @type {Region | null} */
 let merging = null;
 /** @type {Region | null} null: a new region */
 let painting = null;
 let busy = false;
+/** @type {{key: string, region: string} | null} the region of the sample that is to be judged now */
+let demanded = null;
 
 export const isJudging = () => get().judge === "1" || isAuditing();
 export const isAuditing = () => get().judge === "audit";
@@ -57,20 +59,37 @@ async function askWho() {
   return Boolean(answer);
 }
 
-/** @param {object} judgement its act and the act's own fields @param {string} said */
+/** Asks until the answer is taken, or nobody wants it any more, so that nothing typed is lost. */
+/** @param {string} title @param {{label: string, value: string, most: number}[]} fields @param {(answer: string[]) => Promise<boolean>} take */
+async function askedUntil(title, fields, take) {
+  for (let answer = await asked(title, fields); answer; answer = await asked(title, fields)) {
+    if (await take(answer)) return true;
+    fields = fields.map((field, place) => ({ ...field, value: answer?.[place] ?? "" }));
+  }
+  return false;
+}
+
+/** @param {{act: string, region?: string} & Record<string, unknown>} judgement its act and the act's own fields @param {string} said @returns {Promise<boolean>} whether it was taken */
 async function judge(judgement, said) {
   const { photo } = current();
-  if (!photo || busy || (!who() && !(await askWho()))) return;
+  if (!photo || (!who() && !(await askWho()))) return false;
+  if (busy) {
+    tell("One moment: the judgement before is still being written.");
+    return false;
+  }
   busy = true;
   try {
     const taken = await api.judge({ who: who(), key: photo.key, ...judgement });
-    if (!("of" in judgement)) done.push({ key: photo.key, number: taken.number });
+    if (!("of" in judgement)) done.push({ key: photo.key, number: taken.number, region: judgement.region ?? "" });
     merging = null;
+    fill(part("told", HTMLElement)); // whatever it said is done
     say(said);
     if (isAuditing()) await nextToAudit();
     else await goOn(taken.photo, "of" in judgement);
+    return true;
   } catch (fault) {
     tellFault(fault);
+    return false;
   } finally {
     busy = false;
     drawBar();
@@ -103,13 +122,19 @@ function typed() {
     [name, /_(from|to)$/.test(name) ? Number(value) : name === "bokeh" ? value === "true" : value]));
 }
 
+/** @param {{drawn: number, done: number}} audit */
+function sayAudited(audit) {
+  part("audit-says", HTMLElement).textContent = audit.drawn
+    ? `${audit.done.toLocaleString("en")} of ${audit.drawn.toLocaleString("en")} judged` : "No sample was drawn: instructrestore audit DATASET --sample 200";
+}
+
 async function nextToAudit() {
   if (!who() && !(await askWho())) return;
   try {
     const audit = await api.audit(who());
-    part("audit-says", HTMLElement).textContent = audit.drawn
-      ? `${audit.done.toLocaleString("en")} of ${audit.drawn.toLocaleString("en")} judged` : "No sample was drawn: instructrestore audit DATASET --sample 200";
-    if (audit.key && audit.region) openKey(audit.key, audit.region);
+    sayAudited(audit);
+    demanded = audit.key && audit.region ? { key: audit.key, region: audit.region } : null;
+    if (demanded) openKey(demanded.key, demanded.region);
     else if (audit.drawn) tell("You have judged the whole sample.");
   } catch (fault) {
     tellFault(fault);
@@ -118,16 +143,21 @@ async function nextToAudit() {
 
 async function undo() {
   const { photo } = current();
-  const mine = photo?.judgements.filter((each) => each.who === who()) ?? [];
-  const last = done.pop() ?? (photo && mine.length ? { key: photo.key, number: Math.max(...mine.map((each) => each.number)) } : null);
+  const mine = photo?.judgements.filter((each) => each.who === who() && (each.act === "audit") === isAuditing()) ?? [];
+  const own = mine.reduce((/** @type {Judgement | null} */ last, each) => (last && last.number > each.number ? last : each), null);
+  const last = done.pop() ?? (photo && own ? { key: photo.key, number: own.number, region: own.region ?? "" } : null);
   if (!last) {
     tell("There is nothing of yours to take back on this photo.");
     return;
   }
-  if (last.key !== photo?.key) {
+  if (isAuditing() || last.key !== photo?.key) {
     try {
       await api.judge({ who: who(), key: last.key, act: "undo", of: last.number });
-      openKey(last.key);
+      if (isAuditing()) {
+        demanded = { key: last.key, region: last.region };
+        sayAudited(await api.audit(who()));
+      }
+      openKey(last.key, last.region);
       say("Taken back");
     } catch (fault) {
       tellFault(fault);
@@ -137,14 +167,14 @@ async function undo() {
 
 /** @param {Region} region */
 async function edit(region) {
-  const answer = await asked("Another caption", [{ label: "Caption", value: region.caption, most: 400 }]);
-  if (answer) await judge({ act: "caption", region: region.id, caption: answer[0] }, "Caption changed");
+  await askedUntil("Another caption", [{ label: "Caption", value: region.caption, most: 400 }],
+    ([caption]) => judge({ act: "caption", region: region.id, caption }, "Caption changed"));
 }
 
 /** @param {Region} region */
 async function name(region) {
-  const answer = await asked("Another subject", [{ label: "Subject", value: region.subject, most: 100 }]);
-  if (answer) await judge({ act: "subject", region: region.id, subject: answer[0] }, "Subject changed");
+  await askedUntil("Another subject", [{ label: "Subject", value: region.subject, most: 100 }],
+    ([subject]) => judge({ act: "subject", region: region.id, subject }, "Subject changed"));
 }
 
 /** @param {Region} region the first, then the other one */
@@ -155,9 +185,9 @@ async function merge(region) {
     tell(merging ? `Merge ${shown(region.caption, 80)} with: choose the other region, and press M again.` : "Not merged.");
     return;
   }
-  const answer = await asked("One region of two", [{ label: "Caption", value: first.caption, most: 400 }, { label: "Subject", value: first.subject, most: 100 }]);
+  await askedUntil("One region of two", [{ label: "Caption", value: first.caption, most: 400 }, { label: "Subject", value: first.subject, most: 100 }],
+    ([caption, subject]) => judge({ act: "merge", region: first.id, others: [region.id], caption, subject }, "Merged"));
   merging = null;
-  if (answer) await judge({ act: "merge", region: first.id, others: [region.id], caption: answer[0], subject: answer[1] }, "Merged");
 }
 
 /** @param {Region | null} region null: a new one */
@@ -180,14 +210,12 @@ async function save() {
   }
   const mask = { size, counts };
   if (painting) {
-    await judge({ act: "mask", region: painting.id, mask }, "Mask changed");
-    stop();
+    if (await judge({ act: "mask", region: painting.id, mask }, "Mask changed")) stop();
     return;
   }
-  const answer = await asked("A new region", [{ label: "Caption", value: "", most: 400 }, { label: "Subject", value: "", most: 100 }]);
-  if (!answer) return;
-  await judge({ act: "add", mask, caption: answer[0], subject: answer[1] }, "Region added");
-  stop();
+  const taken = await askedUntil("A new region", [{ label: "Caption", value: "", most: 400 }, { label: "Subject", value: "", most: 100 }],
+    ([caption, subject]) => judge({ act: "add", mask, caption, subject }, "Region added"));
+  if (taken) stop();
 }
 
 /** @type {{key: string, label: string, what: string, press: (region: Region) => unknown}[]} */
@@ -220,13 +248,19 @@ const OF_AUDIT = [
 const audited = (region, mask, caption) => ({ act: "audit", region: region.id, mask_right: mask, caption_right: caption });
 
 /** The keys, for the page's list of them. @returns {[string, string][]} */
-export const keys = () => [...OF_REGION, ...OF_PHOTO].map(({ key, label, what }) => [key.toUpperCase(), `Judging: ${label.toLowerCase()}, ${what}`]);
+export const keys = () => [
+  ...[...OF_REGION, ...OF_PHOTO].map(({ key, label, what }) => /** @type {[string, string]} */ ([key.toUpperCase(), `Judging: ${label.toLowerCase()}, ${what}`])),
+  ...OF_AUDIT.map(({ key, label }) => /** @type {[string, string]} */ ([key.toUpperCase(), `In an audit: ${label.toLowerCase()}`])),
+];
 
 /** @param {(region: Region) => unknown} press */
 function onRegion(press) {
   const { photo, chosen } = current();
   const region = photo?.regions[chosen];
-  if (region) press(region);
+  if (isAuditing() && demanded && (photo?.key !== demanded.key || region?.id !== demanded.region)) {
+    if (photo?.key === demanded.key) openKey(demanded.key, demanded.region);
+    tell(photo?.key === demanded.key ? "The sample asks for this region: it is chosen again." : "One moment: the next photo is coming.");
+  } else if (region) press(region);
   else tell("Choose a region first: with the arrows up and down, or a click on it.");
 }
 
@@ -242,7 +276,7 @@ export function drawBar() {
   const acts = isAuditing() ? OF_AUDIT : OF_REGION;
   /** @param {{key: string, label: string, what: string}} act @param {() => unknown} work */
   const press = ({ key, label, what }, work) => {
-    const made = button({ label, kind: "act", describe: what ? `${label}: ${what} (${key.toUpperCase()})` : `${label} (${key.toUpperCase()})`, press: () => void work() });
+    const made = button({ label, kind: "act", describe: what ? `${label}: ${what} (${key.toUpperCase()})` : `${label} (${key.toUpperCase()})`, press: () => (isPainting() ? tell("Save the mask or stop the brush first.") : void work()) });
     made.append(make("kbd", { "aria-hidden": "true" }, key.toUpperCase()));
     return made;
   };
@@ -285,6 +319,8 @@ async function begin(mode) {
     return;
   }
   if (!who() && !(await askWho())) return;
+  done.length = 0; // undo is of what was judged in this mode
+  demanded = null;
   change({ judge: mode });
   if (mode === "audit") await nextToAudit();
   else if (!current().photo) await next();

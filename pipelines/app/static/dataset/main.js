@@ -82,7 +82,7 @@ function showKeys() {
     make("dt", {}, ...keys.split(", ").map((one) => make("kbd", {}, one))), make("dd", {}, what),
   ]));
   const dialog = make("dialog", { "aria-label": "Keys" });
-  fill(dialog, make("h2", {}, "Keys"), list, make("div", { class: "row end" }, button({ label: "Close", press: () => dialog.close() })));
+  fill(dialog, make("h2", { tabindex: -1, autofocus: true }, "Keys"), list, make("div", { class: "row end" }, button({ label: "Close", press: () => dialog.close() })));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
