@@ -19,7 +19,7 @@ from instructrestore.dataengine.photos.tiff_pages import with_one_page
 _OTHER = "16B" if sys.byteorder == "little" else "16L"
 _SWAPPED = {"16B": "16L", "16L": "16B", "16N": _OTHER}
 _PLANAR = 284  # a TIFF's tag: 2 where each channel lies by itself
-_MODES = {"RGB": "RGB", "RGBA": "RGBA"}  # raw: in memory; those whose values Pillow only halves
+_WHOLE = ("RGB", "RGBA")  # layouts whose values Pillow takes the high byte of, and does nothing else with
 
 
 def deep_pixels(data: bytes, picture: OpenPicture) -> NDArray[np.uint16] | None:
@@ -42,7 +42,7 @@ def deep_pixels(data: bytes, picture: OpenPicture) -> NDArray[np.uint16] | None:
         # Of a TIFF that libtiff decodes, the layout comes first among other arguments.
         first, *others = (tile.args,) if isinstance(tile.args, str) else (tile.args or ("",))
         raw, _, order = str(first).partition(";")
-        if order not in _SWAPPED or _MODES.get(raw) != again.mode:
+        if order not in _SWAPPED or raw not in _WHOLE or raw != again.mode:
             return None
         swapped = f"{raw};{_SWAPPED[order]}"
         tiles.append(tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *others)))

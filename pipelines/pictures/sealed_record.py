@@ -20,6 +20,7 @@ RECORD_KEY = "instructrestore"
 WEBP_CHUNK = b"IRST"
 TIFF_TAG = 65001  # of the range that TIFF 6.0 leaves to anyone
 AVIF_BOX = bytes.fromhex("3f0c8d6a5b7e4b0e9d5e6e6972737431")  # a UUID of ours
+_MOST_BOXES = 100  # of a file; Pillow writes three
 _ZEROS = b"0" * 64
 _TEXT = re.compile(rb"instructrestore ([0-9a-f]{64}) (.*)", re.DOTALL)
 _ASCII = 2  # a TIFF's type of text
@@ -104,11 +105,12 @@ def _in_tiff(file: BinaryIO) -> bytes:
 
 def _in_avif(file: BinaryIO) -> bytes:
     file.seek(0)
-    while True:
+    for _ in range(_MOST_BOXES):
         size, kind = _unpacked(">I4s", file)
         if size < 8:  # a box of 64 bits, or up to the end: none that was written here
-            return b""
+            break
         body = file.tell()
         if kind == b"uuid" and file.read(len(AVIF_BOX)) == AVIF_BOX:
             return file.read(size - 8 - len(AVIF_BOX))
         file.seek(body + size - 8)
+    return b""
