@@ -116,12 +116,13 @@ class Segments:
 
 @dataclass(frozen=True)
 class Instruction:
-    """text: in canonical form. regions: (caption, scale) each."""
+    """text: in canonical form. regions: (caption, scale) each. model: the language model that read it, if one did."""
 
     text: str
     regions: tuple[tuple[str, float], ...]
     others: float
     bokeh: bool
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -296,9 +297,11 @@ class Client:
     def instruction(self, wish: Wish, others: float = 1.0, bokeh: bool = False) -> Instruction:
         """How a wish is understood. others, bokeh: of regions; a text says them itself."""
         body = {"text": wish} if isinstance(wish, str) else _parts(wish) | {"others": others, "bokeh": bokeh}
-        read = self._json("POST", "instructions", json=body)
-        regions = tuple((each["caption"], each["scale"]) for each in read["regions"])
-        return Instruction(read["text"], regions, read["others"], read["bokeh"])
+        return _instruction(self._json("POST", "instructions", json=body))
+
+    def understand(self, wish: str) -> Instruction:
+        """The same in any words and language, where the app was started with a language model: look at the text."""
+        return _instruction(self._json("POST", "wishes", json={"text": wish}))
 
     def start(self, photo: Photo, instruction: str | Mapping[str, Any], **asked: Any) -> Job:
         """Puts a job into the queue and does not wait. asked: as the route `POST /jobs` takes it."""
@@ -441,6 +444,11 @@ def _read(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
         return tuple(_read(nested[name], each) if name in nested else each for each in given)
 
     return kind(**{name: value(name, given) for name, given in values.items() if name in known})
+
+
+def _instruction(read: Mapping[str, Any]) -> Instruction:
+    regions = tuple((each["caption"], each["scale"]) for each in read["regions"])
+    return Instruction(read["text"], regions, read["others"], read["bokeh"], read.get("model"))
 
 
 def _folder(values: Mapping[str, Any]) -> Folder:

@@ -131,6 +131,7 @@ def test_what_works_there(client: Any) -> None:
     assert model.base.startswith("small") and model.sampling["num_inference_steps"] == 1
     read = client.instruction("make the cat clear with 0.6")
     assert read.regions == (("the cat", 0.6),) and read == client.instruction([("the cat", 0.6)])
+    assert client.understand("make the cat clear with 0.6") == read and read.model is None
 
 
 def test_what_goes_wrong_is_the_apps_sentence(
