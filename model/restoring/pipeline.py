@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerBase
 
@@ -22,6 +25,7 @@ from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.text_mask_decoder import SURELY_MEANT, TextMaskDecoder, text_vectors
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
+from instructrestore.model.restoring.choosing import Places, chosen_masks, read_places
 from instructrestore.model.restoring.colour import fix_colours
 from instructrestore.model.restoring.keeping import check_keeping, lay_in, region_weight
 from instructrestore.model.restoring.latents import (
@@ -34,6 +38,7 @@ from instructrestore.model.restoring.latents import (
     noised,
     set_timesteps,
 )
+from instructrestore.model.restoring.locating import Box, Point, Segmenter
 from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, report_masks, warn_of
 from instructrestore.model.restoring.request import MaskInput, PhotoInput, Request, read_request
 from instructrestore.model.restoring.sampling import Sampler
@@ -95,6 +100,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         *,
         masks: Sequence[Sequence[MaskInput] | None] | None = None,
         scale_maps: Sequence[MaskInput] | None = None,
+        points: Sequence[Sequence[Point]] | None = None,
+        boxes: Sequence[Sequence[Box]] | None = None,
+        segmenter: Segmenter | None = None,
         settings: SamplingSettings | None = None,
         generator: Generators = None,
         latents: Tensor | None = None,
@@ -108,6 +116,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         photos: as `request.PhotoInput`. instructions: one for all, or one a photo.
         masks: per photo the regions' masks in the instruction's order, each of the photo's size, or None; nothing is
             predicted for a photo that has them. scale_maps: per photo the scale of every pixel, in place of masks.
+        points, boxes: per photo where the one region of its instruction is, (x, y) and (x, y, width, height) in pixels
+            of the photo: all that holds a point or fits a box. segmenter: cuts photos up, for these and for captions
+            that single something out (the setting `locate`); None: the parts of what the mask decoder finds alone.
         settings, overrides: SamplingSettings, whole or by name (num_inference_steps=20, guidance_scale=3.6, ...).
         generator: one for all photos, or one a photo; then a photo comes out the same alone and in a batch.
         latents: the unit normal noise to begin with, (B, C, h, w), in place of the generator's; posterior_noise: the
@@ -120,10 +131,14 @@ class InstructRestorePipeline(DiffusionPipeline):
         """
         settings = resolve(settings, overrides, self.config["sampling"])
         request = read_request(photos, instructions, masks, scale_maps)
+        places = read_places(request, points, boxes)
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
         self._check(request, settings, generator)
         check_keeping(settings, request.instructions, request.scale_maps is not None)
+        chosen, said = self._chosen(request, places, settings, generator, segmenter)
+        masked = [own if own is not None else given for own, given in zip(chosen, request.masks, strict=True)]
+        request = replace(request, masks=masked)
         texts = self._texts(request, settings)
         pictures, used = self.restore_tensors(
             request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
@@ -140,7 +155,8 @@ class InstructRestorePipeline(DiffusionPipeline):
             pictures = self._with_the_rest_kept(pictures, request, used, settings)
         used = [own.cpu() for own in used]
         reports = [cut_texts(self.tokenizer, each) for each in texts]
-        for own, mask, looked, report, words in zip(texts, used, found, reports, unfamiliar, strict=True):
+        for own, mask, looked, report, words, choice in zip(texts, used, found, reports, unfamiliar, said, strict=True):
+            report += choice
             if looked:
                 report += words + report_masks(mask, own.instruction)
         warn_of(reports)
@@ -189,6 +205,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         photos: PhotoInput | Sequence[PhotoInput],
         instructions: str | Instruction | Sequence[str | Instruction],
         *,
+        points: Sequence[Sequence[Point]] | None = None,
+        boxes: Sequence[Sequence[Box]] | None = None,
+        segmenter: Segmenter | None = None,
         settings: SamplingSettings | None = None,
         generator: Generators = None,
         timestep: int | None = None,
@@ -202,6 +221,8 @@ class InstructRestorePipeline(DiffusionPipeline):
         settings = resolve(settings, overrides, self.config["sampling"])
         request = read_request(photos, instructions)
         self._check(request, settings, generator)
+        places = read_places(request, points, boxes)
+        chosen, said = self._chosen(request, places, settings, generator, segmenter, timestep)
         texts = self._texts(request, settings)
         lq, padded = self._lq_photos(request, settings)
         set_timesteps(self.scheduler, settings)
@@ -213,8 +234,32 @@ class InstructRestorePipeline(DiffusionPipeline):
             cut_texts(self.tokenizer, each) + unfamiliar + report_masks(own, each.instruction)
             for each, own, unfamiliar in zip(texts, masks, known, strict=True)
         ]
+        for number, own in enumerate(chosen):
+            if own is not None:
+                masks[number] = resize(own, lq.shape[-2:])[:, 0]
+                reports[number] = cut_texts(self.tokenizer, texts[number]) + said[number]
         warn_of(reports)
         return MaskPrediction([mask.numpy() for mask in masks], request.instructions, reports)
+
+    def _chosen(
+        self,
+        request: Request,
+        places: Sequence[Places],
+        settings: SamplingSettings,
+        generator: Generators,
+        segmenter: Segmenter | None,
+        timestep: int | None = None,
+    ) -> tuple[list[Tensor | None], list[list[str]]]:
+        """Per photo the masks that a caption, points or boxes single out, as `chosen_masks`; the generators stay."""
+        plain = settings.model_copy(update={"locate": "decoder"})
+
+        def find(number: int, wish: Instruction) -> NDArray[np.float32]:
+            own = generator[number] if isinstance(generator, list) else generator
+            again = own and torch.Generator(own.device).set_state(own.get_state())
+            photo = request.photos[number]
+            return self.predict_mask(photo, wish, settings=plain, generator=again, timestep=timestep).masks[0]
+
+        return chosen_masks(request, places, settings.locate, segmenter, find)
 
     def passes(self, size: tuple[int, int], settings: SamplingSettings) -> int:
         """How often the UNet runs for a photo of this (height, width): in each step once for every batch of tiles."""

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from instructrestore.dataengine.descriptions.annotated import phrase_of
 from instructrestore.dataengine.descriptions.colour import MULTICOLOURED, ColourDescriber
-from instructrestore.dataengine.descriptions.colour_terms import TERMS, ColourTerms, term_of
+from instructrestore.pretrained.colour_terms import TERMS, ColourTerms, term_of
 from instructrestore.dataengine.descriptions.describe import Describe, DescribeSettings
 from instructrestore.dataengine.noun_phrases import validation
 from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer, ParserSettings, Question

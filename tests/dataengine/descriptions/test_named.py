@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from instructrestore.dataengine.annotator.grouping import PanopticSegment
 from instructrestore.dataengine.annotator.naming import NamedSegment
-from instructrestore.dataengine.descriptions.colour_terms import ColourTerms
+from instructrestore.pretrained.colour_terms import ColourTerms
 from instructrestore.dataengine.descriptions.named import describe
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
 
