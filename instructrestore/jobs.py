@@ -131,6 +131,8 @@ def restore(
     out: AnyPath = "restored",
     masks: Sequence[AnyPath] = (),
     scale_map: AnyPath | None = None,
+    points: Sequence[tuple[float, float]] = (),
+    boxes: Sequence[tuple[float, float, float, float]] = (),
     save_mask: bool = False,
     mask_only: bool = False,
     compare: bool = False,
@@ -150,6 +152,7 @@ def restore(
     model that ships.
     checkpoint: the trained ControlNet, a folder, a training run or a hub id; None: the base's own.
     masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
+    points, boxes: of a single photo, where its one region is: (x, y) and (x, y, width, height) in pixels.
     sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, tiff (16 bits a channel) or
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
 
@@ -173,6 +176,8 @@ def restore(
         seed=seed,
         masks=[Path(mask) for mask in masks],
         scale_map=Path(scale_map) if scale_map else None,
+        points=points,
+        boxes=boxes,
         say=console.print,
         format=kind,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from instructrestore.model.referring.pieces import Piece
+from instructrestore.model.referring.pieces import MeasuredPiece
 from instructrestore.model.referring.reference import (
     ADJECTIVES,
     COLOURS,
@@ -14,7 +14,7 @@ from instructrestore.model.referring.reference import (
     SIDES,
     Rank,
     Reference,
-    Relation,
+    StandsTo,
 )
 from instructrestore.model.referring.resolving import COLOUR, WORN, resolve
 from instructrestore.shards.rle import BoolArray
@@ -27,7 +27,7 @@ DRESSED = frozenset({"person", "man", "woman", "boy", "girl", "child"})
 
 
 def describe(
-    head: str, pieces: Sequence[Piece], others: Mapping[str, BoolArray]
+    head: str, pieces: Sequence[MeasuredPiece], others: Mapping[str, BoolArray]
 ) -> list[tuple[tuple[int, ...], Reference]]:
     """(the numbers of the pieces it names, a reference): the plainest first, none of them ambiguous.
 
@@ -36,7 +36,7 @@ def describe(
     """
     if len(pieces) == 1:
         return [((0,), Reference(head))]
-    found, known = [], dict[Relation, list[float]]()
+    found, known = [], dict[StandsTo, list[float]]()
     for reference in _possible(head, pieces, [name for name in others if name != head]):
         chosen = resolve(reference, pieces, others, known)
         if chosen.sure and len(chosen.numbers) == (len(pieces) - 1 if reference.all_but else 1):
@@ -44,7 +44,7 @@ def describe(
     return found
 
 
-def _possible(head: str, pieces: Sequence[Piece], others: Sequence[str]) -> Iterator[Reference]:
+def _possible(head: str, pieces: Sequence[MeasuredPiece], others: Sequence[str]) -> Iterator[Reference]:
     ranks = [Rank(order) for order in ADJECTIVES]
     counted = [Rank(side, number) for side in SIDES for number in range(2, min(len(pieces), len(NUMBERS)) + 1)]
     traits = [*_coloured(head, pieces), *_related(head, others)]
@@ -57,7 +57,7 @@ def _possible(head: str, pieces: Sequence[Piece], others: Sequence[str]) -> Iter
         yield from (replace(reference, all_but=True) for reference in single)
 
 
-def _coloured(head: str, pieces: Sequence[Piece]) -> Iterator[Reference]:
+def _coloured(head: str, pieces: Sequence[MeasuredPiece]) -> Iterator[Reference]:
     for number, colour in enumerate(COLOURS):
         most = max(piece.colours[number] for piece in pieces)
         if head not in COLOURLESS and most >= COLOUR.has:
@@ -68,4 +68,4 @@ def _coloured(head: str, pieces: Sequence[Piece]) -> Iterator[Reference]:
 
 def _related(head: str, others: Sequence[str]) -> Iterator[Reference]:
     for other in others:
-        yield from (Reference(head, relation=Relation(kind, other)) for kind in RELATIONS)
+        yield from (Reference(head, relation=StandsTo(kind, other)) for kind in RELATIONS)

@@ -15,7 +15,7 @@ from instructrestore.model.referring.reference import (
     Order,
     Rank,
     Reference,
-    Relation,
+    StandsTo,
 )
 
 # Besides the words that are written.
@@ -125,7 +125,7 @@ def _one(text: str) -> Reference:
             said, head = replace(said, wears=_COLOUR[found["colour"].lower()]), found["head"]
         elif (found := _RELATED.fullmatch(head)) and not said.relation:
             other = parse_reference(found["other"])
-            relation = Relation(_RELATION[found["relation"].lower()], other.head or found["other"])
+            relation = StandsTo(_RELATION[found["relation"].lower()], other.head or found["other"])
             said, head = replace(said, relation=relation), found["head"].rstrip(",")
         else:
             break

@@ -22,7 +22,7 @@ _OF_TERM = np.array([COLOURS.index(basic) for basic in BASIC])
 
 
 @dataclass(frozen=True)
-class Piece:
+class MeasuredPiece:
     """mask: (h, w) bool, the longer side at most `SIDE`. x, y: its middle, 0..1 of the photo's sides. area: share of
     the photo. height, width: of its box, shares of the photo's sides. colours: (11,), its share of each of `COLOURS`.
     """
@@ -36,7 +36,7 @@ class Piece:
     colours: NDArray[np.float64]
 
 
-def measured(masks: Sequence[BoolArray], rgb: NDArray[np.uint8]) -> list[Piece]:
+def measured(masks: Sequence[BoolArray], rgb: NDArray[np.uint8]) -> list[MeasuredPiece]:
     """masks: (H, W) bool each, none empty. rgb: (H, W, 3) uint8, of the same size."""
     size = _small(rgb.shape[:2])
     terms = _TERMS(np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.uint8))
@@ -54,7 +54,7 @@ def _small(size: Sequence[int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _piece(mask: BoolArray, terms: NDArray[np.uint8]) -> Piece:
+def _piece(mask: BoolArray, terms: NDArray[np.uint8]) -> MeasuredPiece:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     assert rows.size, "an empty mask"
     high, wide = mask.shape
@@ -63,7 +63,7 @@ def _piece(mask: BoolArray, terms: NDArray[np.uint8]) -> Piece:
     small = shrunk(mask)
     seen = terms[small] if small.any() else np.zeros(0, np.uint8)
     colours = np.bincount(_OF_TERM[seen], minlength=len(COLOURS)) / max(1, seen.size)
-    return Piece(
+    return MeasuredPiece(
         small,
         float(across @ (np.arange(wide) + 0.5)) / pixels / wide,
         float(down @ (np.arange(high) + 0.5)) / pixels / high,
@@ -74,7 +74,7 @@ def _piece(mask: BoolArray, terms: NDArray[np.uint8]) -> Piece:
     )
 
 
-def related(piece: Piece, other: BoolArray, kind: Kind) -> float:
+def related(piece: MeasuredPiece, other: BoolArray, kind: Kind) -> float:
     """How much the piece stands so to another thing, (h, w) bool like its mask: 0 (not at all) to 1."""
     other = other & ~piece.mask
     if not other.any() or not piece.mask.any():

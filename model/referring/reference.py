@@ -66,7 +66,7 @@ class Rank:
 
 
 @dataclass(frozen=True)
-class Relation:
+class StandsTo:
     """other: what it stands to, without an article: "tree"."""
 
     kind: Kind
@@ -85,7 +85,7 @@ class Reference:
     rank: Rank | None = None
     colour: str = ""
     wears: str = ""
-    relation: Relation | None = None
+    relation: StandsTo | None = None
     all_but: bool = False
 
     @property

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from instructrestore.model.referring.pieces import Piece, related
-from instructrestore.model.referring.reference import COLOURS, Order, Rank, Reference, Relation
+from instructrestore.model.referring.pieces import MeasuredPiece, related
+from instructrestore.model.referring.reference import COLOURS, Order, Rank, Reference, StandsTo
 from instructrestore.shards.rle import BoolArray
 
 PLACE_MARGIN = 0.08  # of the photo's side, between the middles of neighbours in an order
@@ -43,9 +43,9 @@ class Chosen:
 
 def resolve(
     reference: Reference,
-    pieces: Sequence[Piece],
+    pieces: Sequence[MeasuredPiece],
     others: Mapping[str, BoolArray],
-    known: dict[Relation, list[float]] | None = None,
+    known: dict[StandsTo, list[float]] | None = None,
 ) -> Chosen:
     """pieces: all of the head's kind, of one photo. others: what else is there, by name: (h, w) bool as pieces have.
 
@@ -69,9 +69,9 @@ def resolve(
 
 def _asked(
     reference: Reference,
-    pieces: Sequence[Piece],
+    pieces: Sequence[MeasuredPiece],
     others: Mapping[str, BoolArray],
-    known: dict[Relation, list[float]],
+    known: dict[StandsTo, list[float]],
 ) -> list[tuple[Bounds, list[float]]]:
     asked = []
     for bounds, colour in ((COLOUR, reference.colour), (WORN, reference.wears)):
@@ -95,7 +95,7 @@ def _having(left: list[int], scores: Sequence[float], bounds: Bounds) -> tuple[l
 
 
 # Of each order: what comes first has the least. Sizes are told apart by their ratio, places by their distance.
-_KEYS: dict[Order, Callable[[Piece], float]] = {
+_KEYS: dict[Order, Callable[[MeasuredPiece], float]] = {
     "left": lambda piece: piece.x,
     "right": lambda piece: -piece.x,
     "top": lambda piece: piece.y,
@@ -115,7 +115,7 @@ _RATIOS: dict[Order, float] = {
 }
 
 
-def _ranked(rank: Rank, left: Sequence[int], pieces: Sequence[Piece]) -> tuple[int, bool]:
+def _ranked(rank: Rank, left: Sequence[int], pieces: Sequence[MeasuredPiece]) -> tuple[int, bool]:
     key = _KEYS[rank.order]
     order = sorted(left, key=lambda number: (key(pieces[number]), number))
     values = [key(pieces[number]) for number in order]

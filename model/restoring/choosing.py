@@ -13,11 +13,11 @@ from torch import Tensor
 from instructrestore.model.instruction.instruction import MAX_REGIONS, Instruction, RegionScale
 from instructrestore.model.restoring.locating import (
     Box,
+    FoundRegion,
     Locate,
+    PhotoCutter,
     Point,
-    Region,
     Seen,
-    Segmenter,
     by_caption,
     by_places,
     check_places,
@@ -60,10 +60,12 @@ def read_places(
 
 
 def chosen_masks(
-    request: Request, places: Sequence[Places], locate: Locate, segmenter: Segmenter | None, find: Find
+    request: Request, places: Sequence[Places], locate: Locate, segmenter: PhotoCutter | None, find: Find
 ) -> tuple[list[Tensor | None], list[list[str]]]:
     """Per photo the masks (R, 1, H, W) float32 of its regions, None where nothing is to be chosen; and what the user
     should know. Raises ValueError, in one sentence, for a point that nothing holds."""
+    if locate == "segments" and segmenter is None:
+        raise ValueError("locate=segments needs a segmenter, which cuts photos up: give one, or take locate=both")
     masks: list[Tensor | None] = []
     reports: list[list[str]] = []
     for number, (instruction, own) in enumerate(zip(request.instructions, places, strict=True)):
@@ -83,11 +85,11 @@ def chosen_masks(
 
 def _regions(
     instruction: Instruction, places: Places, seen: Seen, locate: Locate, found: dict[str, NDArray[np.bool_]]
-) -> list[Region]:
+) -> list[FoundRegion]:
     if places:
         return [by_places(instruction.captions[0], places.points, places.boxes, seen, locate)]
     return [
-        by_caption(caption, seen, locate) if singled_out(caption) else Region(found[caption])
+        by_caption(caption, seen, locate) if singled_out(caption) else FoundRegion(found[caption])
         for caption in instruction.captions
     ]
 

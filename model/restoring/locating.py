@@ -32,17 +32,17 @@ FITS = 0.5  # IoU of a piece's bounding box and a given one
 
 
 @dataclass(frozen=True)
-class Segment:
+class PhotoSegment:
     """A part of a photo. mask: (H, W) bool. names: the words that it may be called by, in lower case; often one."""
 
     mask: BoolArray
     names: frozenset[str] = frozenset()
 
 
-class Segmenter(Protocol):
+class PhotoCutter(Protocol):
     """Cuts photos up; segments may be anything, named or not."""
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> list[Segment]:
+    def __call__(self, rgb: NDArray[np.uint8]) -> list[PhotoSegment]:
         """rgb: (H, W, 3) uint8."""
         ...
 
@@ -54,7 +54,7 @@ class Seen:
 
     rgb: NDArray[np.uint8]
     found: Mapping[str, BoolArray]
-    segments: Sequence[Segment] = ()
+    segments: Sequence[PhotoSegment] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,7 +62,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Region:
+class FoundRegion:
     """mask: (H, W) bool. report: what the user should know of how it was found, or ""."""
 
     mask: BoolArray
@@ -84,21 +84,21 @@ def sought(caption: str, locate: Locate) -> list[str]:
     return [_the(reference.head), *([_the(reference.relation.other)] if reference.relation else [])]
 
 
-def by_caption(caption: str, seen: Seen, locate: Locate) -> Region:
+def by_caption(caption: str, seen: Seen, locate: Locate) -> FoundRegion:
     """The region of a caption that singles something out (`singled_out`)."""
     reference = parse_reference(caption)
     if not reference.head:
-        return Region(_nothing(seen), f"{caption!r} does not say what kind of thing: no region found for it")
+        return FoundRegion(_nothing(seen), f"{caption!r} does not say what kind of thing: no region found for it")
     pieces = pieces_of(reference.head, seen, locate)
     if not pieces:
-        return Region(_nothing(seen), f"no region found for {caption!r}")
+        return FoundRegion(_nothing(seen), f"no region found for {caption!r}")
     others: dict[str, BoolArray] = {}
     if reference.relation:
         other = reference.relation.other
         others = {other: shrunk(_union(pieces_of(other, seen, locate), seen))}
     chosen = resolve(reference, measured(pieces, seen.rgb), others)
     mask = _union([pieces[number] for number in chosen.numbers], seen)
-    return Region(mask, "" if chosen.sure else _doubt(caption, reference, len(pieces), len(chosen.numbers)))
+    return FoundRegion(mask, "" if chosen.sure else _doubt(caption, reference, len(pieces), len(chosen.numbers)))
 
 
 def pieces_of(head: str, seen: Seen, locate: Locate) -> list[BoolArray]:
@@ -127,7 +127,7 @@ def parts(mask: BoolArray) -> list[BoolArray]:
     return [labels == label for label in order if stats[label, cv2.CC_STAT_AREA] >= least]
 
 
-def by_places(caption: str, points: Sequence[Point], boxes: Sequence[Box], seen: Seen, locate: Locate) -> Region:
+def by_places(caption: str, points: Sequence[Point], boxes: Sequence[Box], seen: Seen, locate: Locate) -> FoundRegion:
     """What holds each point and fits each box: of `caption`'s kind where there is such a piece, else any segment.
 
     Raises ValueError, in one sentence, for a point that nothing holds. A box that nothing fits is itself the region.
@@ -147,7 +147,7 @@ def by_places(caption: str, points: Sequence[Point], boxes: Sequence[Box], seen:
             shown = ",".join(f"{value:g}" for value in box)
             reports.append(f"nothing was found that fits the box {shown}: the box itself is the region")
         chosen.append(fitting)
-    return Region(_union(chosen, seen), "; ".join(reports))
+    return FoundRegion(_union(chosen, seen), "; ".join(reports))
 
 
 def check_places(points: Sequence[Point], boxes: Sequence[Box], size: tuple[int, int], regions: int) -> None:

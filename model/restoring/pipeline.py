@@ -38,7 +38,7 @@ from instructrestore.model.restoring.latents import (
     noised,
     set_timesteps,
 )
-from instructrestore.model.restoring.locating import Box, Point, Segmenter
+from instructrestore.model.restoring.locating import Box, PhotoCutter, Point
 from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, report_masks, warn_of
 from instructrestore.model.restoring.request import MaskInput, PhotoInput, Request, read_request
 from instructrestore.model.restoring.sampling import Sampler
@@ -102,7 +102,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         scale_maps: Sequence[MaskInput] | None = None,
         points: Sequence[Sequence[Point]] | None = None,
         boxes: Sequence[Sequence[Box]] | None = None,
-        segmenter: Segmenter | None = None,
+        segmenter: PhotoCutter | None = None,
         settings: SamplingSettings | None = None,
         generator: Generators = None,
         latents: Tensor | None = None,
@@ -207,7 +207,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         *,
         points: Sequence[Sequence[Point]] | None = None,
         boxes: Sequence[Sequence[Box]] | None = None,
-        segmenter: Segmenter | None = None,
+        segmenter: PhotoCutter | None = None,
         settings: SamplingSettings | None = None,
         generator: Generators = None,
         timestep: int | None = None,
@@ -247,7 +247,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         places: Sequence[Places],
         settings: SamplingSettings,
         generator: Generators,
-        segmenter: Segmenter | None,
+        segmenter: PhotoCutter | None,
         timestep: int | None = None,
     ) -> tuple[list[Tensor | None], list[list[str]]]:
         """Per photo the masks that a caption, points or boxes single out, as `chosen_masks`; the generators stay."""

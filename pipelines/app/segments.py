@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -19,16 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from instructrestore.dataengine.annotator.annotator import Annotator, load_annotator
-from instructrestore.dataengine.annotator.grouping import PanopticSegment
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.dataengine.annotator.naming import Calibration, name_segments
-from instructrestore.dataengine.masks.sam2 import Sam2Segmenter
+from instructrestore.dataengine.annotator.naming import name_segments
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.pipelines.app.pictures import as_png
 from instructrestore.pipelines.app.records import SegmentRecord, Segments
-from instructrestore.pipelines.app.sam2_segments import LEAST_AREA, PhotoPart, load_sam2, model_name, parts_of
 from instructrestore.pipelines.app.shelf import Missing
+from instructrestore.pipelines.inference.photo_parts import PhotoParts
+from instructrestore.pipelines.inference.sam2_segments import PhotoPart, model_name
 from instructrestore.pipelines.pictures.source_photo import read_photo
 from instructrestore.shards.files import commit
 
@@ -36,23 +33,16 @@ SIDE = 1024  # px, the longer side of the picture of segments
 
 
 class Segmenter:
-    """The annotator, and SAM 2.1 where it is installed, loaded when they are first needed; one photo at a time."""
+    """What cuts photos up, loaded when it is first needed; one photo at a time."""
 
     def __init__(self, sam2: Sam2Settings | None = None) -> None:
-        self._sam2_settings = sam2
+        self._finder = PhotoParts(sam2)
         self._one = threading.Lock()
 
     @property
     def name(self) -> str:
-        return f"SAM 2.1 ({model_name(self._sam2_settings)})" if self._sam2_settings else "embedded"
-
-    @cached_property
-    def _annotator(self) -> tuple[Annotator, Calibration]:
-        return load_annotator()
-
-    @cached_property
-    def _sam2(self) -> Sam2Segmenter | None:
-        return load_sam2(self._sam2_settings) if self._sam2_settings else None
+        sam2 = self._finder.sam2_settings
+        return f"SAM 2.1 ({model_name(sam2)})" if sam2 else "embedded"
 
     def warm(self) -> None:
         """Loads the networks, so that the first photo does not wait for them.
@@ -60,7 +50,7 @@ class Segmenter:
         Raises ValueError, in one sentence, if SAM 2.1's weights cannot be used.
         """
         with self._one, self._processors():
-            _ = self._annotator, self._sam2
+            _ = self._finder.annotator, self._finder.sam2
 
     def of_photo(self, file: Path, folder: Path) -> Segments:
         """A photo's segments. folder: where they are kept once they were found."""
@@ -80,7 +70,7 @@ class Segmenter:
         beside those of the thread that restores, and both would be slower from then on. SAM 2.1 is too large for that.
         """
         threads = torch.get_num_threads()
-        torch.set_num_threads(threads if self._sam2_settings else 1)
+        torch.set_num_threads(threads if self._finder.sam2_settings else 1)
         try:
             yield
         finally:
@@ -93,7 +83,7 @@ class Segmenter:
         small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else rgb
         ids = np.zeros((height, width), np.int32)
         segments, sure_names = [], dict[str, None]()
-        for number, part in enumerate(self._parts(np.asarray(small, np.uint8)), 1):
+        for number, part in enumerate(self._finder.parts(np.asarray(small, np.uint8)), 1):
             ids[part.mask] = number
             word, sure = self._named(part)
             if sure:
@@ -104,18 +94,11 @@ class Segmenter:
         found = Segments(width=width, height=height, segments=segments, names=list(sure_names), vocabulary=vocabulary)
         return found, ids
 
-    def _parts(self, rgb: NDArray[np.uint8]) -> list[PhotoPart]:
-        annotator, _ = self._annotator
-        seen = [piece for segment in annotator(rgb) for piece in _pieces(segment)]
-        if self._sam2:
-            return parts_of(self._sam2(rgb)[0], seen)
-        return [PhotoPart(each.mask, each) for each in seen]
-
     def _named(self, part: PhotoPart) -> tuple[str, bool]:
         """What it is called, "" if nothing is known, and whether that is sure."""
         if not part.seen:
             return "", False
-        sure, _ = name_segments([part.seen], self._annotator[1])
+        sure, _ = name_segments([part.seen], self._finder.annotator[1])
         return (sure[0].word, True) if sure else (coco_names()[part.seen.label].word, False)
 
 
@@ -138,15 +121,6 @@ def chosen_mask(folder: Path, chosen: tuple[int, ...], size: tuple[int, int], fe
         outside = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 5)
         mask = np.clip(255 * (1 - outside / (feather + 1)), 0, 255).astype(np.uint8)
     return mask
-
-
-def _pieces(segment: PanopticSegment) -> list[PanopticSegment]:
-    """A segment's connected pieces, the largest first: one clicks on a thing, not on all of its kind."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(segment.mask.astype(np.uint8), connectivity=8)
-    order = sorted(range(1, count), key=lambda label: -int(stats[label, cv2.CC_STAT_AREA]))
-    least = max(1, round(LEAST_AREA * segment.mask.size))
-    large = [label for label in order if stats[label, cv2.CC_STAT_AREA] >= least] or order[:1]
-    return [PanopticSegment(labels == label, segment.label, segment.name, segment.kind) for label in large]
 
 
 def _box(mask: NDArray[np.bool_], scale: float) -> tuple[int, int, int, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.locating import Box, Point
 from instructrestore.shards.plain_text import visible_line
 
 _COMPANION = re.compile(r"-(mask(-\d+)?|compare|sweep)$")
@@ -23,6 +24,7 @@ class PhotoJob:
     photo: the file. name: what the photo is called in messages. stem: the result's path within the output folder,
     without extension; no two jobs share it, and no result takes the name of another job's mask or sheet.
     masks: one file per region; empty: they are predicted. scale_map: a file of scales, in place of masks.
+    points, boxes: where its one region is, in pixels of the upright photo.
     instruction: None only if there is a problem. problem: why this photo cannot be restored; empty: nothing known.
     """
 
@@ -33,6 +35,8 @@ class PhotoJob:
     seed: int
     masks: tuple[Path, ...] = ()
     scale_map: Path | None = None
+    points: tuple[Point, ...] = ()
+    boxes: tuple[Box, ...] = ()
     problem: str = ""
 
     def mask_names(self) -> list[str]:

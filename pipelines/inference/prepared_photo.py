@@ -20,6 +20,7 @@ from instructrestore.dataengine.photos.picture_file import open_picture
 from instructrestore.dataengine.sources.places import readable, uri_of
 from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
 from instructrestore.model.restoring.keeping import check_keeping
+from instructrestore.model.restoring.locating import check_places
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.sizes import MIN_SIDE
 from instructrestore.pipelines.inference.photo_job import PhotoJob
@@ -69,6 +70,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         raise ValueError(f"there must be one mask for each region: {len(job.masks)} for {regions}")
     read = [_mask(path, (height, width), job.photo) for path in job.masks]
     masks = [mask for mask, _ in read]
+    check_places(job.points, job.boxes, (height, width), regions)
     scale_map = _scale_map(job.scale_map, (height, width)) if job.scale_map else None
     predicted = None if job.scale_map else "predicted"
     record = {
@@ -82,6 +84,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         "seed": job.seed,
         "masks": [_named(path, mask) for path, mask in zip(job.masks, masks, strict=True)] or predicted,
         "scale_map": _named(job.scale_map, scale_map) if job.scale_map and scale_map is not None else None,
+        **({"points": job.points, "boxes": job.boxes} if job.points or job.boxes else {}),
         "settings": settings.model_dump(mode="json"),
         **weights,
     }

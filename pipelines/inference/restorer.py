@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.locating import PhotoCutter
 from instructrestore.model.restoring.output import as_output
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.pipelines.inference.photo_job import PhotoJob
+from instructrestore.pipelines.inference.photo_parts import PhotoParts
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
 from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_image, scale_sheet
 from instructrestore.pipelines.pictures.output_file import ENDINGS, AskedFormat, Format, format_for
@@ -60,7 +62,10 @@ class Restoration:
 
 
 class PhotoRestorer:
-    """The loaded model with its settings and outputs. batch: how many results of a sweep are made together."""
+    """The loaded model with its settings and outputs. batch: how many results of a sweep are made together.
+
+    segmenter: cuts up photos in which something is singled out; None: the embedded annotator.
+    """
 
     def __init__(
         self,
@@ -69,8 +74,10 @@ class PhotoRestorer:
         wanted: OutputSettings,
         batch: int,
         on_step: StepCallback,
+        segmenter: PhotoCutter | None = None,
     ) -> None:
         self._pipe, self._wanted = pipe, wanted
+        self._segmenter = segmenter or PhotoParts()
         self._settings = resolve(settings, {}, pipe.config["sampling"])
         self._batch, self._on_step = batch, on_step
 
@@ -80,6 +87,11 @@ class PhotoRestorer:
         # One generator per photo, on the CPU: the same result alone, in a batch, and on every device.
         generators = [torch.Generator("cpu").manual_seed(photo.job.seed) for photo in group]
         asked: dict[str, Any] = {"settings": self._settings, "generator": generators}
+        places = any(photo.job.points or photo.job.boxes for photo in group)
+        if places:
+            asked |= {"points": [p.job.points for p in group], "boxes": [p.job.boxes for p in group]}
+        if places or self._settings.locate != "decoder":
+            asked["segmenter"] = self._segmenter
         if self._wanted.mask_only:
             found = self._pipe.predict_mask(photos, instructions, **asked)
             return [Restoration(None, masks, said) for masks, said in zip(found.masks, found.reports, strict=True)]

@@ -38,6 +38,10 @@ def restore(
     checkpoint_revision: model_flags.CheckpointRevision = None,
     mask: flags.Mask = None,
     scale_map: flags.ScaleMap = None,
+    point: flags.Point = None,
+    box: flags.BoxOption = None,
+    locate: flags.Locate = None,
+    segments: flags.Segments = "embedded",
     mask_only: flags.MaskOnly = False,
     save_mask: flags.SaveMask = False,
     compare: flags.Compare = False,
@@ -71,12 +75,13 @@ def restore(
     price: flags.Price = None,
 ) -> None:
     check_estimate(dry_run, measure, price)
-    from instructrestore.pipelines.inference.options import parse_sweep, sampling_settings
+    from instructrestore.pipelines.inference.options import parse_places, parse_sweep, sampling_settings
     from instructrestore.pipelines.pictures.output_file import checked_format
     from instructrestore.pipelines.restoration.inputs import find_jobs
     from instructrestore.pipelines.terminal.arguments import checked_seed
 
-    for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
+    for_files = {"--mask": mask, "--scale-map": scale_map, "--point": point, "--box": box, "--locate": locate,
+                 "--segments": segments != "embedded", "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
                  "--format": format != "png"}  # fmt: skip
     for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed,
@@ -93,11 +98,12 @@ def restore(
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
     checked_seed(seed, "--seed")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
-              "tile": tile, "colour_fix": colour_fix, "rest": rest, "feather": feather,
+              "tile": tile, "colour_fix": colour_fix, "locate": locate, "rest": rest, "feather": feather,
               "compat": "official" if official else None}  # fmt: skip
     settings = sampling_settings(values, assignments or ())
     kind = checked_format(format)
     scales = parse_sweep(sweep) if sweep is not None else ()
+    points, boxes = parse_places(point or (), 2, "--point"), parse_places(box or (), 4, "--box")
     chosen, written = regions or "largest", output or "files"
     if chosen not in ("largest", "all") or written not in ("files", "shards"):
         raise ValueError("--regions must be largest or all, and --as must be files or shards")
@@ -108,8 +114,9 @@ def restore(
     jobs = []
     if not shards:
         jobs = find_jobs(
-            words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, say=typer.echo, format=kind
-        )
+            words or (), out, seed=seed, masks=mask or (), scale_map=scale_map, points=points, boxes=boxes,
+            say=typer.echo, format=kind,
+        )  # fmt: skip
     try:
         # torch takes seconds to import; mistakes on the command line have been reported by now
         from instructrestore.pipelines.inference.model_source import ModelSource
@@ -142,6 +149,7 @@ def restore(
             failed = any(summary.failed.values())
         else:
             from instructrestore.pipelines.inference.restorer import OutputSettings
+            from instructrestore.pipelines.inference.sam2_segments import chosen_sam2
             from instructrestore.pipelines.restoration.files import RestoreOptions
             from instructrestore.pipelines.restoration.files import restore as run_restore
 
@@ -149,7 +157,8 @@ def restore(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing,
                 format=kind,
             )  # fmt: skip
-            outcome = run_restore(jobs, out, RestoreOptions(loading, settings, outputs, batch), console)
+            options = RestoreOptions(loading, settings, outputs, batch, chosen_sam2(segments, device))
+            outcome = run_restore(jobs, out, options, console)
             failed = bool(outcome.failed)
     except KeyboardInterrupt:
         again = "run the same command again to continue"

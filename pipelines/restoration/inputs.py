@@ -18,9 +18,11 @@ from instructrestore.dataengine.sources.finder import FileFinder, place_beside
 from instructrestore.dataengine.sources.folder import list_folder
 from instructrestore.dataengine.sources.settings import SourceSettings
 from instructrestore.model.instruction.parser import parse
+from instructrestore.model.restoring.locating import Box, Point, check_places
 from instructrestore.pipelines.inference.photo_job import PhotoJob, check_nothing_is_overwritten, stems
 from instructrestore.pipelines.pictures.output_file import AskedFormat, endings
 from instructrestore.pipelines.pictures.restored_photo import read_record
+from instructrestore.pipelines.pictures.source_photo import read_photo
 from instructrestore.pipelines.terminal.arguments import MAX_SEED, checked_seed
 from instructrestore.shards.plain_text import visible_line
 
@@ -34,12 +36,15 @@ def find_jobs(
     seed: int = 0,
     masks: Sequence[Path] = (),
     scale_map: Path | None = None,
+    points: Sequence[Point] = (),
+    boxes: Sequence[Box] = (),
     say: Callable[[str], None] = print,
     format: AskedFormat = "png",
 ) -> list[PhotoJob]:
     """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
 
-    masks, scale_map: of the one photo. say: gets a line about what was skipped in folders. format: of the results.
+    masks, scale_map, points, boxes: of the one photo. say: gets a line about what was skipped in folders. format: of
+    the results.
     Raises ValueError, in one sentence, for words that make no sense.
     """
     if not words:
@@ -57,6 +62,8 @@ def find_jobs(
         raise ValueError(f"there is no photo in {', '.join(map(visible_line, words[:-1]))}")
     if masks or scale_map:
         jobs = [_with_maps(jobs, tuple(masks), scale_map)]
+    if points or boxes:
+        jobs = [_with_places(jobs, tuple(points), tuple(boxes))]
     named = [replace(job, stem=stem) for job, stem in zip(jobs, stems(jobs), strict=True)]
     check_nothing_is_overwritten(named, out, files, endings(format))
     return named
@@ -221,3 +228,19 @@ def _with_maps(jobs: Sequence[PhotoJob], masks: tuple[Path, ...], scale_map: Pat
             f"there must be one --mask for each region: {len(masks)} given, and the instruction names {regions}"
         )
     return replace(job, masks=masks or job.masks, scale_map=scale_map)
+
+
+def _with_places(jobs: Sequence[PhotoJob], points: tuple[Point, ...], boxes: tuple[Box, ...]) -> PhotoJob:
+    job, option = jobs[0], "--point" if points else "--box"
+    if len(jobs) > 1:
+        raise ValueError(f"{option} is for one photo, not {len(jobs)}")
+    if job.masks or job.scale_map:
+        raise ValueError(f"use {option}, --mask or --scale-map, not several: each says where the region is")
+    if job.problem or job.instruction is None:
+        return job
+    try:
+        width, height = read_photo(job.photo).image.size
+    except (OSError, ValueError):
+        return job  # the run says what is wrong with it
+    check_places(points, boxes, (height, width), len(job.instruction.regions))
+    return replace(job, points=points, boxes=boxes)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from instructrestore.model.instruction.wishes import reads_bare
 from instructrestore.model.referring.describing import describe
 from instructrestore.model.referring.parser import parse_reference
-from instructrestore.model.referring.pieces import Piece, measured, related, shrunk
+from instructrestore.model.referring.pieces import MeasuredPiece, measured, related, shrunk
 from instructrestore.model.referring.reference import (
     ADJECTIVES,
     COLOURS,
@@ -21,7 +21,7 @@ from instructrestore.model.referring.reference import (
     SIDES,
     Rank,
     Reference,
-    Relation,
+    StandsTo,
     phrasings,
 )
 from instructrestore.model.referring.resolving import resolve
@@ -39,7 +39,7 @@ REFERENCES = st.builds(
     st.sampled_from(["", *COLOURS]),
     st.sampled_from(["", "red", "blue"]),
     st.one_of(
-        st.none(), st.builds(Relation, st.sampled_from(list(RELATIONS)), st.sampled_from(["tree", "dining table"]))
+        st.none(), st.builds(StandsTo, st.sampled_from(list(RELATIONS)), st.sampled_from(["tree", "dining table"]))
     ),
 )
 COLOURS_OF_THINGS = {"red": (220, 20, 30), "blue": (30, 60, 220), "white": (250, 250, 250)}
@@ -85,7 +85,7 @@ def test_what_is_described_names_itself_and_nothing_else(
         assert len(numbers) == (len(pieces) - 1 if reference.all_but else 1)
 
 
-def boxes(*places: tuple[int, int, int, int], colour: tuple[int, int, int] = (128, 128, 128)) -> list[Piece]:
+def boxes(*places: tuple[int, int, int, int], colour: tuple[int, int, int] = (128, 128, 128)) -> list[MeasuredPiece]:
     """Pieces of (left, top, width, height) in a photo of 200x100."""
     rgb = np.full((100, 200, 3), colour, np.uint8)
     masks = []
