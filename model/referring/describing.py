@@ -25,6 +25,12 @@ COLOURLESS = frozenset(
 )
 DRESSED = frozenset({"person", "man", "woman", "boy", "girl", "child"})
 
+# Of these nobody says "the left one".
+UNCOUNTED = frozenset(
+    {"sky", "grass", "sea", "water", "snow", "sand", "gravel", "dirt", "pavement", "road", "ground", "floor", "ceiling"}
+    | {"wall", "field", "river", "mountain", "food", "furniture", "background", "area"}
+)
+
 
 def describe(
     head: str, pieces: Sequence[MeasuredPiece], others: Mapping[str, BoolArray]
@@ -32,10 +38,13 @@ def describe(
     """(the numbers of the pieces it names, a reference): the plainest first, none of them ambiguous.
 
     head: what each piece is. pieces: all such things in the photo. others: what else is there, by name, as in
-    `resolve`. A photo's only piece has its head alone. Where pieces cannot be told apart there is nothing.
+    `resolve`. A photo's only piece has its head alone. Where pieces cannot be told apart, and of what cannot be
+    counted, there is nothing.
     """
     if len(pieces) == 1:
         return [((0,), Reference(head))]
+    if head in UNCOUNTED:
+        return []
     found, known = [], dict[StandsTo, list[float]]()
     for reference in _possible(head, pieces, [name for name in others if name != head]):
         chosen = resolve(reference, pieces, others, known)

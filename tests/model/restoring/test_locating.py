@@ -1,4 +1,4 @@
-"""Single things by caption, point and box: what is chosen of the decoder's mask and of segments, and what is refused."""
+"""Single things by caption, point and box: what is chosen of masks and segments, and what is refused."""
 
 from __future__ import annotations
 
