@@ -6,9 +6,9 @@ PANOPTIC.json is a source as `build` takes it. Each photo is degraded by the rel
 in the list. Asked for is every thing of 1% of the photo or more, of whose name the photo shows two or more such things,
 by up to three captions that `model/referring` makes of the annotated masks and the photo before it was degraded. A
 caption is "right" where what is chosen overlaps (IoU) the wanted thing more than any other of its name, "found" where
-that IoU is 0.5 or more too; a thing's figure is the mean of its captions. "true pieces": the annotated masks are what is
-chosen among, which measures the language alone. "reached": things of which the decoder finds at least a fifth, more than
-which no choice among its parts can be right.
+that IoU is 0.5 or more too; a thing's figure is the mean of its captions. "true pieces": the annotated masks are what
+is chosen among, which measures the language alone. "reached": things of which the decoder's mask of the name covers at
+least a fifth.
 """
 
 from __future__ import annotations

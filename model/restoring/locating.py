@@ -141,12 +141,12 @@ def by_places(caption: str, points: Sequence[Point], boxes: Sequence[Box], seen:
             raise ValueError(f"nothing was found at the point {x:g},{y:g}: draw a box around it, or give its mask")
         chosen.append(held)
     for box in boxes:
-        fitting = next((piece for own in (kind, every) if (piece := _fitting(own, box)) is not None), None)
-        if fitting is None:
-            fitting = _inside(box, seen)
+        fits = next((piece for own in (kind, every) if (piece := fitting(own, box)) is not None), None)
+        if fits is None:
+            fits = _inside(box, seen)
             shown = ",".join(f"{value:g}" for value in box)
             reports.append(f"nothing was found that fits the box {shown}: the box itself is the region")
-        chosen.append(fitting)
+        chosen.append(fits)
     return FoundRegion(_union(chosen, seen), "; ".join(reports))
 
 
@@ -183,8 +183,8 @@ def by_size(pieces: Sequence[BoolArray]) -> list[BoolArray]:
     return sorted(pieces, key=np.count_nonzero)
 
 
-def _fitting(pieces: Sequence[BoolArray], box: Box) -> BoolArray | None:
-    """The piece whose bounding box fits best, if any fits."""
+def fitting(pieces: Sequence[BoolArray], box: Box) -> BoolArray | None:
+    """The piece, (H, W) bool, whose bounding box fits best, if any fits."""
     overlaps = [_overlap(cv2.boundingRect(piece.astype(np.uint8)), box) for piece in pieces]
     best = int(np.argmax(overlaps)) if overlaps else -1
     return pieces[best] if overlaps and overlaps[best] >= FITS else None

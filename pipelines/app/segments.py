@@ -7,7 +7,7 @@ All segments, also those whose names are not sure: a person sees what they point
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.naming import name_segments
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
+from instructrestore.model.restoring.locating import Box, Point, check_places, fitting
 from instructrestore.pipelines.app.pictures import as_png
 from instructrestore.pipelines.app.records import SegmentRecord, Segments
 from instructrestore.pipelines.app.shelf import Missing
@@ -107,11 +108,9 @@ def chosen_mask(folder: Path, chosen: tuple[int, ...], size: tuple[int, int], fe
 
     Raises Missing where the photo has not been looked at, and ValueError for a segment that is not there.
     """
-    path = folder / "segments.png"
-    if not path.is_file():
-        raise Missing
-    with Image.open(path) as image:
-        ids = _from_colours(np.asarray(image.convert("RGB")))
+    if not chosen:
+        raise ValueError("name at least one segment, point or box")
+    ids = _ids(folder)
     if unknown := set(chosen) - set(np.unique(ids).tolist()) or set(chosen) & {0}:
         raise ValueError(f"there is no segment {min(unknown)} in this photo")
     inside = np.isin(ids, chosen).astype(np.uint8) * 255
@@ -121,6 +120,39 @@ def chosen_mask(folder: Path, chosen: tuple[int, ...], size: tuple[int, int], fe
         outside = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 5)
         mask = np.clip(255 * (1 - outside / (feather + 1)), 0, 255).astype(np.uint8)
     return mask
+
+
+def segments_at(folder: Path, points: Sequence[Point], boxes: Sequence[Box], size: tuple[int, int]) -> tuple[int, ...]:
+    """The numbers of the segments that hold the points and fit the boxes, of a photo of this (height, width).
+
+    Raises Missing where the photo has not been looked at, and ValueError for places outside it or without a segment.
+    """
+    check_places(points, boxes, size, regions=1)
+    if not points and not boxes:
+        return ()
+    ids = _ids(folder)
+    down, across = ids.shape[0] / size[0], ids.shape[1] / size[1]
+    numbers = []
+    for x, y in points:
+        numbers.append(int(ids[int(y * down), int(x * across)]))
+        if not numbers[-1]:
+            raise ValueError(f"there is no segment at the point {x:g},{y:g}")
+    pieces = {int(number): ids == number for number in np.unique(ids) if number} if boxes else {}
+    for x, y, wide, high in boxes:
+        fits = fitting(list(pieces.values()), (x * across, y * down, wide * across, high * down))
+        if fits is None:
+            raise ValueError(f"no segment fits the box {x:g},{y:g},{wide:g},{high:g}")
+        numbers.append(next(number for number, piece in pieces.items() if piece is fits))
+    return tuple(numbers)
+
+
+def _ids(folder: Path) -> NDArray[np.int32]:
+    """(h, w), 0 for no segment."""
+    path = folder / "segments.png"
+    if not path.is_file():
+        raise Missing
+    with Image.open(path) as image:
+        return _from_colours(np.asarray(image.convert("RGB")))
 
 
 def _box(mask: NDArray[np.bool_], scale: float) -> tuple[int, int, int, int]:

@@ -84,13 +84,19 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         "seed": job.seed,
         "masks": [_named(path, mask) for path, mask in zip(job.masks, masks, strict=True)] or predicted,
         "scale_map": _named(job.scale_map, scale_map) if job.scale_map and scale_map is not None else None,
-        **({"points": job.points, "boxes": job.boxes} if job.points or job.boxes else {}),
+        **(_places(job)),
         "settings": settings.model_dump(mode="json"),
         **weights,
     }
     said = [each for (mask, noted), path in zip(read, job.masks, strict=True) for each in (*noted, *_notes(path, mask))]
     notes = (*source.notes, *said)
     return PreparedPhoto(job, job.instruction, source, masks or None, scale_map, record, notes)
+
+
+def _places(job: PhotoJob) -> dict[str, Any]:
+    """As they are read back from a record; nothing where there are none."""
+    places = {"points": [list(each) for each in job.points], "boxes": [list(each) for each in job.boxes]}
+    return places if job.points or job.boxes else {}
 
 
 def _mask(path: Path, size: Sequence[int], photo: Path) -> tuple[NDArray[np.uint8], list[str]]:

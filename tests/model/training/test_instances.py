@@ -1,4 +1,4 @@
-"""Single pieces in training: a stated share of the samples, named alone in what their crop shows, the same each time."""
+"""Single pieces in training: a stated share of the samples, each named alone in what its crop shows, reproducibly."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from instructrestore.dataengine.annotator.grouping import PanopticSegment
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.pipelines.inference.sam2_segments import chosen_sam2, parts_of
 from instructrestore.pipelines.app.server import make_server
+from instructrestore.pipelines.inference.sam2_segments import chosen_sam2, parts_of
 from tests.dataengine.masks.test_sam2 import tiny_model
 from tests.pipelines.app.asking import API, bring
 from tests.pipelines.app.conftest import HERE, TOKEN, png_of, settings_in
