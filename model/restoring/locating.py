@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from instructrestore.model.referring.parser import parse_reference
 from instructrestore.model.referring.pieces import measured, shrunk
-from instructrestore.model.referring.reference import Reference
+from instructrestore.model.referring.reference import Rank, Reference
 from instructrestore.model.referring.resolving import resolve
 from instructrestore.shards.rle import BoolArray
 
@@ -27,7 +27,9 @@ Point = tuple[float, float]  # x, y in pixels of the upright photo
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
 LEAST_PIECE = 0.003  # of the photo, for a part of the decoder's mask
-MOSTLY = 0.5  # of a segment in the decoder's mask, from where it belongs to it
+MOSTLY = 0.7  # of a segment in a part of the decoder's mask, from where it belongs to it
+MISSED = 0.2  # of a segment in the decoder's mask, up to which that has missed it
+NOTABLE = 0.2  # of the largest piece: smaller ones are no things of their own
 FITS = 0.5  # IoU of a piece's bounding box and a given one
 
 
@@ -89,7 +91,8 @@ def by_caption(caption: str, seen: Seen, locate: Locate) -> FoundRegion:
     reference = parse_reference(caption)
     if not reference.head:
         return FoundRegion(_nothing(seen), f"{caption!r} does not say what kind of thing: no region found for it")
-    pieces = pieces_of(reference.head, seen, locate)
+    found = pieces_of(reference.head, seen, locate)
+    pieces = found if locate == "segments" else divided(found, reference.rank)
     if not pieces:
         return FoundRegion(_nothing(seen), f"no region found for {caption!r}")
     others: dict[str, BoolArray] = {}
@@ -98,25 +101,59 @@ def by_caption(caption: str, seen: Seen, locate: Locate) -> FoundRegion:
         others = {other: shrunk(_union(pieces_of(other, seen, locate), seen))}
     chosen = resolve(reference, measured(pieces, seen.rgb), others)
     mask = _union([pieces[number] for number in chosen.numbers], seen)
-    return FoundRegion(mask, "" if chosen.sure else _doubt(caption, reference, len(pieces), len(chosen.numbers)))
+    certain = chosen.sure and len(pieces) == len(found)
+    return FoundRegion(mask, "" if certain else _doubt(caption, reference, len(found)))
 
 
 def pieces_of(head: str, seen: Seen, locate: Locate) -> list[BoolArray]:
-    """The pieces that `head` may name, (H, W) bool each, none empty, without overlap where segments have none."""
+    """The pieces that `head` may name, (H, W) bool each, none empty."""
     named = [each.mask for each in seen.segments if head.lower() in each.names]
     if locate == "segments":
         return named
     found = seen.found.get(_the(head), _nothing(seen))
     if locate == "decoder":
         return parts(found)
+    pieces = [piece for part in parts(found) for piece in _cut(part, seen)]
+    pieces += [mask for mask in named if np.count_nonzero(mask & found) <= MISSED * np.count_nonzero(mask)]
+    least = NOTABLE * max(map(np.count_nonzero, pieces), default=0)
+    return [piece for piece in pieces if np.count_nonzero(piece) >= least]
+
+
+def _cut(part: BoolArray, seen: Seen) -> list[BoolArray]:
+    """A part of the decoder's mask by the segments in it, where these are several notable ones; else as it is."""
+    least = NOTABLE * np.count_nonzero(part)
     inside = [
-        each.mask
+        shared
         for each in seen.segments
-        if head.lower() not in each.names
-        and np.count_nonzero(each.mask & found) >= MOSTLY * np.count_nonzero(each.mask)
+        if np.count_nonzero(shared := each.mask & part) >= max(least, MOSTLY * np.count_nonzero(each.mask))
     ]
-    own = [*named, *inside]
-    return own + parts(found & ~_union(own, seen))
+    return inside if len(inside) > 1 else [part]
+
+
+def divided(pieces: Sequence[BoolArray], rank: Rank | None) -> list[BoolArray]:
+    """As many pieces as the rank speaks of at the least: where there are fewer, things that touch were found as one,
+    and the largest is halved, again and again, across the rank's direction."""
+    made = list(pieces)
+    count = 1 if rank is None else 3 if rank.order == "middle" else max(2, rank.number)
+    while made and len(made) < count:
+        largest = max(made, key=np.count_nonzero)
+        halves = _halves(largest, rank.order if rank else None)
+        if halves is None:
+            break
+        made = [piece for piece in made if piece is not largest] + halves
+    return made
+
+
+def _halves(mask: BoolArray, order: str | None) -> list[BoolArray] | None:
+    """Of equal areas; None where there is nothing to halve."""
+    _, _, wide, high = cv2.boundingRect(mask.astype(np.uint8))
+    across = order in ("left", "right", "middle") or (order not in ("top", "bottom") and wide >= high)
+    amounts = np.cumsum(mask.sum(0 if across else 1))
+    middle = int(np.searchsorted(amounts, amounts[-1] / 2)) + 1
+    first = np.zeros_like(mask)
+    first[(slice(None), slice(middle)) if across else slice(middle)] = True
+    halves = [mask & first, mask & ~first]
+    return halves if all(half.any() for half in halves) else None
 
 
 def parts(mask: BoolArray) -> list[BoolArray]:
@@ -217,7 +254,7 @@ def _the(name: str) -> str:
     return f"the {name}"
 
 
-def _doubt(caption: str, reference: Reference, pieces: int, chosen: int) -> str:
+def _doubt(caption: str, reference: Reference, pieces: int) -> str:
     if pieces == 1:
-        return f"one {reference.head} was found, and taken for {caption!r}"
+        return f"one {reference.head} was found for {caption!r}: it, or a part of it, is the region"
     return f"{pieces} of {reference.head!r} were found, and it is not certain which is {caption!r}"

@@ -46,7 +46,23 @@ def test_segments_cut_up_what_the_decoder_finds_in_one() -> None:
 def test_segments_alone_go_by_their_names() -> None:
     photo = seen(mask(), (LEFT, "cat"), (RIGHT, "dog"))
     found = by_caption("the left dog", photo, "segments")
-    assert np.array_equal(found.mask, mask(RIGHT)) and found.report == "one dog was found, and taken for 'the left dog'"
+    assert np.array_equal(found.mask, mask(RIGHT)) and found.report.startswith("one dog was found for 'the left dog'")
+
+
+def test_things_that_were_found_as_one_are_divided_as_the_caption_says() -> None:
+    photo = seen(mask(WHOLE))
+    third = by_caption("the second dog from the left", photo, "both").mask
+    left = by_caption("the left dog", photo, "both")
+    assert np.array_equal(left.mask, mask((slice(20, 80), slice(10, 95)))) and "a part of it" in left.report
+    assert np.array_equal(third, mask((slice(20, 80), slice(95, 180))))
+    assert np.array_equal(by_caption("the top dog", photo, "both").mask, mask((slice(20, 50), slice(10, 180))))
+    dot = by_caption("the tenth dog from the left", seen(mask((slice(0, 8), slice(0, 8)))), "both").mask
+    assert 0 < dot.sum() <= 8
+
+
+def test_what_is_small_beside_the_largest_is_no_thing_of_its_own() -> None:
+    photo = seen(mask(LEFT, RIGHT, (slice(90, 100), slice(0, 10))))
+    assert np.array_equal(by_caption("the left dog", photo, "both").mask, mask(LEFT))
 
 
 def test_the_decoder_is_asked_for_heads_and_neighbours_and_for_plain_captions_as_they_are() -> None:

@@ -47,7 +47,7 @@ def test_a_caption_chooses_among_segments(run: Callable[..., Ended]) -> None:
     wish = "make the largest cat clear and keep other parts clear"
     ended = run("cat.png", wish, "--out", "o", "--mask-only", "--locate", "segments")
     assert ended.status == 0, ended.err + ended.out
-    assert "one cat was found, and taken for 'the largest cat'" in ended.out
+    assert "one cat was found for 'the largest cat'" in ended.out
     assert pixels("o/cat-mask.png").mean() > 100
     assert read_record(Path("o/cat-mask.png"))["settings"]["locate"] == "segments"
 
