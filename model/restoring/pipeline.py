@@ -252,14 +252,17 @@ class InstructRestorePipeline(DiffusionPipeline):
     ) -> tuple[list[Tensor | None], list[list[str]]]:
         """Per photo the masks that a caption, points or boxes single out, as `chosen_masks`; the generators stay."""
         plain = settings.model_copy(update={"locate": "decoder"})
+        unfamiliar: list[list[str]] = [[] for _ in request.instructions]
 
         def find(number: int, wish: Instruction) -> NDArray[np.float32]:
             own = generator[number] if isinstance(generator, list) else generator
             again = own and torch.Generator(own.device).set_state(own.get_state())
             photo = request.photos[number]
+            unfamiliar[number] += self._unfamiliar(Texts(wish, self.controlnet.config["bokeh_control_text"], False))
             return self.predict_mask(photo, wish, settings=plain, generator=again, timestep=timestep).masks[0]
 
-        return chosen_masks(request, places, settings.locate, segmenter, find)
+        masks, said = chosen_masks(request, places, settings.locate, segmenter, find)
+        return masks, [[*unknown, *own] for unknown, own in zip(unfamiliar, said, strict=True)]
 
     def passes(self, size: tuple[int, int], settings: SamplingSettings) -> int:
         """How often the UNet runs for a photo of this (height, width): in each step once for every batch of tiles."""
