@@ -154,6 +154,8 @@ def restore(
     protect: Sequence[AnyPath] = (),
     scale_map: AnyPath | None = None,
     scale_range: tuple[float, float] | None = None,
+    points: Sequence[tuple[float, float]] = (),
+    boxes: Sequence[tuple[float, float, float, float]] = (),
     save_mask: bool = False,
     mask_only: bool = False,
     compare: bool = False,
@@ -178,6 +180,7 @@ def restore(
     masks: for each region a file for all photos, or a folder of files named like them, in place of predicted ones; so
     are unite, intersect and subtract, for the masks of all regions, protect, of what must not change, and scale_map,
     scales pixel by pixel, where scale_range are those of black and white.
+    points, boxes: of a single photo, where its one region is: (x, y) and (x, y, width, height) in pixels.
     sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, avif, tiff (16 bits a channel) or
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
     language_model, language_model_name: as in `understand`. yes: what it understood is done; otherwise it is the text
@@ -214,6 +217,8 @@ def restore(
                 scale_map=Path(scale_map) if scale_map else None,
                 scale_range=scale_range,
             ),
+            points=points,
+            boxes=boxes,
             say=console.print,
             format=kind,
             read=read,

@@ -1,2 +1,2 @@
-"""What others trained, for data engine and model alike: BRISQUE, which both read, an image classifier and sentence
-vectors."""
+"""For data engine and model alike: what others trained (BRISQUE, which both read, an image classifier and sentence
+vectors), and the names of colours."""

@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from instructrestore.dataengine.descriptions.colour_terms import BASIC, TERMS, ColourTerms
 from instructrestore.dataengine.descriptions.ranks import ranks, repeated
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
+from instructrestore.pretrained.colour_terms import BASIC, TERMS, ColourTerms
 
 REVISION = "1"
 MULTICOLOURED = "multicoloured"

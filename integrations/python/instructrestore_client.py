@@ -285,9 +285,18 @@ class Client:
         data, own = _file(mask)
         return _read(Mask, self._json("POST", f"photos/{photo.id}/masks", params={"name": name or own}, content=data))
 
-    def mask_of_segments(self, photo: Photo, segments: Sequence[int], feather: int = 0) -> Mask:
-        """A mask of some of a photo's segments together, by their ids."""
-        body = {"segments": list(segments), "feather": feather}
+    def mask_of_segments(
+        self,
+        photo: Photo,
+        segments: Sequence[int] = (),
+        feather: int = 0,
+        *,
+        points: Sequence[tuple[float, float]] = (),
+        boxes: Sequence[tuple[float, float, float, float]] = (),
+    ) -> Mask:
+        """A mask of some of a photo's segments together, by their ids, by points (x, y) in them and by boxes (x, y,
+        width, height) around them, in the photo's pixels."""
+        body = {"segments": list(segments), "points": list(points), "boxes": list(boxes), "feather": feather}
         return _read(Mask, self._json("POST", f"photos/{photo.id}/masks/segments", json=body))
 
     def mask_file(self, mask: Mask) -> bytes:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerBase
 
@@ -23,6 +25,7 @@ from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.text_mask_decoder import SURELY_MEANT, TextMaskDecoder, text_vectors
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
+from instructrestore.model.restoring.choosing import Places, chosen_masks, read_places
 from instructrestore.model.restoring.colour import fix_colours
 from instructrestore.model.restoring.keeping import check_keeping, lay_in, restored_share
 from instructrestore.model.restoring.latents import (
@@ -36,6 +39,7 @@ from instructrestore.model.restoring.latents import (
     noised,
     set_timesteps,
 )
+from instructrestore.model.restoring.locating import Box, PhotoCutter, Point
 from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, report_masks, warn_of
 from instructrestore.model.restoring.request import MaskInput, MaskLists, PhotoInput, Request, read_request
 from instructrestore.model.restoring.sampling import Sampler
@@ -103,6 +107,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         intersect: MaskLists | None = None,
         subtract: MaskLists | None = None,
         protect: MaskLists | None = None,
+        points: Sequence[Sequence[Point]] | None = None,
+        boxes: Sequence[Sequence[Box]] | None = None,
+        segmenter: PhotoCutter | None = None,
         settings: SamplingSettings | None = None,
         generator: Generators = None,
         latents: Tensor | None = None,
@@ -120,6 +127,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         unite, intersect, subtract: per photo a list of masks, or None, for the masks of all its regions (shaping.py);
             then predicted masks are found by one pass before the first step, as by `predict_mask`.
         protect: per photo a list of masks, or None: where they are white the result has the photo's own values.
+        points, boxes: per photo where the one region of its instruction is, (x, y) and (x, y, width, height) in pixels
+            of the photo: all that holds a point or fits a box. segmenter: cuts photos up, for these and for captions
+            that single something out (the setting `locate`); None: the parts of what the mask decoder finds alone.
         settings, overrides: SamplingSettings, whole or by name (num_inference_steps=20, guidance_scale=3.6, ...).
         generator: one for all photos, or one a photo; then a photo comes out the same alone and in a batch.
         latents: the unit normal noise to begin with, (B, C, h, w), in place of the generator's; posterior_noise: the
@@ -134,12 +144,15 @@ class InstructRestorePipeline(DiffusionPipeline):
         request = read_request(
             photos, instructions, masks, scale_maps, scale_range, unite, intersect, subtract, protect
         )  # fmt: skip
+        places = read_places(request, points, boxes)
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
         self._check(request, settings, generator)
         protects = any(own is not None for own in request.protected)
         check_keeping(settings, request.instructions, request.scale_maps is not None, protects)
         check_shaping(settings, request.instructions, request.scale_maps is not None)
+        masks_chosen, said = self._chosen(request, places, settings, generator, segmenter)
+        request = _with_chosen(request, masks_chosen)
         texts = self._texts(request, settings)
         found = [given is None and request.scale_maps is None for given in request.masks]
         changes = [shapes_masks(settings, own) for own in request.edits]
@@ -165,7 +178,8 @@ class InstructRestorePipeline(DiffusionPipeline):
             for own, known, changed in zip(used, request.masks, changes, strict=True)
         ]
         reports = [cut_texts(self.tokenizer, each) for each in texts]
-        for own, mask, looked, report, words in zip(texts, used, found, reports, unfamiliar, strict=True):
+        for own, mask, looked, report, words, choice in zip(texts, used, found, reports, unfamiliar, said, strict=True):
+            report += choice
             if looked:
                 report += words + report_masks(mask, own.instruction)
         warn_of(reports)
@@ -214,6 +228,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         photos: PhotoInput | Sequence[PhotoInput],
         instructions: str | Instruction | Sequence[str | Instruction],
         *,
+        points: Sequence[Sequence[Point]] | None = None,
+        boxes: Sequence[Sequence[Box]] | None = None,
+        segmenter: PhotoCutter | None = None,
         settings: SamplingSettings | None = None,
         unite: MaskLists | None = None,
         intersect: MaskLists | None = None,
@@ -231,6 +248,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         request = read_request(photos, instructions, unite=unite, intersect=intersect, subtract=subtract)
         self._check(request, settings, generator)
         check_shaping(settings, request.instructions, False)
+        places = read_places(request, points, boxes)
+        chosen, said = self._chosen(request, places, settings, generator, segmenter, timestep)
+        request = _with_chosen(request, chosen)
         texts = self._texts(request, settings)
         size = settings.restored_size(request.size)
         if any(shapes_masks(settings, own) for own in request.edits):
@@ -238,14 +258,41 @@ class InstructRestorePipeline(DiffusionPipeline):
             masks = [resize(own, size)[:, 0] for own in found]
         else:
             masks = [own.cpu() for own in self._found_masks(request, texts, settings, generator, timestep)]
+            masks = [own if new is None else resize(new, size)[:, 0] for own, new in zip(masks, chosen, strict=True)]
         known = [self._unfamiliar(own) for own in texts]
         self.maybe_free_model_hooks()
         reports = [
             cut_texts(self.tokenizer, each) + unfamiliar + report_masks(own, each.instruction)
             for each, own, unfamiliar in zip(texts, masks, known, strict=True)
         ]
+        for number, own in enumerate(chosen):
+            if own is not None:
+                reports[number] = cut_texts(self.tokenizer, texts[number]) + said[number]
         warn_of(reports)
         return MaskPrediction([mask.numpy() for mask in masks], request.instructions, reports)
+
+    def _chosen(
+        self,
+        request: Request,
+        places: Sequence[Places],
+        settings: SamplingSettings,
+        generator: Generators,
+        segmenter: PhotoCutter | None,
+        timestep: int | None = None,
+    ) -> tuple[list[Tensor | None], list[list[str]]]:
+        """Per photo the masks that a caption, points or boxes single out, as `chosen_masks`; the generators stay."""
+        plain = settings.model_copy(update={"locate": "decoder"})
+        unfamiliar: list[list[str]] = [[] for _ in request.instructions]
+
+        def find(number: int, wish: Instruction) -> NDArray[np.float32]:
+            own = generator[number] if isinstance(generator, list) else generator
+            again = own and torch.Generator(own.device).set_state(own.get_state())
+            photo = request.photos[number]
+            unfamiliar[number] += self._unfamiliar(Texts(wish, self.controlnet.config["bokeh_control_text"], False))
+            return self.predict_mask(photo, wish, settings=plain, generator=again, timestep=timestep).masks[0]
+
+        masks, said = chosen_masks(request, places, settings.locate, segmenter, find)
+        return masks, [[*unknown, *own] for unknown, own in zip(unfamiliar, said, strict=True)]
 
     def passes(self, size: tuple[int, int], settings: SamplingSettings) -> int:
         """How often the UNet runs for a photo of this (height, width): in each step once for every batch of tiles."""
@@ -491,3 +538,9 @@ def _masks_used(groups: Sequence[Views], known: Sequence[RegionMaps | None]) -> 
         if views.masks is not None:
             used |= zip((photo for photo, _ in views.places), views.masks.split(views.counts), strict=True)
     return [used[photo] for photo in range(len(known))]
+
+
+def _with_chosen(request: Request, chosen: Sequence[Tensor | None]) -> Request:
+    """chosen: masks (R, 1, H, W) in place of those that would be predicted, or None, a photo."""
+    masks = [given if own is None else own for own, given in zip(chosen, request.masks, strict=True)]
+    return replace(request, masks=masks)

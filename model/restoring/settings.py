@@ -89,6 +89,11 @@ class SamplingSettings(BaseModel):
         default="wavelet",
         description="Take the colours from the LQ photo: by its low frequencies, by mean and deviation, or not.",
     )
+    locate: Literal["decoder", "segments", "both"] = Field(
+        default="decoder",
+        description="Where single things are sought, as in `the left dog`: in the mask decoder's answer to the whole "
+        "caption, among the segments of that name, or among segments and the parts of what the decoder finds.",
+    )
     rest: Literal["restored", "keep"] = Field(
         default="restored",
         description="The other parts: restored with their scale, or kept pixel for pixel as they were.",
@@ -137,9 +142,10 @@ class SamplingSettings(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Nothing is said of a rest that is restored and of masks that stay as they are, so that results from before
-        there was a choice are known."""
+        """What is as it always was goes without saying, so that results from before it could be chosen are known."""
         values = handler(self)
+        if self.locate == "decoder":
+            values.pop("locate", None)
         if self.rest == "restored":
             values.pop("rest", None)
             if not self.feather:

@@ -20,9 +20,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pydantic import BaseModel, ConfigDict, Field
 
+from instructrestore.model.training.instances import drawn_piece, single_piece
 from instructrestore.shards.errors import one_line
 from instructrestore.shards.reading.reader import Fault, Triplet
-from instructrestore.shards.rle import MAX_PIXELS, Mask, Runs
+from instructrestore.shards.rle import MAX_PIXELS, BoolArray, Mask, Runs
 from instructrestore.shards.sample import Region
 
 TRIES = 50
@@ -110,27 +111,38 @@ class Window:
 
 
 class Cropper:
-    """Cuts a crop out of each triplet; its choices are drawn from the triplet's own seed."""
+    """Cuts a crop out of each triplet; its choices are drawn from the triplet's own seed.
 
-    def __init__(self, settings: CropSettings, neighbours: bool = False) -> None:
-        self.settings, self.neighbours = settings, neighbours
+    instances: share of the samples of regions with several pieces that are of one piece (instances.py).
+    """
+
+    def __init__(self, settings: CropSettings, neighbours: bool = False, instances: float = 0) -> None:
+        self.settings, self.neighbours, self.instances = settings, neighbours, instances
 
     def __call__(self, triplet: Triplet) -> Crop:
         """Raises Fault: "empty region", "corrupt photo", "pixel limit", "wrong size", "colour space"."""
         settings, region = self.settings, triplet.region
+        chance = np.random.default_rng(triplet.seed_of("instance"))
+        drawn = drawn_piece(region, self.instances, chance) if self.instances else None
         rng = np.random.default_rng(triplet.seed_of("crop"))
         photo_size = (triplet.photo.height, triplet.photo.width)
         height, width = scaled_size(*photo_size, settings)
-        runs = scaled_runs(region.mask, (height, width))
+        runs = scaled_runs(drawn or region.mask, (height, width))
         if not runs.area:
             raise Fault("empty region", region.caption)
         window = choose_window(runs, settings, rng)
         flipped = flipped_caption(region.caption) if rng.random() < settings.flip else None
-        others = [other for other in triplet.regions if other is not region] if self.neighbours else []
+        others = [other for other in triplet.regions if other is not region]
+        photo = cut_photo(triplet, (height, width), window, flipped is not None)
+
+        def cut(mask: Mask) -> BoolArray:
+            return _cut_mask(scaled_runs(mask, (height, width)), window, flipped is not None)
+
+        single = single_piece(region, others, drawn, photo, cut, chance) if drawn else None
         return Crop(
-            cut_photo(triplet, (height, width), window, flipped is not None),
-            _cut_mask(runs, window, flipped is not None),
-            region.caption if flipped is None else flipped,
+            photo,
+            single.mask if single else cut(region.mask),
+            single.caption if single else region.caption if flipped is None else flipped,
             region.subject,
             region.bokeh,
             triplet.position,
@@ -139,7 +151,9 @@ class Cropper:
             triplet.place.dataset,
             triplet.place.region,
             triplet.faults,
-            tuple(_neighbour(other, (height, width), window, flipped is not None) for other in others),
+            tuple(_neighbour(other, (height, width), window, flipped is not None) for other in others)
+            if self.neighbours
+            else (),
         )
 
 

@@ -72,6 +72,13 @@ class TrainingSettings(BaseModel):
     text_drop: float = Field(
         default=0.2, ge=0, le=1, description="Share of samples with both texts empty and a mask of ones."
     )
+    instances: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of the samples of regions with several pieces that take one piece, by a caption that names "
+        "it alone; the others take the merged region.",
+    )
     learns: Literal["controlnet", "mask_decoder"] = Field(
         default="controlnet", description="The ControlNet with its mask decoder, or the mask decoder alone."
     )
@@ -139,6 +146,8 @@ class TrainingSettings(BaseModel):
             raise ValueError("the mask decoder alone, or the base too: leave train_base or learns=mask_decoder out")
         if self.learns == "mask_decoder" and self.crop.size != SEEN:
             raise ValueError(f"the mask decoder sees photos at {SEEN} px: make crop.size that, not {self.crop.size}")
+        if self.learns == "mask_decoder" and self.instances:
+            raise ValueError("a TextMaskDecoder tells names apart, not single things: leave instances out")
         if self.crop.size % 64:
             raise ValueError(f"crop.size is a multiple of 64 px, which {self.crop.size} is not")
         return self

@@ -109,7 +109,7 @@ def app(
         checkpoint_revision=checkpoint_revision,
     )
     source.check_runnable(None)
-    from instructrestore.pipelines.app.sam2_segments import chosen_sam2
+    from instructrestore.pipelines.inference.sam2_segments import chosen_sam2
 
     settings = AppSettings(
         source=source, folder=place, token=token or secrets.token_urlsafe(24), host=host,

@@ -36,8 +36,8 @@ def prepared_work(work: Work, settings: SamplingSettings, weights: dict[str, Any
     read = work.asked.read_from
     wish = Understood(read.typed, work.instruction, read.model) if read else None
     job = PhotoJob(
-        work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole, scale_map, "", edits,
-        work.asked.scale_range, wish,
+        work.file, work.file.name, "restored", work.instruction, work.asked.seed, whole, scale_map, edits=edits,
+        scale_range=work.asked.scale_range, wish=wish,
     )  # fmt: skip
     photo = prepare(job, settings, weights)
     if not work.asked.preview:

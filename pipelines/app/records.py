@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from instructrestore.model.instruction.instruction import MAX_REGIONS, Instruction, RegionScale
 from instructrestore.model.instruction.parser import MAX_TEXT_LENGTH, parse
-from instructrestore.pipelines.inference.options import MAX_SWEEP
+from instructrestore.pipelines.inference.options import MAX_PLACES, MAX_SWEEP
 from instructrestore.pipelines.terminal.arguments import MAX_SEED
 from instructrestore.pipelines.understanding.prompt import MAX_WISH_LENGTH
 
@@ -248,9 +248,12 @@ class Segments(BaseModel):
 
 
 class SegmentsChosen(Given):
-    """feather: pixels over which the mask fades out."""
+    """Segments by number, by points in them and by boxes around them, all together. points, boxes: x, y and x, y,
+    width, height in the photo's pixels. feather: pixels over which the mask fades out."""
 
-    segments: tuple[int, ...] = Field(min_length=1, max_length=1000)
+    segments: tuple[int, ...] = Field(default=(), max_length=1000)
+    points: tuple[tuple[float, float], ...] = Field(default=(), max_length=MAX_PLACES)
+    boxes: tuple[tuple[float, float, float, float], ...] = Field(default=(), max_length=MAX_PLACES)
     feather: int = Field(default=0, ge=0, le=512)
 
 

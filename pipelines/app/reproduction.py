@@ -96,8 +96,12 @@ def python_of(
             asked.append(f"scale_range={maps['scale_range']!r}")
     asked.append(f'generator=[torch.Generator("cpu").manual_seed({seed})]')
     asked += [f"{name}={value!r}" for name, value in settings.items()]
+    cuts = "locate" in settings
+    asked += ["segmenter=PhotoParts()"] if cuts else []
     return (
-        "import instructrestore\nimport torch\nfrom PIL import Image, ImageOps\n\n"
+        "import instructrestore\nimport torch\n"
+        + ("from instructrestore.pipelines.inference.photo_parts import PhotoParts\n" if cuts else "")
+        + "from PIL import Image, ImageOps\n\n"
         f"pipe = instructrestore.load_pipeline({', '.join(place)})\n"
         f'photo = ImageOps.exif_transpose(Image.open({photo!r})).convert("RGB")\n'
         f"result = pipe(\n    {(',' + chr(10) + '    ').join(asked)},\n).images[0]\n"

@@ -7,9 +7,8 @@ All segments, also those whose names are not sure: a person sees what they point
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -19,17 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from instructrestore.dataengine.annotator.annotator import Annotator, load_annotator
-from instructrestore.dataengine.annotator.grouping import PanopticSegment
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.dataengine.annotator.naming import Calibration, name_segments
-from instructrestore.dataengine.masks.sam2 import Sam2Segmenter
+from instructrestore.dataengine.annotator.naming import name_segments
 from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
-from instructrestore.pipelines.app.loading import ONE_AT_A_TIME
+from instructrestore.model.restoring.locating import Box, Point, check_places, fitting
 from instructrestore.pipelines.app.pictures import as_png
 from instructrestore.pipelines.app.records import SegmentRecord, Segments
-from instructrestore.pipelines.app.sam2_segments import LEAST_AREA, PhotoPart, load_sam2, model_name, parts_of
 from instructrestore.pipelines.app.shelf import Missing
+from instructrestore.pipelines.inference.photo_parts import PhotoParts
+from instructrestore.pipelines.inference.sam2_segments import PhotoPart, model_name
 from instructrestore.pipelines.pictures.source_photo import read_photo
 from instructrestore.shards.files import commit
 
@@ -37,25 +34,16 @@ SIDE = 1024  # px, the longer side of the picture of segments
 
 
 class Segmenter:
-    """The annotator, and SAM 2.1 where it is installed, loaded when they are first needed; one photo at a time."""
+    """What cuts photos up, loaded when it is first needed; one photo at a time."""
 
     def __init__(self, sam2: Sam2Settings | None = None) -> None:
-        self._sam2_settings = sam2
+        self._finder = PhotoParts(sam2)
         self._one = threading.Lock()
 
     @property
     def name(self) -> str:
-        return f"SAM 2.1 ({model_name(self._sam2_settings)})" if self._sam2_settings else "embedded"
-
-    @cached_property
-    def _annotator(self) -> tuple[Annotator, Calibration]:
-        with ONE_AT_A_TIME:
-            return load_annotator()
-
-    @cached_property
-    def _sam2(self) -> Sam2Segmenter | None:
-        with ONE_AT_A_TIME:
-            return load_sam2(self._sam2_settings) if self._sam2_settings else None
+        sam2 = self._finder.sam2_settings
+        return f"SAM 2.1 ({model_name(sam2)})" if sam2 else "embedded"
 
     def warm(self) -> None:
         """Loads the networks, so that the first photo does not wait for them.
@@ -63,7 +51,7 @@ class Segmenter:
         Raises ValueError, in one sentence, if SAM 2.1's weights cannot be used.
         """
         with self._one, self._processors():
-            _ = self._annotator, self._sam2
+            _ = self._finder.annotator, self._finder.sam2
 
     def of_photo(self, file: Path, folder: Path) -> Segments:
         """A photo's segments. folder: where they are kept once they were found."""
@@ -83,7 +71,7 @@ class Segmenter:
         beside those of the thread that restores, and both would be slower from then on. SAM 2.1 is too large for that.
         """
         threads = torch.get_num_threads()
-        torch.set_num_threads(threads if self._sam2_settings else 1)
+        torch.set_num_threads(threads if self._finder.sam2_settings else 1)
         try:
             yield
         finally:
@@ -96,7 +84,7 @@ class Segmenter:
         small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else rgb
         ids = np.zeros((height, width), np.int32)
         segments, sure_names = [], dict[str, None]()
-        for number, part in enumerate(self._parts(np.asarray(small, np.uint8)), 1):
+        for number, part in enumerate(self._finder.parts(np.asarray(small, np.uint8)), 1):
             ids[part.mask] = number
             word, sure = self._named(part)
             if sure:
@@ -107,18 +95,11 @@ class Segmenter:
         found = Segments(width=width, height=height, segments=segments, names=list(sure_names), vocabulary=vocabulary)
         return found, ids
 
-    def _parts(self, rgb: NDArray[np.uint8]) -> list[PhotoPart]:
-        annotator, _ = self._annotator
-        seen = [piece for segment in annotator(rgb) for piece in _pieces(segment)]
-        if self._sam2:
-            return parts_of(self._sam2(rgb)[0], seen)
-        return [PhotoPart(each.mask, each) for each in seen]
-
     def _named(self, part: PhotoPart) -> tuple[str, bool]:
         """What it is called, "" if nothing is known, and whether that is sure."""
         if not part.seen:
             return "", False
-        sure, _ = name_segments([part.seen], self._annotator[1])
+        sure, _ = name_segments([part.seen], self._finder.annotator[1])
         return (sure[0].word, True) if sure else (coco_names()[part.seen.label].word, False)
 
 
@@ -127,11 +108,9 @@ def chosen_mask(folder: Path, chosen: tuple[int, ...], size: tuple[int, int], fe
 
     Raises Missing where the photo has not been looked at, and ValueError for a segment that is not there.
     """
-    path = folder / "segments.png"
-    if not path.is_file():
-        raise Missing
-    with Image.open(path) as image:
-        ids = _from_colours(np.asarray(image.convert("RGB")))
+    if not chosen:
+        raise ValueError("name at least one segment, point or box")
+    ids = _ids(folder)
     if unknown := set(chosen) - set(np.unique(ids).tolist()) or set(chosen) & {0}:
         raise ValueError(f"there is no segment {min(unknown)} in this photo")
     inside = np.isin(ids, chosen).astype(np.uint8) * 255
@@ -143,13 +122,37 @@ def chosen_mask(folder: Path, chosen: tuple[int, ...], size: tuple[int, int], fe
     return mask
 
 
-def _pieces(segment: PanopticSegment) -> list[PanopticSegment]:
-    """A segment's connected pieces, the largest first: one clicks on a thing, not on all of its kind."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(segment.mask.astype(np.uint8), connectivity=8)
-    order = sorted(range(1, count), key=lambda label: -int(stats[label, cv2.CC_STAT_AREA]))
-    least = max(1, round(LEAST_AREA * segment.mask.size))
-    large = [label for label in order if stats[label, cv2.CC_STAT_AREA] >= least] or order[:1]
-    return [PanopticSegment(labels == label, segment.label, segment.name, segment.kind) for label in large]
+def segments_at(folder: Path, points: Sequence[Point], boxes: Sequence[Box], size: tuple[int, int]) -> tuple[int, ...]:
+    """The numbers of the segments that hold the points and fit the boxes, of a photo of this (height, width).
+
+    Raises Missing where the photo has not been looked at, and ValueError for places outside it or without a segment.
+    """
+    check_places(points, boxes, size, regions=1)
+    if not points and not boxes:
+        return ()
+    ids = _ids(folder)
+    down, across = ids.shape[0] / size[0], ids.shape[1] / size[1]
+    numbers = []
+    for x, y in points:
+        numbers.append(int(ids[int(y * down), int(x * across)]))
+        if not numbers[-1]:
+            raise ValueError(f"there is no segment at the point {x:g},{y:g}")
+    pieces = {int(number): ids == number for number in np.unique(ids) if number} if boxes else {}
+    for x, y, wide, high in boxes:
+        fits = fitting(list(pieces.values()), (x * across, y * down, wide * across, high * down))
+        if fits is None:
+            raise ValueError(f"no segment fits the box {x:g},{y:g},{wide:g},{high:g}")
+        numbers.append(next(number for number, piece in pieces.items() if piece is fits))
+    return tuple(numbers)
+
+
+def _ids(folder: Path) -> NDArray[np.int32]:
+    """(h, w), 0 for no segment."""
+    path = folder / "segments.png"
+    if not path.is_file():
+        raise Missing
+    with Image.open(path) as image:
+        return _from_colours(np.asarray(image.convert("RGB")))
 
 
 def _box(mask: NDArray[np.bool_], scale: float) -> tuple[int, int, int, int]:

@@ -19,12 +19,12 @@ from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.shaping import check_shaping
 from instructrestore.model.restoring.sizes import MIN_SIDE
-from instructrestore.pipelines.app.loading import ONE_AT_A_TIME
 from instructrestore.pipelines.app.preparation import mask_values, prepared_work, preview_size
 from instructrestore.pipelines.app.records import Asked
 from instructrestore.pipelines.app.shelf import check_room
 from instructrestore.pipelines.app.speed import Speed
 from instructrestore.pipelines.app.work import Done, Work, written
+from instructrestore.pipelines.inference.loading import ONE_AT_A_TIME
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.options import sampling_settings
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ OPTIONS = {
     "upscale": "--upscale",
     "tile": "--tile",
     "colour_fix": "--colour-fix",
+    "locate": "--locate",
     "rest": "--rest",
     "feather": "--feather",
     "grow": "--grow",
@@ -26,6 +28,7 @@ OPTIONS = {
 }
 OVERLAP_UNIT = 32  # pixels; overlaps are multiples of it
 MAX_SWEEP = 24
+MAX_PLACES = 100  # points and boxes
 
 
 def sampling_settings(
@@ -85,3 +88,22 @@ def parse_sweep(text: str) -> tuple[float, ...]:
     if len(distinct) > MAX_SWEEP:
         raise ValueError(f"--sweep takes at most {MAX_SWEEP} scales, not {len(distinct)}")
     return distinct
+
+
+def parse_places(texts: Sequence[str], count: int, option: str) -> tuple[tuple[float, ...], ...]:
+    """Points or boxes, `count` numbers each, as in 120,80. Raises ValueError, in one sentence that names the option."""
+    example = ",".join(("120", "80", "200", "150")[:count])
+    if len(texts) > MAX_PLACES:
+        raise ValueError(f"{option} is given at most {MAX_PLACES} times, not {len(texts)}")
+    places = []
+    for text in texts:
+        try:
+            numbers = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != count or not all(map(math.isfinite, numbers)):
+            raise ValueError(
+                f"{option} takes {count} numbers in pixels of the upright photo, as in {example}: {text!r}"
+            )
+        places.append(numbers)
+    return tuple(places)

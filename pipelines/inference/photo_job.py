@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.locating import Box, Point
 from instructrestore.pipelines.understanding.wishes import Understood
 from instructrestore.shards.plain_text import visible_line
 
@@ -41,6 +42,7 @@ class PhotoJob:
     without extension; no two jobs share it, and no result takes the name of another job's mask or sheet.
     masks: one file per region; empty: they are predicted. scale_map: a file of scales, in place of masks; scale_range:
     the scales of black and white in it, None: grey 100 is scale 1. edits: what changes the masks, or must not change.
+    points, boxes: where its one region is, in pixels of the upright photo.
     instruction: None only if there is a problem. problem: why this photo cannot be restored; empty: nothing known.
     wish: what the instruction was read from, by a language model; None: nothing but itself.
     """
@@ -52,6 +54,8 @@ class PhotoJob:
     seed: int
     masks: tuple[MaskFile, ...] = ()
     scale_map: Path | None = None
+    points: tuple[Point, ...] = ()
+    boxes: tuple[Box, ...] = ()
     problem: str = ""
     edits: EditFiles = EditFiles()
     scale_range: tuple[float, float] | None = None

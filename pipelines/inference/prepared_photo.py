@@ -21,6 +21,7 @@ from instructrestore.dataengine.photos.picture_file import open_picture
 from instructrestore.dataengine.sources.places import readable, uri_of
 from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
 from instructrestore.model.restoring.keeping import check_keeping
+from instructrestore.model.restoring.locating import check_places
 from instructrestore.model.restoring.request import scales_of_greys
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.shaping import check_shaping
@@ -77,6 +78,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
     read = [_mask(path, job.photo, source) for path in job.masks]
     edits = {name: [_mask(path, job.photo, source) for path in paths] for name, paths in job.edits.items()}
     scale_map = _scale_map(job.scale_map, (height, width), job.scale_range) if job.scale_map else None
+    check_places(job.points, job.boxes, (height, width), regions)
     predicted = None if job.scale_map else "predicted"
     record = {
         "version": _version(),
@@ -92,6 +94,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
         "masks": [mask.named for mask in read] or predicted,
         "scale_map": _named(job.scale_map, scale_map) if job.scale_map and scale_map is not None else None,
         **{name: [mask.named for mask in masks] for name, masks in edits.items()},
+        **(_places(job)),
         "settings": settings.model_dump(mode="json"),
         **weights,
     }
@@ -102,6 +105,12 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
     values = [mask.values for mask in read] or None
     of_edits = {name: [mask.values for mask in masks] for name, masks in edits.items()}
     return PreparedPhoto(job, job.instruction, source, values, scale_map, record, notes, of_edits)
+
+
+def _places(job: PhotoJob) -> dict[str, Any]:
+    """As they are read back from a record; nothing where there are none."""
+    places = {"points": [list(each) for each in job.points], "boxes": [list(each) for each in job.boxes]}
+    return places if job.points or job.boxes else {}
 
 
 @dataclass(frozen=True)

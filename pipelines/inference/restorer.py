@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.locating import PhotoCutter
 from instructrestore.model.restoring.output import as_output
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.shaping import MaskEdits, shapes_masks
 from instructrestore.pipelines.inference.photo_job import PhotoJob
+from instructrestore.pipelines.inference.photo_parts import PhotoParts
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
 from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_image, scale_sheet
 from instructrestore.pipelines.pictures.output_file import ENDINGS, AskedFormat, Format, is_deep
@@ -62,7 +64,10 @@ class Restoration:
 
 
 class PhotoRestorer:
-    """The loaded model with its settings and outputs. batch: how many results of a sweep are made together."""
+    """The loaded model with its settings and outputs. batch: how many results of a sweep are made together.
+
+    segmenter: cuts up photos in which something is singled out; None: the embedded annotator.
+    """
 
     def __init__(
         self,
@@ -71,8 +76,10 @@ class PhotoRestorer:
         wanted: OutputSettings,
         batch: int,
         on_step: StepCallback,
+        segmenter: PhotoCutter | None = None,
     ) -> None:
         self._pipe, self._wanted = pipe, wanted
+        self._segmenter = segmenter or PhotoParts()
         self._settings = resolve(settings, {}, pipe.config["sampling"])
         self._batch, self._on_step = batch, on_step
 
@@ -84,6 +91,11 @@ class PhotoRestorer:
         asked: dict[str, Any] = {"settings": self._settings, "generator": generators}
         for name in sorted({name for photo in group for name in photo.edits}):
             asked[name] = [photo.edits.get(name) for photo in group]
+        places = any(photo.job.points or photo.job.boxes for photo in group)
+        if places:
+            asked |= {"points": [p.job.points for p in group], "boxes": [p.job.boxes for p in group]}
+        if places or self._settings.locate != "decoder":
+            asked["segmenter"] = self._segmenter
         if self._wanted.mask_only:
             asked.pop("protect", None)  # nothing is changed
             found = self._pipe.predict_mask(photos, instructions, **asked)

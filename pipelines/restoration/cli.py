@@ -50,6 +50,10 @@ def restore(
     protect: flags.Protect = None,
     scale_map: flags.ScaleMap = None,
     scale_range: flags.ScaleRange = None,
+    point: flags.Point = None,
+    box: flags.BoxOption = None,
+    locate: flags.Locate = None,
+    segments: flags.Segments = "embedded",
     mask_only: flags.MaskOnly = False,
     save_mask: flags.SaveMask = False,
     compare: flags.Compare = False,
@@ -86,7 +90,7 @@ def restore(
     yes: wish_flags.Yes = False,
 ) -> None:
     check_estimate(dry_run, measure, price)
-    from instructrestore.pipelines.inference.options import parse_range, parse_sweep, sampling_settings
+    from instructrestore.pipelines.inference.options import parse_places, parse_range, parse_sweep, sampling_settings
     from instructrestore.pipelines.pictures.output_file import checked_format
     from instructrestore.pipelines.restoration.inputs import find_jobs
     from instructrestore.pipelines.restoration.mask_files import AskedMasks
@@ -95,6 +99,7 @@ def restore(
 
     for_files = {"--mask": mask, "--unite": unite, "--intersect": intersect, "--subtract": subtract,
                  "--protect": protect, "--scale-map": scale_map, "--scale-range": scale_range,
+                 "--point": point, "--box": box, "--locate": locate, "--segments": segments != "embedded",
                  "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
                  "--format": format != "png", "--language-model": language_model}  # fmt: skip
@@ -112,12 +117,14 @@ def restore(
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
     checked_seed(seed, "--seed")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
-              "tile": tile, "colour_fix": colour_fix, "rest": rest, "feather": feather,
+              "tile": tile, "colour_fix": colour_fix, "locate": locate, "rest": rest, "feather": feather,
               "grow": grow, "invert": invert or None,
               "compat": "official" if official else None}  # fmt: skip
     settings = sampling_settings(values, assignments or ())
     kind = checked_format(format)
     scales = parse_sweep(sweep) if sweep is not None else ()
+    points = [(x, y) for x, y in parse_places(point or (), 2, "--point")]
+    boxes = [(x, y, width, height) for x, y, width, height in parse_places(box or (), 4, "--box")]
     chosen, written = regions or "largest", output or "files"
     if chosen not in ("largest", "all") or written not in ("files", "shards"):
         raise ValueError("--regions must be largest or all, and --as must be files or shards")
@@ -137,7 +144,10 @@ def restore(
             scale_map=scale_map,
             scale_range=parse_range(scale_range) if scale_range is not None else None,
         )
-        jobs = find_jobs(words or (), out, seed=seed, asked=asked_masks, say=typer.echo, format=kind, read=read)
+        jobs = find_jobs(
+            words or (), out, seed=seed, asked=asked_masks, points=points, boxes=boxes, say=typer.echo, format=kind,
+            read=read,
+        )  # fmt: skip
         confirm(read.by_model, yes, typer.echo)
     try:
         # torch takes seconds to import; mistakes on the command line have been reported by now
@@ -171,6 +181,7 @@ def restore(
             failed = any(summary.failed.values())
         else:
             from instructrestore.pipelines.inference.restorer import OutputSettings
+            from instructrestore.pipelines.inference.sam2_segments import chosen_sam2
             from instructrestore.pipelines.restoration.files import RestoreOptions
             from instructrestore.pipelines.restoration.files import restore as run_restore
 
@@ -178,7 +189,8 @@ def restore(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing,
                 format=kind,
             )  # fmt: skip
-            outcome = run_restore(jobs, out, RestoreOptions(loading, settings, outputs, batch), console)
+            options = RestoreOptions(loading, settings, outputs, batch, chosen_sam2(segments, device))
+            outcome = run_restore(jobs, out, options, console)
             failed = bool(outcome.failed)
     except KeyboardInterrupt:
         again = "run the same command again to continue"

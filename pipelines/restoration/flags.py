@@ -95,6 +95,42 @@ ScaleRange = Annotated[
         rich_help_panel=_REGIONS,
     ),
 ]
+Point = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X,Y",
+        help="For one photo: a pixel of its region, whose segment or part of what the model finds is taken. "
+        "Repeat for more.",
+        rich_help_panel=_REGIONS,
+    ),
+]
+BoxOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="X,Y,WIDTH,HEIGHT",
+        help="For one photo: a box around its region, whose segment fits it best. Repeat for more.",
+        rich_help_panel=_REGIONS,
+    ),
+]
+Locate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="decoder|segments|both",
+        help="Where single things are sought, as in 'the left dog': in what the model finds for the whole caption, "
+        f"among segments of that name, or among both. {unless_named('locate')}",
+        rich_help_panel=_REGIONS,
+    ),
+]
+Segments = Annotated[
+    str,
+    typer.Option(
+        metavar="embedded|auto|MODEL",
+        help="What cuts the photo up for --locate, --point and --box: the embedded annotator, or SAM 2.1 by hub id or "
+        "folder. auto: SAM 2.1 where facebook/sam2.1-hiera-large was downloaded and a GPU is there.",
+        rich_help_panel=_REGIONS,
+    ),
+]
 MaskOnly = Annotated[
     bool,
     typer.Option("--mask-only", help="Only predict and show the regions, in one step.", rich_help_panel=_REGIONS),

@@ -17,9 +17,11 @@ from instructrestore.dataengine.photos.photo_file import local_path
 from instructrestore.dataengine.sources.finder import FileFinder, place_beside
 from instructrestore.dataengine.sources.folder import list_folder
 from instructrestore.dataengine.sources.settings import SourceSettings
+from instructrestore.model.restoring.locating import Box, Point, check_places
 from instructrestore.pipelines.inference.photo_job import PhotoJob, check_nothing_is_overwritten, stems
 from instructrestore.pipelines.pictures.output_file import AskedFormat, endings
 from instructrestore.pipelines.pictures.restored_photo import read_record
+from instructrestore.pipelines.pictures.source_photo import read_photo
 from instructrestore.pipelines.restoration.mask_files import NO_MASKS, AskedMasks, with_masks
 from instructrestore.pipelines.terminal.arguments import MAX_SEED, checked_seed
 from instructrestore.pipelines.understanding.wishes import WishReader
@@ -34,14 +36,16 @@ def find_jobs(
     out: Path,
     seed: int = 0,
     asked: AskedMasks = NO_MASKS,
+    points: Sequence[Point] = (),
+    boxes: Sequence[Box] = (),
     say: Callable[[str], None] = print,
     format: AskedFormat = "png",
     read: WishReader | None = None,
 ) -> list[PhotoJob]:
     """The jobs that the words of a command line name: photos, folders or one CSV, and the instruction last.
 
-    asked: the masks of the photos. say: gets a line about what was skipped in folders. format: of the results.
-    read: reads instructions; None: by the grammar alone.
+    asked: the masks of the photos. points, boxes: of the one photo. say: gets a line about what was skipped in folders.
+    format: of the results. read: reads instructions; None: by the grammar alone.
     Raises ValueError, in one sentence, for words that make no sense, and what `read` raises where it cannot ask.
     """
     read = read or WishReader()
@@ -59,6 +63,8 @@ def find_jobs(
     if not jobs:
         raise ValueError(f"there is no photo in {', '.join(map(visible_line, words[:-1]))}")
     jobs = with_masks(jobs, asked)
+    if points or boxes:
+        jobs = [_with_places(jobs, tuple(points), tuple(boxes))]
     named = [replace(job, stem=stem) for job, stem in zip(jobs, stems(jobs), strict=True)]
     check_nothing_is_overwritten(named, out, files, endings(format))
     return named
@@ -207,3 +213,19 @@ def _seed(text: str) -> int:
     if not re.fullmatch(r"\d{1,19}", text):
         raise ValueError(f"the seed must be a whole number from 0 to {MAX_SEED}, not {text!r}")
     return checked_seed(int(text), "the seed")
+
+
+def _with_places(jobs: Sequence[PhotoJob], points: tuple[Point, ...], boxes: tuple[Box, ...]) -> PhotoJob:
+    job, option = jobs[0], "--point" if points else "--box"
+    if len(jobs) > 1:
+        raise ValueError(f"{option} is for one photo, not {len(jobs)}")
+    if job.masks or job.scale_map:
+        raise ValueError(f"use {option}, --mask or --scale-map, not several: each says where the region is")
+    if job.problem or job.instruction is None:
+        return job
+    try:
+        width, height = read_photo(job.photo).image.size
+    except (OSError, ValueError):
+        return job  # the run says what is wrong with it
+    check_places(points, boxes, (height, width), len(job.instruction.regions))
+    return replace(job, points=points, boxes=boxes)

@@ -184,7 +184,7 @@ def open_data(run: TrainingRun, worker: TrainingWorker) -> tuple[TripletStream[C
     stream = TripletStream(
         readers,
         order,
-        Cropper(settings.crop, neighbours=settings.learns == "mask_decoder"),
+        Cropper(settings.crop, neighbours=settings.learns == "mask_decoder", instances=settings.instances),
         batch=settings.batch,
         micro_batch=settings.micro_batch,
         rank=worker.rank,

@@ -11,7 +11,7 @@ from instructrestore.pipelines.app import pictures, samples
 from instructrestore.pipelines.app.guard import fault
 from instructrestore.pipelines.app.records import MaskRecord, PhotoRecord, Photos, Segments, SegmentsChosen
 from instructrestore.pipelines.app.routes.here import FAULTS, Here, Visitor
-from instructrestore.pipelines.app.segments import chosen_mask
+from instructrestore.pipelines.app.segments import chosen_mask, segments_at
 from instructrestore.pipelines.app.shelf import safe_name
 
 router = APIRouter(tags=["photos"], responses=FAULTS)  # pyright: ignore[reportArgumentType]
@@ -106,10 +106,12 @@ async def bring_mask(here: Visitor, request: Request, id: str, name: str = "mask
 
 @router.post("/photos/{id}/masks/segments", status_code=201)
 def mask_of_segments(here: Visitor, id: str, chosen: Annotated[SegmentsChosen, Body()]) -> MaskRecord:
-    """A mask of some segments together."""
+    """A mask of some segments together, named by their numbers, points in them or boxes around them."""
     photo = here.photo(id)
     here.app.segmenter.of_photo(here.photo_file(id), here.photo_folder(id))
-    values = chosen_mask(here.photo_folder(id), chosen.segments, (photo.height, photo.width), chosen.feather)
+    folder, size = here.photo_folder(id), (photo.height, photo.width)
+    numbers = (*chosen.segments, *segments_at(folder, chosen.points, chosen.boxes, size))
+    values = chosen_mask(folder, numbers, size, chosen.feather)
     return pictures.keep_mask(here.shelf, photo, "segments", values, [])
 
 

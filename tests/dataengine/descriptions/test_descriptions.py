@@ -20,12 +20,12 @@ from pydantic import ValidationError
 
 from instructrestore.dataengine.descriptions.annotated import phrase_of
 from instructrestore.dataengine.descriptions.colour import MULTICOLOURED, ColourDescriber
-from instructrestore.dataengine.descriptions.colour_terms import TERMS, ColourTerms, term_of
 from instructrestore.dataengine.descriptions.describe import Describe, DescribeSettings
 from instructrestore.dataengine.noun_phrases import validation
 from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer, ParserSettings, Question
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.stage import Drop
+from instructrestore.pretrained.colour_terms import TERMS, ColourTerms, term_of
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import Answer, Photo, Piece
 from tests import real_photos

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from instructrestore.dataengine.annotator.grouping import PanopticSegment
 from instructrestore.dataengine.annotator.naming import NamedSegment
-from instructrestore.dataengine.descriptions.colour_terms import ColourTerms
 from instructrestore.dataengine.descriptions.named import describe
 from instructrestore.dataengine.noun_phrases.english.noun_phrase import NounPhrase
+from instructrestore.pretrained.colour_terms import ColourTerms
 
 SKY, GRASS, BROWN, RED = (100, 160, 230), (60, 150, 50), (110, 70, 35), (210, 30, 30)
 

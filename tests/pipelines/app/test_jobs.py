@@ -145,6 +145,12 @@ def test_what_a_click_chooses_is_a_mask(visitor: TestClient) -> None:
     url = f"{API}/photos/{photo['id']}/masks/segments"
     mask = visitor.post(url, json={"segments": [cats[0]["id"]]}).json()
     assert mask["share"] == pytest.approx(cats[0]["area"], abs=0.01)
+    x, y = (150 * photo[side] / found[side] for side in ("width", "height"))
+    for places in ({"points": [[x, y]]}, {"boxes": [cats[0]["box"]]}):
+        assert visitor.post(url, json=places).json()["share"] == mask["share"]
+    assert "outside the photo" in refused(visitor.post(url, json={"points": [[photo["width"], 0]]}))
+    assert "no segment fits the box" in refused(visitor.post(url, json={"boxes": [[0, 0, 3, 3]]}))
+    assert "name at least one" in refused(visitor.post(url, json={}))
     soft = visitor.post(url, json={"segments": [cats[0]["id"]], "feather": 30}).json()
     assert soft["share"] > mask["share"]
     assert "no segment 99" in refused(visitor.post(url, json={"segments": [99]}))

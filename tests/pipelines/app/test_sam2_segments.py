@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from instructrestore.dataengine.annotator.grouping import PanopticSegment
 from instructrestore.dataengine.annotator.names import coco_names
-from instructrestore.pipelines.app.sam2_segments import chosen_sam2, parts_of
 from instructrestore.pipelines.app.server import make_server
+from instructrestore.pipelines.inference.sam2_segments import chosen_sam2, parts_of
 from tests.dataengine.masks.test_sam2 import tiny_model
 from tests.pipelines.app.asking import API, bring
 from tests.pipelines.app.conftest import HERE, TOKEN, png_of, settings_in
@@ -76,14 +76,14 @@ def test_auto_is_the_annotator_where_there_is_no_gpu_or_no_download(monkeypatch:
     assert chosen_sam2("auto", "cpu") is None
     assert chosen_sam2("embedded", None) is None
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("instructrestore.pipelines.app.sam2_segments.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("instructrestore.pipelines.inference.sam2_segments.try_to_load_from_cache", lambda *_: None)
     assert chosen_sam2("auto", None) is None
 
 
 def test_auto_is_sam2_where_it_was_downloaded_and_a_gpu_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     cached = "/hub/models--facebook--sam2.1-hiera-large/snapshots/c0ffee/"
     monkeypatch.setattr(
-        "instructrestore.pipelines.app.sam2_segments.try_to_load_from_cache", lambda _, name: cached + name
+        "instructrestore.pipelines.inference.sam2_segments.try_to_load_from_cache", lambda _, name: cached + name
     )
     found = chosen_sam2("auto", "cuda")
     assert found

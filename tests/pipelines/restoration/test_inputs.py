@@ -13,7 +13,7 @@ from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.model.restoring.settings import SamplingSettings
-from instructrestore.pipelines.inference.options import OPTIONS, parse_sweep, sampling_settings
+from instructrestore.pipelines.inference.options import OPTIONS, parse_places, parse_sweep, sampling_settings
 from instructrestore.pipelines.inference.photo_job import PhotoJob, stems
 from instructrestore.pipelines.pictures.restored_photo import to_png
 from instructrestore.pipelines.restoration.inputs import find_jobs
@@ -243,6 +243,42 @@ def test_masks_that_cannot_be_meant(masks: list[str], scale_map: str | None, sen
     asked = AskedMasks(tuple(map(Path, masks)), scale_map=Path(scale_map) if scale_map else None)
     with pytest.raises(ValueError, match=sentence):
         find_jobs(["a.jpg", DOG], Path("out"), 0, asked)
+
+
+@pytest.mark.parametrize(
+    ("points", "boxes", "sentence"),
+    [
+        ([(96, 10)], [], "the point 96,10 lies outside the photo of 96x64"),
+        ([], [(90, 10, 20, 20)], "the box 90,10,20,20 lies outside the photo of 96x64"),
+    ],
+)
+def test_places_outside_the_upright_photo(
+    points: list[tuple[float, float]], boxes: list[tuple[float, float, float, float]], sentence: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side
+    Image.new("RGB", (64, 96)).save("a.jpg", exif=exif)
+    with pytest.raises(ValueError, match=sentence):
+        find_jobs(["a.jpg", DOG], Path("out"), points=points, boxes=boxes)
+    (job,) = find_jobs(["a.jpg", DOG], Path("out"), points=[(95, 63)], boxes=[(0, 0, 96, 64)])
+    assert (job.points, job.boxes) == (((95, 63),), ((0, 0, 96, 64),))
+
+
+def test_places_are_for_one_photo_and_one_region_and_not_beside_a_mask() -> None:
+    touch("a.jpg", "b.jpg", "m.png")
+    with pytest.raises(ValueError, match="--point is for one photo, not 2"):
+        find_jobs(["a.jpg", "b.jpg", DOG], Path("out"), points=[(1, 1)])
+    with pytest.raises(ValueError, match="use --box, --mask or --scale-map, not several"):
+        find_jobs(["a.jpg", DOG], Path("out"), masks=[Path("m.png")], boxes=[(1, 1, 2, 2)])
+    Image.new("RGB", (96, 64)).save("c.png")
+    with pytest.raises(ValueError, match="this one names 2: name one"):
+        find_jobs(["c.png", "make the dog clear, make the cat clear"], Path("out"), points=[(1, 1)])
+
+
+@pytest.mark.parametrize("text", ["1", "1,2,3", "x,2", "1;2", "nan,1", ""])
+def test_a_point_is_two_numbers(text: str) -> None:
+    with pytest.raises(ValueError, match="--point takes 2 numbers in pixels of the upright photo, as in 120,80"):
+        parse_places([text], 2, "--point")
 
 
 def test_no_mask_that_is_read_is_overwritten() -> None:
