@@ -29,6 +29,7 @@ from instructrestore.pipelines.inference.restorer import (
 from instructrestore.pipelines.pictures.output_file import (
     LOSSY,
     Format,
+    article,
     check_fits,
     encode,
     format_for,
@@ -241,7 +242,9 @@ class _Run:
             return []
         said = left_out(format, photo.source)
         if kept and format in LOSSY:
-            said.append(f"{format} changes every pixel a little, those that were kept too: another --format is exact")
+            said.append(
+                f"{article(format)} changes every pixel a little, those that were kept too: another --format is exact"
+            )
         return said
 
     def _is_done(self, photo: PreparedPhoto) -> bool:
