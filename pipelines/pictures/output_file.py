@@ -55,7 +55,7 @@ def check_fits(format: Format, source: SourceImage, size: tuple[int, int]) -> No
     other = "take another --format, such as png"
     if max(size) > (longest := _LONGEST.get(format, max(size))):
         raise ValueError(
-            f"its result would be {size[0]}x{size[1]}, and {_article(format)} has sides of at most {longest} pixels: "
+            f"its result would be {size[0]}x{size[1]}, and {article(format)} has sides of at most {longest} pixels: "
             f"{other}"
         )
     if format == "avif" and not features.check("avif"):
@@ -75,9 +75,9 @@ def left_out(format: Format, source: SourceImage) -> list[str]:
     """What of the photo its format has no place for, a plain sentence each."""
     said = []
     if source.iptc and format in ("webp", "avif"):
-        said.append(f"{_article(format)} has no place for the IPTC data: it was left out")
+        said.append(f"{article(format)} has no place for the IPTC data: it was left out")
     if source.deep is not None and format not in ("png", "tiff"):
-        said.append(f"{_article(format)} has 8 bits a channel, and the photo 16: --format png or tiff keeps them")
+        said.append(f"{article(format)} has 8 bits a channel, and the photo 16: --format png or tiff keeps them")
     return said
 
 
@@ -208,7 +208,8 @@ def _with_alpha(pixels: NDArray[Any], source: SourceImage) -> NDArray[Any]:
     return np.dstack([pixels, values.astype(pixels.dtype)])
 
 
-def _article(format: Format) -> str:
+def article(format: Format) -> str:
+    """A file of that format, in a sentence."""
     return f"a{'n' if format == 'avif' else ''} {_name(format)}"
 
 

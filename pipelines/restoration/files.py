@@ -32,6 +32,7 @@ from instructrestore.pipelines.inference.sam2_segments import model_name
 from instructrestore.pipelines.pictures.output_file import (
     LOSSY,
     Format,
+    article,
     check_fits,
     encode,
     format_for,
@@ -253,7 +254,9 @@ class _Run:
             return []
         said = left_out(format, photo.source)
         if kept and format in LOSSY:
-            said.append(f"{format} changes every pixel a little, those that were kept too: another --format is exact")
+            said.append(
+                f"{article(format)} changes every pixel a little, those that were kept too: another --format is exact"
+            )
         return said
 
     def _is_done(self, photo: PreparedPhoto) -> bool:
