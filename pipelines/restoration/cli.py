@@ -103,7 +103,8 @@ def restore(
     settings = sampling_settings(values, assignments or ())
     kind = checked_format(format)
     scales = parse_sweep(sweep) if sweep is not None else ()
-    points, boxes = parse_places(point or (), 2, "--point"), parse_places(box or (), 4, "--box")
+    points = [(x, y) for x, y in parse_places(point or (), 2, "--point")]
+    boxes = [(x, y, width, height) for x, y, width, height in parse_places(box or (), 4, "--box")]
     chosen, written = regions or "largest", output or "files"
     if chosen not in ("largest", "all") or written not in ("files", "shards"):
         raise ValueError("--regions must be largest or all, and --as must be files or shards")
