@@ -10,7 +10,6 @@ from instructrestore.model.referring.reference import (
     COLOURS,
     NUMBERS,
     RELATIONS,
-    SIDES,
     Kind,
     Order,
     Rank,
@@ -89,7 +88,15 @@ _LAST = re.compile(r"last (?P<head>.+)", _FLAGS)
 _COLOURED = re.compile(
     rf"(?:(?:light|dark|bright|pale) )?(?P<colour>{_either(list(_COLOUR))})(?: (?P<head>.+))?", _FLAGS
 )
-_SIDE: dict[str, Order] = {side: side for side in SIDES} | dict.fromkeys(("middle", "center", "centre"), "middle")
+_SIDE: dict[str, Order] = {
+    "left": "left",
+    "right": "right",
+    "top": "top",
+    "bottom": "bottom",
+    "middle": "middle",
+    "center": "middle",
+    "centre": "middle",
+}
 _OPPOSITE: dict[Order, Order] = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 _ONE = "one"
 _NO_HEADS = frozenset({"of", "part", "side", "corner", "edge", "hand"})

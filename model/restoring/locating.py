@@ -44,7 +44,7 @@ class PhotoSegment:
 class PhotoCutter(Protocol):
     """Cuts photos up; segments may be anything, named or not."""
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> list[PhotoSegment]:
+    def __call__(self, rgb: NDArray[np.uint8], /) -> list[PhotoSegment]:
         """rgb: (H, W, 3) uint8."""
         ...
 

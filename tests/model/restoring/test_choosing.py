@@ -64,7 +64,7 @@ def test_boxes_and_points_go_together(pipe: InstructRestorePipeline) -> None:
 
 
 def test_what_the_decoder_finds_is_reported_by_the_caption_that_was_asked(pipe: InstructRestorePipeline) -> None:
-    found = pipe.predict_mask(photo(), "make the left dog clear", locate="segments", segmenter=lambda _: [])
+    found = pipe.predict_mask(photo(), "make the left dog clear", locate="segments", segmenter=lambda rgb: [])
     assert not found.masks[0].any() and found.reports[0] == ["no region found for 'the left dog'"]
 
 
