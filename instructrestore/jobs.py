@@ -135,6 +135,8 @@ def restore(
     mask_only: bool = False,
     compare: bool = False,
     sweep: Sequence[float] = (),
+    auto: str | None = None,
+    seeds: int = 1,
     skip_existing: bool = False,
     format: str = "png",
     seed: int = 0,
@@ -150,7 +152,8 @@ def restore(
     model that ships.
     checkpoint: the trained ControlNet, a folder, a training run or a hub id; None: the base's own.
     masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
-    sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, tiff (16 bits a channel) or
+    sweep: scales of the first region, for a contact sheet. auto: find the scales for this aim (natural, faithful or
+    detail), trying so many seeds. format: png, jpeg, webp, tiff (16 bits a channel) or
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
@@ -182,6 +185,8 @@ def restore(
         mask_only=mask_only,
         compare=compare,
         sweep=tuple(sweep),
+        auto=auto,
+        seeds=seeds,
         skip_existing=skip_existing,
         format=kind,
     )

@@ -25,6 +25,8 @@ instruction and, optionally, mask (one per region, separated by ;) and seed
 
 instructrestore restore dog.jpg "make the dog clear" --rest keep --feather 8
 
+instructrestore restore dog.jpg "make the dog clear" --auto natural
+
 instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
 """
 
@@ -45,6 +47,8 @@ def restore(
     skip_existing: flags.SkipExisting = False,
     format: flags.Format = "png",
     seed: flags.Seed = 0,
+    auto: flags.Auto = None,
+    seeds: flags.Seeds = None,
     steps: model_flags.Steps = None,
     guidance: model_flags.Guidance = None,
     start: flags.Start = None,
@@ -78,7 +82,7 @@ def restore(
 
     for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
-                 "--format": format != "png"}  # fmt: skip
+                 "--auto": auto is not None, "--format": format != "png"}  # fmt: skip
     for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed,
                   "--dry-run": dry_run}  # fmt: skip
     misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
@@ -92,6 +96,8 @@ def restore(
     if checkpoint and not base:
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
     checked_seed(seed, "--seed")
+    if seeds is not None and auto is None:
+        raise ValueError("--seeds are tried to find the best result: say with --auto what is best")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
               "tile": tile, "colour_fix": colour_fix, "rest": rest, "feather": feather,
               "compat": "official" if official else None}  # fmt: skip
@@ -147,7 +153,7 @@ def restore(
 
             outputs = OutputSettings(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing,
-                format=kind,
+                format=kind, auto=auto, seeds=1 if seeds is None else seeds,
             )  # fmt: skip
             outcome = run_restore(jobs, out, RestoreOptions(loading, settings, outputs, batch), console)
             failed = bool(outcome.failed)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
+from instructrestore.pipelines.inference.best_scales import check_asked
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto, prepare
@@ -22,12 +23,14 @@ from instructrestore.pipelines.inference.restorer import (
     OutputSettings,
     PhotoRestorer,
     Restoration,
+    as_asked,
     free_memory,
     out_of_memory,
 )
 from instructrestore.pipelines.pictures.output_file import Format, check_fits, encode, format_for
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
 from instructrestore.pipelines.restoration.progress import RestoreProgress
+from instructrestore.pipelines.terminal.arguments import checked_seed
 from instructrestore.shards.files import commit
 from instructrestore.shards.plain_text import visible_line
 
@@ -71,10 +74,24 @@ class RestoreOptions:
             raise ValueError("--sweep varies the scale of a region, but a scale map already sets that of every pixel")
         if outputs.mask_only and self.settings.rest == "keep":
             raise ValueError("--mask-only restores nothing, so there is no rest to keep: leave out --rest")
+        if outputs.auto is not None:
+            self._check_auto(jobs)
         asked = [job.instruction for job in jobs if job.instruction]
         if asked and all(each.bokeh for each in asked):  # of a few, it is those photos' failure
             check_keeping(self.settings, asked, False)
         check_keeping(self.settings, (), any(job.scale_map for job in jobs))
+
+    def _check_auto(self, jobs: Sequence[PhotoJob]) -> None:
+        outputs = self.outputs
+        assert outputs.auto is not None
+        if outputs.mask_only or outputs.sweep:
+            raise ValueError("--auto finds the scales of a restoration: leave out --mask-only and --sweep")
+        if any(job.scale_map for job in jobs):
+            raise ValueError("--auto finds the scales, and a scale map gives them: leave out one of them")
+        for job in jobs:
+            if job.instruction:
+                check_asked(job.instruction, outputs.auto, outputs.seeds, "--auto")
+            checked_seed(job.seed + outputs.seeds - 1, "the last of --seeds")
 
 
 def restore(jobs: Sequence[PhotoJob], out: Path, options: RestoreOptions, console: Console) -> RestoreSummary:
@@ -123,6 +140,7 @@ class _Run:
         for job in jobs:
             try:
                 photo = prepare(job, self._options.settings, self._model)
+                photo = replace(photo, record={**photo.record, **self._outputs.asked(job)})
                 self._check_format(photo)
                 done = self._outputs.skip_existing and self._is_done(photo)
             except _PHOTO_ERRORS as error:
@@ -197,7 +215,7 @@ class _Run:
         for name, (shows, picture) in zip(self._names(photo), pictures, strict=True):
             path = self._out / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"shows": shows, **photo.record}
+            record = {"shows": shows, **photo.record, **result.found}
             if picture is result.image:
                 data = encode(self._format(photo), picture, record, photo.source, result.deep)
             else:
@@ -227,7 +245,7 @@ class _Run:
                 record = read_record(self._out / name)
             except (OSError, ValueError):
                 return False
-            if {key: value for key, value in record.items() if key != "shows"} != photo.record:
+            if as_asked(record) != as_asked(photo.record):
                 return False
         return True
 
