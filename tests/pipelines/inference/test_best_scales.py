@@ -13,6 +13,7 @@ import instructrestore
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.pipelines.inference.aims import AIMS, Measures, measure
 from instructrestore.pipelines.inference.best_scales import PREVIEW_STEPS, FoundScales, find_scales
+from instructrestore.pipelines.inference.restorer import as_asked
 from instructrestore.pipelines.inference.scale_search import MOST_TRIALS
 from instructrestore.pipelines.pictures.restored_photo import read_record
 from tests.dataengine.photos.test_photo_file import scene
@@ -112,7 +113,8 @@ def test_files_and_their_record(run: Callable[..., Ended]) -> None:
     assert again.status == 0
     assert (pixels("o/a.png") == pixels("same/a.png")).all()
     assert "already there" in run(*asked, "--skip-existing").out
-    assert "already there" not in run(*asked[:3], "natural", *asked[4:], "--skip-existing").out
+    assert as_asked({**record, "seed": 9, "others": 0.9}) == as_asked(record)  # what was found
+    assert as_asked({**record, "auto": {**auto, "aim": "natural"}}) != as_asked(record)
 
 
 @pytest.mark.parametrize(
