@@ -23,7 +23,7 @@ from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.sizes import resize
 from instructrestore.model.restoring.trials import Trials
 from instructrestore.pipelines.inference.aims import AIMS, Aim, Measures, checked_aim, measure
-from instructrestore.pipelines.inference.scale_search import Scales, Verdict, search
+from instructrestore.pipelines.inference.scale_search import Scales, TrialScore, search
 from instructrestore.pipelines.terminal.arguments import checked_seed
 
 PREVIEW_STEPS = 4
@@ -31,7 +31,7 @@ MOST_SEEDS = 16
 
 
 @dataclass(frozen=True)
-class ScaleTrial(Verdict):
+class ScaleTrial(TrialScore):
     """A restoration that was tried. scales: of the regions, in their order; others: of the rest. steps: with how many
     denoising steps. measures: what was measured of it."""
 

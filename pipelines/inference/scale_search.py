@@ -19,14 +19,14 @@ MOST_TRIALS = 24
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TrialScore:
     """score: how well a point serves the aim, higher is better. admitted: it keeps what must be kept."""
 
     score: float
     admitted: bool
 
 
-def search(first: Scales, judge: Callable[[Scales], Verdict], most: int = MOST_TRIALS) -> dict[Scales, Verdict]:
+def search(first: Scales, judge: Callable[[Scales], TrialScore], most: int = MOST_TRIALS) -> dict[Scales, TrialScore]:
     """Every point that was judged, in their order, `first` before all others; `best_of` chooses among them.
 
     The last of several scales has a line of the grid to itself, all others share one: in an instruction they are the
@@ -48,7 +48,7 @@ def search(first: Scales, judge: Callable[[Scales], Verdict], most: int = MOST_T
     return judged
 
 
-def best_of(judged: dict[Scales, Verdict]) -> Scales:
+def best_of(judged: dict[Scales, TrialScore]) -> Scales:
     """The admitted point with the highest score; of equal ones the earliest, and the first point where none is better.
 
     What the first point scores counts in any case: it is the answer where nothing admitted is better.

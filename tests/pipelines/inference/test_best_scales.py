@@ -90,7 +90,7 @@ def test_bounds() -> None:
         assert not AIMS[aim].admits(far, default, lq)
     assert AIMS["faithful"].admits(Measures(0, 45, 1, 0), default, lq)
     assert not AIMS["faithful"].admits(Measures(0, 44.9, 99, 0), default, lq)
-    assert not AIMS["faithful"].admits(Measures(0, 39.9, 99, 0), lq=lq, default=Measures(0, 10, 20, 0))
+    assert not AIMS["faithful"].admits(Measures(0, 39.9, 99, 0), Measures(0, 10, 20, 0), lq)
 
 
 def test_files_and_their_record(run: Callable[..., Ended]) -> None:
@@ -144,6 +144,10 @@ def test_what_is_refused(run: Callable[..., Ended], words: list[str], sentence: 
 
 def test_from_python(pipe: InstructRestorePipeline) -> None:
     assert instructrestore.find_scales is find_scales
-    for wrong in ({"seeds": 17}, {"aim": "best"}, {"seed": -1}):
-        with pytest.raises(ValueError, match=r"must be"):
-            find_scales(pipe, scene(64, 96, 1), DOG, **wrong)
+    lq = scene(64, 96, 1)
+    with pytest.raises(ValueError, match=r"must be from 1 to 16, not 17"):
+        find_scales(pipe, lq, DOG, seeds=17)
+    with pytest.raises(ValueError, match=r"aim must be one of natural, faithful, detail, not 'best'"):
+        find_scales(pipe, lq, DOG, "best")
+    with pytest.raises(ValueError, match=r"the seed must be a whole number"):
+        find_scales(pipe, lq, DOG, seed=-1)

@@ -11,7 +11,7 @@ from instructrestore.pipelines.inference.scale_search import (
     LEAST,
     MOST_TRIALS,
     Scales,
-    Verdict,
+    TrialScore,
     best_of,
     search,
 )
@@ -26,10 +26,10 @@ class Landscape:
         self.peak, self.rugged, self.bound = peak, rugged, bound
         self.judged: list[Scales] = []
 
-    def __call__(self, scales: Scales) -> Verdict:
+    def __call__(self, scales: Scales) -> TrialScore:
         self.judged.append(scales)
         score = -sum((scale - peak) ** 2 for scale, peak in zip(scales, self.peak, strict=False))
-        return Verdict(score + self.rugged * (hash(scales) % 97) / 97, sum(scales) <= self.bound * len(scales))
+        return TrialScore(score + self.rugged * (hash(scales) % 97) / 97, sum(scales) <= self.bound * len(scales))
 
 
 @given(LENGTHS, st.lists(st.floats(0, 2), min_size=6, max_size=6), st.floats(0, 2), st.floats(0.3, 1.5))
@@ -58,10 +58,10 @@ def test_finds_a_peak_to_its_last_step(one: float, other: float) -> None:
 
 
 def test_nothing_admitted_leaves_the_first() -> None:
-    judged = search((1.0, 1.0), lambda scales: Verdict(sum(scales), scales == (1.0, 1.0)))
+    judged = search((1.0, 1.0), lambda scales: TrialScore(sum(scales), scales == (1.0, 1.0)))
     assert best_of(judged) == (1.0, 1.0)
     assert set(judged) >= {(one, other) for one in GRID for other in GRID}
 
 
 def test_of_equals_the_first_is_kept() -> None:
-    assert best_of(search((1.0,), lambda _: Verdict(0.0, True))) == (1.0,)
+    assert best_of(search((1.0,), lambda _: TrialScore(0.0, True))) == (1.0,)
