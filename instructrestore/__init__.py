@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from instructrestore.model.restoring.checkpoint import load_pipeline
     from instructrestore.model.restoring.pipeline import InstructRestorePipeline
     from instructrestore.model.restoring.tiny_base import build_tiny_base
+    from instructrestore.pipelines.inference.best_scales import find_scales
     from instructrestore.shards.index import Dataset
     from instructrestore.shards.sample import AnnotatedPhoto, Region
 
@@ -32,6 +33,7 @@ __all__ = [
     "build",
     "build_tiny_base",
     "evaluate",
+    "find_scales",
     "load_pipeline",
     "make_testset",
     "open_dataset",
@@ -52,6 +54,7 @@ _DEFINED_IN = {
     "build": "jobs:build",
     "build_tiny_base": "model.restoring.tiny_base:build_tiny_base",
     "evaluate": "jobs:evaluate",
+    "find_scales": "pipelines.inference.best_scales:find_scales",
     "load_pipeline": "model.restoring.checkpoint:load_pipeline",
     "make_testset": "jobs:make_testset",
     "open_dataset": "jobs:open_dataset",

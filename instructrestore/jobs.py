@@ -160,6 +160,8 @@ def restore(
     mask_only: bool = False,
     compare: bool = False,
     sweep: Sequence[float] = (),
+    auto: str | None = None,
+    seeds: int = 1,
     skip_existing: bool = False,
     format: str = "png",
     seed: int = 0,
@@ -181,7 +183,8 @@ def restore(
     are unite, intersect and subtract, for the masks of all regions, protect, of what must not change, and scale_map,
     scales pixel by pixel, where scale_range are those of black and white.
     points, boxes: of a single photo, where its one region is: (x, y) and (x, y, width, height) in pixels.
-    sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, avif, tiff (16 bits a channel) or
+    sweep: scales of the first region, for a contact sheet. auto: find the scales for this aim (natural, faithful or
+    detail), trying so many seeds. format: png, jpeg, webp, avif, tiff (16 bits a channel) or
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
     language_model, language_model_name: as in `understand`. yes: what it understood is done; otherwise it is the text
     of a ValueError, to be looked at first.
@@ -231,6 +234,8 @@ def restore(
         mask_only=mask_only,
         compare=compare,
         sweep=tuple(sweep),
+        auto=auto,
+        seeds=seeds,
         skip_existing=skip_existing,
         format=kind,
     )

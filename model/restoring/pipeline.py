@@ -25,6 +25,7 @@ from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.text_mask_decoder import SURELY_MEANT, TextMaskDecoder, text_vectors
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
+from instructrestore.model.restoring.begun import Begun
 from instructrestore.model.restoring.choosing import Places, chosen_masks, read_places
 from instructrestore.model.restoring.colour import fix_colours
 from instructrestore.model.restoring.keeping import check_keeping, lay_in, restored_share
@@ -148,59 +149,39 @@ class InstructRestorePipeline(DiffusionPipeline):
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is pil, np or pt, not {output_type!r}")
         self._check(request, settings, generator)
-        protects = any(own is not None for own in request.protected)
-        check_keeping(settings, request.instructions, request.scale_maps is not None, protects)
-        check_shaping(settings, request.instructions, request.scale_maps is not None)
-        masks_chosen, said = self._chosen(request, places, settings, generator, segmenter)
-        request = _with_chosen(request, masks_chosen)
-        texts = self._texts(request, settings)
-        found = [given is None and request.scale_maps is None for given in request.masks]
-        changes = [shapes_masks(settings, own) for own in request.edits]
-        if any(changes):
-            masks_of_all = self._shaped_masks(request, texts, settings, copied(generator))
-            chosen = zip(masks_of_all, request.masks, changes, strict=True)
-            request = replace(request, masks=[new if changed else own for new, own, changed in chosen])
-        pictures, used = self.restore_tensors(
-            request, texts, settings, generator, latents, posterior_noise, callback_on_step_end
-        )
-        unfamiliar = [self._unfamiliar(own) if looked else [] for own, looked in zip(texts, found, strict=True)]
-        self.maybe_free_model_hooks()
-        if not pictures.isfinite().all():
-            raise ValueError(
-                "the model gave pixels that are no numbers: its weights are damaged, or its precision does not suffice "
-                "(try float32)"
-            )
-        if settings.rest == "keep" or protects:
-            pictures = self._with_pixels_kept(pictures, request, used, found, settings)
-        size = settings.restored_size(request.size)
-        used = [
-            resize(known, size)[:, 0] if changed and known is not None else own.cpu()
-            for own, known, changed in zip(used, request.masks, changes, strict=True)
-        ]
-        reports = [cut_texts(self.tokenizer, each) for each in texts]
-        for own, mask, looked, report, words, choice in zip(texts, used, found, reports, unfamiliar, said, strict=True):
-            report += choice
-            if looked:
-                report += words + report_masks(mask, own.instruction)
-        warn_of(reports)
-        images = as_output(pictures, settings, output_type, protects)
-        return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
+        chosen, said = self._chosen(request, places, settings, generator, segmenter)
+        begun = self.begin(_with_chosen(request, chosen), settings, generator, latents, posterior_noise)
+        pictures, used = self.finish(begun, callback_on_step_end)
+        output = self.output_of(begun, pictures, used, output_type)
+        for report, own in zip(output.reports, said, strict=True):
+            report += own
+        warn_of(output.reports)
+        return output
 
-    def restore_tensors(
+    def begin(
         self,
         request: Request,
-        texts: Sequence[Texts],
         settings: SamplingSettings,
         generator: Generators = None,
         latents: Tensor | None = None,
         posterior_noise: Tensor | None = None,
-        callback: StepCallback | None = None,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The restored photos (B, 3, H, W) float32, not clamped, and each photo's masks (R, H, W), on the device.
+    ) -> Begun:
+        """All of a restoration that comes before its first step; `finish` does the rest, more than once if need be.
 
-        Without gradients: call it in torch.no_grad(). For photos in one tile nothing is read back from the device;
-        for photos in several tiles, where their masks lie is, before the first step.
+        Without gradients: call it in torch.no_grad(). For photos in one tile nothing is read back from the device; for
+        photos in several tiles, where their masks lie is. Raises ValueError, in one sentence, for what cannot be done.
         """
+        self._check(request, settings, generator)
+        protects = any(own is not None for own in request.protected)
+        check_keeping(settings, request.instructions, request.scale_maps is not None, protects)
+        check_shaping(settings, request.instructions, request.scale_maps is not None)
+        texts = self._texts(request, settings)
+        found = [given is None and request.scale_maps is None for given in request.masks]
+        changed = [shapes_masks(settings, own) for own in request.edits]
+        if any(changed):
+            shaped_ones = self._shaped_masks(request, texts, settings, copied(generator))
+            masks = zip(shaped_ones, request.masks, changed, strict=True)
+            request = replace(request, masks=[new if changes else own for new, own, changes in masks])
         lq, padded = self._lq_photos(request, settings)
         set_timesteps(self.scheduler, settings)
         tiles = self._tiles(padded, settings)
@@ -216,11 +197,45 @@ class InstructRestorePipeline(DiffusionPipeline):
         start = first_latents(
             self.scheduler, noise, lq_latents if settings.start == "lq" else None, settings.start_timestep
         )
-        restored = self._denoise(start, groups, settings, generator, callback)
-        restored = restored if origin is None else restored + origin
+        return Begun(request, texts, settings, generator, lq, padded, known, groups, start, origin, found, changed)
+
+    def finish(self, begun: Begun, callback: StepCallback | None = None) -> tuple[Tensor, list[Tensor]]:
+        """The restored photos (B, 3, H, W) float32, not clamped, and each photo's masks (R, H, W), on the device.
+
+        Without gradients, as `begin`. For photos in one tile nothing is read back from the device.
+        """
+        settings, lq = begun.settings, begun.lq
+        set_timesteps(self.scheduler, settings)  # anew: a scheduler remembers the steps of another run
+        restored = self._denoise(begun.start, begun.groups, settings, begun.generator, callback)
+        restored = restored if begun.origin is None else restored + begun.origin
         pictures = decode(self.vae, restored, settings)[..., : lq.shape[-2], : lq.shape[-1]]
-        used = [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in _masks_used(groups, known)]
+        used = [to_photo_size(own, begun.padded.shape[-2:], lq.shape[-2:]) for own in begun.masks_used()]
         return fix_colours(pictures, lq, settings), used
+
+    def output_of(self, begun: Begun, pictures: Tensor, used: Sequence[Tensor], output_type: str) -> RestorationOutput:
+        """What `__call__` gives back of what `finish` made; ValueError where that is no picture."""
+        request, texts, settings, found = begun.request, begun.texts, begun.settings, begun.found
+        unfamiliar = [self._unfamiliar(own) if looked else [] for own, looked in zip(texts, found, strict=True)]
+        self.maybe_free_model_hooks()
+        if not pictures.isfinite().all():
+            raise ValueError(
+                "the model gave pixels that are no numbers: its weights are damaged, or its precision does not suffice "
+                "(try float32)"
+            )
+        protects = any(own is not None for own in request.protected)
+        if settings.rest == "keep" or protects:
+            pictures = self._with_pixels_kept(pictures, request, used, found, settings)
+        size = settings.restored_size(request.size)
+        used = [
+            resize(known, size)[:, 0] if changes and known is not None else own.cpu()
+            for own, known, changes in zip(used, request.masks, begun.changed, strict=True)
+        ]
+        reports = [cut_texts(self.tokenizer, each) for each in texts]
+        for own, mask, looked, report, words in zip(texts, used, found, reports, unfamiliar, strict=True):
+            if looked:
+                report += words + report_masks(mask, own.instruction)
+        images = as_output(pictures, settings, output_type, protects)
+        return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
 
     @torch.no_grad()
     def predict_mask(
@@ -529,15 +544,6 @@ class InstructRestorePipeline(DiffusionPipeline):
                 return changed.get("latents", latents)
 
             return self._sampler(settings).run(start, groups, self.scheduler, options, after_step)
-
-
-def _masks_used(groups: Sequence[Views], known: Sequence[RegionMaps | None]) -> list[Tensor]:
-    """Per photo the masks (R, 1, h, w) that restoring ended with; (0, 1, 1, 1) where a scale map took their place."""
-    used = {photo: own.masks for photo, own in enumerate(known) if own is not None}
-    for views in groups:
-        if views.masks is not None:
-            used |= zip((photo for photo, _ in views.places), views.masks.split(views.counts), strict=True)
-    return [used[photo] for photo in range(len(known))]
 
 
 def _with_chosen(request: Request, chosen: Sequence[Tensor | None]) -> Request:

@@ -104,17 +104,21 @@ class Sampler:
         return views.masks
 
     def _pass(self, latents: Tensor, timestep: Tensor, step: int, views: Views, guided: bool) -> RegionControl:
-        """One pass of the ControlNet; the masks go into the views."""
-        decode = views.maps is None and (self.settings.mask_steps is None or step < self.settings.mask_steps)
-        control = self.controlnet(
-            latents,
-            timestep,
-            views.guided_control_texts if guided else views.control_texts,
-            views.condition,
-            mask_rows=len(views.rows) if decode else 0,
-            views=views.guided_rows if guided else views.rows,
-            seen=views.seen,
-        )
+        """One pass of the ControlNet; the masks go into the views. That of step 0 is the same in every run of them."""
+        control = views.first if step == 0 else None
+        if control is None:
+            decode = views.maps is None and (self.settings.mask_steps is None or step < self.settings.mask_steps)
+            control = self.controlnet(
+                latents,
+                timestep,
+                views.guided_control_texts if guided else views.control_texts,
+                views.condition,
+                mask_rows=len(views.rows) if decode else 0,
+                views=views.guided_rows if guided else views.rows,
+                seen=views.seen,
+            )
+            if step == 0 and views.again:
+                views.first = control
         if control.mask_logits is not None:
             views.masks = control.mask_logits.float().sigmoid()
         return control

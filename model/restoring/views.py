@@ -54,12 +54,20 @@ def maps_of_scales(scale_map: Tensor, instruction: Instruction) -> RegionMaps:
     return RegionMaps(torch.zeros(0, 1, 1, 1), maps, maps)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """A view before its tensors are made. regions: those whose captions it gets."""
+
+    photo: int
+    tile: Tile
+    regions: tuple[int, ...]
+
+
 @dataclass
 class Views:
     """V views that go through the networks together, with all that is the same in every step.
 
-    places: (number of the photo, where in its latent) of each view.
-    counts: ControlNet rows of each view, one a region; `rows` in all.
+    plans: which part of which photo each view is, and the regions whose captions it gets.
     condition: (V, C, h, w), embedded LQ photos.
     control_texts: (rows, T, D). unet_texts: (V, T, D). empty_text: (1, T, D), or None where nothing is guided.
     scales: s_r, (rows, 1, 1, 1). others: s2, (rows, 1, 1, 1).
@@ -68,11 +76,11 @@ class Views:
 
     seen: what the mask decoder sees in the photos, where it decodes masks and has features of its own.
     masks: (rows, 1, h, w), the latest decoded ones. rows: the view of each row. kept: the latest ControlNet pass,
-    where it is used in several steps.
+    where it is used in several steps. again: the views will be run again from the same latents; then `first`, the
+    ControlNet pass of the first step, is kept for it.
     """
 
-    places: list[tuple[int, Tile]]
-    counts: list[int]
+    plans: Sequence[_Plan]
     condition: Tensor
     control_texts: Tensor
     unet_texts: Tensor
@@ -84,10 +92,12 @@ class Views:
     seen: SeenNames | None = field(init=False, repr=False, default=None)
     masks: Tensor | None = field(init=False, repr=False, default=None)
     kept: RegionControl | None = field(init=False, repr=False, default=None)
+    again: bool = field(init=False, repr=False, default=False)
+    first: RegionControl | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        count = len(self.places)
-        assert count == len(self.counts) == len(self.condition) == len(self.unet_texts)
+        count = len(self.plans)
+        assert count == len(self.condition) == len(self.unet_texts)
         device = self.condition.device
         self.rows = torch.tensor([view for view in range(count) for _ in range(self.counts[view])], device=device)
         self.guided = self.guided and self.empty_text is not None
@@ -97,14 +107,22 @@ class Views:
             self.guided_unet_texts = torch.cat([empty, self.unet_texts])
             self.guided_rows = torch.cat([torch.arange(count, device=device), self.rows])
 
+    @property
+    def places(self) -> list[tuple[int, Tile]]:
+        """Of each view, the photo's number and where in its latent it lies."""
+        return [(plan.photo, plan.tile) for plan in self.plans]
 
-@dataclass(frozen=True)
-class _Plan:
-    """A view before its tensors are made. regions: those whose captions it gets."""
+    @property
+    def counts(self) -> list[int]:
+        """ControlNet rows of each view, one a region; `rows` in all."""
+        return [max(1, len(plan.regions)) for plan in self.plans]
 
-    photo: int
-    tile: Tile
-    regions: tuple[int, ...]
+    def rescale(self, instructions: Sequence[Instruction], known: Sequence[RegionMaps | None]) -> None:
+        """Takes the scales of each photo's instruction, which is otherwise the one the views were planned for.
+
+        known: as in `plan_views`, with the maps of these scales.
+        """
+        self.scales, self.others, self.maps = _scales(self.plans, instructions, known, self.condition.device)
 
 
 def plan_views(
@@ -156,27 +174,41 @@ def _views(
     states: Mapping[str, Tensor],
     embed_condition: Callable[[int, Tile], Tensor],
 ) -> Views:
-    control_texts, scales, others, maps = [], [], [], []
+    control_texts = []
     for plan in plans:
-        instruction, of_photo = texts[plan.photo].instruction, known[plan.photo]
-        control_texts += [states[texts[plan.photo].control(region)] for region in plan.regions] or [states[""]]
-        scales += [instruction.regions[region].scale for region in plan.regions] or [instruction.others]
-        others += [instruction.others] * max(1, len(plan.regions))
-        if of_photo is not None:
-            maps.append(_row_maps(of_photo, plan))
+        own = texts[plan.photo]
+        control_texts += [states[own.control(region)] for region in plan.regions] or [states[""]]
     condition = torch.cat([embed_condition(plan.photo, plan.tile) for plan in plans])
+    scales, others, maps = _scales(plans, [own.instruction for own in texts], known, condition.device)
     return Views(
-        places=[(plan.photo, plan.tile) for plan in plans],
-        counts=[max(1, len(plan.regions)) for plan in plans],
+        plans=plans,
         condition=condition,
         control_texts=torch.stack(control_texts),
         unet_texts=torch.stack([states[texts[plan.photo].unet(plan.regions)] for plan in plans]),
         empty_text=states[""][None] if guided else None,
-        scales=torch.tensor(scales, device=condition.device).view(-1, 1, 1, 1),
-        others=torch.tensor(others, device=condition.device).view(-1, 1, 1, 1),
-        maps=torch.cat(maps) if maps else None,
+        scales=scales,
+        others=others,
+        maps=maps,
         guided=bool(plans[0].regions),
     )
+
+
+def _scales(
+    plans: Sequence[_Plan],
+    instructions: Sequence[Instruction],
+    known: Sequence[RegionMaps | None],
+    device: torch.device,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """`scales`, `others` and `maps` of the views: all in them that follows from the instructions' scales."""
+    scales, others, maps = [], [], []
+    for plan in plans:
+        instruction, of_photo = instructions[plan.photo], known[plan.photo]
+        scales += [instruction.regions[region].scale for region in plan.regions] or [instruction.others]
+        others += [instruction.others] * max(1, len(plan.regions))
+        if of_photo is not None:
+            maps.append(_row_maps(of_photo, plan))
+    s, s2 = (torch.tensor(values, device=device).view(-1, 1, 1, 1) for values in (scales, others))
+    return s, s2, torch.cat(maps) if maps else None
 
 
 def _row_maps(known: RegionMaps, plan: _Plan) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.restoring.locating import PhotoCutter
-from instructrestore.model.restoring.output import as_output
+from instructrestore.model.restoring.output import RestorationOutput, as_output
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.shaping import MaskEdits, shapes_masks
+from instructrestore.pipelines.inference.best_scales import find_scales
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.photo_parts import PhotoParts
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
@@ -31,7 +32,8 @@ class OutputSettings:
 
     sweep: scales for the first region; empty: no sweep. skip_existing: photos are skipped if their results, of the same
     photo, instruction, settings and weights, already exist. format: of the restored photo's file; masks and sheets are
-    PNGs. deep: restorations come with 16 bits a channel too, whatever the format.
+    PNGs. deep: restorations come with 16 bits a channel too, whatever the format. auto: the aim that scales are found
+    for; None: the instruction has them. seeds: how many are tried for it.
     """
 
     save_mask: bool = False
@@ -41,6 +43,8 @@ class OutputSettings:
     skip_existing: bool = False
     format: AskedFormat = "png"
     deep: bool = False
+    auto: str | None = None
+    seeds: int = 1
 
     def names(self, job: PhotoJob, format: Format = "png") -> list[str]:
         """The files that a job writes, relative to the output folder. format: of its restored photo."""
@@ -51,16 +55,35 @@ class OutputSettings:
         names += [f"{job.stem}-compare.png"] if self.compare else []
         return names + ([f"{job.stem}-sweep.png"] if self.sweep else [])
 
+    def asked(self, job: PhotoJob) -> dict[str, Any]:
+        """What the records say of scales that are to be found: the aim, and what the search begins with."""
+        if self.auto is None:
+            return {}
+        return {"auto": {"aim": self.auto, "seeds": self.seeds, "seed": job.seed, "instruction": str(job.instruction)}}
+
+
+def as_asked(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of a result without what the picture shows and the scales that were found for it."""
+    kept = {name: value for name, value in record.items() if name != "shows"}
+    if isinstance(auto := kept.get("auto"), dict):
+        for name in ("instruction", "regions", "others", "seed"):
+            kept.pop(name, None)
+        kept["auto"] = {name: auto.get(name) for name in ("aim", "seeds", "seed", "instruction")}
+    return kept
+
 
 @dataclass(frozen=True)
 class Restoration:
     """image: the restored photo; None with `mask_only`. masks: (R, H, W) float32 in [0, 1]. deep: (H, W, 3), the
-    restored photo with 16 bits a channel; None where it was not asked for."""
+    restored photo with 16 bits a channel; None where it was not asked for. found: of the scales that were found, what
+    takes the place of what the photo's record says. instruction: with these scales."""
 
     image: Image.Image | None
     masks: NDArray[np.float32]
     reports: list[str]
     deep: NDArray[np.uint16] | None = None
+    found: dict[str, Any] = field(default_factory=dict)
+    instruction: Instruction | None = None
 
 
 class PhotoRestorer:
@@ -85,6 +108,8 @@ class PhotoRestorer:
 
     def results(self, group: Sequence[PreparedPhoto], instructions: Sequence[Instruction]) -> list[Restoration]:
         """Restores photos of one size, each by its instruction. Raises what the pipeline raises."""
+        if self._wanted.auto:
+            return [self._best(photo, instruction) for photo, instruction in zip(group, instructions, strict=True)]
         photos = [_values(photo.source) for photo in group]
         # One generator per photo, on the CPU: the same result alone, in a batch, and on every device.
         generators = [torch.Generator("cpu").manual_seed(photo.job.seed) for photo in group]
@@ -106,10 +131,37 @@ class PhotoRestorer:
             asked["masks"] = [photo.masks for photo in group]
         asked["output_type"] = "pt" if any(map(self._is_deep, group)) else "pil"
         made = self._pipe(photos, instructions, callback_on_step_end=self._on_step, **asked)
+        return self._restorations(group, made)
+
+    def _best(self, photo: PreparedPhoto, instruction: Instruction) -> Restoration:
+        """A photo with the scales that serve the aim best."""
+        assert self._wanted.auto and photo.scale_map is None
+        found = find_scales(
+            self._pipe,
+            photo.source.image,
+            instruction,
+            self._wanted.auto,
+            masks=photo.masks,
+            seed=photo.job.seed,
+            seeds=self._wanted.seeds,
+            settings=self._settings,
+            output_type="pt",
+        )
+        (made,) = self._restorations([photo], found.output)
+        record = {
+            "instruction": str(found.instruction),
+            "regions": [asdict(region) for region in found.instruction.regions],
+            "others": found.instruction.others,
+            "seed": found.seed,
+            "auto": {**self._wanted.asked(photo.job)["auto"], **found.record()},
+        }
+        return replace(made, reports=[*made.reports, found.summary()], found=record, instruction=found.instruction)
+
+    def _restorations(self, group: Sequence[PreparedPhoto], made: RestorationOutput) -> list[Restoration]:
         images, deep = made.images, [None] * len(group)
         if isinstance(images, torch.Tensor):
-            deep = [_deep(each) for each in images]
-            images = as_output(images, self._settings, "pil", "protect" in asked)
+            deep = [_deep(each) if self._is_deep(photo) else None for photo, each in zip(group, images, strict=True)]
+            images = as_output(images, self._settings, "pil", any("protect" in photo.edits for photo in group))
         # Masks from files are shown as they are; the pipeline returns them at the latents' resolution, unless it has
         # changed them.
         masks = [
@@ -127,7 +179,7 @@ class PhotoRestorer:
 
     def pictures(self, photo: PreparedPhoto, result: Restoration) -> list[tuple[str, Image.Image]]:
         """Each picture with what it shows, in the order of `OutputSettings.names`."""
-        lq, instruction, wanted = photo.source.image, photo.instruction, self._wanted
+        lq, instruction, wanted = photo.source.image, result.instruction or photo.instruction, self._wanted
         pictures = [("the restored photo", result.image)] if result.image else []
         if (wanted.save_mask or wanted.mask_only) and photo.scale_map is None:
             for caption, mask in zip(instruction.captions, result.masks, strict=True):

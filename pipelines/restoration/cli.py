@@ -29,6 +29,7 @@ instructrestore restore dog.jpg "make the dog clear" --rest keep --feather 8
 instructrestore restore photos "make the sky clear with 0.7" --mask skies --grow 4 --protect faces
 
 instructrestore restore dog.jpg "nur den Hund etwas schärfer" --language-model http://127.0.0.1:8000/v1
+instructrestore restore dog.jpg "make the dog clear" --auto natural
 
 instructrestore restore --shards run/dataset "make {caption} clear with 0.7" --base BASE --out restored
 """
@@ -61,6 +62,8 @@ def restore(
     skip_existing: flags.SkipExisting = False,
     format: flags.Format = "png",
     seed: flags.Seed = 0,
+    auto: flags.Auto = None,
+    seeds: flags.Seeds = None,
     steps: model_flags.Steps = None,
     guidance: model_flags.Guidance = None,
     start: flags.Start = None,
@@ -102,7 +105,8 @@ def restore(
                  "--point": point, "--box": box, "--locate": locate, "--segments": segments != "embedded",
                  "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
-                 "--format": format != "png", "--language-model": language_model}  # fmt: skip
+                 "--auto": auto is not None, "--format": format != "png",
+                 "--language-model": language_model}  # fmt: skip
     for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed,
                   "--dry-run": dry_run}  # fmt: skip
     misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
@@ -116,6 +120,8 @@ def restore(
     if checkpoint and not base:
         raise ValueError("--checkpoint needs the base that it was trained for: name it with --base")
     checked_seed(seed, "--seed")
+    if seeds is not None and auto is None:
+        raise ValueError("--seeds are tried to find the best result: say with --auto what is best")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
               "tile": tile, "colour_fix": colour_fix, "locate": locate, "rest": rest, "feather": feather,
               "grow": grow, "invert": invert or None,
@@ -187,7 +193,7 @@ def restore(
 
             outputs = OutputSettings(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing,
-                format=kind,
+                format=kind, auto=auto, seeds=1 if seeds is None else seeds,
             )  # fmt: skip
             options = RestoreOptions(loading, settings, outputs, batch, chosen_sam2(segments, device))
             outcome = run_restore(jobs, out, options, console)

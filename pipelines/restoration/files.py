@@ -17,6 +17,7 @@ from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.shaping import check_shaping
+from instructrestore.pipelines.inference.best_scales import check_asked
 from instructrestore.pipelines.inference.model_source import ModelSource
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.photo_parts import PhotoParts
@@ -25,6 +26,7 @@ from instructrestore.pipelines.inference.restorer import (
     OutputSettings,
     PhotoRestorer,
     Restoration,
+    as_asked,
     free_memory,
     out_of_memory,
 )
@@ -41,6 +43,7 @@ from instructrestore.pipelines.pictures.output_file import (
 )
 from instructrestore.pipelines.pictures.restored_photo import read_record, to_png
 from instructrestore.pipelines.restoration.progress import RestoreProgress
+from instructrestore.pipelines.terminal.arguments import checked_seed
 from instructrestore.shards.files import commit
 from instructrestore.shards.plain_text import visible_line
 
@@ -89,6 +92,8 @@ class RestoreOptions:
             raise ValueError("--sweep varies the scale of a region, but a scale map already sets that of every pixel")
         if outputs.mask_only and self.settings.rest == "keep":
             raise ValueError("--mask-only restores nothing, so there is no rest to keep: leave out --rest")
+        if outputs.auto is not None:
+            self._check_auto(jobs)
         asked = [job.instruction for job in jobs if job.instruction]
         if asked and all(each.bokeh for each in asked):  # of a few, it is those photos' failure
             check_keeping(self.settings, asked, False)
@@ -97,6 +102,22 @@ class RestoreOptions:
         has_maps = any(job.scale_map for job in jobs)
         check_keeping(self.settings, (), has_maps, protects)
         check_shaping(self.settings, (), has_maps)
+
+    def _check_auto(self, jobs: Sequence[PhotoJob]) -> None:
+        outputs = self.outputs
+        assert outputs.auto is not None
+        if outputs.mask_only or outputs.sweep:
+            raise ValueError("--auto finds the scales of a restoration: leave out --mask-only and --sweep")
+        if any(job.scale_map for job in jobs):
+            raise ValueError("--auto finds the scales, and a scale map gives them: leave out one of them")
+        if any(job.points or job.boxes or any(paths for _, paths in job.edits.items()) for job in jobs):
+            raise ValueError("--auto takes masks as they are: leave out points, boxes and what changes or protects")
+        if self.settings.locate != "decoder" or self.settings.grow or self.settings.invert:
+            raise ValueError("--auto takes masks as they are: leave out --locate, --grow and --invert")
+        for job in jobs:
+            if job.instruction:
+                check_asked(job.instruction, outputs.auto, outputs.seeds, "--auto")
+            checked_seed(job.seed + outputs.seeds - 1, "the last of --seeds")
 
 
 def restore(jobs: Sequence[PhotoJob], out: Path, options: RestoreOptions, console: Console) -> RestoreSummary:
@@ -147,6 +168,7 @@ class _Run:
         for job in jobs:
             try:
                 photo = prepare(job, self._options.settings, self._model)
+                photo = replace(photo, record={**photo.record, **self._outputs.asked(job)})
                 self._check_format(photo)
                 done = self._outputs.skip_existing and self._is_done(photo)
             except _PHOTO_ERRORS as error:
@@ -226,7 +248,7 @@ class _Run:
         for name, (shows, picture) in zip(self._names(photo), pictures, strict=True):
             path = self._out / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"shows": shows, **photo.record}
+            record = {"shows": shows, **photo.record, **result.found}
             if picture is result.image:
                 deep = result.deep if is_deep(self._outputs.format, photo.source) else None
                 alike = self._outputs.format == "original"
@@ -265,7 +287,7 @@ class _Run:
                 record = read_record(self._out / name)
             except (OSError, ValueError):
                 return False
-            if {key: value for key, value in record.items() if key != "shows"} != photo.record:
+            if as_asked(record) != as_asked(photo.record):
                 return False
         return True
 

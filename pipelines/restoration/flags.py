@@ -157,6 +157,21 @@ Sweep = Annotated[
         rich_help_panel=_RESULTS,
     ),
 ]
+Auto = Annotated[
+    str | None,
+    typer.Option(
+        metavar="natural|faithful|detail",
+        help="Find the scales, and restore with them: for the most natural result, for the one nearest to the photo "
+        "that is still cleaner, or for most detail.",
+        rich_help_panel=SAMPLING,
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER", help="With --auto: try so many seeds, from --seed on. Default: 1.", rich_help_panel=SAMPLING
+    ),
+]
 SkipExisting = Annotated[
     bool,
     typer.Option(

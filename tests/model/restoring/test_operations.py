@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.full_size import full_size_pipeline
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
-from instructrestore.model.networks.texts import Texts
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.request import read_request
 from instructrestore.model.restoring.settings import SamplingSettings
@@ -31,9 +30,8 @@ def teramacs(pipe: InstructRestorePipeline, instruction: Instruction = DOG, **ov
     """Multiply-accumulate operations, in 10^12, of restoring a photo: texts, VAE and all steps."""
     settings = SamplingSettings.model_validate(overrides)
     request = read_request(PHOTO, instruction)
-    texts = [Texts(instruction, pipe.controlnet.config.bokeh_control_text)]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        pictures, _ = pipe.restore_tensors(request, texts, settings)
+        pictures, _ = pipe.finish(pipe.begin(request, settings))
     assert pictures.device.type == "meta"
     assert pictures.shape == (1, 3, 512, 512)
     return counter.get_total_flops() / 2e12
