@@ -139,8 +139,9 @@ def restore(
     format: str = "png",
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     device: str | None = None,
+    memory: str | int = "none",
     batch: int = 1,
     quiet: bool = False,
 ) -> RestoreSummary:
@@ -151,7 +152,8 @@ def restore(
     checkpoint: the trained ControlNet, a folder, a training run or a hub id; None: the base's own.
     masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
     sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, tiff (16 bits a channel) or
-    original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
+    original (the photo's own where it is one of these). settings: of SamplingSettings, by name. dtype, device, memory: as
+    in `load_pipeline`.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
     restored: one bad photo ends nothing. To restore pictures in memory take `load_pipeline`.
@@ -176,7 +178,9 @@ def restore(
         say=console.print,
         format=kind,
     )
-    source = ModelSource(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
+    source = ModelSource.named(
+        fspath(base), _text(checkpoint), console.print, dtype=dtype, device=device, memory=memory
+    )
     wanted = OutputSettings(
         save_mask=save_mask,
         mask_only=mask_only,

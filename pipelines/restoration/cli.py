@@ -55,7 +55,8 @@ def restore(
     official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
-    dtype: flags.Dtype = "float32",
+    memory: flags.Memory = "none",
+    dtype: flags.Dtype = None,
     batch: flags.Batch = 1,
     tile: flags.Tile = None,
     compile: flags.Compile = False,
@@ -78,7 +79,7 @@ def restore(
 
     for_files = {"--mask": mask, "--scale-map": scale_map, "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
-                 "--format": format != "png"}  # fmt: skip
+                 "--format": format != "png", "--memory": memory != "none"}  # fmt: skip
     for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed,
                   "--dry-run": dry_run}  # fmt: skip
     misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
@@ -120,6 +121,7 @@ def restore(
             typer.echo,
             dtype=dtype,
             device=device,
+            memory=memory,
             base_revision=base_revision,
             checkpoint_revision=checkpoint_revision,
             compile=compile,
