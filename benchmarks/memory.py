@@ -5,9 +5,9 @@ python -m benchmarks.memory --device cuda      measured, with random weights, on
 
 Estimated: the most memory (peak_memory.py) and, for 20 guided steps, the multiplications in 10^12, for square photos of
 SIDES pixels. Measured: every preset that the GPU has room for, and float32 without one, each case in a process of its
-own. The allocator gets the preset's gigabytes but for memory.LEFT_FREE_GIB, so that one GPU stands for all smaller ones;
-one restoration to warm up, then REPEATS: median, least and most seconds, torch's most memory in tensors and in all.
-Both print a Markdown table; photos larger than a tile have a scale map.
+own. The allocator gets the preset's gigabytes but for memory.LEFT_FREE_GIB, so that one GPU stands for all smaller
+ones; one restoration to warm up, then REPEATS: median, least and most seconds, torch's most memory in tensors and in
+all. Both print a Markdown table; photos larger than a tile have a scale map.
 """
 
 from __future__ import annotations

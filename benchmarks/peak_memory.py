@@ -161,4 +161,3 @@ def _bytes_of(network: nn.Module) -> int:
 
 def _tensors(network: nn.Module) -> Iterable[Tensor]:
     return chain(network.parameters(), network.buffers())
-

@@ -78,7 +78,9 @@ def main() -> None:
         likeness = psnr(images, reference)
         shown = "the same" if every == 1 else f"{likeness.mean():.1f} dB ({likeness.min():.1f})"
         share = counter.get_total_flops() / whole
-        print(f"| {every} | {shown} | {psnr(images, hq).mean():.2f} dB | {share:.0%} | {shares[every]:.0%} |", flush=True)
+        print(
+            f"| {every} | {shown} | {psnr(images, hq).mean():.2f} dB | {share:.0%} | {shares[every]:.0%} |", flush=True
+        )
 
 
 if __name__ == "__main__":

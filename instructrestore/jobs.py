@@ -152,8 +152,8 @@ def restore(
     checkpoint: the trained ControlNet, a folder, a training run or a hub id; None: the base's own.
     masks: of a single photo, a file for each region, in place of predicted ones. scale_map: its scales, pixel by pixel.
     sweep: scales of the first region, for a contact sheet. format: png, jpeg, webp, tiff (16 bits a channel) or
-    original (the photo's own where it is one of these). settings: of SamplingSettings, by name. dtype, device, memory: as
-    in `load_pipeline`.
+    original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
+    dtype, device, memory: as in `load_pipeline`.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
     restored: one bad photo ends nothing. To restore pictures in memory take `load_pipeline`.

@@ -38,7 +38,14 @@ from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, Regio
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.wavelet_autoencoder import MOST_LEVELS, WaveletAutoencoder, channels_of
 from instructrestore.model.restoring.base_record import VERSION, check_recorded, check_version
-from instructrestore.model.restoring.memory import NONE, arrange, find_preset, half_precision
+from instructrestore.model.restoring.memory import (
+    EIGHT_BITS,
+    NONE,
+    arrange,
+    find_preset,
+    half_precision,
+    keep_in_eight_bits,
+)
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.small_model import base_place
@@ -100,8 +107,9 @@ def load_pipeline(
     checkpoint: a folder or hub id with the ControlNet's config.json and weights, itself or in `controlnet/`; a `unet/`
         beside that folder takes the place of the base's, since the ControlNet was trained with it. None: the base's
         own `controlnet/`.
-    dtype: float32, bfloat16 or float16; None: float32, or with a preset of `memory` half precision. device: as torch
-        names them; None: cuda, else mps, else cpu, what there is.
+    dtype: float32, bfloat16, float16, or float8: UNet's and ControlNet's weights in 8 bits, computed in half precision;
+        None: float32, or with a preset of `memory` half precision. device: as torch names them; None: cuda, else mps,
+        else cpu, what there is.
     revisions: branch, tag or commit, of what comes from the hub; None: its main branch.
     memory: 4, 8, 12 or 24, a preset for a GPU with so many gigabytes (`memory.PRESETS`); auto: the largest that fits;
         none: everything stays on the device. On a CPU, and on mps, each is none.
@@ -111,7 +119,10 @@ def load_pipeline(
     """
     place = find_device(device)
     preset = find_preset(memory, place)
-    precision = find_dtype(dtype or (half_precision(place) if preset else "float32"))
+    if dtype == EIGHT_BITS or (preset and not dtype):
+        precision = find_dtype(half_precision(place))
+    else:
+        precision = find_dtype(dtype or "float32")
     offload_to = place if preset and preset.cpu_offload else None
     place = torch.device("cpu") if offload_to else place
     base, checkpoint = str(base), checkpoint and str(checkpoint)
@@ -138,6 +149,8 @@ def load_pipeline(
         scheduler=parts.scheduler,
         sampling=parts.sampling,
     )
+    if dtype == EIGHT_BITS:
+        keep_in_eight_bits(pipe)
     if preset:
         arrange(pipe, **preset.switches(), offload_to=offload_to)
     return pipe

@@ -2,7 +2,8 @@
 
 None of them changes what is computed, only its precision, its order and where it lies: results differ by rounding.
 Attention is torch's scaled_dot_product_attention everywhere, with or without a preset; the autoencoder goes through a
-large photo in tiles in any case (autoencoder.py). torch.compile is in no preset: it takes minutes before the first photo.
+large photo in tiles in any case (autoencoder.py). In no preset are torch.compile, which takes minutes before the first
+photo, and weights in 8 bits, which change more than rounding does.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ PRESETS = {
     )
 }
 NONE, AUTO = "none", "auto"
+EIGHT_BITS = "float8"  # a dtype for `load_pipeline`
+NEVER_IN_EIGHT_BITS = ("norm", "conv_in", "conv_out", "time_embedding", "controlnet_cond_embedding", "mask_decoder")
 NAMES = (AUTO, *map(str, PRESETS), NONE)
 
 
@@ -65,8 +68,8 @@ def check_memory(memory: str | int) -> None:
 def find_preset(memory: str | int, device: torch.device) -> MemoryPreset | None:
     """The preset of a name (`NAMES`; numbers are gigabytes) for a device; None: nothing is switched on.
 
-    auto: the largest that the GPU holds. Only CUDA's and ROCm's devices have memory of their own to be sparing with: for
-    others it is None whatever the name. Raises ValueError for another name, and for more memory than the GPU has.
+    auto: the largest that the GPU holds. For what is not CUDA's or ROCm's device it is None whatever the name. Raises
+    ValueError for another name, and for more memory than the GPU has.
     """
     check_memory(memory)
     if memory == NONE or device.type != "cuda":
@@ -93,8 +96,18 @@ def preset_within(memory: str | int, total_gib: float) -> MemoryPreset:
 
 
 def half_precision(device: torch.device) -> str:
-    """bfloat16, whose range no activation leaves, where the GPU calculates in it; else float16."""
-    return "bfloat16" if torch.cuda.get_device_capability(device) >= BFLOAT16_SINCE else "float16"
+    """bfloat16, whose range no activation leaves, unless the GPU does not calculate in it; then float16."""
+    without = device.type == "cuda" and torch.cuda.get_device_capability(device) < BFLOAT16_SINCE
+    return "float16" if without else "bfloat16"
+
+
+def keep_in_eight_bits(pipe: InstructRestorePipeline) -> None:
+    """UNet's and ControlNet's weights lie in float8 (e4m3) and are widened layer by layer where they are used.
+
+    Not those that are few and matter most: of what enters and leaves, of timesteps, norms, and the mask decoder.
+    """
+    for network in (pipe.unet, pipe.controlnet):
+        network.enable_layerwise_casting(torch.float8_e4m3fn, network.dtype, skip_modules_pattern=NEVER_IN_EIGHT_BITS)
 
 
 def arrange(

@@ -12,7 +12,15 @@ import torch
 
 from instructrestore.model.networks.devices import DTYPES, find_device
 from instructrestore.model.restoring.checkpoint import load_pipeline, model_sampling
-from instructrestore.model.restoring.memory import NONE, arrange, check_memory, find_preset, half_precision
+from instructrestore.model.restoring.memory import (
+    EIGHT_BITS,
+    NONE,
+    MemoryPreset,
+    arrange,
+    check_memory,
+    find_preset,
+    half_precision,
+)
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.small_model import SMALL, base_place
@@ -28,7 +36,8 @@ class ModelSource:
     base: a Stable Diffusion 2.1 base or a saved InstructRestorePipeline, a folder or a hub id; or "small", the model
         that ships, which every machine puts together for itself.
     checkpoint: the trained ControlNet with its mask decoder, a folder or a hub id; None: the base's own.
-    dtype: "float32", "bfloat16" or "float16". device: as torch names it; None: a GPU if there is one.
+    dtype: "float32", "bfloat16", "float16" or "float8" (weights in 8 bits). device: as torch names it; None: a GPU if
+        there is one.
     base_revision, checkpoint_revision: of hub ids.
     compile: torch.compile for UNet and ControlNet. channels_last: their memory layout, faster on some GPUs.
     cpu_offload: each part of the model is on the GPU only while it is used.
@@ -81,20 +90,19 @@ class ModelSource:
             return source
         dtype = dtype or half_precision(place)
         say(f"the memory preset of {preset.gib} GB, in {dtype} (docs/restoring.md)")
-        return replace(
-            source,
-            dtype=dtype,
-            cpu_offload=source.cpu_offload or preset.cpu_offload,
-            **preset.switches(),
-        )
+        return replace(source, dtype=dtype).with_preset(preset)
+
+    def with_preset(self, preset: MemoryPreset) -> ModelSource:
+        """With what a preset switches on, but for its precision, besides what is on already."""
+        return replace(self, cpu_offload=self.cpu_offload or preset.cpu_offload, **preset.switches())
 
     def check_runnable(self, address: str | None) -> None:
         """Raises ValueError for a dtype or a device that no worker could use.
 
         address: of the Ray cluster; a cluster elsewhere may have any device. None: this machine's devices count.
         """
-        if self.dtype not in DTYPES:
-            raise ValueError(f"unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
+        if self.dtype not in (*DTYPES, EIGHT_BITS):
+            raise ValueError(f"unknown dtype {self.dtype!r}: choose one of {', '.join((*DTYPES, EIGHT_BITS))}")
         if self.device is None:
             return
         try:

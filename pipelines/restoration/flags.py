@@ -144,8 +144,9 @@ Device = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option(
-        metavar="float32|bfloat16|float16",
-        help="Precision. Default: float32, or with --memory half precision.",
+        metavar="float32|bfloat16|float16|float8",
+        help="Precision; float8: weights in 8 bits, computed in half precision. Default: float32, or half precision "
+        "with --memory.",
         rich_help_panel=_SPEED,
     ),
 ]
