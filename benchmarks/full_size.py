@@ -6,7 +6,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase
 
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
@@ -35,7 +35,7 @@ TEXT_ENCODER = {
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
-def full_size_pipeline(tokenizer: CLIPTokenizer, device: str, dtype: torch.dtype) -> InstructRestorePipeline:
+def full_size_pipeline(tokenizer: PreTrainedTokenizerBase, device: str, dtype: torch.dtype) -> InstructRestorePipeline:
     """Random weights on a device, or none on "meta". tokenizer: any of CLIP's with at most 49,408 tokens."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

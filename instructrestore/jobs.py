@@ -166,8 +166,9 @@ def restore(
     format: str = "png",
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     device: str | None = None,
+    memory: str | int = "none",
     batch: int = 1,
     language_model: str | None = None,
     language_model_name: str | None = None,
@@ -188,6 +189,7 @@ def restore(
     original (the photo's own where it is one of these). settings: of SamplingSettings, by name.
     language_model, language_model_name: as in `understand`. yes: what it understood is done; otherwise it is the text
     of a ValueError, to be looked at first.
+    dtype, device, memory: as in `load_pipeline`.
 
     The summary has `restored` and `skipped`, numbers of photos, and `failed`, name and reason of each that could not be
     restored: one bad photo ends nothing. To restore pictures in memory take `load_pipeline`.
@@ -228,7 +230,9 @@ def restore(
         )
     if read.by_model and not yes:
         raise ValueError(refusal(read.by_model))
-    source = ModelSource(base=fspath(base), checkpoint=_last(checkpoint), dtype=dtype, device=device)
+    source = ModelSource.named(
+        fspath(base), _text(checkpoint), console.print, dtype=dtype, device=device, memory=memory
+    )
     wanted = OutputSettings(
         save_mask=save_mask,
         mask_only=mask_only,

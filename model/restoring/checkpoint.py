@@ -38,6 +38,14 @@ from instructrestore.model.networks.region_controlnet import WEIGHTS_NAME, Regio
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.wavelet_autoencoder import MOST_LEVELS, WaveletAutoencoder, channels_of
 from instructrestore.model.restoring.base_record import VERSION, check_recorded, check_version
+from instructrestore.model.restoring.memory import (
+    EIGHT_BITS,
+    NONE,
+    arrange,
+    find_preset,
+    half_precision,
+    keep_in_eight_bits,
+)
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.small_model import base_place
@@ -87,10 +95,11 @@ def load_pipeline(
     base: str | Path,
     checkpoint: str | Path | None = None,
     *,
-    dtype: str = "float32",
+    dtype: str | None = None,
     device: str | None = None,
     base_revision: str | None = None,
     checkpoint_revision: str | None = None,
+    memory: str | int = NONE,
 ) -> InstructRestorePipeline:
     """The pipeline of a base in Stable Diffusion 2.1-base's layout and a trained ControlNet, ready to restore.
 
@@ -98,13 +107,24 @@ def load_pipeline(
     checkpoint: a folder or hub id with the ControlNet's config.json and weights, itself or in `controlnet/`; a `unet/`
         beside that folder takes the place of the base's, since the ControlNet was trained with it. None: the base's
         own `controlnet/`.
-    dtype: float32, bfloat16 or float16. device: as torch names them; None: cuda, else mps, else cpu, what there is.
+    dtype: float32, bfloat16, float16, or float8: UNet's and ControlNet's weights in 8 bits, computed in half precision;
+        None: float32, or with a preset of `memory` half precision. device: as torch names them; None: cuda, else mps,
+        else cpu, what there is.
     revisions: branch, tag or commit, of what comes from the hub; None: its main branch.
+    memory: 4, 8, 12 or 24, a preset for a GPU with so many gigabytes (`memory.PRESETS`); auto: the largest that fits;
+        none: everything stays on the device. On a CPU, and on mps, each is none.
 
     Samples with UniPC on the base's noise schedule, as the release does; a saved InstructRestorePipeline keeps its own
     scheduler. Raises ValueError in one sentence for whatever cannot be loaded.
     """
-    precision, place = find_dtype(dtype), find_device(device)
+    place = find_device(device)
+    preset = find_preset(memory, place)
+    if dtype == EIGHT_BITS or (preset and not dtype):
+        precision = find_dtype(half_precision(place))
+    else:
+        precision = find_dtype(dtype or "float32")
+    offload_to = place if preset and preset.cpu_offload else None
+    place = torch.device("cpu") if offload_to else place
     base, checkpoint = str(base), checkpoint and str(checkpoint)
     if checkpoint is None:
         folder = find_folder("base", base_place(base), base_revision, [*BASE_FILES, *_CONTROLNET_FILES])
@@ -120,7 +140,7 @@ def load_pipeline(
     _check_controlnet(controlnet_folder, files.unet)
     parts = _read_base(files, precision, place)
     controlnet = _read_controlnet(controlnet_folder, precision, place)
-    return InstructRestorePipeline(
+    pipe = InstructRestorePipeline(
         vae=parts.vae,
         text_encoder=parts.text_encoder,
         tokenizer=parts.tokenizer,
@@ -129,6 +149,11 @@ def load_pipeline(
         scheduler=parts.scheduler,
         sampling=parts.sampling,
     )
+    if dtype == EIGHT_BITS:
+        keep_in_eight_bits(pipe)
+    if preset:
+        arrange(pipe, **preset.switches(), offload_to=offload_to)
+    return pipe
 
 
 def load_base(

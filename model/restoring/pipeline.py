@@ -58,7 +58,8 @@ class InstructRestorePipeline(DiffusionPipeline):
 
     vae, text_encoder, tokenizer, unet, scheduler: of Stable Diffusion 2.1-base; any scheduler of diffusers serves.
     controlnet: trained for this base. sampling: settings, by name, that this model is restored with unless others are
-    asked for.
+    asked for. Its attribute `on_this_machine` holds settings that suit the machine where neither says anything
+    (`memory.arrange`); they are not saved.
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
@@ -83,6 +84,7 @@ class InstructRestorePipeline(DiffusionPipeline):
             scheduler=scheduler,
         )
         self.register_to_config(sampling=sampling)
+        self.on_this_machine: dict[str, Any] = {}
         self.vae_scale_factor = pixels_a_cell(vae)
 
     @classmethod
@@ -141,7 +143,7 @@ class InstructRestorePipeline(DiffusionPipeline):
             may return "latents" to go on with.
         Raises ValueError, in one sentence, for a photo, mask, instruction or setting that cannot be used.
         """
-        settings = resolve(settings, overrides, self.config["sampling"])
+        settings = self._resolved(settings, overrides)
         request = read_request(
             photos, instructions, masks, scale_maps, scale_range, unite, intersect, subtract, protect
         )  # fmt: skip
@@ -259,7 +261,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         timestep: of the noise that the pass sees; None: the schedule's first, which gives the mask that restoring
         with the same generator begins with. The rest: as in `__call__`.
         """
-        settings = resolve(settings, overrides, self.config["sampling"])
+        settings = self._resolved(settings, overrides)
         request = read_request(photos, instructions, unite=unite, intersect=intersect, subtract=subtract)
         self._check(request, settings, generator)
         check_shaping(settings, request.instructions, False)
@@ -318,6 +320,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
         tiles = len(plan_tiles(height, width, tile, overlap, step=self.controlnet.size_multiple))
         return settings.num_inference_steps * -(-tiles // settings.tile_batch)
+
+    def _resolved(self, settings: SamplingSettings | None, overrides: dict[str, Any]) -> SamplingSettings:
+        return resolve(settings, overrides, {**self.on_this_machine, **(self.config["sampling"] or {})})
 
     def _check(self, request: Request, settings: SamplingSettings, generator: Generators) -> None:
         check_scheduler(self.scheduler)

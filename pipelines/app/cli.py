@@ -78,7 +78,7 @@ def app(
     device: Annotated[
         str | None, typer.Option(help="A torch device: cuda, cuda:1, cpu. Default: a GPU if there is one.")
     ] = None,
-    dtype: Annotated[str, typer.Option(metavar="float32|bfloat16|float16", help="Precision.")] = "float32",
+    dtype: Annotated[str, typer.Option(metavar="float32|bfloat16|float16|float8", help="Precision.")] = "float32",
     batch: Annotated[int, typer.Option(min=1, max=64, help="How many photos of one size to restore together.")] = 1,
     language_model: wish_flags.LanguageModel = None,
     language_model_name: wish_flags.LanguageModelName = None,

@@ -175,7 +175,8 @@ Device = Annotated[
     typer.Option(help="A torch device: cuda, cuda:1, cpu. Default: a GPU if there is one.", rich_help_panel=_RUNNING),
 ]
 Dtype = Annotated[
-    str, typer.Option(metavar="float32|bfloat16|float16", help="The model's precision.", rich_help_panel=_RUNNING)
+    str,
+    typer.Option(metavar="float32|bfloat16|float16|float8", help="The model's precision.", rich_help_panel=_RUNNING),
 ]
 Address = Annotated[
     str | None,

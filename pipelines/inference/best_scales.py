@@ -119,7 +119,7 @@ def find_scales(
     check_asked(asked, aim, seeds)
     checked_seed(seed, "the seed")
     checked_seed(seed + seeds - 1, "the last seed")
-    settings = resolve(settings, overrides, pipe.config["sampling"])
+    settings = resolve(settings, overrides, {**pipe.on_this_machine, **(pipe.config["sampling"] or {})})
     begin = partial(_Stage, pipe, photo, asked, AIMS[aim], settings, masks)
     # Where the rest is kept as it was, it has no scale of its own.
     first: Scales = (1.0,) * (len(asked.regions) + (settings.rest != "keep"))

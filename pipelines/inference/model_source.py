@@ -10,8 +10,17 @@ from typing import Any
 
 import torch
 
-from instructrestore.model.networks.devices import DTYPES
+from instructrestore.model.networks.devices import DTYPES, find_device
 from instructrestore.model.restoring.checkpoint import load_pipeline, model_sampling
+from instructrestore.model.restoring.memory import (
+    EIGHT_BITS,
+    NONE,
+    MemoryPreset,
+    arrange,
+    check_memory,
+    find_preset,
+    half_precision,
+)
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from instructrestore.model.restoring.small_model import SMALL, base_place
@@ -27,10 +36,12 @@ class ModelSource:
     base: a Stable Diffusion 2.1 base or a saved InstructRestorePipeline, a folder or a hub id; or "small", the model
         that ships, which every machine puts together for itself.
     checkpoint: the trained ControlNet with its mask decoder, a folder or a hub id; None: the base's own.
-    dtype: "float32", "bfloat16" or "float16". device: as torch names it; None: a GPU if there is one.
+    dtype: "float32", "bfloat16", "float16" or "float8" (weights in 8 bits). device: as torch names it; None: a GPU if
+        there is one.
     base_revision, checkpoint_revision: of hub ids.
     compile: torch.compile for UNet and ControlNet. channels_last: their memory layout, faster on some GPUs.
     cpu_offload: each part of the model is on the GPU only while it is used.
+    slice_vae, tile_batch: as in `memory.MemoryPreset`; None: as the model or the settings say.
     """
 
     base: str
@@ -42,28 +53,56 @@ class ModelSource:
     compile: bool = False
     channels_last: bool = False
     cpu_offload: bool = False
+    slice_vae: bool = False
+    tile_batch: int | None = None
 
     @classmethod
-    def named(cls, base: str | None, checkpoint: str | None, say: Callable[[str], object], **how: Any) -> ModelSource:
+    def named(
+        cls,
+        base: str | None,
+        checkpoint: str | None,
+        say: Callable[[str], object],
+        *,
+        dtype: str | None = None,
+        device: str | None = None,
+        memory: str | int = NONE,
+        **how: Any,
+    ) -> ModelSource:
         """As a command's options name it: the small model where no base is named, of which a sentence is said; the last
-        checkpoint of a training run's folder.
+        checkpoint of a training run's folder; what a memory preset (`memory.NAMES`) switches on, besides what is asked.
 
-        how: the other fields. Raises ValueError for a run without a checkpoint.
+        dtype: None: float32, or with a preset half precision. how: the other fields. Raises ValueError for a run
+        without a checkpoint, and for a preset that this machine's GPU has no room for.
         """
         if base is None:
             say(
                 "with the small model that ships (docs/models/small.md); for the large one name Stable Diffusion "
                 "2.1-base and the released checkpoint with --base and --checkpoint"
             )
-        return cls(base or SMALL, checkpoint and last_of_run(checkpoint), **how)
+        source = cls(base or SMALL, checkpoint and last_of_run(checkpoint), dtype or "float32", device, **how)
+        check_memory(memory)
+        if memory == NONE:
+            return source
+        place = find_device(device)
+        preset = find_preset(memory, place)
+        if preset is None:
+            say(f"--memory {memory} changes nothing here: it is for CUDA GPUs, and the model runs on {place.type}")
+            return source
+        dtype = dtype or half_precision(place)
+        say(f"the memory preset of {preset.gib} GB, in {dtype} (docs/restoring.md)")
+        return replace(source, dtype=dtype).with_preset(preset)
+
+    def with_preset(self, preset: MemoryPreset) -> ModelSource:
+        """With what a preset switches on, but for its precision, besides what is on already."""
+        return replace(self, cpu_offload=self.cpu_offload or preset.cpu_offload, **preset.switches())
 
     def check_runnable(self, address: str | None) -> None:
         """Raises ValueError for a dtype or a device that no worker could use.
 
         address: of the Ray cluster; a cluster elsewhere may have any device. None: this machine's devices count.
         """
-        if self.dtype not in DTYPES:
-            raise ValueError(f"unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
+        if self.dtype not in (*DTYPES, EIGHT_BITS):
+            raise ValueError(f"unknown dtype {self.dtype!r}: choose one of {', '.join((*DTYPES, EIGHT_BITS))}")
         if self.device is None:
             return
         try:
@@ -94,7 +133,8 @@ class ModelSource:
 
         Loads no weights. Raises ValueError, in one sentence, where the base is not there.
         """
-        return resolve(asked, {}, model_sampling(self.base, self.base_revision))
+        suited = {} if self.tile_batch is None else {"tile_batch": self.tile_batch}
+        return resolve(asked, {}, {**suited, **(model_sampling(self.base, self.base_revision) or {})})
 
     def load(self) -> InstructRestorePipeline:
         """The pipeline, ready to restore. Raises ValueError, in one sentence, if it cannot be loaded or run."""
@@ -112,14 +152,14 @@ class ModelSource:
             checkpoint_revision=self.checkpoint_revision,
         )
         pipe.set_progress_bar_config(disable=True)  # the command shows its own
-        if self.channels_last:
-            for part in (pipe.unet, pipe.controlnet, pipe.vae):
-                part.to(memory_format=torch.channels_last)
-        if self.compile:
-            pipe.unet.compile()
-            pipe.controlnet.compile()
-        if self.cpu_offload and accelerator:
-            pipe.enable_model_cpu_offload(device=self.device or accelerator)
+        arrange(
+            pipe,
+            channels_last=self.channels_last,
+            slice_vae=self.slice_vae,
+            tile_batch=self.tile_batch,
+            compile=self.compile,
+            offload_to=(self.device or accelerator) if self.cpu_offload else None,
+        )
         return pipe
 
     def record(self) -> dict[str, Any]:

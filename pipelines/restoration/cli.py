@@ -74,7 +74,8 @@ def restore(
     official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
-    dtype: flags.Dtype = "float32",
+    memory: flags.Memory = "none",
+    dtype: flags.Dtype = None,
     batch: flags.Batch = 1,
     tile: flags.Tile = None,
     compile: flags.Compile = False,
@@ -105,8 +106,8 @@ def restore(
                  "--point": point, "--box": box, "--locate": locate, "--segments": segments != "embedded",
                  "--mask-only": mask_only, "--save-mask": save_mask,
                  "--compare": compare, "--sweep": sweep, "--skip-existing": skip_existing,
-                 "--auto": auto is not None, "--format": format != "png",
-                 "--language-model": language_model}  # fmt: skip
+                 "--auto": auto is not None, "--format": format != "png", "--language-model": language_model,
+                 "--memory": memory != "none"}  # fmt: skip
     for_shards = {"--regions": regions, "--as": output, "--address": address, "--retry-failed": retry_failed,
                   "--dry-run": dry_run}  # fmt: skip
     misplaced = [flag for flag, value in (for_files if shards else for_shards).items() if value]
@@ -165,6 +166,7 @@ def restore(
             typer.echo,
             dtype=dtype,
             device=device,
+            memory=memory,
             base_revision=base_revision,
             checkpoint_revision=checkpoint_revision,
             compile=compile,

@@ -297,6 +297,7 @@ class _Run:
             free_memory()
             reason = f"out of {'GPU ' if isinstance(error, torch.OutOfMemoryError) else ''}memory: try a smaller "
             reason += "--tile (or --set tile_batch=1), --batch 1, --dtype bfloat16 or a smaller --upscale"
+            reason += ", or on a GPU --memory 4" if isinstance(error, torch.OutOfMemoryError) else ""
         elif isinstance(error, RuntimeError):
             raise error
         elif isinstance(error, OSError):

@@ -235,7 +235,23 @@ Device = Annotated[
     str | None,
     typer.Option(help="A torch device: cuda, cuda:1, cpu. Default: a GPU if there is one.", rich_help_panel=_SPEED),
 ]
-Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16|float16", help="Precision.", rich_help_panel=_SPEED)]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="float32|bfloat16|float16|float8",
+        help="Precision; float8: weights in 8 bits, computed in half precision. Default: float32, or half precision "
+        "with --memory.",
+        rich_help_panel=_SPEED,
+    ),
+]
+Memory = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|4|8|12|24|none",
+        help="Switch on what Stable Diffusion 2.1 needs on a GPU of so many gigabytes; auto: of this machine's.",
+        rich_help_panel=_SPEED,
+    ),
+]
 Batch = Annotated[
     int,
     typer.Option(min=1, help="How many consecutive photos of one size to restore together.", rich_help_panel=_SPEED),

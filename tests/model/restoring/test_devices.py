@@ -12,6 +12,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module
 from torch import Tensor
 
 from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.model.restoring.memory import GIB, PRESETS, half_precision
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from tests import numerics
 
@@ -70,6 +71,17 @@ def test_a_gpu_restores_as_the_cpu_does(tiny_base: Path, dtype: str) -> None:
     on_cpu = restored(loaded(tiny_base, device="cpu"))
     on_gpu = restored(loaded(tiny_base, device="cuda", dtype=dtype))
     assert (on_gpu - on_cpu).abs().max() < (1e-3 if dtype == "float32" else 3e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("memory", ["auto", *PRESETS])
+def test_a_memory_preset_restores_as_the_cpu_does(tiny_base: Path, memory: str | int) -> None:
+    total = torch.cuda.get_device_properties(0).total_memory / GIB
+    if memory != "auto" and int(memory) > round(total):
+        pytest.skip(f"this GPU has {total:.1f} GiB")
+    sparing = loaded(tiny_base, device="cuda", memory=memory)
+    assert (restored(sparing) - restored(loaded(tiny_base, device="cpu"))).abs().max() < 3e-2
+    assert sparing.dtype == (torch.bfloat16 if half_precision(torch.device("cuda")) == "bfloat16" else torch.float16)
 
 
 @pytest.mark.gpu

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
+from instructrestore.model.restoring.memory import PRESETS
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.tiny_base import build_tiny_base
@@ -419,7 +420,10 @@ MISTAKES = {
     "bad seed of shards": (["--shards", "d", "--base", "b", "--seed", "-1"], "--seed must be a whole number from 0"),
     "bad steps": (["a.png", DOG, "--base", "b", "--steps", "0"], "--steps: input should be greater than"),
     "bad sweep": (["a.png", DOG, "--base", "b", "--sweep", "a,b"], "--sweep takes scales separated by commas"),
-    "bad dtype": (["a.png", DOG, "--base", "{base}", "--dtype", "float8"], "unknown dtype 'float8': choose one"),
+    "bad dtype": (["a.png", DOG, "--base", "{base}", "--dtype", "int8"], "unknown dtype 'int8': choose one"),
+    "unknown memory": (["a.png", DOG, "--base", "{base}", "--memory", "6"],
+                       "unknown memory preset '6': choose one of auto, 4, 8, 12, 24, none"),
+    "memory of shards": (["--shards", "d", "--base", "b", "--memory", "8"], "--memory works with photo files"),
     "no such device": (["a.png", DOG, "--base", "{base}", "--device", "banana"],
                        "unknown device 'banana': name one"),
     "mask only and sweep": (["a.png", DOG, "--base", "b", "--mask-only", "--sweep", "1"], "--mask-only restores"),
@@ -533,6 +537,24 @@ def test_how_the_model_is_loaded(tiny_base: Path) -> None:
             ModelSource(str(tiny_base), cpu_offload=True).load()
     with pytest.raises(ValueError, match="no GPU"):
         ModelSource(str(tiny_base), device="cpu", cpu_offload=True).load()
+
+
+def test_a_memory_preset_changes_nothing_on_a_cpu_and_says_so(run: Callable[..., Ended]) -> None:
+    photo("p/a.png")
+    usual, sparing = run("p", DOG), run("p", DOG, "--memory", "auto", "--out", "sparing")
+    assert (usual.status, sparing.status) == (0, 0)
+    assert "--memory auto changes nothing here: it is for CUDA GPUs, and the model runs on cpu" in sparing.out
+    assert Path("restored/a.png").read_bytes() == Path("sparing/a.png").read_bytes()
+
+
+def test_what_a_memory_preset_switches_on(tiny_base: Path) -> None:
+    source = ModelSource(str(tiny_base), device="cpu").with_preset(PRESETS[8])
+    assert source.sampling(SamplingSettings()).tile_batch == PRESETS[8].tile_batch
+    assert source.sampling(SamplingSettings(tile_batch=3)).tile_batch == 3
+    pipe = source.load()
+    assert pipe.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert pipe.on_this_machine == {"tile_batch": PRESETS[8].tile_batch}
+    assert ModelSource(str(tiny_base)).with_preset(PRESETS[4]).cpu_offload
 
 
 def test_ctrl_c_ends_with_a_sentence_and_nothing_half_written(tiny_base: Path, tmp_path: Path) -> None:
