@@ -25,7 +25,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
-from instructrestore.model.networks.texts import Texts
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.request import read_request
 from instructrestore.model.restoring.settings import SamplingSettings
@@ -112,12 +111,11 @@ def need(
     request = read_request(
         torch.zeros(photos, 3, side, side).unbind(), DOG, None, [torch.ones(side, side)] * photos if tiled else None
     )
-    texts = [Texts(DOG, pipe.controlnet.config["bokeh_control_text"])] * photos
     networks = [each for each in pipe.components.values() if isinstance(each, nn.Module)]
     live = LiveBytes(chain.from_iterable(map(_tensors, networks)))
     with _weights_counted(pipe, live, offloaded), torch.no_grad():
         with FusedAttention(), FlopCounterMode(display=False) as counter, live:
-            pictures, _ = pipe.restore_tensors(request, texts, settings)
+            pictures, _ = pipe.finish(pipe.begin(request, settings))
         assert pictures.device.type == META.type
         assert pictures.shape == (photos, 3, side, side)
     return Need(live.peak, counter.get_total_flops() / 2)

@@ -269,7 +269,7 @@ def test_places_are_for_one_photo_and_one_region_and_not_beside_a_mask() -> None
     with pytest.raises(ValueError, match="--point is for one photo, not 2"):
         find_jobs(["a.jpg", "b.jpg", DOG], Path("out"), points=[(1, 1)])
     with pytest.raises(ValueError, match="use --box, --mask or --scale-map, not several"):
-        find_jobs(["a.jpg", DOG], Path("out"), masks=[Path("m.png")], boxes=[(1, 1, 2, 2)])
+        find_jobs(["a.jpg", DOG], Path("out"), asked=AskedMasks(masks=(Path("m.png"),)), boxes=[(1, 1, 2, 2)])
     Image.new("RGB", (96, 64)).save("c.png")
     with pytest.raises(ValueError, match="this one names 2: name one"):
         find_jobs(["c.png", "make the dog clear, make the cat clear"], Path("out"), points=[(1, 1)])
