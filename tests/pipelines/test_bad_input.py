@@ -139,7 +139,7 @@ def fill_with_bad_content(items: Items) -> None:
     items.put("page.png", b"<!DOCTYPE html><html><body>404</body></html>", NO_PHOTO)
     items.put("zeros.webp", bytes(5000), NO_PHOTO)
     items.put("notes.txt", b"no photo and no photo's name", None)
-    items.put("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), dropped("unsupported format"))
+    items.put("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), dropped("corrupt photo"))
     for kind, name in (("GIF", "moving.gif"), ("WEBP", "moving.webp"), ("PNG", "moving.png")):
         items.put(name, animated(kind), ANIMATED)
     items.put("one pixel.png", encoded(Image.new("RGB", (1, 1), (9, 8, 7))), SMALL)

@@ -105,7 +105,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros": (lambda: bytes(4096), "not a photo"),
     "postscript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a photo"),
     "canon raw": (lambda: b"II*\0\x10\0\0\0CR\2\0" + bytes(100), "not a photo"),
-    "heic": (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "unsupported format"),
+    "heic": (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "corrupt photo"),
     "animated avif": (lambda: animated("AVIF"), "animated"),
     "jpeg xl": (lambda: b"\xff\x0a" + bytes(99), "unsupported format"),
     "animated gif": (lambda: animated("GIF"), "animated"),

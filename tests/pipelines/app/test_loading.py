@@ -10,8 +10,9 @@ import pytest
 from accelerate import init_empty_weights
 
 from instructrestore.dataengine.annotator.annotator import load_annotator
-from instructrestore.pipelines.app import segments
+from instructrestore.pipelines.app.segments import Segmenter
 from instructrestore.pipelines.app.server import make_server
+from instructrestore.pipelines.inference import photo_parts
 from instructrestore.pipelines.inference.model_source import ModelSource
 from tests.pipelines.app.conftest import settings_in
 
@@ -31,8 +32,8 @@ def test_the_annotator_has_its_weights_though_the_model_is_being_made(
         return load_annotator()
 
     monkeypatch.setattr(ModelSource, "load", load)
-    monkeypatch.setattr(segments, "load_annotator", annotator)
-    bench, segmenter = make_server(settings_in(tmp_path)).state.app.bench, segments.Segmenter()
+    monkeypatch.setattr(photo_parts, "load_annotator", annotator)
+    bench, segmenter = make_server(settings_in(tmp_path)).state.app.bench, Segmenter()
     threads = [threading.Thread(target=bench.load), threading.Thread(target=segmenter.warm)]
     threads[0].start()
     assert begun.wait(60)
@@ -41,4 +42,4 @@ def test_the_annotator_has_its_weights_though_the_model_is_being_made(
     go_on.set()
     for thread in threads:
         thread.join()
-    assert not any(weight.is_meta for weight in segmenter._annotator[0].sight.extractor.parameters())
+    assert not any(weight.is_meta for weight in segmenter._finder.annotator[0].sight.extractor.parameters())

@@ -281,7 +281,7 @@ def test_opaque_alpha_is_no_transparency(tmp_path: Path) -> None:
 UNUSABLE = {
     "empty": (b"", "empty file"),
     "text": (b"This is no photo.\n", "not a photo: 18 bytes of another kind"),
-    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "unsupported format: heic"),
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "corrupt photo: its header cannot be read"),
     "moving": (animated("GIF"), "animated: 3 pictures in one file"),
     "huge": (bomb(30_001, 30_001), "pixel limit: 30001x30001 is over 1000000 pixels"),
     "large": (saved(Image.new("RGB", (1001, 1000)), "PNG"), "pixel limit: 1001x1000 is over 1000000 pixels"),

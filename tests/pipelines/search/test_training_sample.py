@@ -47,7 +47,7 @@ def test_every_sample_of_a_mixed_run_is_the_one_that_was_read(tmp_path: Path) ->
     datasets = [Dataset(str(tmp_path / name)) for name in ("general", "bokeh")]
     stream = train_on(tmp_path / "run", datasets, [Fraction(1, 4), Fraction(3, 4)], {})
     seen = set()
-    for position in range(40):
+    for position in range(36):  # 9 steps of 4
         read = stream.sample(position)
         own, other = datasets[read.place.dataset], datasets[1 - read.place.dataset]
         found = training_sample(own, tmp_path / "run", position)
@@ -58,6 +58,8 @@ def test_every_sample_of_a_mixed_run_is_the_one_that_was_read(tmp_path: Path) ->
         with pytest.raises(ValueError, match=f"is of the run's data set {read.place.dataset + 1}, whose index has"):
             training_sample(other, tmp_path / "run", position)
     assert len(seen) > 10
+    with pytest.raises(ValueError, match="takes 9 steps of 4 samples and never comes to sample 36"):
+        training_sample(datasets[0], tmp_path / "run", 36)
     assert training_sample(datasets[1], tmp_path / "run", _first_of(stream, 1))["certainty"].startswith("no sample of")
 
 
