@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
+from instructrestore.dataengine.judging.log import log_path
+from instructrestore.dataengine.judging.sampling import draw, queue_path, write_queue
 from instructrestore.pipelines import app
+from instructrestore.shards.index import Dataset
 from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import AnnotatedPhoto
 from tests.dataengine.small_dataset import photo_of, region_of, write_dataset
@@ -260,4 +264,44 @@ def test_two_people_judge_by_keys(browser: Browser, judged: tuple[str, Path]) ->
     assert 200 < added.sum() < 3000
     assert {(line["who"]) for line in lines(log)} == {"Ann", "Bob"}
     for page in (ann, bob):
+        page.context.close()
+
+
+def test_an_audit_takes_an_answer_for_the_region_that_it_asks_for(browser: Browser, tmp_path: Path) -> None:
+    """Keys that come before the next photo does judge nothing; Undo leads back to what was judged last."""
+    place = tmp_path / "dataset"
+    samples = []
+    for seed in range(6):
+        photo, rgb = photo_of(seed, 90, 60)
+        samples.append((AnnotatedPhoto(photo, (region_of(photo, 10, 10, 30, 30, f"the dog {seed}", "dog"),)), rgb))
+    write_dataset(place, samples)
+    write_queue(queue_path(str(place)), draw(Dataset(str(place)), 6, 0))
+    log = Path(log_path(str(place)))
+    with started(tmp_path, str(place)) as address:
+        page = browser.new_context().new_page()
+        page.goto(address)
+        page.wait_for_selector(".tile img[src]")
+        page.click("#audit")
+        page.fill("dialog input", "Ann")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#region-0.active")
+        first = page.inner_text("#photo-title")
+        waiting: list[Route] = []
+        page.route(re.compile(r"/dataset/photos/[0-9a-f]+$"), lambda route: waiting.append(route))
+        page.keyboard.press("x")
+        until(page, lambda: len(waiting), 1)
+        page.keyboard.press("y")
+        until(page, lambda: "the next photo is coming" in page.inner_text("#told"), True)
+        assert [line["act"] for line in lines(log)] == ["audit"]
+        waiting[0].continue_()
+        page.unroute_all()
+        until(page, lambda: page.inner_text("#photo-title") != first, True)
+        page.keyboard.press("u")
+        until(page, lambda: page.inner_text("#photo-title"), first)
+        page.wait_for_selector("#region-0.active")
+        page.keyboard.press("y")
+        until(page, lambda: [line["act"] for line in lines(log)], ["audit", "undo", "audit"])
+        before, _, after = lines(log)
+        assert (before["key"], before["region"]) == (after["key"], after["region"])
+        assert (before["mask_right"], after["mask_right"]) == (False, True)
         page.context.close()
