@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -135,7 +136,8 @@ def test_a_stage_waits_for_a_machine_that_its_setting_lets_it_wait_for(
 def test_a_machine_that_does_not_come_is_one_sentence(nodes: Nodes, tmp_path: Path) -> None:
     begin = time.monotonic()
     said = Driver(nodes, tmp_path, [["ok"]], wait_s=3, resources={"special": 1}).result()["stopped"]
-    assert "needs 1 CPUs, 0 GPUs and 1 special a worker; the cluster has 1, 0 and 0 special" in said
+    # A node that went with the test before may be counted for some seconds.
+    assert re.search("needs 1 CPUs, 0 GPUs and 1 special a worker; the cluster has [0-9]+, 0 and 0 special", said)
     assert said.endswith("even after 3 s")
     assert time.monotonic() - begin < 60
 
@@ -143,4 +145,6 @@ def test_a_machine_that_does_not_come_is_one_sentence(nodes: Nodes, tmp_path: Pa
 def test_a_worker_needs_its_room_on_one_machine(nodes: Nodes, add_node: Callable[..., Any], tmp_path: Path) -> None:
     add_node(num_cpus=2)
     said = Driver(nodes, tmp_path, [["ok"]], cpus=3).result()["stopped"]
-    assert said.startswith("the trial stage needs 3 CPUs and 0 GPUs a worker; the cluster has 3 and 0, and no machine")
+    assert re.match(
+        "the trial stage needs 3 CPUs and 0 GPUs a worker; the cluster has [0-9]+ and 0, and no machine", said
+    )
