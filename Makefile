@@ -2,6 +2,7 @@
 # make check           format, lint, types, imports, dead code, the types of the app's page (npm)
 # make test            environment, install, all quick tests
 # make test-slow       the tests that take longer
+# make test-compiled   torch.compile: a C++ compiler and up to half an hour
 # make test-browser    the pages' scripts in Chromium (Debian: apt-get install chromium)
 # make test-vision     torchvision, pyiqa and spandrel in an environment of its own, the tests that need them
 # make test-checkouts  the tests against published code that is cloned: make checkouts
@@ -24,7 +25,7 @@ PARALLEL := -n $(PROCESSES) --dist loadgroup
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo small-model install check format lint types links imports dead-code page clean checkouts
-.PHONY: test test-slow test-browser test-vision test-checkouts test-vllm test-gpu test-gpu-vision
+.PHONY: test test-slow test-compiled test-browser test-vision test-checkouts test-vllm test-gpu test-gpu-vision
 
 install: $(INSTALLED)
 
@@ -49,6 +50,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python $(PYTEST) $(PARALLEL) -m slow
+
+test-compiled: $(INSTALLED)
+	$(BIN)/python $(PYTEST) -m compiled
 
 test-browser: $(INSTALLED)
 	$(BIN)/python $(PYTEST) -m browser

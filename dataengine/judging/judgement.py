@@ -110,9 +110,9 @@ GivenMask = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfPhoto:
+class _Judged:
     """when: UTC, "2026-01-31T12:00:00Z". who: a name that the judge chose. dataset: sha256 of the version's
-    `dataset.json`. key: the photo's. region: "" where the judgement is of the photo."""
+    `dataset.json`. key: the photo's. Fields are written to the log in this order."""
 
     __pydantic_config__ = _strict
 
@@ -120,19 +120,17 @@ class _OfPhoto:
     who: Judge
     dataset: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     key: Annotated[str, Field(pattern=rf"^[0-9a-f]{{{KEY_LENGTH}}}$")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfPhoto(_Judged):
     region: Literal[""] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfRegion:
-    """As `_OfPhoto`; region: the id of the region that is judged."""
+class _OfRegion(_Judged):
+    """region: the id of the region that is judged."""
 
-    __pydantic_config__ = _strict
-
-    when: Time
-    who: Judge
-    dataset: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    key: Annotated[str, Field(pattern=rf"^[0-9a-f]{{{KEY_LENGTH}}}$")]
     region: RegionId
 
 

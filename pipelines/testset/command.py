@@ -15,13 +15,13 @@ from instructrestore.dataengine.photos.photo_file import UnusablePhoto
 from instructrestore.pipelines.terminal.arguments import check_local
 from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.pipelines.terminal.damage import say_damaged
-from instructrestore.pipelines.testset.folder import new_folder
 from instructrestore.pipelines.testset.from_csv import CsvSource
 from instructrestore.pipelines.testset.from_dataset import DatasetSource
 from instructrestore.pipelines.testset.material import UnfitPhoto
 from instructrestore.pipelines.testset.sample import make_sample
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.pipelines.testset.writer import SampleWriter
+from instructrestore.shards.new_folder import new_folder
 from instructrestore.shards.plain_text import visible_line
 
 NAMED = 3  # of the photos passed over for a reason, so many are named

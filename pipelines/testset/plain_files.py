@@ -14,10 +14,11 @@ from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.pipelines.evaluation.tables.published import SCALES
-from instructrestore.pipelines.testset.folder import PLAIN_FILES
 from instructrestore.pipelines.testset.sample import EncodedSample
 from instructrestore.shards.checksums import sha256
 from instructrestore.shards.files import commit
+
+PLAIN_FILES = "files"
 
 
 class PlainFiles:

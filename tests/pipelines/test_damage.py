@@ -132,5 +132,5 @@ def test_a_restoration_makes_damaged_results_again(here: Path, tiny_base: Path, 
 
 
 @pytest.mark.slow
-def test_one_bit_in_as_many_files_as_three_minutes_allow(here: Path) -> None:
-    assert damage.main(1, 0, 180, []) == 0
+def test_one_bit_in_as_many_files_as_a_minute_and_a_half_allows(here: Path) -> None:
+    assert damage.main(1, 0, 90, []) == 0

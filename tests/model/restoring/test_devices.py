@@ -54,7 +54,8 @@ def test_every_use_of_a_network_passes_its_hook(tiny_base: Path) -> None:
     assert uses == {"vae": 2, "text_encoder": 1, "unet": STEPS, "controlnet": STEPS + embedding + seeing}
 
 
-@pytest.mark.slow
+@pytest.mark.compiled
+@pytest.mark.timeout(3600)
 def test_compiled_is_as_eager(tiny_base: Path) -> None:
     pipe = loaded(tiny_base, device="cpu")
     eager = restored(pipe)

@@ -20,7 +20,6 @@ from instructrestore.model.instruction.parser import parse
 from instructrestore.pipelines.cli import app
 from instructrestore.pipelines.restoration.inputs import find_jobs
 from instructrestore.pipelines.testset.command import make_testset, spread
-from instructrestore.pipelines.testset.folder import UNFINISHED, new_folder
 from instructrestore.pipelines.testset.from_csv import CsvSource
 from instructrestore.pipelines.testset.material import UnfitPhoto
 from instructrestore.pipelines.testset.settings import TestSetSettings
@@ -339,35 +338,33 @@ def test_a_folder_with_something_in_it_is_left_alone(table: str, tmp_path: Path)
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is not empty"):
+    with pytest.raises(ValueError, match="is there already"):
         make(table, out)
     assert all_files(out) == {"notes.txt": b"mine"}
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(ValueError, match="is there already"):
         make(table, out / "notes.txt")
     (out / "notes.txt").unlink()
     make(table, out)
     before = all_files(out)
-    with pytest.raises(ValueError, match="is not empty"):
+    with pytest.raises(ValueError, match="is there already"):
         make(table, out)
     assert all_files(out) == before
 
 
 def test_what_a_killed_run_left_is_no_hindrance(table: str, tmp_path: Path) -> None:
     make(table, tmp_path / "whole", files=True)
-    left = tmp_path / "left"
+    left = tmp_path / ".out.unfinished"
     shutil.copytree(tmp_path / "whole", left)
     (left / "dataset.json").unlink()
-    (left / UNFINISHED).touch()
     (left / ".partial-abc").write_bytes(b"half a shard")
     (left / "png-000001.tar").write_bytes(b"of a larger set")
-    with pytest.raises(ValueError, match="not a data set"):
-        TestSet(str(left))
-    make(table, left, files=True)
-    assert all_files(left) == all_files(tmp_path / "whole")
+    make(table, tmp_path / "out", files=True)
+    assert all_files(tmp_path / "out") == all_files(tmp_path / "whole")
+    assert not left.exists()
 
 
 def test_two_runs_do_not_write_to_one_folder(table: str, tmp_path: Path) -> None:
-    with new_folder(tmp_path / "out"), pytest.raises(ValueError, match="another run is at work"):
+    with new_folder(tmp_path / "out"), pytest.raises(ValueError, match="another run is making"):
         make(table, tmp_path / "out")
     assert make(table, tmp_path / "out").made == 3
 

@@ -180,7 +180,8 @@ def test_micro_batches_and_gradient_checkpointing_change_nothing(
         assert losses(rows) == pytest.approx(losses(metrics(whole)), abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.compiled
+@pytest.mark.timeout(3600)
 def test_compiled_networks_learn_the_same(dataset: Path, whole: Path, tiny_base: Path, tmp_path: Path) -> None:
     rows = run(job_of(dataset, tmp_path / "out", tiny_base, small(compile=True, steps=6)))
     assert losses(rows) == pytest.approx(losses(metrics(whole)), abs=1e-4)
