@@ -28,7 +28,7 @@ class App:
         self.shared = SharedPhotos(settings.folder / "shared", settings.photos)
         self.bench = Workbench(settings.source, settings.folder / "speeds.json", settings.limits.room)
         self.queue = JobQueue(self.bench, settings.batch)
-        self.segmenter = Segmenter(settings.sam2)
+        self.segmenter = Segmenter(settings.segments)
         self.wishes = Wishes(settings.wishes)
         alone = settings.host in LOOPBACK
         self.dataset = OpenDataset(settings.dataset, settings.folder, alone) if settings.dataset else None

@@ -67,8 +67,9 @@ def app(
         str,
         typer.Option(
             metavar="auto|embedded|MODEL",
-            help="What finds the things one points at: the embedded annotator, or SAM 2.1 by hub id or folder. auto: "
-            "SAM 2.1 where facebook/sam2.1-hiera-large was downloaded and a GPU is there.",
+            help="What finds the things one points at: the embedded annotator, SAM 2.1, or an "
+            "instance segmenter (Mask2Former, MaskFormer), by hub id or folder. auto: SAM 2.1 where "
+            "facebook/sam2.1-hiera-large was downloaded and a GPU is there.",
         ),
     ] = "auto",
     base: model_flags.Base = None,
@@ -109,12 +110,13 @@ def app(
         checkpoint_revision=checkpoint_revision,
     )
     source.check_runnable(None)
-    from instructrestore.pipelines.inference.sam2_segments import chosen_sam2
+    from instructrestore.pipelines.inference.segment_models import chosen_segments
 
     settings = AppSettings(
         source=source, folder=place, token=token or secrets.token_urlsafe(24), host=host,
         port=listening.getsockname()[1], names=tuple(name or ()), photos=tuple(files), lifetime_hours=lifetime,
-        batch=batch, out=out and out.absolute(), sam2=chosen_sam2(segments, device), dataset=dataset, wishes=wishes,
+        batch=batch, out=out and out.absolute(), segments=chosen_segments(segments, device), dataset=dataset,
+        wishes=wishes,
     )  # fmt: skip
     if out:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
-"""What is in a photo, as a picture in which a click is looked up, and names: the embedded annotator's segments, or the
-masks of SAM 2.1.
+"""What is in a photo, as a picture in which a click is looked up, and names: the embedded annotator's segments, the
+masks of SAM 2.1, or the things of an instance segmenter.
 
 All segments, also those whose names are not sure: a person sees what they point at.
 """
@@ -20,13 +20,14 @@ from pydantic import ValidationError
 
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.naming import name_segments
-from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.model.restoring.locating import Box, Point, check_places, fitting
 from instructrestore.pipelines.app.pictures import as_png
 from instructrestore.pipelines.app.records import SegmentRecord, Segments
 from instructrestore.pipelines.app.shelf import Missing
 from instructrestore.pipelines.inference.photo_parts import PhotoParts
-from instructrestore.pipelines.inference.sam2_segments import PhotoPart, model_name
+from instructrestore.pipelines.inference.sam2_segments import PhotoPart
+from instructrestore.pipelines.inference.segment_models import EMBEDDED
+from instructrestore.pipelines.inference.segment_settings import SegmentModel, shown_name
 from instructrestore.pipelines.pictures.source_photo import read_photo
 from instructrestore.shards.files import commit
 
@@ -36,22 +37,21 @@ SIDE = 1024  # px, the longer side of the picture of segments
 class Segmenter:
     """What cuts photos up, loaded when it is first needed; one photo at a time."""
 
-    def __init__(self, sam2: Sam2Settings | None = None) -> None:
-        self._finder = PhotoParts(sam2)
+    def __init__(self, model: SegmentModel | None = None) -> None:
+        self._finder = PhotoParts(model)
         self._one = threading.Lock()
 
     @property
     def name(self) -> str:
-        sam2 = self._finder.sam2_settings
-        return f"SAM 2.1 ({model_name(sam2)})" if sam2 else "embedded"
+        return shown_name(self._finder.model) if self._finder.model else EMBEDDED
 
     def warm(self) -> None:
         """Loads the networks, so that the first photo does not wait for them.
 
-        Raises ValueError, in one sentence, if SAM 2.1's weights cannot be used.
+        Raises ValueError, in one sentence, if the model's weights cannot be used.
         """
         with self._one, self._processors():
-            _ = self._finder.annotator, self._finder.sam2
+            _ = self._finder.annotator, self._finder.segmenter
 
     def of_photo(self, file: Path, folder: Path) -> Segments:
         """A photo's segments. folder: where they are kept once they were found."""
@@ -68,10 +68,10 @@ class Segmenter:
     @contextmanager
     def _processors(self) -> Iterator[None]:
         """While it lasts the annotator uses one processor: with more this thread would have OpenMP threads of its own
-        beside those of the thread that restores, and both would be slower from then on. SAM 2.1 is too large for that.
+        beside those of the thread that restores, and both would be slower from then on. Other models are too large.
         """
         threads = torch.get_num_threads()
-        torch.set_num_threads(threads if self._finder.sam2_settings else 1)
+        torch.set_num_threads(threads if self._finder.model else 1)
         try:
             yield
         finally:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.dataengine.photos.photo_file import MAX_PIXELS
 from instructrestore.pipelines.inference.model_source import ModelSource
+from instructrestore.pipelines.inference.segment_settings import SegmentModel
 from instructrestore.pipelines.understanding.wishes import WishModel
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -38,7 +38,7 @@ class AppSettings:
     host, port: where it listens. names: of this machine besides the host, as they may stand in the address.
     photos: files that every visitor sees. out: a folder into which every restored photo is written too.
     lifetime_hours: after that photos and results are removed. batch: how many photos of one size are restored together.
-    sam2: what finds the things one points at; None: the embedded annotator.
+    segments: what finds the things one points at; None: the embedded annotator.
     dataset: the folder of a data set to browse; None: there is none.
     wishes: the language model that reads what the grammar does not understand; None: nobody is asked.
     """
@@ -53,7 +53,7 @@ class AppSettings:
     lifetime_hours: float = LIFETIME_HOURS
     batch: int = 1
     out: Path | None = None
-    sam2: Sam2Settings | None = None
+    segments: SegmentModel | None = None
     dataset: Path | None = None
     wishes: WishModel | None = None
     limits: Limits = field(default_factory=Limits)

@@ -1,4 +1,5 @@
-"""A photo in parts, for people and captions to choose among: the embedded annotator's segments, or SAM 2.1's masks.
+"""A photo in parts, for people and captions to choose among: the embedded annotator's segments, SAM 2.1's masks, or the
+things of an instance segmenter.
 
 All parts, also those whose names are not sure.
 """
@@ -16,21 +17,22 @@ from instructrestore.dataengine.annotator.grouping import PanopticSegment
 from instructrestore.dataengine.annotator.names import coco_names
 from instructrestore.dataengine.annotator.naming import Calibration
 from instructrestore.dataengine.masks.sam2 import Sam2Segmenter
-from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.dataengine.merging.synonyms import meanings, table
 from instructrestore.model.restoring.locating import PhotoSegment
+from instructrestore.pipelines.inference.instance_segments import InstanceSegmenter
 from instructrestore.pipelines.inference.loading import ONE_AT_A_TIME
 from instructrestore.pipelines.inference.sam2_segments import LEAST_AREA, PhotoPart, load_sam2, parts_of
+from instructrestore.pipelines.inference.segment_settings import InstanceSettings, SegmentModel
 
 
 class PhotoParts:
-    """The annotator, and SAM 2.1 where it is asked for, loaded when they are first needed.
+    """The annotator, and the model that is asked for beside it, loaded when they are first needed.
 
     Their use raises ValueError, in one sentence, where weights are missing or damaged.
     """
 
-    def __init__(self, sam2: Sam2Settings | None = None) -> None:
-        self.sam2_settings = sam2
+    def __init__(self, model: SegmentModel | None = None) -> None:
+        self.model = model
 
     @cached_property
     def annotator(self) -> tuple[Annotator, Calibration]:
@@ -38,16 +40,22 @@ class PhotoParts:
             return load_annotator()
 
     @cached_property
-    def sam2(self) -> Sam2Segmenter | None:
+    def segmenter(self) -> Sam2Segmenter | InstanceSegmenter | None:
         with ONE_AT_A_TIME:
-            return load_sam2(self.sam2_settings) if self.sam2_settings else None
+            if isinstance(self.model, InstanceSettings):
+                return InstanceSegmenter(self.model)
+            return load_sam2(self.model) if self.model else None
 
     def parts(self, rgb: NDArray[np.uint8]) -> list[PhotoPart]:
         """rgb: (H, W, 3) uint8. Parts of its size, without overlap."""
         seen = [piece for segment in self.annotator[0](rgb) for piece in _pieces(segment)]
-        if self.sam2:
-            return parts_of(self.sam2(rgb)[0], seen)
-        return [PhotoPart(each.mask, each) for each in seen]
+        match self.segmenter:
+            case InstanceSegmenter() as segmenter:
+                return parts_of(((thing.mask, thing) for thing in segmenter(rgb)), seen)
+            case Sam2Segmenter() as segmenter:
+                return parts_of(((mask, None) for mask in segmenter(rgb)[0]), seen)
+            case None:
+                return [PhotoPart(each.mask, each) for each in seen]
 
     def __call__(self, rgb: NDArray[np.uint8]) -> list[PhotoSegment]:
         """The same as a `PhotoCutter` of the restoring pipeline, with every word that a name may be called by."""

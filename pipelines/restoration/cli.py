@@ -189,7 +189,7 @@ def restore(
             failed = any(summary.failed.values())
         else:
             from instructrestore.pipelines.inference.restorer import OutputSettings
-            from instructrestore.pipelines.inference.sam2_segments import chosen_sam2
+            from instructrestore.pipelines.inference.segment_models import chosen_segments
             from instructrestore.pipelines.restoration.files import RestoreOptions
             from instructrestore.pipelines.restoration.files import restore as run_restore
 
@@ -197,7 +197,7 @@ def restore(
                 save_mask=save_mask, mask_only=mask_only, compare=compare, sweep=scales, skip_existing=skip_existing,
                 format=kind, auto=auto, seeds=1 if seeds is None else seeds,
             )  # fmt: skip
-            options = RestoreOptions(loading, settings, outputs, batch, chosen_sam2(segments, device))
+            options = RestoreOptions(loading, settings, outputs, batch, chosen_segments(segments, device))
             outcome = run_restore(jobs, out, options, console)
             failed = bool(outcome.failed)
     except KeyboardInterrupt:

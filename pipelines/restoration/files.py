@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from instructrestore.dataengine.masks.sam2_settings import Sam2Settings
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.shaping import check_shaping
@@ -30,7 +29,7 @@ from instructrestore.pipelines.inference.restorer import (
     free_memory,
     out_of_memory,
 )
-from instructrestore.pipelines.inference.sam2_segments import model_name
+from instructrestore.pipelines.inference.segment_settings import SegmentModel, model_name
 from instructrestore.pipelines.pictures.output_file import (
     LOSSY,
     Format,
@@ -68,14 +67,14 @@ class RestoreOptions:
     """How photos are restored, with which model, and what is written of each.
 
     batch: up to this many consecutive photos of one size are restored together.
-    sam2: of what cuts photos up in which something is singled out; None: the embedded annotator.
+    segments: of what cuts photos up in which something is singled out; None: the embedded annotator.
     """
 
     source: ModelSource
     settings: SamplingSettings
     outputs: OutputSettings = field(default_factory=OutputSettings)
     batch: int = 1
-    sam2: Sam2Settings | None = None
+    segments: SegmentModel | None = None
 
     def check(self, jobs: Sequence[PhotoJob]) -> None:
         """Raises ValueError for options that do not go together."""
@@ -130,8 +129,8 @@ def restore(jobs: Sequence[PhotoJob], out: Path, options: RestoreOptions, consol
     if out.exists() and not out.is_dir():
         raise ValueError(f"{visible_line(str(out))} is a file: --out names the folder for the results")
     model = {**options.source.record(), "weights": options.source.fingerprint().identity}
-    if options.sam2:
-        model["segments"] = model_name(options.sam2)
+    if options.segments:
+        model["segments"] = model_name(options.segments)
     options = replace(options, settings=options.source.sampling(options.settings))
     out.mkdir(parents=True, exist_ok=True)
     reported_anyway = logging.NullHandler()  # the pipeline logs its reports; here they are printed with each photo
@@ -240,7 +239,7 @@ class _Run:
                 self._outputs,
                 self._options.batch,
                 self.progress.step,
-                PhotoParts(self._options.sam2),
+                PhotoParts(self._options.segments),
             )
         return self._restorer
 

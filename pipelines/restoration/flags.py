@@ -126,8 +126,9 @@ Segments = Annotated[
     str,
     typer.Option(
         metavar="embedded|auto|MODEL",
-        help="What cuts the photo up for --locate, --point and --box: the embedded annotator, or SAM 2.1 by hub id or "
-        "folder. auto: SAM 2.1 where facebook/sam2.1-hiera-large was downloaded and a GPU is there.",
+        help="What cuts the photo up for --locate, --point and --box: the embedded annotator, SAM 2.1, or an "
+        "instance segmenter (Mask2Former, MaskFormer), by hub id or folder. auto: SAM 2.1 where "
+        "facebook/sam2.1-hiera-large was downloaded and a GPU is there.",
         rich_help_panel=_REGIONS,
     ),
 ]

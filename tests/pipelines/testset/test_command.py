@@ -24,6 +24,7 @@ from instructrestore.pipelines.testset.from_csv import CsvSource
 from instructrestore.pipelines.testset.material import UnfitPhoto
 from instructrestore.pipelines.testset.settings import TestSetSettings
 from instructrestore.shards.index import Dataset
+from instructrestore.shards.new_folder import new_folder
 from instructrestore.shards.pairs import TestSet
 from instructrestore.shards.verify import verify
 from tests import real_photos
