@@ -24,7 +24,7 @@ instructrestore train general/dataset --mix bokeh/dataset:0.75 --preset stage2 -
 
 DISTILL_HELP = """Train a student that restores in one or two steps as its teacher does in many, with the same control.
 
-Everything else is as in `train`: the data sets, the run's folder, going on when it is run again. `restore --checkpoint \
+Everything else is as in `train`: data sets, the run's folder, going on when it is run again. `restore --checkpoint \
 OUT` takes the student's own steps, unless --steps says otherwise.
 
 instructrestore distill run/dataset --base small --out student
