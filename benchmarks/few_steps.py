@@ -1,10 +1,11 @@
 """What a student gives in its few steps beside its teacher in one, two and many: fidelity, looks, control.
 
-python -m benchmarks.few_steps FOLDER... --base BASE [--checkpoint CHECKPOINT] --student STUDENT [--photos N] [--size PX]
+python -m benchmarks.few_steps FOLDER... --base BASE [--checkpoint CHECKPOINT] --student STUDENT [--photos N]
 
-The crops of benchmarks.restoring. PSNR (RGB) and BRISQUE at scale 1, means over the crops. Control: what the left half's
-PSNR moves by from scale 0.5 to 1.1 while the right half stays at 1, what the right half's does, and their ratio, of the
-means. STUDENT: a checkpoint of `instructrestore distill`, sampled as it records; the teacher is the base, or CHECKPOINT.
+The crops of benchmarks.restoring. PSNR (RGB) and BRISQUE at scale 1, means over the crops. Control: what the left
+half's PSNR moves by from scale 0.5 to 1.1 while the right half stays at 1, what the right half's does, and their ratio,
+of the means. STUDENT: a checkpoint of `instructrestore distill`, sampled as it records; the teacher is the base, or
+CHECKPOINT.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from instructrestore.model.training.batch import TrainingBatch
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.distillation import DistillationPreparation, StudentNetworks, begin_student
 from instructrestore.model.training.low_rank import merged
+from instructrestore.model.training.objective import freeze
 from instructrestore.model.training.settings import TrainingSettings, distil
 from instructrestore.pipelines.building.presets import with_values
 from instructrestore.pipelines.inference.model_source import ModelSource
@@ -92,6 +93,7 @@ def test_before_it_learns_a_student_of_as_many_steps_is_its_teacher(
     base, controlnet = replace(teacher[0], sampling={"guidance_scale": 1.0}), teacher[1]
     before = {name: value.clone() for name, value in base.unet.state_dict().items()}
     settings = student(distillation={"steps": 2, "hq": 0})
+    freeze(base, settings)
     prepare = DistillationPreparation(base, settings, controlnet)
     begin_student(base, controlnet, settings)
     networks = StudentNetworks(controlnet, base.unet, prepare)
