@@ -11,6 +11,7 @@ CHECKPOINT.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ STEPS = (1, 2, 4)
 LEAST, MOST = 0.5, 1.1
 
 
-def restored(pipe: InstructRestorePipeline, lq: Tensor, left: float, **sampling: int) -> Tensor:
+def restored(pipe: InstructRestorePipeline, lq: Tensor, left: float, **sampling: Any) -> Tensor:
     """lq: (B, 3, S, S). The same shape: the left half restored by a scale, the right half by 1."""
     size = lq.shape[-1]
     scales = np.ones((size, size), np.float32)
@@ -49,7 +50,7 @@ def looks(photos: Tensor) -> float:
     return float(np.mean([brisque(picture) for picture in pictures]))
 
 
-def row(name: str, pipe: InstructRestorePipeline, lq: Tensor, hq: Tensor, **sampling: int) -> str:
+def row(name: str, pipe: InstructRestorePipeline, lq: Tensor, hq: Tensor, **sampling: Any) -> str:
     middle = lq.shape[-1] // 2
     whole, low, high = (restored(pipe, lq, left, **sampling) for left in (1.0, LEAST, MOST))
     inside, outside = (

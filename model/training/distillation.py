@@ -95,10 +95,9 @@ class DistillationPreparation(Preparation):
                 f"{chosen.teacher_steps} at {self.teacher.first}: give its scheduler the timestep_spacing trailing"
             )
         with quiet():
-            self.networks: list[Any] = [
-                copy.deepcopy(network).requires_grad_(False).eval().to(dtype=dtype)
-                for network in (base.unet, controlnet)
-            ]
+            self.networks: list[Any] = [copy.deepcopy(network) for network in (base.unet, controlnet)]
+            for network in self.networks:
+                network.requires_grad_(False).eval().to(dtype=dtype)
 
     @torch.no_grad()
     def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> TrainingBatch:

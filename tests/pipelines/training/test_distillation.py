@@ -75,7 +75,8 @@ def test_a_teacher_and_its_student_are_sampled_as_the_pipeline_restores(
     pipe = load_pipeline(tiny_base, device="cpu")
     pipe.set_progress_bar_config(disable=True)
     scales = np.kron(batch.control[0, 0].numpy(), np.ones((8, 8), np.float32))
-    for answer, sampling in zip(answers, ({}, {"guidance_scale": 1.0}), strict=True):
+    asked: tuple[dict[str, Any], ...] = ({}, {"guidance_scale": 1.0})
+    for answer, sampling in zip(answers, asked, strict=True):
         steps = 2 if not sampling else 1
         seen: list[torch.Tensor] = []
 
@@ -139,7 +140,7 @@ def test_a_run_goes_on_where_it_was_and_its_checkpoint_takes_one_step(
     own, updates = latest.trained(), latest.exported("unet")
     layer = "mid_block.resnets.0.conv1"
     up, down = (own[f"unet.{layer}.parametrizations.weight.0.{name}"] for name in ("up", "down"))
-    before = load_base(str(tiny_base), device="cpu").unet.get_submodule(layer).weight
+    before = load_base(str(tiny_base), device="cpu").unet.state_dict()[f"{layer}.weight"]
     torch.testing.assert_close(updates[f"{layer}.weight"], before + (up @ down).view_as(before))
     assert up.any()
 
