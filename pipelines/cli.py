@@ -273,6 +273,7 @@ def degrade(
 
 
 app.command(help=training.flags.HELP)(training.train)
+app.command(help=training.flags.DISTILL_HELP)(training.distill)
 app.command(name="train-annotator", help=annotator.HELP)(annotator.train_annotator)
 app.command("testset", help=testset.flags.HELP)(testset.make)
 app.command(help=evaluation.flags.HELP)(evaluation.evaluate)

@@ -24,7 +24,15 @@ WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 # Of the convolutions that embed the LQ photo: ControlNet's own, each after the first at half the resolution.
 CONDITION_CHANNELS = (16, 32, 96, 256)
 _CROSS_ATTENTION = "CrossAttnDownBlock2D"
-_OWN_KEYS = {"mask_decoder_type", "mask_channels", "mask_names", "bokeh_control_text", "residual", "unshuffled"}
+_OWN_KEYS = {
+    "mask_decoder_type",
+    "mask_channels",
+    "mask_names",
+    "bokeh_control_text",
+    "residual",
+    "unshuffled",
+    "sampling",
+}
 
 
 @dataclass
@@ -66,6 +74,7 @@ class RegionControlNet(ControlNetModel):
         photo's (residual prediction: SRDiff, section 3.2), so that learning begins at the LQ photo.
     unshuffled: the LQ photo's pixels are gathered into cells before any convolution: quicker than ControlNet's own
         convolutions at the photo's size, and learnt sooner.
+    sampling: the SamplingSettings, by name, that these weights were distilled for and take the place of the base's.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class RegionControlNet(ControlNetModel):
         bokeh_control_text: str = BOKEH_CONTROL_TEXT,
         residual: bool = False,
         unshuffled: bool = False,
+        sampling: dict[str, Any] | None = None,
         **controlnet: Any,
     ) -> None:
         super().__init__(**controlnet)
@@ -87,6 +97,7 @@ class RegionControlNet(ControlNetModel):
             bokeh_control_text=bokeh_control_text,
             residual=residual,
             unshuffled=unshuffled,
+            sampling=sampling,
         )
         if unshuffled:
             cell = 2 ** (len(self.config["conditioning_embedding_out_channels"]) - 1)

@@ -147,7 +147,7 @@ def load_pipeline(
         unet=parts.unet,
         controlnet=controlnet,
         scheduler=parts.scheduler,
-        sampling=parts.sampling,
+        sampling=joined_sampling(parts.sampling, controlnet),
     )
     if dtype == EIGHT_BITS:
         keep_in_eight_bits(pipe)
@@ -175,13 +175,27 @@ def load_base(
     return _read_base(_check_base(base, folder, unet), precision, place)
 
 
-def model_sampling(base: str, revision: str | None = None) -> dict[str, Any] | None:
-    """The settings that a saved InstructRestorePipeline is restored with; None where it, or a base, has none.
+def model_sampling(
+    base: str, revision: str | None = None, checkpoint: str | None = None, checkpoint_revision: str | None = None
+) -> dict[str, Any] | None:
+    """The settings that a saved InstructRestorePipeline is restored with, and those that a checkpoint was distilled
+    for in their place; None where neither, or a base, has any.
 
-    Reads model_index.json alone. base, revision, errors: as in `load_pipeline`.
+    Reads model_index.json and the ControlNet's config.json alone. Arguments, errors: as in `load_pipeline`.
     """
     folder = find_folder("base", base_place(base), revision, BASE_FILES[:1])
-    return _sampling(read_json(folder / "model_index.json", f"{base} is not a saved pipeline"), folder)
+    path = folder / "model_index.json"
+    of_base = _sampling(read_json(path, f"{base} is not a saved pipeline"), path)
+    if checkpoint is None:
+        return of_base
+    path = checkpoint_folder(checkpoint, checkpoint_revision) / "config.json"
+    of_checkpoint = _sampling(read_json(path, "the controlnet is missing"), path)
+    return {**(of_base or {}), **(of_checkpoint or {})} or None
+
+
+def joined_sampling(of_base: Mapping[str, Any] | None, controlnet: RegionControlNet) -> dict[str, Any] | None:
+    """A base's own sampling settings with those that a ControlNet was distilled for in their place; None: neither."""
+    return {**(of_base or {}), **(controlnet.config["sampling"] or {})} or None
 
 
 def trained_unet(controlnet_folder: Path) -> Path | None:
@@ -257,7 +271,9 @@ def _check_base(base: str, folder: Path, unet_folder: Path | None = None) -> _Ba
         )
     for name, path in parts.items():
         check_weights(path, "model.safetensors" if name == "text_encoder" else WEIGHTS_NAME)
-    return _BaseFiles(folder, parts["unet"], index, _sampling(index, folder), vae, text_encoder, unet)
+    return _BaseFiles(
+        folder, parts["unet"], index, _sampling(index, folder / "model_index.json"), vae, text_encoder, unet
+    )
 
 
 def _check_vae(folder: Path, config: Mapping[str, Any]) -> int:
@@ -289,6 +305,7 @@ def _check_controlnet(folder: Path, unet: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"the controlnet in {folder} was made for another base: its {key} is {ours}, the unet's {theirs}"
             )
+    _sampling(config, folder / "config.json")
     check_weights(folder, WEIGHTS_NAME)
     with readable(folder), safe_open(folder / WEIGHTS_NAME, "pt") as file:
         if not any(key.startswith("mask_decoder.") for key in file.keys()):  # noqa: SIM118 (not a dictionary)
@@ -304,17 +321,17 @@ def _check_kind(name: str, folder: Path, config: Mapping[str, Any], **allowed: l
             )
 
 
-def _sampling(index: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
-    """The sampling settings of a saved pipeline's index, checked; None where it has none."""
-    sampling = index.get("sampling")
+def _sampling(content: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    """The sampling settings in a saved pipeline's index or a ControlNet's configuration, checked; None: it has none."""
+    sampling = content.get("sampling")
     if sampling is None:
         return None
     if not isinstance(sampling, dict):
-        raise ValueError(f"the sampling in {folder / 'model_index.json'} holds no settings by name: save it again")
+        raise ValueError(f"the sampling in {path} holds no settings by name: save it again")
     try:
         SamplingSettings.model_validate(sampling)
     except ValidationError as error:
-        raise ValueError(f"the sampling in {folder / 'model_index.json'} is unusable: {first_error(error)}") from None
+        raise ValueError(f"the sampling in {path} is unusable: {first_error(error)}") from None
     return sampling
 
 

@@ -156,6 +156,15 @@ def plan_views(
     return groups
 
 
+def views_of_photos(
+    condition: Tensor, control_texts: Tensor, unet_texts: Tensor, empty_text: Tensor | None, maps: Tensor
+) -> Views:
+    """Whole photos of one region each, whose maps are known: everything as `Views` has it, a row a photo."""
+    plans = [_Plan(photo, Tile(0, 0, *maps.shape[-2:]), (0,)) for photo in range(len(maps))]
+    ones = torch.ones(len(maps), 1, 1, 1, device=maps.device)
+    return Views(plans, condition, control_texts, unet_texts, empty_text, ones, ones, maps, empty_text is not None)
+
+
 def _plan(photo: int, tile: Tile, texts: Texts, known: RegionMaps | None) -> _Plan:
     regions = range(len(texts.instruction.regions))
     if known is None or not len(known.masks) or (tile.height, tile.width) == tuple(known.masks.shape[-2:]):

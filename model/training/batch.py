@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,7 +86,7 @@ class Preparation:
             raise ValueError(
                 f"the base predicts {self.prediction_type}, which is none of {', '.join(TARGETS)}: take another base"
             )
-        if settings.scaled and not controlnet["residual"]:
+        if settings.scaled and not controlnet["residual"] and settings.learns != "student":
             raise ValueError("scaled is for a ControlNet that counts from the LQ photo (residual): leave it out")
         self.timestep_count = len(scheduler.alphas_cumprod)
         if settings.least_timestep >= self.timestep_count:
@@ -94,7 +95,9 @@ class Preparation:
 
     def with_unet(self, unet: UNet2DConditionModel | None) -> Preparation:
         """With another UNet in the base; None: itself."""
-        return type(self)(replace(self.base, unet=unet), self.settings, self.controlnet) if unet else self
+        changed = copy.copy(self)
+        changed.base = replace(self.base, unet=unet or self.base.unet)
+        return changed
 
     @torch.no_grad()
     def __call__(self, crops: Sequence[Crop], timestep: int | None = None) -> TrainingBatch:
@@ -119,7 +122,7 @@ class Preparation:
         controlled = torch.ones_like(target)
         if self.settings.scaled and timestep is None:
             controlled = self._scale_maps(target, generators)
-            latents = latents * controlled
+            latents = latents * controlled if self.controlnet["residual"] else latents
         noise = self._normal(latents, generators)
         signal = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
         spread = (1 - signal**2).sqrt()

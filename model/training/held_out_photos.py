@@ -15,6 +15,7 @@ from torch import Tensor
 
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.model.networks.region_controlnet import RegionControlNet
+from instructrestore.model.restoring.checkpoint import joined_sampling
 from instructrestore.model.restoring.output import logger as reports
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.training.batch import Preparation
@@ -44,9 +45,8 @@ def restore_held_out(held_out: Sequence[Crop], network: RegionControlNet, prepar
     crops = [crop for crop, _ in asked]
     # The scheduler is copied: sampling sets its timesteps.
     scheduler = copy.deepcopy(base.scheduler)
-    pipe = InstructRestorePipeline(
-        base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler, base.sampling
-    )
+    parts = (base.vae, base.text_encoder, base.tokenizer, base.unet, network, scheduler)
+    pipe = InstructRestorePipeline(*parts, joined_sampling(base.sampling, network))
     pipe.set_progress_bar_config(disable=True)
     hq, lq = prepare.pairs(crops)
     with _without_warnings():

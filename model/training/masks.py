@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from instructrestore.model.instruction.instruction import control_text
@@ -22,7 +21,7 @@ from instructrestore.model.networks.texts import encode_texts
 from instructrestore.model.restoring.checkpoint import BaseNetworks
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.crops import Crop
-from instructrestore.model.training.objective import Losses, TrainedNetworks
+from instructrestore.model.training.objective import Losses
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.pretrained.backbone import class_names, load_backbone
 from instructrestore.shards.reading.order import sample_seed
@@ -126,17 +125,6 @@ class MaskNetworks(nn.Module):
         """The mask alone, (B, 1, h, w)."""
         seen = self.decoder.look(batch.lq)
         return joined(*self.decoder.asked(seen.names, seen.presence, batch.texts))[:, :1]
-
-
-def networks_of(
-    controlnet: RegionControlNet, unet: UNet2DConditionModel, settings: TrainingSettings
-) -> TrainedNetworks | MaskNetworks:
-    """What learns, before its losses."""
-    if settings.learns == "controlnet":
-        return TrainedNetworks(controlnet, unet, settings.mask_weight)
-    decoder = controlnet.mask_decoder
-    assert isinstance(decoder, TextMaskDecoder)
-    return MaskNetworks(decoder)
 
 
 def begin_mask_decoder(

@@ -136,8 +136,8 @@ def freeze(base: BaseNetworks, settings: TrainingSettings) -> None:
     with quiet():  # diffusers warns of casts
         for network in (base.vae, base.text_encoder, base.unet):
             network.requires_grad_(False).eval().to(DTYPES[settings.dtype])  # pyright: ignore[reportArgumentType]
-    if settings.train_base:
-        base.unet.float().requires_grad_(True).train()
+    if settings.changes_base:
+        base.unet.float().requires_grad_(settings.train_base).train()
     if settings.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
 
@@ -145,7 +145,7 @@ def freeze(base: BaseNetworks, settings: TrainingSettings) -> None:
 def trained(controlnet: RegionControlNet, settings: TrainingSettings) -> RegionControlNet:
     """The ControlNet ready to learn: float32, with gradients where it learns. A `mask_weight` of 0 leaves its mask
     decoder as it is."""
-    model: Any = controlnet.float().requires_grad_(settings.learns == "controlnet").train()
+    model: Any = controlnet.float().requires_grad_(settings.learns != "mask_decoder").train()
     decoder = model.mask_decoder
     decoder.requires_grad_(settings.learns == "mask_decoder" or settings.mask_weight > 0)
     if isinstance(decoder, TextMaskDecoder):

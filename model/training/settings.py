@@ -51,6 +51,24 @@ class ValidationSettings(BaseModel):
     steps: int = Field(default=20, ge=1, le=1000, description="Denoising steps of these.")
 
 
+class DistillationSettings(BaseModel):
+    """How a student learns what its teacher, the checkpoint that a run begins with, takes many steps for."""
+
+    model_config = _STRICT
+
+    steps: int = Field(default=1, ge=1, le=4, description="The student's denoising steps, which it records.")
+    teacher_steps: int = Field(default=20, ge=1, le=1000, description="The teacher's, with its own guidance.")
+    rank: int = Field(
+        default=16, ge=1, description="Of the updates of the UNet's weights; with train_base all of it learns instead."
+    )
+    hq: float = Field(
+        default=0, ge=0, le=1, description="Share of the HQ photo in what is learnt; the rest is the teacher's result."
+    )
+    detail: float = Field(
+        default=0, ge=0, description="Weight of the error in how much detail there is around each cell."
+    )
+
+
 class TrainingSettings(BaseModel):
     """All that decides what a run learns, and how it is computed.
 
@@ -79,9 +97,11 @@ class TrainingSettings(BaseModel):
         description="Share of the samples of regions with several pieces that take one piece, by a caption that names "
         "it alone; the others take the merged region.",
     )
-    learns: Literal["controlnet", "mask_decoder"] = Field(
-        default="controlnet", description="The ControlNet with its mask decoder, or the mask decoder alone."
+    learns: Literal["controlnet", "mask_decoder", "student"] = Field(
+        default="controlnet",
+        description="The ControlNet with its mask decoder; the mask decoder alone; or a student that needs few steps.",
     )
+    distillation: DistillationSettings = DistillationSettings()
     mask_decoder: Literal["MaskDecoder", "TextMaskDecoder"] = Field(
         default="MaskDecoder", description="A new one's kind: the paper's, or one on a frozen image classifier."
     )
@@ -127,6 +147,11 @@ class TrainingSettings(BaseModel):
     log_every: int = Field(default=10, ge=1, description="Steps between two looks at the losses.")
 
     @property
+    def changes_base(self) -> bool:
+        """Whether a checkpoint has a UNet of its own."""
+        return self.train_base or self.learns == "student"
+
+    @property
     def learns_masks(self) -> bool:
         """Whether any mask is predicted in training; else nothing is said of masks."""
         return self.learns == "mask_decoder" or self.mask_weight > 0
@@ -148,6 +173,11 @@ class TrainingSettings(BaseModel):
             raise ValueError(f"the mask decoder sees photos at {SEEN} px: make crop.size that, not {self.crop.size}")
         if self.learns == "mask_decoder" and self.instances:
             raise ValueError("a TextMaskDecoder tells names apart, not single things: leave instances out")
+        if self.learns == "student" and self.optimizer.ema and not self.train_base:
+            raise ValueError(
+                "low-rank updates have no moving average: leave optimizer.ema out, or let the whole UNet learn "
+                "(train_base)"
+            )
         if self.crop.size % 64:
             raise ValueError(f"crop.size is a multiple of 64 px, which {self.crop.size} is not")
         return self
@@ -239,6 +269,45 @@ def small_masks() -> TrainingSettings:
     )
 
 
+def distil() -> TrainingSettings:
+    """A student of SD 2.1 that needs one step, by low-rank updates (docs/training.md); not yet run."""
+    return TrainingSettings(
+        preset="distil",
+        steps=20_000,
+        batch=16,
+        learns="student",
+        distillation=DistillationSettings(steps=1, teacher_steps=20, rank=16, hq=0.2, detail=1.0),
+        text_drop=0,
+        scaled=0.5,
+        validation=ValidationSettings(steps=1),
+    )
+
+
+def small_distil() -> TrainingSettings:
+    """A student of the small model that gives in one step what it gives in four (docs/training.md)."""
+    return TrainingSettings(
+        preset="small-distil",
+        steps=1000,
+        batch=16,
+        learns="student",
+        distillation=DistillationSettings(steps=1, teacher_steps=4, detail=1.0),
+        train_base=True,
+        mask_weight=0,
+        text_drop=0,
+        scaled=0.5,
+        even_photos=True,
+        sharpen=False,
+        crop=CropSettings(size=128, least_share=0, short_side=512),
+        optimizer=OptimizerSettings(
+            kind="muon", learning_rate=1e-3, schedule="cosine", warmup=20, weight_decay=1e-3, ema=0.98
+        ),
+        validation=ValidationSettings(share=0.05, every=250, photos=8, restored=8, steps=1),
+        dtype="measured",
+        loader_workers=1,
+        checkpoint_every=50,
+    )
+
+
 PRESETS: dict[str, Callable[[], TrainingSettings]] = {
     "stage1": stage1,
     "stage2": stage2,
@@ -246,4 +315,6 @@ PRESETS: dict[str, Callable[[], TrainingSettings]] = {
     "small": small,
     "small-base": small_base,
     "small-masks": small_masks,
+    "distil": distil,
+    "small-distil": small_distil,
 }

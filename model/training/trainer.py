@@ -21,7 +21,6 @@ from instructrestore.model.networks.devices import DTYPES
 from instructrestore.model.networks.model_folder import quiet
 from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.restoring.checkpoint import BaseNetworks
-from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.checkpoints import (
     CheckpointFolder,
     TrainingCheckpoint,
@@ -29,7 +28,9 @@ from instructrestore.model.training.checkpoints import (
     restore_optimizer,
 )
 from instructrestore.model.training.crops import Crop
-from instructrestore.model.training.masks import MaskPreparation, networks_of
+from instructrestore.model.training.distillation import begin_student
+from instructrestore.model.training.learning import networks_of, preparation_of
+from instructrestore.model.training.low_rank import merged
 from instructrestore.model.training.muon import Muon
 from instructrestore.model.training.objective import Losses, identity
 from instructrestore.model.training.settings import OptimizerSettings, TrainingSettings
@@ -124,10 +125,12 @@ class Trainer:
         self.base, self.controlnet, self.stream, self.validator = base, controlnet, stream, validator
         self.settings, self.checkpoints, self.worker, self.watcher = settings, checkpoints, worker, watcher
         self.started_from, self.base_record = started_from, base_record
-        prepares = MaskPreparation if settings.learns == "mask_decoder" else Preparation
-        self.prepare: Preparation = prepares(base, settings, controlnet.config)
+        self.prepare = preparation_of(base, controlnet, settings)
+        self.base_identity = identity(base.unet)
         self.models: dict[str, Any] = {"controlnet": controlnet}
-        if settings.train_base:
+        if settings.learns == "student":
+            begin_student(base, controlnet, settings)
+        if settings.changes_base:
             self.models["unet"] = base.unet
         self.parameters = named_parameters(self.models)
         chosen = settings.optimizer
@@ -137,11 +140,10 @@ class Trainer:
         if chosen.ema:  # in every worker, the same: each validates its share of the photos
             keep = get_ema_multi_avg_fn(chosen.ema)
             self.averages = {name: AveragedModel(model, multi_avg_fn=keep) for name, model in self.models.items()}
-        networks = networks_of(controlnet, base.unet, settings)
+        networks = networks_of(controlnet, base.unet, self.prepare)
         if settings.compile:
             networks.compile()
         self.networks = worker.joined(networks)
-        self.base_identity = identity(base.unet)
         self.unjudged = False  # the checkpoint that it goes on from lacks its validation
         self.faults: Counter[str] = Counter()  # of all workers, as far as they were logged
 
@@ -236,16 +238,18 @@ class Trainer:
             "faults": dict(self.faults),
             **({"interrupted": True} if interrupted else {}),
         }
-        folder = self.checkpoints.save(
-            self.exported(), self.parameters if self.averages else None, optimizer_tensors(self.optimizer, names), state
-        )
+        exported = self.exported()
+        own = None if exported == self.models else self.parameters
+        folder = self.checkpoints.save(exported, own, optimizer_tensors(self.optimizer, names), state)
         self.checkpoints.prune()
         if self.watcher:
             self.watcher.saved(folder)
 
     def exported(self) -> dict[str, Any]:
-        """What photos are restored with, "controlnet" and where it learns "unet": moving averages if there are any."""
-        return {name: average.module for name, average in self.averages.items()} or self.models
+        """What photos are restored with, "controlnet" and where it learns "unet": moving averages if there are any, and
+        low-rank updates merged."""
+        models = {name: average.module for name, average in self.averages.items()} or self.models
+        return {name: merged(model) for name, model in models.items()}
 
     def _validate(self, step: int) -> None:
         """Of the checkpoint that was just written."""

@@ -16,7 +16,7 @@ from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.training.batch import Preparation
 from instructrestore.model.training.crops import Crop
 from instructrestore.model.training.held_out_photos import HeldOutExample, restore_held_out
-from instructrestore.model.training.masks import networks_of
+from instructrestore.model.training.learning import networks_of
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.worker import TrainingWorker
 
@@ -99,7 +99,7 @@ def scores(judged: ValidationCrops, network: RegionControlNet, prepare: Preparat
     """The scores over all crops; a worker computes those of every `worker.ranks`-th photo."""
     own = [number for number, crop in enumerate(judged.crops) if crop.position % worker.ranks == worker.rank]
     step = prepare.settings.micro_batch or prepare.settings.batch // worker.ranks
-    networks = networks_of(network, prepare.base.unet, prepare.settings)
+    networks = networks_of(network, prepare.base.unet, prepare)
     # Columns: total, noise and mask loss, IoU, IoU with the next region's text; a row for each crop.
     table = torch.zeros(len(own), 5, device=worker.device)
     masks, timesteps = prepare.settings.learns_masks, prepare.settings.validated_timesteps

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from instructrestore.model.instruction.instruction import Instruction, checked_scale
-from instructrestore.model.restoring.checkpoint import model_sampling
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
@@ -81,7 +80,7 @@ class Workbench:
         self._loading = threading.Lock()
         self._threads = torch.get_num_threads()
         self.state, self.error = "loading", ""
-        self._of_model = model_sampling(source.base, source.base_revision)  # reads, and hashes, the small model's files
+        self._of_model = source.model_sampling()  # reads, and hashes, the small model's files
         self.own = resolve(SamplingSettings(), {}, self._of_model)
         self.weights = {**source.record(), "weights": source.fingerprint().identity}
         self.speed = Speed(speeds, f"{self.weights['weights']} {source.device} {source.dtype}")

@@ -134,7 +134,11 @@ class ModelSource:
         Loads no weights. Raises ValueError, in one sentence, where the base is not there.
         """
         suited = {} if self.tile_batch is None else {"tile_batch": self.tile_batch}
-        return resolve(asked, {}, {**suited, **(model_sampling(self.base, self.base_revision) or {})})
+        return resolve(asked, {}, {**suited, **(self.model_sampling() or {})})
+
+    def model_sampling(self) -> dict[str, Any] | None:
+        """The model's own sampling settings; as `checkpoint.model_sampling`."""
+        return model_sampling(self.base, self.base_revision, self.checkpoint, self.checkpoint_revision)
 
     def load(self) -> InstructRestorePipeline:
         """The pipeline, ready to restore. Raises ValueError, in one sentence, if it cannot be loaded or run."""

@@ -34,6 +34,7 @@ from instructrestore.shards.reading.order import exact_shares
 
 GIB = 1 << 30
 BFLOAT16_PAYS = 1.3  # times as fast as float32 from which on it is taken
+OF_SMALL = (SMALL, "small-distil")  # the presets that begin with the model that ships
 # What the presets that need no base begin with: (folder, seed) writes it.
 OWN_BASES: dict[str, Callable[[Path, int], None]] = {
     "tiny": build_tiny_base,
@@ -90,7 +91,7 @@ class TrainingOptions:
         """The run that they ask for. Raises ValueError, in one sentence, for options that do not go together."""
         datasets = parse_datasets(self.dataset, self.mix)
         base, init_from, settings = self.base, self.init_from, self.settings
-        if base is None and settings.preset == SMALL:
+        if base is None and settings.preset in OF_SMALL:
             base = SMALL
         if base == SMALL:
             base = base_place(SMALL)
@@ -103,6 +104,12 @@ class TrainingOptions:
                 )
             base = str(self.own_base)
             init_from = init_from or base  # its own ControlNet
+        if settings.learns == "student" and not init_from:
+            if not Path(base, "controlnet").is_dir():
+                raise ValueError(
+                    f"which teacher? {base} has no ControlNet of its own: name a trained checkpoint with --checkpoint"
+                )
+            init_from = base
         if self.workers > 1 and settings.batch % self.workers:
             raise ValueError(
                 f"a batch of {settings.batch} cannot be divided among {self.workers} workers: make it a multiple"

@@ -1,4 +1,4 @@
-"""The options of `instructrestore train`."""
+"""The options of `instructrestore train` and `distill`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ instructrestore train run/dataset --preset tiny --out tiny
 instructrestore train general/dataset --base BASE --out stage1 --workers 8
 
 instructrestore train general/dataset --mix bokeh/dataset:0.75 --preset stage2 --base BASE --init-from stage1
+"""
+
+DISTILL_HELP = """Train a student that restores in one or two steps as its teacher does in many, with the same control.
+
+Everything else is as in `train`: data sets, the run's folder, going on when it is run again. `restore --checkpoint \
+OUT` takes the student's own steps, unless --steps says otherwise.
+
+instructrestore distill run/dataset --base small --out student
+
+instructrestore distill general/dataset --base BASE --checkpoint stage1 --out student --workers 8
 """
 
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's folder, or its fsspec URI.")]
@@ -67,6 +77,21 @@ InitRevision = Annotated[
 Preset = Annotated[
     str,
     typer.Option(help="Settings to start from: stage1, stage2 (the paper's), tiny, small, small-base, small-masks."),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHECKPOINT",
+        rich_help_panel=_MODEL,
+        help="The teacher: a trained checkpoint, or a run's folder (its last one). Default: the base's own ControlNet.",
+    ),
+]
+TeacherRevision = Annotated[
+    str | None, typer.Option(rich_help_panel=_MODEL, help="Branch, tag or commit of --checkpoint on the hub.")
+]
+StudentPreset = Annotated[
+    str | None,
+    typer.Option(help="Settings to start from: distil, or with the base small small-distil, each where it fits."),
 ]
 Config = Annotated[Path | None, typer.Option(help="A TOML file of settings that override the preset's.")]
 Assignments = Annotated[

@@ -250,6 +250,6 @@ def open_networks(run: TrainingRun, worker: TrainingWorker) -> tuple[BaseNetwork
     if settings.mask_decoder == "TextMaskDecoder" and controlnet.config["mask_decoder_type"] != "TextMaskDecoder":
         controlnet = begin_mask_decoder(controlnet, base, _names(run), settings)
     freeze(base, settings)
-    assert base.unet.dtype == (torch.float32 if settings.train_base else DTYPES[settings.dtype])
+    assert base.unet.dtype == (torch.float32 if settings.changes_base else DTYPES[settings.dtype])
     assert controlnet.dtype == torch.float32
     return base, trained(controlnet, settings)

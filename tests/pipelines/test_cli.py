@@ -26,7 +26,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return int(ended.value.code or 0)
 
 
-@pytest.mark.parametrize("command", ["build", "verify", "stats", "show", "phrase", "export"])
+@pytest.mark.parametrize("command", ["build", "verify", "stats", "show", "phrase", "export", "distill"])
 def test_every_command_has_help(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert call(monkeypatch, command, "--help") == 0
     text = capsys.readouterr().out
