@@ -4,11 +4,11 @@ python -m benchmarks.careful DATA [--photos N] [--others 0.5]
 
 DATA: the folder of photos (`p3m_portrait_alpha`, `coco_tiny`, `kodak`). Three sets, scaled to a short side of 512 px
 and cut to 512 x 512: the portraits; COCO photos in which a face is found at full quality; Kodak photos with four lines
-of text drawn on each. Every photo is degraded by the release's chain, its seed its place in the set, and restored by the
-small model as other parts alone (an empty mask), with a scale of the rest at which the prior has its way.
+of text drawn on each. Every photo is degraded by the release's chain, its seed its place in the set, and restored by
+the small model as other parts alone (an empty mask), with a scale of the rest at which the prior has its way.
 
-"there": areas found in the HQ photo, or drawn. "held": those of them that are found in the LQ photo too; the figures are
-of these, all of a photo's together, then the mean over the photos.
+"there": areas found in the HQ photo, or drawn. "held": those of them that are found in the LQ photo too; the figures
+are of these, all of a photo's together, then the mean over the photos.
 """
 
 from __future__ import annotations
