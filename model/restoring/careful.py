@@ -82,7 +82,7 @@ def careful_areas(request: Request, settings: SamplingSettings) -> list[list[Car
     """Per photo what is to be held closer, of the kinds that are asked for and that its instruction does not name."""
     found: list[list[CarefulArea]] = []
     for photo, instruction in zip(request.photos, request.instructions, strict=True):
-        kinds = [kind for kind in settings.careful if not named(kind, instruction)]
+        kinds: list[CarefulKind] = [kind for kind in settings.careful if not named(kind, instruction)]
         rgb = (photo * 255).round().byte().permute(1, 2, 0).numpy()
         found.append([area for kind in kinds for area in _found(kind, rgb, settings.careful_size)])
     return found
