@@ -29,10 +29,10 @@ export OMP_NUM_THREADS ?= 1
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml setup.py constraints.txt requirements/ncnn.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt requirements/ncnn.txt requirements/careful.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/ncnn.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/ncnn.txt -r requirements/careful.txt
 	touch $@
 
 # The small model from nothing: hours. DATASET has masks, PHOTOS any regions; RUNS is where the two trainings are.

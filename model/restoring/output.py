@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.careful import CarefulArea
 from instructrestore.model.restoring.settings import MASK_THRESHOLD, SamplingSettings
 
 logger = logging.getLogger(__name__)
@@ -33,12 +34,14 @@ class MaskPrediction(BaseOutput):
 @dataclass
 class RestorationOutput(BaseOutput):
     """images: PIL images, or with output_type "np" an array (B, H, W, 3), with "pt" a tensor (B, 3, H, W), float32 in
-    [0, 1]. masks: as in MaskPrediction, as last used; with a scale map (0, H, W). instructions, reports: the same."""
+    [0, 1]. masks: as in MaskPrediction, as last used; with a scale map (0, H, W). instructions, reports: the same.
+    areas: per photo what was held closer (the setting `careful`)."""
 
     images: list[Image.Image] | NDArray[np.float32] | Tensor
     masks: list[NDArray[np.float32]]
     instructions: list[Instruction]
     reports: list[list[str]]
+    areas: list[list[CarefulArea]] = field(default_factory=list)
 
 
 def as_output(pictures: Tensor, settings: SamplingSettings, output_type: str, protects: bool = False) -> Any:

@@ -26,6 +26,14 @@ from instructrestore.model.networks.text_mask_decoder import SURELY_MEANT, TextM
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
 from instructrestore.model.networks.tiling import Tile, plan_tiles
 from instructrestore.model.restoring.begun import Begun
+from instructrestore.model.restoring.careful import (
+    CarefulArea,
+    HeldCloser,
+    careful_areas,
+    check_careful,
+    drawn,
+    report_of,
+)
 from instructrestore.model.restoring.choosing import Places, chosen_masks, read_places
 from instructrestore.model.restoring.colour import fix_colours
 from instructrestore.model.restoring.keeping import check_keeping, lay_in, restored_share
@@ -177,6 +185,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         protects = any(own is not None for own in request.protected)
         check_keeping(settings, request.instructions, request.scale_maps is not None, protects)
         check_shaping(settings, request.instructions, request.scale_maps is not None)
+        check_careful(settings, request.instructions, request.scale_maps is not None)
         texts = self._texts(request, settings)
         found = [given is None and request.scale_maps is None for given in request.masks]
         changed = [shapes_masks(settings, own) for own in request.edits]
@@ -188,8 +197,10 @@ class InstructRestorePipeline(DiffusionPipeline):
         set_timesteps(self.scheduler, settings)
         tiles = self._tiles(padded, settings)
         encode_texts = self._text_states()
-        known = self._known(request, padded, tiles, texts, settings, generator, encode_texts)
-        groups = self._views(padded, texts, tiles, known, settings, encode_texts)
+        areas = careful_areas(request, settings)
+        held = [self._held_closer(own, request, padded, settings) for own in areas]
+        known = self._known(request, padded, tiles, texts, settings, generator, encode_texts, held)
+        groups = self._views(padded, texts, tiles, known, settings, encode_texts, held)
         noise = self._noise(padded, generator, latents)
         lq_latents = origin = None
         if settings.start == "lq" or self.controlnet.config["residual"]:
@@ -199,7 +210,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         start = first_latents(
             self.scheduler, noise, lq_latents if settings.start == "lq" else None, settings.start_timestep
         )
-        return Begun(request, texts, settings, generator, lq, padded, known, groups, start, origin, found, changed)
+        return Begun(
+            request, texts, settings, generator, lq, padded, known, groups, start, origin, found, changed, areas, held
+        )  # fmt: skip
 
     def finish(self, begun: Begun, callback: StepCallback | None = None) -> tuple[Tensor, list[Tensor]]:
         """The restored photos (B, 3, H, W) float32, not clamped, and each photo's masks (R, H, W), on the device.
@@ -236,8 +249,11 @@ class InstructRestorePipeline(DiffusionPipeline):
         for own, mask, looked, report, words in zip(texts, used, found, reports, unfamiliar, strict=True):
             if looked:
                 report += words + report_masks(mask, own.instruction)
+        for areas, report in zip(begun.areas, reports, strict=True):
+            report += report_of(areas, settings)
         images = as_output(pictures, settings, output_type, protects)
-        return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports)
+        areas = [list(own) for own in begun.areas]
+        return RestorationOutput(images, [mask.numpy() for mask in used], request.instructions, reports, areas)
 
     @torch.no_grad()
     def predict_mask(
@@ -430,6 +446,15 @@ class InstructRestorePipeline(DiffusionPipeline):
         photo_size = settings.restored_size(request.size)
         return to_latent_size(maps.to(padded.device), photo_size, self._latent_size(padded), self.vae_scale_factor)
 
+    def _held_closer(
+        self, areas: Sequence[CarefulArea], request: Request, padded: Tensor, settings: SamplingSettings
+    ) -> HeldCloser | None:
+        if not areas:
+            return None
+        return HeldCloser(
+            self._at_latents(drawn(areas, request.size)[None], request, padded, settings), settings.careful_scale
+        )
+
     def _tiles(self, padded: Tensor, settings: SamplingSettings) -> list[Tile]:
         """Tiles of the latent."""
         tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
@@ -456,6 +481,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         settings: SamplingSettings,
         generator: Generators,
         encode_texts: TextStates,
+        held: Sequence[HeldCloser | None],
     ) -> list[RegionMaps | None]:
         """Per photo its region maps, where masks are given or, for a photo in tiles, predicted ahead; else None."""
         if request.scale_maps is not None:
@@ -474,8 +500,8 @@ class InstructRestorePipeline(DiffusionPipeline):
                 masks[photo] = F.interpolate(own, self._latent_size(padded), mode="bilinear")
         hard = settings.mask == "hard"
         return [
-            None if own is None else maps_of_masks(own, each.instruction, hard)
-            for own, each in zip(masks, texts, strict=True)
+            None if own is None else maps_of_masks(own, each.instruction, hard, closer)
+            for own, each, closer in zip(masks, texts, held, strict=True)
         ]
 
     def _masks_of_one_step(
@@ -513,6 +539,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         known: Sequence[RegionMaps | None],
         settings: SamplingSettings,
         encode_texts: TextStates,
+        held: Sequence[HeldCloser | None] | None = None,
     ) -> list[Views]:
         def embed_condition(photo: int, tile: Tile) -> Tensor:
             crop = tile.times(self.vae_scale_factor).crop(padded[photo : photo + 1])
@@ -520,7 +547,7 @@ class InstructRestorePipeline(DiffusionPipeline):
 
         batch = settings.tile_batch if len(tiles) > 1 else None
         guided = settings.guidance_scale != 1
-        groups = plan_views(texts, tiles, known, guided, batch, embed_condition, encode_texts)
+        groups = plan_views(texts, tiles, known, guided, batch, embed_condition, encode_texts, held)
         for views in groups:
             if views.maps is None:  # of whole photos, whose masks are decoded in each step
                 views.seen = self.controlnet.see(padded[[photo for photo, _ in views.places]].to(self.controlnet.dtype))

@@ -129,4 +129,4 @@ class Sampler:
             return views.maps
         assert views.masks is not None
         masks = (views.masks > MASK_THRESHOLD).float() if self.settings.mask == "hard" else views.masks
-        return scale_maps(region_weights(masks, views.counts), views.scales, views.others, views.counts)
+        return scale_maps(region_weights(masks, views.counts), views.scales, views.others, views.counts, views.lift)

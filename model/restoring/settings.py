@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -11,12 +11,15 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
+from instructrestore.model.instruction.instruction import MAX_SCALE
 from instructrestore.shards.errors import first_error
 
+CarefulKind = Literal["faces", "text"]
 MASK_THRESHOLD = 0.5  # above it a pixel of a predicted mask belongs to the region
 # What the release does where it departs from the paper, and the last training timestep that it starts from.
 OFFICIAL: dict[str, Any] = {
@@ -109,6 +112,25 @@ class SamplingSettings(BaseModel):
         default=0, ge=-1000, le=1000, description="Make the masks larger by so many pixels, or smaller by -1 and less."
     )
     invert: bool = Field(default=False, description="Take what is outside the mask for the region.")
+    careful: tuple[CarefulKind, ...] = Field(
+        default=(),
+        description="What is held closer to the photo where the instruction does not name it: faces, text, or both.",
+    )
+    careful_scale: float = Field(
+        default=1.2,
+        ge=0,
+        le=MAX_SCALE,
+        allow_inf_nan=False,
+        description="The scale of what `careful` holds closer; a higher one of the other parts stays.",
+    )
+    careful_size: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="What `careful` holds closer is smaller than this share of the photo's short side: a face by its "
+        "long side, a line of text by its height.",
+    )
     compat: Literal["official"] | None = Field(
         default=None,
         description="`official`: the release's numbers: hard mask, first step unmodulated, posterior draw.",
@@ -125,6 +147,15 @@ class SamplingSettings(BaseModel):
             return {**OFFICIAL, **values}
         return values
 
+    @field_validator("careful", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """ "faces,text" as the command line has it, too; every kind once."""
+        names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(names, (list, tuple)) or not all(name in get_args(CarefulKind) for name in names):
+            raise ValueError("it names faces, text or both, as in faces,text")
+        return tuple(dict.fromkeys(names))
+
     @model_validator(mode="after")
     def _overlap_fits(self) -> SamplingSettings:
         if self.overlap > self.tile // 2:
@@ -140,6 +171,12 @@ class SamplingSettings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_is_left_for_care(self) -> SamplingSettings:
+        if self.careful and self.rest == "keep":
+            raise ValueError("rest=keep leaves the other parts exactly as they are: leave out careful")
+        return self
+
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What is as it always was goes without saying, so that results from before it could be chosen are known."""
@@ -150,6 +187,9 @@ class SamplingSettings(BaseModel):
             values.pop("rest", None)
             if not self.feather:
                 values.pop("feather", None)
+        if not self.careful:
+            for name in ("careful", "careful_scale", "careful_size"):
+                values.pop(name, None)
         for name in ("grow", "invert"):
             if not getattr(self, name):
                 values.pop(name, None)

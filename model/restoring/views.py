@@ -18,6 +18,7 @@ from instructrestore.model.networks.region_controlnet import RegionControl
 from instructrestore.model.networks.text_mask_decoder import SeenNames
 from instructrestore.model.networks.texts import Texts
 from instructrestore.model.networks.tiling import Tile
+from instructrestore.model.restoring.careful import HeldCloser
 from instructrestore.model.restoring.settings import MASK_THRESHOLD
 
 # A tile gets the caption of a region that covers at least this share of it, or that lies in it with at least this
@@ -39,13 +40,14 @@ class RegionMaps:
     own: Tensor
 
 
-def maps_of_masks(masks: Tensor, instruction: Instruction, hard: bool) -> RegionMaps:
-    """masks: (R, 1, h, w) in [0, 1], given or predicted. hard: cut at 0.5."""
+def maps_of_masks(masks: Tensor, instruction: Instruction, hard: bool, held: HeldCloser | None = None) -> RegionMaps:
+    """masks: (R, 1, h, w) in [0, 1], given or predicted. hard: cut at 0.5. held: what is held closer."""
     count, device = len(masks), masks.device
     scales = torch.tensor([region.scale for region in instruction.regions], device=device).view(-1, 1, 1, 1)
     others = torch.full((count, 1, 1, 1), instruction.others, device=device)
     weights = region_weights((masks > MASK_THRESHOLD).float() if hard else masks, [count])
-    return RegionMaps(masks, scale_maps(weights, scales, others, [count]), scales * weights)
+    lift = held and held.lift(instruction.others).expand(count, -1, -1, -1)
+    return RegionMaps(masks, scale_maps(weights, scales, others, [count], lift), scales * weights)
 
 
 def maps_of_scales(scale_map: Tensor, instruction: Instruction) -> RegionMaps:
@@ -71,6 +73,7 @@ class Views:
     condition: (V, C, h, w), embedded LQ photos.
     control_texts: (rows, T, D). unet_texts: (V, T, D). empty_text: (1, T, D), or None where nothing is guided.
     scales: s_r, (rows, 1, 1, 1). others: s2, (rows, 1, 1, 1).
+    lift: (rows, 1, h, w), what s2 is raised by where something is held closer; None: nothing is.
     maps: (rows, 1, h, w), what the rows' features are multiplied by; None: it follows from masks decoded in each step.
     guided: False for views of empty text, for which guidance changes nothing.
 
@@ -87,6 +90,7 @@ class Views:
     empty_text: Tensor | None
     scales: Tensor
     others: Tensor
+    lift: Tensor | None
     maps: Tensor | None
     guided: bool
     seen: SeenNames | None = field(init=False, repr=False, default=None)
@@ -117,12 +121,18 @@ class Views:
         """ControlNet rows of each view, one a region; `rows` in all."""
         return [max(1, len(plan.regions)) for plan in self.plans]
 
-    def rescale(self, instructions: Sequence[Instruction], known: Sequence[RegionMaps | None]) -> None:
+    def rescale(
+        self,
+        instructions: Sequence[Instruction],
+        known: Sequence[RegionMaps | None],
+        held: Sequence[HeldCloser | None],
+    ) -> None:
         """Takes the scales of each photo's instruction, which is otherwise the one the views were planned for.
 
-        known: as in `plan_views`, with the maps of these scales.
+        known, held: as in `plan_views`, with the maps of these scales.
         """
-        self.scales, self.others, self.maps = _scales(self.plans, instructions, known, self.condition.device)
+        device = self.condition.device
+        self.scales, self.others, self.lift, self.maps = _scales(self.plans, instructions, known, held, device)
 
 
 def plan_views(
@@ -133,14 +143,16 @@ def plan_views(
     batch: int | None,
     embed_condition: Callable[[int, Tile], Tensor],
     encode_texts: Callable[[Sequence[str]], Mapping[str, Tensor]],
+    held: Sequence[HeldCloser | None] | None = None,
 ) -> list[Views]:
     """All views of B photos of one size, in groups that go through the networks together.
 
     texts: of each photo. tiles: of a photo's latent. known: of each photo; None: its masks are decoded in each step,
     which is possible for a photo in one tile only. guided: with classifier-free guidance. batch: the most views in
     a group; None: all. embed_condition: (photo, tile) to (1, C, tile height, tile width). encode_texts: texts to
-    their states (T, D).
+    their states (T, D). held: of each photo what is held closer in it.
     """
+    held = held or [None] * len(texts)
     plans = [_plan(photo, tile, own, known[photo]) for photo, own in enumerate(texts) for tile in tiles]
     wanted = {texts[plan.photo].unet(plan.regions) for plan in plans}
     wanted |= {texts[plan.photo].control(region) for plan in plans for region in plan.regions}
@@ -152,7 +164,7 @@ def plan_views(
     for same in alike.values():
         size = batch or len(same)
         for start in range(0, len(same), size):
-            groups.append(_views(same[start : start + size], texts, known, guided, states, embed_condition))
+            groups.append(_views(same[start : start + size], texts, known, held, guided, states, embed_condition))
     return groups
 
 
@@ -179,6 +191,7 @@ def _views(
     plans: Sequence[_Plan],
     texts: Sequence[Texts],
     known: Sequence[RegionMaps | None],
+    held: Sequence[HeldCloser | None],
     guided: bool,
     states: Mapping[str, Tensor],
     embed_condition: Callable[[int, Tile], Tensor],
@@ -188,7 +201,8 @@ def _views(
         own = texts[plan.photo]
         control_texts += [states[own.control(region)] for region in plan.regions] or [states[""]]
     condition = torch.cat([embed_condition(plan.photo, plan.tile) for plan in plans])
-    scales, others, maps = _scales(plans, [own.instruction for own in texts], known, condition.device)
+    instructions = [own.instruction for own in texts]
+    scales, others, lift, maps = _scales(plans, instructions, known, held, condition.device)
     return Views(
         plans=plans,
         condition=condition,
@@ -197,6 +211,7 @@ def _views(
         empty_text=states[""][None] if guided else None,
         scales=scales,
         others=others,
+        lift=lift,
         maps=maps,
         guided=bool(plans[0].regions),
     )
@@ -206,18 +221,24 @@ def _scales(
     plans: Sequence[_Plan],
     instructions: Sequence[Instruction],
     known: Sequence[RegionMaps | None],
+    held: Sequence[HeldCloser | None],
     device: torch.device,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """`scales`, `others` and `maps` of the views: all in them that follows from the instructions' scales."""
-    scales, others, maps = [], [], []
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """`scales`, `others`, `lift` and `maps` of the views: all in them that follows from the instructions' scales."""
+    scales, others, lifts, maps = [], [], [], []
     for plan in plans:
         instruction, of_photo = instructions[plan.photo], known[plan.photo]
         scales += [instruction.regions[region].scale for region in plan.regions] or [instruction.others]
-        others += [instruction.others] * max(1, len(plan.regions))
+        rows = max(1, len(plan.regions))
+        others += [instruction.others] * rows
+        closer = held[plan.photo]
+        size = (rows, 1, plan.tile.height, plan.tile.width)
+        lift = plan.tile.crop(closer.lift(instruction.others)) if closer else torch.zeros(1, device=device)
+        lifts.append(lift.expand(size))
         if of_photo is not None:
             maps.append(_row_maps(of_photo, plan))
     s, s2 = (torch.tensor(values, device=device).view(-1, 1, 1, 1) for values in (scales, others))
-    return s, s2, torch.cat(maps) if maps else None
+    return s, s2, torch.cat(lifts) if any(held) else None, torch.cat(maps) if maps else None
 
 
 def _row_maps(known: RegionMaps, plan: _Plan) -> Tensor:

@@ -62,7 +62,7 @@ def written(work: Work, photo: PreparedPhoto, found: list[tuple[float, Restorati
             continue
         name = f"sweep-{scale:g}" if work.asked.kind == "sweep" else "restored"
         title = f"with {scale:g}" if work.asked.kind == "sweep" else "the restored photo"
-        record = {"shows": "the restored photo", **photo.record}
+        record = {"shows": "the restored photo", **photo.record, **each.found}
         if work.asked.kind == "sweep":
             record["regions"] = [{**photo.record["regions"][0], "scale": scale}, *photo.record["regions"][1:]]
         png = to_png(

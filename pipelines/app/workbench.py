@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from instructrestore.model.instruction.instruction import Instruction, checked_scale
+from instructrestore.model.restoring.careful import check_careful
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
@@ -110,6 +111,7 @@ class Workbench:
         settings = self.sampling(asked)
         check_keeping(settings, [instruction], bool(asked.scale_map), bool(asked.protect))
         check_shaping(settings, [instruction], bool(asked.scale_map))
+        check_careful(settings, [instruction], bool(asked.scale_map))
         for scale in asked.scale_range or ():
             checked_scale(scale, "a scale of scale_range")
         large, wide = settings.restored_size(size)

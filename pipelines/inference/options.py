@@ -24,6 +24,7 @@ OPTIONS = {
     "feather": "--feather",
     "grow": "--grow",
     "invert": "--invert",
+    "careful": "--careful",
     "compat": "--official",
 }
 OVERLAP_UNIT = 32  # pixels; overlaps are multiples of it

@@ -20,6 +20,7 @@ from instructrestore.dataengine.photos.photo_file import read_bytes
 from instructrestore.dataengine.photos.picture_file import open_picture
 from instructrestore.dataengine.sources.places import readable, uri_of
 from instructrestore.model.instruction.instruction import MAX_SCALE, Instruction
+from instructrestore.model.restoring.careful import check_careful
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.locating import check_places
 from instructrestore.model.restoring.request import scales_of_greys
@@ -65,6 +66,7 @@ def prepare(job: PhotoJob, settings: SamplingSettings, weights: dict[str, Any]) 
     has_map = job.scale_map is not None
     check_keeping(settings, [job.instruction], has_map, bool(job.edits.protect))
     check_shaping(settings, [job.instruction], has_map)
+    check_careful(settings, [job.instruction], has_map)
     source = read_photo(job.photo)
     width, height = source.image.size
     if min(width, height) < MIN_SIDE:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.careful import CarefulArea, record_of
 from instructrestore.model.restoring.locating import PhotoCutter
 from instructrestore.model.restoring.output import RestorationOutput, as_output
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline, StepCallback
@@ -21,9 +22,11 @@ from instructrestore.pipelines.inference.best_scales import find_scales
 from instructrestore.pipelines.inference.photo_job import PhotoJob
 from instructrestore.pipelines.inference.photo_parts import PhotoParts
 from instructrestore.pipelines.inference.prepared_photo import PreparedPhoto
-from instructrestore.pipelines.pictures.contact_sheet import comparison, mask_image, scale_sheet
+from instructrestore.pipelines.pictures.contact_sheet import HeldOnSheet, comparison, mask_image, scale_sheet
 from instructrestore.pipelines.pictures.output_file import ENDINGS, AskedFormat, Format, is_deep
 from instructrestore.pipelines.pictures.source_photo import SourceImage
+
+HELD_CLOSER = "held_closer"  # in the records of results: what --careful found in the photo
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class OutputSettings:
 
 
 def as_asked(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of a result without what the picture shows and the scales that were found for it."""
-    kept = {name: value for name, value in record.items() if name != "shows"}
+    """A record of a result without what the picture shows, and what was found for it: scales, what was held closer."""
+    kept = {name: value for name, value in record.items() if name not in ("shows", HELD_CLOSER)}
     if isinstance(auto := kept.get("auto"), dict):
         for name in ("instruction", "regions", "others", "seed"):
             kept.pop(name, None)
@@ -75,8 +78,9 @@ def as_asked(record: Mapping[str, Any]) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Restoration:
     """image: the restored photo; None with `mask_only`. masks: (R, H, W) float32 in [0, 1]. deep: (H, W, 3), the
-    restored photo with 16 bits a channel; None where it was not asked for. found: of the scales that were found, what
-    takes the place of what the photo's record says. instruction: with these scales."""
+    restored photo with 16 bits a channel; None where it was not asked for. found: of the scales that were found and of
+    what was held closer, what joins or takes the place of what the photo's record says. instruction: with these scales.
+    areas: what was held closer."""
 
     image: Image.Image | None
     masks: NDArray[np.float32]
@@ -84,6 +88,7 @@ class Restoration:
     deep: NDArray[np.uint16] | None = None
     found: dict[str, Any] = field(default_factory=dict)
     instruction: Instruction | None = None
+    areas: Sequence[CarefulArea] = ()
 
 
 class PhotoRestorer:
@@ -155,7 +160,12 @@ class PhotoRestorer:
             "seed": found.seed,
             "auto": {**self._wanted.asked(photo.job)["auto"], **found.record()},
         }
-        return replace(made, reports=[*made.reports, found.summary()], found=record, instruction=found.instruction)
+        return replace(
+            made,
+            reports=[*made.reports, found.summary()],
+            found={**made.found, **record},
+            instruction=found.instruction,
+        )
 
     def _restorations(self, group: Sequence[PreparedPhoto], made: RestorationOutput) -> list[Restoration]:
         images, deep = made.images, [None] * len(group)
@@ -168,7 +178,13 @@ class PhotoRestorer:
             own if photo.masks is None or self._changes(photo) else (np.stack(photo.masks) / 255).astype(np.float32)
             for photo, own in zip(group, made.masks, strict=True)
         ]
-        return [Restoration(*result) for result in zip(images, masks, made.reports, deep, strict=True)]
+        results = [Restoration(*result) for result in zip(images, masks, made.reports, deep, strict=True)]
+        if not self._settings.careful:
+            return results
+        return [
+            replace(result, found={HELD_CLOSER: record_of(areas)}, areas=areas)
+            for result, areas in zip(results, made.areas, strict=True)
+        ]
 
     def _changes(self, photo: PreparedPhoto) -> bool:
         """Whether the pipeline changes the photo's masks."""
@@ -185,7 +201,9 @@ class PhotoRestorer:
             for caption, mask in zip(instruction.captions, result.masks, strict=True):
                 pictures.append((f"where {caption} is", mask_image(mask, lq.size)))
         if result.image and wanted.compare:
-            sheet = comparison(lq, result.masks, result.image, instruction, self._settings.rest == "keep")
+            keeps = self._settings.rest == "keep"
+            closer = HeldOnSheet(self._settings.careful_scale, result.areas) if self._settings.careful else None
+            sheet = comparison(lq, result.masks, result.image, instruction, keeps, closer)
             pictures.append(("LQ photo, regions, restored photo", sheet))
         if result.image and wanted.sweep:
             sweep = scale_sheet(lq, self._sweep(photo, result.image), instruction)

@@ -14,6 +14,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from instructrestore.dataengine.reporting.drawing import INK, OPACITY, PAPER, RGB, colours
 from instructrestore.model.instruction.instruction import Instruction
+from instructrestore.model.restoring.careful import CarefulArea, counted
 
 MAX_CELL = 1024  # px, the longer side of a picture on a sheet
 MIN_CELL = 160  # px; a label needs this width
@@ -27,19 +28,29 @@ class LabelledPicture:
     label: Sequence[tuple[str, RGB | None]]
 
 
+@dataclass(frozen=True)
+class HeldOnSheet:
+    """What was held closer, and with which scale."""
+
+    scale: float
+    areas: Sequence[CarefulArea]
+
+
 def comparison(
     photo: Image.Image,
     masks: NDArray[np.floating],
     restored: Image.Image,
     instruction: Instruction,
     rest_kept: bool = False,
+    held: HeldOnSheet | None = None,
 ) -> Image.Image:
     """The LQ photo, the same with its regions tinted and outlined, and the restored photo.
 
     photo, restored: mode RGB; the sheet shows all at the size of `restored`, at most MAX_CELL. masks: (R, H, W) in
-    [0, 1] at any size; R = 0 if a scale map replaced them.
+    [0, 1] at any size; R = 0 if a scale map replaced them. held: outlined in
+    the second picture.
     """
-    size = _shown(restored.size)
+    size, width = _shown(restored.size), photo.width
     photo, restored = _at(photo, size), _at(restored, size)
     cells = [LabelledPicture(photo, [("LQ photo", None)])]
     if len(masks):
@@ -47,7 +58,12 @@ def comparison(
         scales = [(f"{r.scale:g}  {r.caption}", ink) for r, ink in zip(instruction.regions, palette, strict=True)]
         others = f"{instruction.others:g}  other parts{', bokeh' if instruction.bokeh else ''}"
         others = "other parts, kept as they are" if rest_kept else others
-        cells.append(LabelledPicture(tinted(photo, masks), [*scales, (others, None)]))
+        label = [*scales, (others, None)]
+        shown = tinted(photo, masks)
+        if held:
+            label.append((f"{held.scale:g}  held closer: {counted(held.areas)}", None))
+            outline(shown, held.areas, size[0] / width)
+        cells.append(LabelledPicture(shown, label))
     return sheet([*cells, LabelledPicture(restored, [("restored", None)])], columns=3)
 
 
@@ -76,6 +92,15 @@ def tinted(photo: Image.Image, masks: NDArray[np.floating]) -> Image.Image:
             edge = ImageChops.subtract(inside, inside.filter(ImageFilter.MinFilter(2 * width + 1)))
             picture.paste(Image.new("RGB", photo.size, ink), mask=edge)
     return picture
+
+
+def outline(photo: Image.Image, areas: Sequence[CarefulArea], scale: float) -> None:
+    """Draws a white line with a dark border around each. scale: of the photo, over that in which the areas lie."""
+    pen, line = ImageDraw.Draw(photo), max(1, round(max(photo.size) / 400))
+    for width, ink in ((3 * line, INK), (line, PAPER)):
+        for area in areas:
+            corners = [(x * scale, y * scale) for x, y in area.corners]
+            pen.line([*corners, *corners[:2]], fill=ink, width=width, joint="curve")
 
 
 def mask_image(mask: NDArray[np.floating], size: tuple[int, int]) -> Image.Image:

@@ -71,6 +71,7 @@ def restore(
     colour_fix: flags.ColourFix = None,
     rest: flags.Rest = None,
     feather: flags.Feather = None,
+    careful: flags.Careful = None,
     official: model_flags.Official = False,
     assignments: flags.Settings = None,
     device: flags.Device = None,
@@ -125,7 +126,7 @@ def restore(
         raise ValueError("--seeds are tried to find the best result: say with --auto what is best")
     values = {"num_inference_steps": steps, "guidance_scale": guidance, "start": start, "upscale": upscale,
               "tile": tile, "colour_fix": colour_fix, "locate": locate, "rest": rest, "feather": feather,
-              "grow": grow, "invert": invert or None,
+              "grow": grow, "invert": invert or None, "careful": careful,
               "compat": "official" if official else None}  # fmt: skip
     settings = sampling_settings(values, assignments or ())
     kind = checked_format(format)

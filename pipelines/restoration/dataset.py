@@ -22,6 +22,7 @@ from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.dataengine.running.stage_summary import StageSummary, add_up
 from instructrestore.model.instruction.instruction import Instruction
 from instructrestore.model.instruction.parser import parse
+from instructrestore.model.restoring.careful import check_careful
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.pipelines.inference.model_source import ModelSource
@@ -98,6 +99,7 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
     weights = loading.fingerprint()
     settings = loading.sampling(asked.settings)
     check_keeping(settings, [template], False)
+    check_careful(settings, [template], False)
     made_by: dict[str, Any] = {
         "revision": [REVISION, photo_file.REVISION],
         "instruction": asdict(template),

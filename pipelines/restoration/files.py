@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from instructrestore.model.restoring.careful import check_careful
 from instructrestore.model.restoring.keeping import check_keeping
 from instructrestore.model.restoring.settings import SamplingSettings
 from instructrestore.model.restoring.shaping import check_shaping
@@ -91,16 +92,20 @@ class RestoreOptions:
             raise ValueError("--sweep varies the scale of a region, but a scale map already sets that of every pixel")
         if outputs.mask_only and self.settings.rest == "keep":
             raise ValueError("--mask-only restores nothing, so there is no rest to keep: leave out --rest")
+        if outputs.mask_only and self.settings.careful:
+            raise ValueError("--mask-only restores nothing, so there is nothing to hold closer: leave out --careful")
         if outputs.auto is not None:
             self._check_auto(jobs)
         asked = [job.instruction for job in jobs if job.instruction]
         if asked and all(each.bokeh for each in asked):  # of a few, it is those photos' failure
             check_keeping(self.settings, asked, False)
+            check_careful(self.settings, asked, False)
         if asked and all(len(each.regions) > 1 for each in asked):
             check_shaping(self.settings, asked, False)
         has_maps = any(job.scale_map for job in jobs)
         check_keeping(self.settings, (), has_maps, protects)
         check_shaping(self.settings, (), has_maps)
+        check_careful(self.settings, (), has_maps)
 
     def _check_auto(self, jobs: Sequence[PhotoJob]) -> None:
         outputs = self.outputs

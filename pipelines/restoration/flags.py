@@ -223,6 +223,15 @@ Feather = Annotated[
         rich_help_panel=SAMPLING,
     ),
 ]
+Careful = Annotated[
+    str | None,
+    typer.Option(
+        metavar="faces,text",
+        help="Hold small faces, lines of text or both closer to the photo where the instruction does not name them; "
+        f"their scale is --set careful_scale, {SamplingSettings.model_fields['careful_scale'].default} if not given.",
+        rich_help_panel=SAMPLING,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
