@@ -1,13 +1,14 @@
 """What the rounds, the table of phrases and the statistics take of the driver, on made rows.
 
-python -m benchmarks.rounds table PHOTOS         reads descriptions, ranks three rounds, writes the table of phrases
+python -m benchmarks.rounds rounds PHOTOS        distinct descriptions, what three rounds ask, ranks
+python -m benchmarks.rounds table PHOTOS         the same, and the table of phrases
 python -m benchmarks.rounds statistics PHOTOS    statistics of an index of made rows
 python -m benchmarks.rounds engines ROWS         counts distinct texts by DuckDB and by Ray Data's shuffle
 
 python -m benchmarks.rounds answers QUESTIONS    questions to files, and answers from files, of one round
 
-A photo has 4.5 regions and 6 of 10 descriptions are distinct, as in benchmarks.cluster. Answers are made up. Under TMPDIR
-lies as much as a run would keep, until it ends.
+A photo has 4.5 regions and 6 of 10 descriptions are distinct, as in benchmarks.cluster. Answers are made up. Under
+TMPDIR lies as much as a run would keep, until it ends.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
+import ray.data
 from pydantic import TypeAdapter
 
-from benchmarks.cluster import Used, shared_out_mib
+from benchmarks.cluster import CPUS, Used, shared_out_mib
 from instructrestore.dataengine.noun_phrases.answers import ANSWERS, ASKED, AnswerCache
 from instructrestore.dataengine.noun_phrases.parser import ParserAnswer, ParserSettings, PhraseResult, Question
 from instructrestore.dataengine.noun_phrases.rounds import PIECES, NounPhraseSettings, Rounds
 from instructrestore.dataengine.reporting import statistics
+from instructrestore.dataengine.running.on_ray.runner import cluster
 from instructrestore.dataengine.running.scratch import add, fill, scratch
 from instructrestore.dataengine.running.side_table import write_side_table
 from instructrestore.dataengine.running.stage import StageSpec, Task
@@ -85,10 +89,12 @@ def table(options: Namespace) -> None:
 
             with steps.step("three rounds: what is asked again, ranks"):
                 rounds.run(ask)
-            with steps.step("table of phrases"):
-                values = TypeAdapter(PhraseResult)
-                write_side_table(folder / "phrases.parquet", rounds.phrases(), values, {})
-            print(rounds.summary())
+            with steps.step("summary"):
+                print(rounds.summary())
+            if options.what == "table":
+                with steps.step("table of phrases"):
+                    values = TypeAdapter(PhraseResult)
+                    write_side_table(folder / "phrases.parquet", rounds.phrases(), values, {})
 
 
 def answers(options: Namespace) -> None:
@@ -191,24 +197,17 @@ def engines(options: Namespace) -> None:
                 [str(folder / "parts" / "*.parquet")],
             )
             print(database.execute("SELECT count(*) FROM counted").fetchall())
-        import ray  # noqa: PLC0415
-
-        with steps.step("Ray started"):
-            ray.init(num_cpus=2, include_dashboard=False, object_store_memory=512 << 20, log_to_driver=False)
-        try:
+        with cluster(None, CPUS, 1024):
             begin, used = time.monotonic(), Used.now()
             counted = ray.data.read_parquet(str(folder / "parts")).groupby("description").sum("count")
             counted.write_parquet(str(folder / "counted"))
             end = Used.now()
             processes = sum(shared_out_mib(process) for process in end.processes)
-            rows = sum(pq.read_metadata(path).num_rows for path in (folder / "counted").glob("*.parquet"))
-            print(
-                f"Ray Data: {rows:,} rows, {time.monotonic() - begin:.1f} s, CPU of the driver "
-                f"{end.driver_s - used.driver_s:.1f} s, of the workers {end.workers_s - used.workers_s:.1f} s, "
-                f"{processes:,.0f} MiB in all its processes"
-            )
-        finally:
-            ray.shutdown()
+        rows = sum(pq.read_metadata(path).num_rows for path in (folder / "counted").glob("*.parquet"))
+        print(
+            f"Ray Data: {rows:,} rows, {end.at - begin:.1f} s, CPU of the driver {end.driver_s - used.driver_s:.1f} s, "
+            f"of the others {end.workers_s - used.workers_s:.1f} s, {processes:,.0f} MiB in all the others"
+        )
 
 
 COMMANDS: dict[str, Callable[[Namespace], None]] = {
