@@ -211,6 +211,7 @@ def engines(options: Namespace) -> None:
 
 
 COMMANDS: dict[str, Callable[[Namespace], None]] = {
+    "rounds": table,
     "table": table,
     "statistics": statistics_of,
     "engines": engines,
