@@ -38,9 +38,7 @@ def main() -> None:
     steps = count // options.batch
     of_position = shards[order.epoch(0, 0)][: steps * options.batch]
     print(f"{count:,} triplets, {options.shards:,} shards, windows of {options.window}, {steps:,} steps of an epoch")
-    print(
-        f"{'nodes':>6}{'ranks':>7}{'shards a node reads':>22}{'of all':>9}{'times the data set':>21}{'most at once':>14}"
-    )
+    print(f"{'nodes':>6}{'ranks':>7}{'shards a node':>22}{'of all':>9}{'times the data set':>21}{'most at once':>14}")
     for nodes in (1, 2, 8, 32, 64, 128):
         ranks = nodes * RANKS
         numbers = np.arange(steps * (options.batch // ranks // MICRO_BATCH))

@@ -157,3 +157,13 @@ def test_the_name_of_a_metric_is_not_taken_from_a_damaged_shard(tmp_path: Path) 
     shard.write_bytes(content.replace(b"embedded", b"embeddad"))
     with pytest.raises(ValueError, match=f"{shard.name} is damaged"):
         stats_command(dataset.path)
+
+
+def test_an_index_in_pieces_gives_the_same_figures(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, places = statistics.of_dataset(dataset), dataset.index.to_pylist()
+    assert len(places) > 2
+    monkeypatch.setattr(statistics, "PIECE", 1)
+    monkeypatch.setattr("instructrestore.shards.index._BATCH", 1)
+    assert statistics.of_dataset(dataset) == whole
+    assert dataset.places([len(places) - 1, 0]) == [places[0], places[-1]]
+    assert dataset.places([]) == []
