@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,4 +19,4 @@ def first_position(number: Number, batch: int, micro_batch: int, rank: int, rank
     """
     rank_batch = batch // ranks
     step, part = divmod(number, rank_batch // micro_batch)
-    return step * batch + rank * rank_batch + part * micro_batch
+    return cast(Number, step * batch + rank * rank_batch + part * micro_batch)
