@@ -40,8 +40,7 @@ def scratch(tables: Place | None) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises OSError, which names the folder, where the disk is full or MEMORY does not suffice.
     """
     remove_scratch(tables)
-    with tempfile.TemporaryDirectory(prefix="instructrestore-") as elsewhere:
-        folder = tables / _FOLDER if isinstance(tables, Path) else Path(elsewhere)
+    with _room(tables) as folder:
         settings: dict[str, Any] = {
             "memory_limit": MEMORY, "threads": min(THREADS, os.cpu_count() or 1), "temp_directory": str(folder),
             "preserve_insertion_order": False, "autoinstall_known_extensions": False,
@@ -57,6 +56,16 @@ def scratch(tables: Place | None) -> Iterator[duckdb.DuckDBPyConnection]:
         finally:
             database.close()
             remove_scratch(tables)
+
+
+@contextmanager
+def _room(tables: Place | None) -> Iterator[Path]:
+    """The folder for what does not fit in memory, which need not be there."""
+    if isinstance(tables, Path):
+        yield tables / _FOLDER
+        return
+    with tempfile.TemporaryDirectory(prefix="instructrestore-scratch-") as folder:
+        yield Path(folder)
 
 
 def remove_scratch(tables: Place | None) -> None:
