@@ -19,11 +19,10 @@ import pyarrow as pa
 
 from instructrestore.dataengine.catalogue.catalogue import Catalogue
 from instructrestore.dataengine.catalogue.query import Query
-from instructrestore.shards.checksums import sha256
-from instructrestore.shards.files import commit
+from instructrestore.shards.files import commit, replacing
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset, DatasetCard, ShardEntry
 from instructrestore.shards.sample import SCHEMA_VERSION
-from instructrestore.shards.write import index_bytes
+from instructrestore.shards.write import write_index
 
 PER_SHARD = 1000
 QUERIES = {
@@ -50,10 +49,10 @@ def make(folder: Path, photos: int) -> None:
         entries.append(
             ShardEntry(f"jpg-{number:06d}.tar", "0" * 64, 0, len(table), sum(table["region_count"].to_pylist()))
         )
-    index = index_bytes(tables)
+    with replacing(folder / "index.parquet") as file:
+        index_sha256 = write_index(file, tables)
     regions = sum(entry.regions for entry in entries)
-    card = DatasetCard(SCHEMA_VERSION, "made", photos, regions, sha256(index), tuple(entries), {})
-    commit(folder / "index.parquet", index)
+    card = DatasetCard(SCHEMA_VERSION, "made", photos, regions, index_sha256, tuple(entries), {})
     commit(folder / "dataset.json", card.to_json())
 
 

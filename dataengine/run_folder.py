@@ -5,7 +5,8 @@ RUN/settings.toml          the settings that reproduce the run
 RUN/manifest/              the photos as the sources listed them, in parts fixed for good; left_out.json: the sources'
                            annotations that are part of no photo
 RUN/stages/<nn-stage>/     a Parquet file per part: the checkpoint (running/part_files.py)
-RUN/tables/                results over the whole data set: duplicates, noun phrases (running/side_table.py)
+RUN/tables/                results over the whole data set: duplicates, noun phrases (running/side_table.py); spilled/
+                           is what a step of the driver has no memory for, and nothing that counts (running/scratch.py)
 RUN/answers/               answers of the grammar or language model, by (model, revision, prompt), round
 RUN/dataset/               the data set: shards, index.parquet, dataset.json, README.md
 RUN/report.html

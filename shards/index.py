@@ -8,6 +8,7 @@ DATASET/jpg-000000.tar     plain WebDataset: <key>.jpg and <key>.json; likewise 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from instructrestore.shards.plain_text import json_text
 from instructrestore.shards.rle import MAX_PIXELS
 from instructrestore.shards.sample import READ_VERSIONS, AnnotatedPhoto
 
+_BATCH = 1 << 16  # rows
 MAX_MEMBER_BYTES = 1 << 30  # of a photo's file or record in a shard
 INDEX_SCHEMA = pa.schema(
     [
@@ -204,6 +206,16 @@ class Dataset:
                     yield table
         except pa.ArrowException:
             raise DamagedFile(f"{self.path}/index.parquet", COPY_AGAIN) from None
+
+    def places(self, rows: Collection[int]) -> list[dict[str, Any]]:
+        """Those rows of the index by column, in the index's order, as `read_at` takes them. Raises as `index_batches`
+        does."""
+        wanted, found, first = sorted(rows), list[dict[str, Any]](), 0
+        for batch in self.index_batches(_BATCH) if wanted else ():
+            inside = wanted[bisect_left(wanted, first) : bisect_left(wanted, first + len(batch))]
+            found += batch.take(pa.array([row - first for row in inside], pa.int64())).to_pylist() if inside else []
+            first += len(batch)
+        return found
 
     def _check_columns(self, schema: pa.Schema) -> None:
         if not schema.equals(INDEX_SCHEMA, check_metadata=False):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from instructrestore.shards.checksums import CHECKSUMS, add_checksums, sha256
-from instructrestore.shards.files import commit
+from instructrestore.shards.files import commit, replacing
 from instructrestore.shards.index import INDEX_SCHEMA, DatasetCard, ShardEntry
 from instructrestore.shards.members import index_facts
 from instructrestore.shards.paths import Place, remove
@@ -104,13 +104,13 @@ class ShardWriter:
         self._tar.close()
 
 
-def index_bytes(tables: Iterable[pa.Table]) -> bytes:
-    """`index.parquet` of the shards' index tables, in their order."""
-    buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, INDEX_SCHEMA, compression="zstd") as writer:
+def write_index(file: BinaryIO, tables: Iterable[pa.Table]) -> str:
+    """Writes `index.parquet` of the shards' index tables, in their order; returns its sha256."""
+    stream = _HashingStream(file)
+    with pq.ParquetWriter(stream, INDEX_SCHEMA, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table)
-    return buffer.getvalue()
+    return stream.sha256.hexdigest()
 
 
 def finish_dataset(
@@ -118,18 +118,18 @@ def finish_dataset(
 ) -> DatasetCard:
     """Writes `index.parquet`, then `dataset.json`, which makes the folder a data set, and the checksum of that."""
     entries = tuple(entries)
-    index = index_bytes(tables)
-    remove([folder / CHECKSUMS])  # what it says of earlier files is over
+    with replacing(folder / "index.parquet") as file:
+        index_sha256 = write_index(file, tables)
+        remove([folder / CHECKSUMS])  # what it says of earlier files is over
     card = DatasetCard(
         schema_version=SCHEMA_VERSION,
         name=name,
         photos=sum(entry.photos for entry in entries),
         regions=sum(entry.regions for entry in entries),
-        index_sha256=sha256(index),
+        index_sha256=index_sha256,
         shards=entries,
         configuration=configuration,
     )
-    commit(folder / "index.parquet", index)
     commit(folder / "dataset.json", card.to_json())
     add_checksums(folder, {"dataset.json": sha256(card.to_json()), "index.parquet": card.index_sha256})
     return card

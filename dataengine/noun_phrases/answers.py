@@ -8,14 +8,12 @@ to be batched; the cache is therefore the source of truth: the same cache gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
-from sys import intern
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import pyarrow as pa
 from pydantic import TypeAdapter
 
 from instructrestore.dataengine.noun_phrases.parser import (
@@ -26,15 +24,24 @@ from instructrestore.dataengine.noun_phrases.parser import (
     cache_identity,
 )
 from instructrestore.dataengine.running.integrity import digest
+from instructrestore.dataengine.running.outcomes import batched
 from instructrestore.dataengine.running.part_files import Outcome, Slice, list_parts, read_outcomes_of, write_part
+from instructrestore.dataengine.running.scratch import fill, number_of, rows_of
 from instructrestore.dataengine.running.stage import PartSink, StageSpec, Task
 from instructrestore.dataengine.serving.language_model import MAX_WAIT_S
 from instructrestore.shards.files import sweep
 from instructrestore.shards.paths import Place, make_folder, names, remove, remove_folder
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
 QUESTIONS_PER_CHUNK = 256
+MOST_CHUNKS = 32_768  # of a round: each is a task that the driver knows, and two files
 REQUEST_FAILED = "request_failed"
-COLUMNS = ["round", "model", "revision", "noun_phrase", "subject", "faults"]
+_TEXTS = [(name, pa.string()) for name in ("model", "revision", "noun_phrase", "subject", "faults")]
+ASKED = pa.schema([("id", pa.int64()), ("description", pa.string())])
+ANSWERS = pa.schema([("id", pa.int64()), ("round", pa.int32()), *_TEXTS])
+_SAID = pa.schema([("place", pa.int64()), ("description", pa.string()), *_TEXTS])
 _answered = TypeAdapter(ParserAnswer)
 _questions = TypeAdapter(Question)
 
@@ -62,26 +69,43 @@ class AnswerCache:
         self._run = run
         self._retry_failed = retry_failed
 
-    def ask(self, settings: ParserSettings, number: int, descriptions: Sequence[str]) -> pd.DataFrame:
-        """The answers of round `number` to distinct descriptions, indexed by description (columns: `COLUMNS`).
+    def ask(self, settings: ParserSettings, number: int, database: DuckDBPyConnection) -> None:
+        """Adds to the table `answers` (columns: `ANSWERS`) what is said in round `number` of each description of the
+        table `asked` (columns: `ASKED`).
 
         A request that failed is an answer with the fault `request_failed`.
         """
         folder = self._folder / cache_identity(settings) / f"round-{number}"
         make_folder(folder)
         sweep(folder)
+        database.execute("DROP TABLE IF EXISTS said")
+        fill(database, "said", self._said(folder, 0, not self._retry_failed), _SAID)
+        found = "SELECT asked.id, max(said.place) AS place FROM asked JOIN said USING (description) GROUP BY asked.id"
+        database.execute(f"CREATE OR REPLACE TABLE found AS {found}")
+        missing = "FROM asked ANTI JOIN found USING (id)"
+        if count := number_of(database, f"SELECT count(*) {missing}"):
+            texts = (text for (text,) in rows_of(database, f"SELECT description {missing} ORDER BY id"))
+            first = max(list_parts(folder), default=-1) + 1
+            self._ask(folder, settings, number, first, texts, count)
+            fill(database, "said", self._said(folder, first, True), _SAID)
+            database.execute(f"CREATE OR REPLACE TABLE found AS {found}")
         server = settings.server
-        failed = (number, server.model if server else "", server.revision if server else "", "", "", REQUEST_FAILED)
-        known = self._known(folder, None if self._retry_failed else failed)
-        missing = [description for description in descriptions if description not in known]
-        if missing:
-            self._ask(folder, settings, number, missing)
-            known = self._known(folder, failed)
-        wanted = [known[description] for description in descriptions]
-        texts = pd.Series(list(descriptions), name="description", dtype=object)
-        return pd.DataFrame(wanted, columns=COLUMNS, dtype=object).astype({"round": "int64"}).set_index(texts)
+        failed = [number, server.model if server else "", server.revision if server else "", REQUEST_FAILED]
+        database.execute(
+            """
+            INSERT INTO answers SELECT id, $1::INTEGER, if(place < 0, $2, model), if(place < 0, $3, revision),
+                noun_phrase, subject, if(place < 0, $4, faults) FROM found JOIN said USING (place)
+            """,
+            failed,
+        )
+        database.execute("DROP TABLE said")
+        database.execute("DROP TABLE found")
 
-    def _ask(self, folder: Place, settings: ParserSettings, number: int, missing: Sequence[str]) -> None:
+    def _ask(
+        self, folder: Place, settings: ParserSettings, number: int, first: int, missing: Iterable[str], count: int
+    ) -> None:
+        """Has `count` descriptions asked, in parts from `first` on."""
+        size = max(_chunk(settings), -(-count // MOST_CHUNKS))
         spec = StageSpec(
             name=f"noun phrases, round {number}",
             build=partial(Parser, settings),
@@ -90,15 +114,12 @@ class AnswerCache:
             row_type=Question,
             result_type=ParserAnswer,
             sink=_AnswerSink,
-            **self._resources | _for_server(settings),
+            **self._resources | _for_server(settings, size),
         )
         asked = folder / "questions"
         make_folder(asked)
-        first = max(list_parts(folder), default=-1) + 1
         tasks = []
-        size = _chunk(settings)
-        for place in range(0, len(missing), size):
-            chunk = missing[place : place + size]
+        for chunk in batched(missing, size):
             rows = [Outcome(text, "ok", Question(text, number)) for text in chunk]
             file, _ = write_part(asked, first + len(tasks), digest(chunk), 0, rows, _questions)
             tasks.append(Task(file.part, (Slice(str(file.path)),), folder, file.input))
@@ -106,29 +127,29 @@ class AnswerCache:
         remove([asked / name for name in names(asked)])
         remove_folder(asked)
 
-    def _known(self, folder: Place, failed: tuple[object, ...] | None) -> dict[str, tuple[object, ...]]:
-        """All answers of a round, the latest of each description; of requests that failed `failed`, unless None."""
-        known: dict[str, tuple[object, ...]] = {}
-        for outcome in self._outcomes(folder):
-            if outcome.row:
-                answer = outcome.row.answer
-                said = (answer.model, answer.revision, answer.noun_phrase, answer.subject, answer.faults)
-                known[outcome.row.question.description] = (answer.round, *map(intern, said))  # most are said often
-            elif failed:
-                known.setdefault(outcome.name, failed)
-        return known
+    def _said(self, folder: Place, first: int, with_failed: bool) -> Iterator[tuple[object, ...]]:
+        """The answers of a round's parts from `first` on (columns: `_SAID`): of two to one description the later one
+        has the higher place, and one that failed a place below 0."""
+        files = [file for _, files in sorted(list_parts(folder).items()) for file in files]
+        wanted = [number for number, file in enumerate(files) if file.part >= first]
+        contents = read_outcomes_of([files[number].path for number in wanted], _answered)
+        for number, outcomes in zip(wanted, contents, strict=True):
+            for row, outcome in enumerate(outcomes):
+                place = (number << 32) + row
+                if outcome.row:
+                    said = outcome.row.answer
+                    text = outcome.row.question.description
+                    yield place, text, said.model, said.revision, said.noun_phrase, said.subject, said.faults
+                elif with_failed:
+                    yield -place - 1, outcome.name, "", "", "", "", ""
 
-    def _outcomes(self, folder: Place) -> Iterator[Outcome[ParserAnswer]]:
-        places = [file.path for _, files in sorted(list_parts(folder).items()) for file in files]
-        return chain.from_iterable(read_outcomes_of(places, _answered))
 
-
-def _for_server(settings: ParserSettings) -> dict[str, Any]:
+def _for_server(settings: ParserSettings, size: int) -> dict[str, Any]:
     """One worker, whose client has all requests in flight, and as long as its patience can last."""
     if settings.server is None:
         return {}
     one = settings.server.tries * (settings.server.timeout_s + MAX_WAIT_S) + 60
-    waves = -(-_chunk(settings) // settings.server.requests_in_flight)
+    waves = -(-size // settings.server.requests_in_flight)
     return {"workers": 1, "batch": _chunk(settings), "part_limit_s": waves * one, "row_limit_s": one}
 
 

@@ -7,27 +7,26 @@ it also leaves beside its table (subjects.csv).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from sys import intern
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import TypeAdapter
 
 from instructrestore.dataengine.noun_phrases import rounds
 from instructrestore.dataengine.noun_phrases.answers import AnswerCache
 from instructrestore.dataengine.noun_phrases.parser import PhraseResult, cache_identity
-from instructrestore.dataengine.noun_phrases.rounds import NounPhraseSettings, Rounds
-from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.noun_phrases.rounds import PIECES, NounPhraseSettings, Rounds
 from instructrestore.dataengine.running.checkpoints import Execute
 from instructrestore.dataengine.running.part_files import read_rows_of
+from instructrestore.dataengine.running.scratch import fill
 from instructrestore.dataengine.running.stage_kinds import Part, TableStage
 from instructrestore.dataengine.running.stage_summary import StageSummary
-from instructrestore.shards.files import commit
+from instructrestore.shards.files import replacing
 from instructrestore.shards.paths import Place
 
-_rows = TypeAdapter(Row)
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 class PhraseTable(TableStage):
@@ -50,18 +49,17 @@ class PhraseTable(TableStage):
         )
 
     def make(
-        self, parts: Sequence[Part], execute: Execute, retry_failed: bool
+        self, parts: Sequence[Part], execute: Execute, retry_failed: bool, database: DuckDBPyConnection
     ) -> tuple[Iterator[tuple[int, dict[str, Any]]], dict[str, Any]]:
         settings = self._settings
-        described, given = _described(parts)
-        totals = described.groupby("description", as_index=False).agg({"count": "sum"})
-        asked = Rounds(totals, given, settings)
+        fill(database, "pieces", _pieces(parts), PIECES)
+        asked = Rounds(database, settings)
         cache = AnswerCache(self._answers, execute, retry_failed, self._resources)
-        asked.run(lambda n, texts: cache.ask(settings.small if n == 1 else settings.large, n, texts))
-        commit(self._tables / "subjects.csv", asked.frequencies().to_csv(index=False).encode())
-        by_part = cast("Iterable[tuple[int, pd.Series]]", described.groupby("part")["description"])
-        slices = ((part, asked.phrases(group.to_list())) for part, group in by_part)
-        return slices, asdict(asked.summary())
+        asked.run(lambda n: cache.ask(settings.small if n == 1 else settings.large, n, database))
+        with replacing(self._tables / "subjects.csv") as file:
+            for some in asked.frequencies():
+                some.to_csv(file, index=False, header=not file.tell())
+        return asked.phrases(), asdict(asked.summary())
 
     def is_final(self, facts: dict[str, Any]) -> bool:
         return rounds.UNANSWERED not in facts["counts"]
@@ -70,19 +68,29 @@ class PhraseTable(TableStage):
         return StageSummary(**facts)
 
 
-def _described(parts: Sequence[Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(part, description, count) of the pieces that need a phrase, and (subject, count) of those that bring one."""
-    counted: list[tuple[int, str, int]] = []
-    given: Counter[str] = Counter()
-    for part, photos in zip(parts, read_rows_of([part.where for part in parts], _rows), strict=True):
-        described: Counter[str] = Counter()
-        for _, row in photos:
-            given.update(piece.subject for piece in row.pieces if piece.noun_phrase)
-            described.update(intern(piece.description) for piece in row.pieces if not piece.noun_phrase)
-        counted += [(part.part, text, count) for text, count in sorted(described.items())]
-    return (
-        pd.DataFrame(counted, columns=["part", "description", "count"], dtype=object).astype(
-            {"part": "int64", "count": "int64"}
-        ),
-        pd.DataFrame(sorted(given.items()), columns=["subject", "count"]).astype({"count": "int64"}),
-    )
+@dataclass(frozen=True)
+class _Piece:
+    """What the rounds need of `Piece`, whose mask takes longest to read."""
+
+    description: str = ""
+    noun_phrase: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class _Photo:
+    pieces: tuple[_Piece, ...] = ()
+
+
+_photos = TypeAdapter(_Photo)
+
+
+def _pieces(parts: Sequence[Part]) -> Iterator[tuple[int, str | None, str | None, int]]:
+    """Rows of `PIECES`."""
+    for part, photos in zip(parts, read_rows_of([part.where for part in parts], _photos), strict=True):
+        described, given = Counter[str](), Counter[str]()
+        for _, photo in photos:
+            given.update(piece.subject for piece in photo.pieces if piece.noun_phrase)
+            described.update(piece.description for piece in photo.pieces if not piece.noun_phrase)
+        yield from ((part.part, text, None, count) for text, count in described.items())
+        yield from ((part.part, None, subject, count) for subject, count in given.items())

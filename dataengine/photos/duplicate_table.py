@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter
@@ -15,6 +15,9 @@ from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.running.checkpoints import Execute
 from instructrestore.dataengine.running.part_files import read_rows_of
 from instructrestore.dataengine.running.stage_kinds import Part, TableStage
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 NAME = "near-duplicates"
 _rows = TypeAdapter(Row)
@@ -32,7 +35,7 @@ class DuplicateTable(TableStage):
         self.follows_from = (REVISION, bits)
 
     def make(
-        self, parts: Sequence[Part], execute: Execute, retry_failed: bool
+        self, parts: Sequence[Part], execute: Execute, retry_failed: bool, database: DuckDBPyConnection
     ) -> tuple[Iterator[tuple[int, dict[str, Any]]], dict[str, Any]]:
         known = ("name", "uri", "sha256", "perceptual_hash", "excluded", "cut_from")
         owners: list[int] = []

@@ -18,8 +18,9 @@ import pyarrow as pa
 from instructrestore.dataengine.judging.accuracy import Accuracy
 from instructrestore.dataengine.judging.version import REVISED
 from instructrestore.dataengine.reporting import annotation_counts, stated_accuracy
+from instructrestore.dataengine.reporting.index_totals import NOT_STATED
 from instructrestore.dataengine.reporting.sharing import conditions
-from instructrestore.dataengine.reporting.statistics import NOT_STATED, PUBLISHED, Count, Statistics, quality_text
+from instructrestore.dataengine.reporting.statistics import PUBLISHED, Count, Statistics, quality_text
 from instructrestore.shards.checksums import add_checksums, sha256
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import INDEX_SCHEMA, DatasetCard

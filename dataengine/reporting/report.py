@@ -177,12 +177,12 @@ def _reasons(counts: Iterable[tuple[str, int]]) -> str:
 
 
 def _samples(dataset: Dataset, samples: int) -> str:
-    photos = dataset.index.num_rows
+    photos = dataset.card.photos
     rows = np.unique(np.linspace(0, photos - 1, min(samples, photos)).astype(int))
     figures = []
-    for row in rows:
+    for place in dataset.places(rows.tolist()):
         try:
-            sample, encoded = dataset.read(int(row))
+            sample, encoded = dataset.read_at(place)
             rgb = photo_file.decode(encoded, sample.photo.width * sample.photo.height).rgb
             picture = drawing.overlay(rgb, sample, PICTURE_SIDE)
         except ValueError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from instructrestore.dataengine.reporting.statistics import NOT_STATED
+from instructrestore.dataengine.reporting.index_totals import NOT_STATED
 from instructrestore.shards.addresses import has_secret
 
 

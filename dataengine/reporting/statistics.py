@@ -4,8 +4,10 @@ licences, near-duplicates."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,23 +17,26 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from instructrestore.dataengine.noun_phrases.english.noun_phrase import fold
-from instructrestore.shards.index import Dataset
+from instructrestore.dataengine.reporting.index_totals import (
+    AREAS,
+    MEGAPIXELS,
+    PIECE,
+    REGIONS,
+    SHORT_SIDES,
+    WORDS,
+    IndexTotals,
+)
+from instructrestore.dataengine.running.scratch import add, rows_of, scratch
+from instructrestore.shards.index import INDEX_SCHEMA, Dataset
+from instructrestore.shards.paths import Place
 from instructrestore.shards.plain_text import json_text, visible_line
 
-NOT_STATED = "not stated"
 METRIC_NAMES = {
     "musiq": "MUSIQ",
     "brisque": "BRISQUE score",
     "embedded": "embedded score",
 }  # by a metric's first word; versions follow
 METRIC_SAMPLES = 16
-
-# The label of each bin, and the lowest value in it.
-AREAS = {"0-1": 0, "1-2": 0.01, "2-5": 0.02, "5-10": 0.05, "10-20": 0.1, "20-40": 0.2, "40-60": 0.4, "60-100": 0.6}
-SHORT_SIDES = {"1-256": 1, "257-512": 257, "513-768": 513, "769-1024": 769, "1025-1536": 1025}
-SHORT_SIDES |= {"1537-2048": 1537, "2049-3072": 2049, "3073+": 3073}
-MEGAPIXELS = {"0-0.25": 0, "0.25-0.5": 0.25, "0.5-1": 0.5, "1-2": 1, "2-4": 2, "4-8": 4, "8-16": 8, "16+": 16}
 
 
 @dataclass(frozen=True)
@@ -130,57 +135,66 @@ class Statistics:
         return self.bokeh_regions / self.regions if self.regions else 0.0
 
 
-def of_dataset(dataset: Dataset) -> Statistics:
-    """The statistics of a data set. The index does not name the metric of the scores: a few records are read."""
-    metrics = {dataset.record(row).photo.quality_metric for row in _metric_rows(dataset)}
-    return of_index(dataset.index, dataset.card.name, sorted(metrics))
+def of_dataset(dataset: Dataset, tables: Place | None = None) -> Statistics:
+    """The statistics of a data set, of whose index a piece at a time is in memory. The index does not name the metric
+    of the scores: a few records are read.
+
+    tables: a run's folder for tables, where what does not fit in memory is counted; None: a temporary folder.
+    """
+    metrics = {dataset.record_at(place).photo.quality_metric for place in _metric_places(dataset)}
+    return of_index(dataset.index_batches(PIECE), dataset.card.name, sorted(metrics), tables)
 
 
 def check_metric(dataset: Dataset) -> None:
     """Raises ValueError where a shard is damaged of which the metric's name is read: nothing else knows it."""
-    shards = dataset.index["shard"].take(pa.array(_metric_rows(dataset), pa.int64())).to_pylist()
-    if damaged := dataset.damaged_shards(set(shards)):
+    shards = {place["shard"] for place in _metric_places(dataset)}
+    if damaged := dataset.damaged_shards(shards):
         raise ValueError(f"{dataset.path}/{damaged[0]} is damaged: copy it again, or build it again")
 
 
-def _metric_rows(dataset: Dataset) -> list[int]:
-    scored = np.flatnonzero(dataset.index["quality"].is_valid().to_numpy())
-    return scored[np.linspace(0, len(scored) - 1, min(METRIC_SAMPLES, len(scored))).astype(int)].tolist()
+def _metric_places(dataset: Dataset) -> list[dict[str, Any]]:
+    """The index's rows of a few photos that have a score, spread evenly."""
+    scored = sum(len(piece) - piece["quality"].null_count for piece in dataset.index_batches(PIECE))
+    wanted = np.linspace(0, scored - 1, min(METRIC_SAMPLES, scored)).astype(int)
+    rows: list[int] = []
+    first = before = 0
+    for piece in dataset.index_batches(PIECE) if scored else ():
+        valid = np.flatnonzero(piece["quality"].is_valid().to_numpy())
+        inside = wanted[(wanted >= before) & (wanted < before + len(valid))]
+        rows += (first + valid[inside - before]).tolist()
+        first, before = first + len(piece), before + len(valid)
+    return dataset.places(rows)
 
 
-def of_index(index: pa.Table, name: str, metrics: Sequence[str]) -> Statistics:
-    """index: columns of `shards.index.INDEX_SCHEMA`. metrics: the metrics of the scores, from the records."""
-    width = index["width"].to_numpy().astype(np.int64)
-    height = index["height"].to_numpy().astype(np.int64)
-    per_photo = index["region_count"].to_numpy()
-    areas = _elements(index["areas"]).to_numpy()
-    words = _elements(index["captions"]).to_pandas().str.count(r"\S+").to_numpy(np.int64)
-    bokeh = _elements(index["bokeh"]).to_numpy(zero_copy_only=False).astype(bool)
-    photo_of_region = np.repeat(np.arange(index.num_rows), per_photo)
-    groups = index["group"].to_pandas()
-    group_sizes = groups[groups != ""].value_counts()
-    group_sizes = group_sizes[group_sizes > 1]
+def of_index(
+    index: Iterable[pa.Table], name: str, metrics: Sequence[str], tables: Place | None = None
+) -> Statistics:  # fmt: skip
+    """index: its pieces, in order (columns of `shards.index.INDEX_SCHEMA`). metrics: the metrics of the scores, from
+    the records. tables: as `of_dataset` takes it."""
+    totals = IndexTotals()
+    with scratch(tables) as database:
+        for piece in chain([INDEX_SCHEMA.empty_table()], index):
+            totals.take(piece)
+            add(database, "photo_groups", piece.select(["group"]))
+        sizes = 'SELECT count(*) AS size FROM photo_groups WHERE "group" <> \'\' GROUP BY "group" HAVING count(*) > 1'
+        duplicates = next(rows_of(database, f"SELECT count(*), sum(size), max(size) FROM ({sizes})"))
     return Statistics(
         name=name,
-        photos=index.num_rows,
-        regions=len(areas),
-        table_1=_table_row(index, width, height, name, metrics),
-        subjects=_counts(_elements(index["subjects"]), fold),
-        areas=_binned("regions", "share of the photo, %", areas, AREAS),
-        short_sides=_binned("photos", "short side, px", np.minimum(width, height), SHORT_SIDES),
-        megapixels=_binned("photos", "megapixels", width * height / 1e6, MEGAPIXELS),
-        regions_per_photo=_whole_numbers("photos", "regions in the photo", per_photo, 0, 16),
-        caption_words=_whole_numbers("regions", "words in the caption", words, 1, 13),
-        formats=_counts(index["format"]),
-        licences=_counts(index["licence"]),
-        sources=_counts(index["source"]),
-        near_duplicates=NearDuplicates(
-            groups=len(group_sizes),
-            photos=int(group_sizes.sum()),
-            largest=int(group_sizes.iloc[0]) if len(group_sizes) else 0,
-        ),
-        bokeh_regions=int(bokeh.sum()),
-        bokeh_photos=len(np.unique(photo_of_region[bokeh])),
+        photos=totals.photos,
+        regions=totals.regions,
+        table_1=DatasetFigures(name, totals.regions, *totals.resolutions, totals.quality, _metric(metrics)),
+        subjects=_ranked(totals.names["subjects"]),
+        areas=_histogram("regions", "share of the photo, %", totals.bins["areas"], AREAS),
+        short_sides=_histogram("photos", "short side, px", totals.bins["short_sides"], SHORT_SIDES),
+        megapixels=_histogram("photos", "megapixels", totals.bins["megapixels"], MEGAPIXELS),
+        regions_per_photo=_histogram("photos", "regions in the photo", totals.bins["regions"], REGIONS),
+        caption_words=_histogram("regions", "words in the caption", totals.bins["words"], WORDS),
+        formats=_ranked(totals.names["format"]),
+        licences=_ranked(totals.names["licence"]),
+        sources=_ranked(totals.names["source"]),
+        near_duplicates=NearDuplicates(*(int(number or 0) for number in duplicates)),
+        bokeh_regions=totals.bokeh_regions,
+        bokeh_photos=totals.bokeh_photos,
     )
 
 
@@ -224,46 +238,20 @@ def quality_text(row: DatasetFigures) -> str:
     return "not scored" if row.quality is None else f"{row.quality:.2f} ({row.metric})"
 
 
-def _table_row(
-    index: pa.Table, width: NDArray[np.int64], height: NDArray[np.int64], name: str, metrics: Sequence[str]
-) -> DatasetFigures:
-    order = np.lexsort((height, width, width * height))  # by pixels; equal pixels by width
-    smallest, largest = (f"{width[row]}x{height[row]}" for row in order[[0, -1]]) if len(order) else ("", "")
-    scores = index["quality"].drop_null().to_numpy()
-    quality = float(scores.mean()) if len(scores) else None
+def _metric(metrics: Sequence[str]) -> str:
     named = (METRIC_NAMES.get(metric.split(" ")[0], metric or "unnamed score") for metric in metrics)
-    metric = " and ".join(dict.fromkeys(named))
-    return DatasetFigures(name, int(np.sum(index["region_count"].to_numpy())), smallest, largest, quality, metric)
+    return " and ".join(dict.fromkeys(named))
 
 
-def _elements(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The elements of a column of lists, one after the other."""
-    return pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
-
-
-def _counts(names: pa.ChunkedArray, folded: Callable[[str], str] = str.strip) -> tuple[Count, ...]:
-    """Names by falling count, ties alphabetical. folded: names that it maps to one name are counted together."""
-    seen = names.value_counts()  # folding is slow: it runs once for each distinct name
-    totals: Counter[str] = Counter()
-    for name, count in zip(seen.field("values").to_pylist(), seen.field("counts").to_pylist(), strict=True):
-        totals[folded(name or "") or NOT_STATED] += count
-    whole = len(names)
+def _ranked(totals: Counter[str]) -> tuple[Count, ...]:
+    """Names by falling count, ties alphabetical."""
+    whole = totals.total()
     ranked = sorted(totals.items(), key=lambda entry: (-entry[1], entry[0]))
     return tuple(Count(name, count, count / whole) for name, count in ranked)
 
 
-def _binned(what: str, of: str, values: NDArray[np.generic], bins: Mapping[str, float]) -> Histogram:
-    """bins: the label of each bin and the lowest value in it, rising; the last has no upper end."""
-    lowest = np.array(list(bins.values()))
-    places = np.maximum(np.searchsorted(lowest, values, side="right") - 1, 0)
-    counts = np.bincount(places, minlength=len(bins))
+def _histogram(what: str, of: str, counts: NDArray[np.int64], bins: Mapping[str, float]) -> Histogram:
     return Histogram(what, of, tuple(bins), tuple(counts.tolist()))
-
-
-def _whole_numbers(what: str, of: str, values: NDArray[np.generic], first: int, last: int) -> Histogram:
-    """A bin per whole number from `first` on; the bin of `last` includes all greater ones."""
-    labels = {str(number): float(number) for number in range(first, last)} | {f"{last}+": float(last)}
-    return _binned(what, of, values, labels)
 
 
 def _table(title: str, *columns: str) -> Table:

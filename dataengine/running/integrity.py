@@ -62,6 +62,11 @@ def rest_hash(records: Sequence[Mapping[str, Any]]) -> str:
     rest = [
         (place, record["outcome"] == "failed" and (record["row"] or b"").hex(), *(record.get(name) for name in _REST))
         for place, record in enumerate(records)
-        if record["outcome"] != "ok" or any(record.get(name) for name in _REST)
+        if record["outcome"] != "ok" or _tells(record)
     ]
     return digest(rest)
+
+
+def _tells(record: Mapping[str, Any]) -> bool:
+    """Whether any of `_REST` says something; spelt out, as it is asked of every row."""
+    return bool(record["reason"] or record["detail"] or record["attempts"] or record.get("held"))

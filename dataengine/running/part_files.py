@@ -169,7 +169,7 @@ def _table(outcomes: Sequence[Outcome[R]], rows: TypeAdapter[R]) -> pa.Table:
 
 def _printable(text: str) -> str:
     """Text with what UTF-8 cannot hold (undecodable bytes of a file name) escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _summarise(outcomes: Sequence[Outcome[Any]]) -> PartSummary:

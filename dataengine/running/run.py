@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 from instructrestore.dataengine.running.checkpoints import Execute, Outputs, complete
 from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.part_files import PartFile, Slice, summaries
+from instructrestore.dataengine.running.scratch import remove_scratch, scratch
 from instructrestore.dataengine.running.side_table import SideTable, write_side_table
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.dataengine.running.stage_kinds import Part, PartStage, ShardStage, TableStage
@@ -65,6 +66,7 @@ class Run:
 
         Raises DamagedFile for a file that this run did not make, or that was damaged again when it had been made anew.
         """
+        remove_scratch(self._tables)
         mended: set[str] = set()
         while True:
             try:
@@ -115,8 +117,9 @@ class Run:
         values = TypeAdapter(stage.values)
         table = SideTable(path, values) if path.name in names(self._tables) else None
         if table is None or (self._retry_failed and not stage.is_final(table.facts)):
-            slices, facts = stage.make(parts, self._execute, self._retry_failed)
-            write_side_table(path, slices, values, facts)
+            with scratch(self._tables) as database:
+                slices, facts = stage.make(parts, self._execute, self._retry_failed, database)
+                write_side_table(path, slices, values, facts)
             others = [name for name in names(self._tables) if name.startswith(f"{stage.file}-") and name != path.name]
             remove([self._tables / name for name in others if name.endswith(".parquet")])
             table = SideTable(path, values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from instructrestore.dataengine.running.checkpoints import Execute, Outputs
 from instructrestore.dataengine.running.integrity import digest
@@ -14,6 +14,9 @@ from instructrestore.dataengine.running.side_table import SideTable
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.dataengine.running.stage_summary import StageSummary
 from instructrestore.shards.paths import Place
+
+if TYPE_CHECKING:  # whoever names stages need not wait for it
+    from duckdb import DuckDBPyConnection
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,12 @@ class TableStage(ABC):
 
     @abstractmethod
     def make(
-        self, parts: Sequence[Part], execute: Execute, retry_failed: bool
+        self, parts: Sequence[Part], execute: Execute, retry_failed: bool, database: DuckDBPyConnection
     ) -> tuple[Iterable[tuple[int, dict[str, Any]]], dict[str, Any]]:
-        """The slices, (part, {key: value}) in the parts' order, and what there is to say of the whole, as JSON."""
+        """The slices, (part, {key: value}) in the parts' order, and what there is to say of the whole, as JSON.
+
+        database: empty, and there until the slices were taken (scratch.py): for what does not belong in memory.
+        """
 
     def is_final(self, facts: dict[str, Any]) -> bool:
         """Whether --retry-failed would find nothing to do again."""

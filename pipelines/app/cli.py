@@ -90,7 +90,7 @@ def app(
     wishes = wish_model_named(language_model, language_model_name)
     from instructrestore.pipelines.terminal.packages import check_installed
 
-    check_installed("app", "fastapi", "uvicorn", "sse_starlette", "prometheus_client", "fastapi_offline", "duckdb")
+    check_installed("app", "fastapi", "uvicorn", "sse_starlette", "prometheus_client", "fastapi_offline")
     from instructrestore.pipelines.app.run import dataset_among, listen, photo_files, run
     from instructrestore.pipelines.app.settings import FOLDER, AppSettings
 

@@ -126,7 +126,7 @@ def finish(
     dataset_card = publish(folder, settings, shards)
     with reaching(folder.dataset):
         dataset = Dataset(str(folder.dataset))
-        stats = statistics.of_dataset(dataset)
+        stats = statistics.of_dataset(dataset, folder.tables)
         accuracy = stated(dataset)
         card.write_card(folder.dataset, dataset_card, stats, found, accuracy)
         report.write_report(folder.path / "report.html", dataset, stats, summaries, record, 24, found, accuracy)

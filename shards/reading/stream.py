@@ -18,6 +18,7 @@ from instructrestore.shards.errors import first_line, one_line
 from instructrestore.shards.reading.cache import check_windows
 from instructrestore.shards.reading.order import Order
 from instructrestore.shards.reading.reader import Fault, PhotoReader, Triplet
+from instructrestore.shards.reading.turns import first_position
 
 _Sample = TypeVar("_Sample")
 MAX_FAULTS = 100
@@ -123,8 +124,7 @@ class TripletStream(IterableDataset, Generic[_Sample]):
         worker = get_worker_info()
         number = self.step * self.accumulation + (worker.id if worker else 0)
         while True:
-            step, part = divmod(number, self.accumulation)
-            first = step * self.batch + self.rank * self.rank_batch + part * self.micro_batch
+            first = first_position(number, self.batch, self.micro_batch, self.rank, self.ranks)
             yield [self.sample(position) for position in range(first, first + self.micro_batch)]
             number += worker.num_workers if worker else 1
 

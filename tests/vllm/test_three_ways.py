@@ -36,6 +36,7 @@ from instructrestore.dataengine.sources import parse_source
 from instructrestore.pipelines.building.build import build
 from instructrestore.pipelines.building.presets import embedded, with_values
 from instructrestore.shards.verify import verify
+from tests.dataengine.noun_phrases.asking import answers_of
 from tests.pipelines.building.test_language_model_build import DESCRIPTIONS, make_source
 from tests.vllm.conftest import KEY, served, vllm_processes
 
@@ -73,7 +74,7 @@ class Rounds:
 
     def ask(self, settings: dict[str, Any], number: int, descriptions: Sequence[str]) -> pd.DataFrame:
         server = ServerSettings.model_validate(settings)
-        return self._cache.ask(ParserSettings(kind="server", server=server), number, descriptions)
+        return answers_of(self._cache, ParserSettings(kind="server", server=server), number, descriptions)
 
 
 def check(answers: pd.DataFrame, descriptions: Sequence[str], number: int) -> None:
@@ -210,10 +211,11 @@ from pathlib import Path
 from instructrestore.dataengine.noun_phrases.answers import AnswerCache
 from instructrestore.dataengine.noun_phrases.parser import ParserSettings
 from instructrestore.dataengine.running.on_ray.runner import cluster
+from tests.dataengine.noun_phrases.asking import answers_of
 settings = ParserSettings.model_validate_json(sys.argv[1])
 with cluster(None, 2) as held:
     cache = AnswerCache(Path(sys.argv[2]), lambda spec, tasks: held.run_stage(spec, tasks, 100, print), False, {})
-    cache.ask(settings, 1, [f"the dog number {n} is red" for n in range(5_000)])
+    answers_of(cache, settings, 1, [f"the dog number {n} is red" for n in range(5_000)])
 """
 
 

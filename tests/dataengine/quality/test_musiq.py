@@ -238,8 +238,10 @@ def test_the_record_says_metric_code_and_weights(weights: Path, tmp_path: Path) 
 
 def test_versions_of_musiq_are_one_metric_in_the_statistics() -> None:
     names = [f"musiq koniq10k, pyiqa 0.1.{n}, chaofengc/IQA-PyTorch-Weights@main" for n in (15, 16)]
-    assert of_index(INDEX_SCHEMA.empty_table(), "x", names).table_1.metric == "MUSIQ"
-    assert of_index(INDEX_SCHEMA.empty_table(), "x", ["embedded", *names]).table_1.metric == "embedded score and MUSIQ"
+    assert of_index([INDEX_SCHEMA.empty_table()], "x", names).table_1.metric == "MUSIQ"
+    assert (
+        of_index([INDEX_SCHEMA.empty_table()], "x", ["embedded", *names]).table_1.metric == "embedded score and MUSIQ"
+    )
 
 
 def test_the_embedded_gate_is_what_it_was_and_musiq_s_follows_its_settings() -> None:

@@ -85,8 +85,8 @@ def test_table_1_names_its_metric_and_never_calls_the_embedded_score_musiq(datas
     assert (row.annotations, row.min_resolution, row.max_resolution, row.quality) == (5, "80x100", "600x520", 75.0)
     assert row.metric == "embedded score"
     assert "MUSIQ" not in statistics.quality_text(row)
-    assert statistics.of_index(dataset.index, "x", ["musiq"]).table_1.metric == "MUSIQ"
-    assert statistics.of_index(dataset.index, "x", ["embedded", "musiq"]).table_1.metric == "embedded score and MUSIQ"
+    assert statistics.of_index([dataset.index], "x", ["musiq"]).table_1.metric == "MUSIQ"
+    assert statistics.of_index([dataset.index], "x", ["embedded", "musiq"]).table_1.metric == "embedded score and MUSIQ"
 
 
 def test_published_rows_are_the_papers(data_folder: Path) -> None:
@@ -107,7 +107,7 @@ def test_published_rows_are_the_papers(data_folder: Path) -> None:
 
 
 def test_an_empty_index_gives_zeros() -> None:
-    figures = statistics.of_index(INDEX_SCHEMA.empty_table(), "empty", [])
+    figures = statistics.of_index([INDEX_SCHEMA.empty_table()], "empty", [])
     assert (figures.photos, figures.regions, figures.subjects, figures.bokeh_share) == (0, 0, (), 0.0)
     assert (figures.table_1.quality, figures.table_1.min_resolution) == (None, "")
     assert figures.near_duplicates.largest == 0
@@ -115,7 +115,7 @@ def test_an_empty_index_gives_zeros() -> None:
 
 
 def test_a_part_of_an_index_is_counted_alone(dataset: Dataset) -> None:
-    figures = statistics.of_index(dataset.index.slice(1, 2), "part", ["embedded"])
+    figures = statistics.of_index([dataset.index.slice(1, 2)], "part", ["embedded"])
     assert (figures.photos, figures.regions, figures.table_1.max_resolution) == (2, 3, "600x520")
     assert figures.bokeh_photos == 1
     assert figures.near_duplicates.groups == 0
@@ -157,3 +157,13 @@ def test_the_name_of_a_metric_is_not_taken_from_a_damaged_shard(tmp_path: Path) 
     shard.write_bytes(content.replace(b"embedded", b"embeddad"))
     with pytest.raises(ValueError, match=f"{shard.name} is damaged"):
         stats_command(dataset.path)
+
+
+def test_an_index_in_pieces_gives_the_same_figures(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, places = statistics.of_dataset(dataset), dataset.index.to_pylist()
+    assert len(places) > 2
+    monkeypatch.setattr(statistics, "PIECE", 1)
+    monkeypatch.setattr("instructrestore.shards.index._BATCH", 1)
+    assert statistics.of_dataset(dataset) == whole
+    assert dataset.places([len(places) - 1, 0]) == [places[0], places[-1]]
+    assert dataset.places([]) == []

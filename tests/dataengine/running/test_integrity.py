@@ -127,7 +127,7 @@ class Words(TableStage):
     follows_from = ()
     values = str
 
-    def make(self, parts: Any, execute: Any, retry_failed: bool) -> Any:
+    def make(self, parts: Any, execute: Any, retry_failed: bool, database: Any) -> Any:
         photos = ((part.part, dict.fromkeys(dict(read_rows([part.where], rows)), "x")) for part in parts)
         return photos, {}
 

@@ -33,6 +33,7 @@ from instructrestore.dataengine.running.server_settings import ServerSettings, V
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.stages import photo_stages
+from tests.dataengine.noun_phrases.asking import answers_of
 from tests.dataengine.running import stand_in_vllm
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,7 +114,7 @@ class Rounds:
         self._cluster.run_stage(spec, tasks, 100, lambda summary: None)
 
     def ask(self, server: ServerSettings, number: int, descriptions: Sequence[str] = DESCRIPTIONS) -> pd.DataFrame:
-        return self._cache.ask(ParserSettings(kind="server", server=server), number, descriptions)
+        return answers_of(self._cache, ParserSettings(kind="server", server=server), number, descriptions)
 
 
 @pytest.fixture
