@@ -1,7 +1,8 @@
 """mkdocs's hooks: what the site takes from outside docs/, and what it makes of a page before it is rendered.
 
 README becomes the first page, the notebook a page, and the public names of docs/api.md get their signatures and
-docstrings. A link keeps meaning the file that it means in the repository; a file that is no page goes into the site as it is.
+docstrings. A link keeps meaning the file that it means in the repository; a file that is no page goes into the site as
+it is.
 """
 
 from __future__ import annotations
