@@ -6,6 +6,8 @@
 # make test-browser    the pages' scripts in Chromium (Debian: apt-get install chromium)
 # make test-vision     torchvision, pyiqa and spandrel in an environment of its own, the tests that need them
 # make test-checkouts  the tests against published code that is cloned: make checkouts
+# make docs            README and docs/ as a site, in site/: every link checked, every public name in it
+# make release         sdist and wheel, looked at by twine; a photo restored by the wheel in a new environment
 # make test-vllm       vLLM's build for CPUs in an environment of its own, its tests against a real server
 # make test-gpu        what needs a CUDA GPU; make test-gpu-vision, where it needs torchvision as well
 
@@ -18,13 +20,18 @@ VISION_VENV ?= .venv-vision
 VISION_INSTALLED := $(VISION_VENV)/.installed
 VLLM_VENV ?= .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
+DOCS_VENV ?= .venv-docs
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
+RELEASE_VENV ?= .venv-release
+RELEASE_INSTALLED := $(RELEASE_VENV)/.installed
+WHEEL_VENV ?= .venv-wheel
 # One thread a process, and more processes than cores: each waits now and then for a program that it has started.
 PROCESSES ?= 3
 PYTEST := -m pytest
 PARALLEL := -n $(PROCESSES) --dist loadgroup
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo small-model install check format lint types links imports dead-code page clean checkouts
+.PHONY: demo docs release small-model install check format lint types links imports dead-code page clean checkouts
 .PHONY: test test-slow test-compiled test-browser test-vision test-checkouts test-vllm test-gpu test-gpu-vision
 
 install: $(INSTALLED)
@@ -44,6 +51,31 @@ small-model: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/python -m instructrestore.pipelines.demo
+
+$(DOCS_INSTALLED): requirements/docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	touch $@
+
+docs: $(DOCS_INSTALLED) links
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict
+	@echo "Open site/index.html."
+
+$(RELEASE_INSTALLED): requirements/release.txt
+	$(PYTHON) -m venv $(RELEASE_VENV)
+	$(RELEASE_VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements/release.txt
+	touch $@
+
+# The wheel is built from the sdist, so what the sdist lacks is missed here. It is used away from the tree.
+release: $(RELEASE_INSTALLED)
+	rm -rf dist $(WHEEL_VENV)
+	$(RELEASE_VENV)/bin/python -m build
+	$(RELEASE_VENV)/bin/twine check --strict dist/*
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt "$$(echo dist/*.whl)[small]"
+	cd $(WHEEL_VENV) && cp lib/python*/site-packages/skimage/data/chelsea.png cat.png \
+		&& bin/instructrestore restore cat.png "make the cat clear with 0.6" --save-mask --out restored \
+		&& test -s restored/cat.png && test -s restored/cat-mask.png && bin/instructrestore --version
 
 test: $(INSTALLED)
 	$(BIN)/python $(PYTEST) $(PARALLEL)
@@ -121,4 +153,5 @@ page:
 	npx --yes -p typescript@5.9.3 tsc -p pipelines/app/static/jsconfig.json
 
 clean:
-	rm -rf $(VENV) $(VISION_VENV) $(VLLM_VENV) .types build demo-output
+	rm -rf $(VENV) $(VISION_VENV) $(VLLM_VENV) $(DOCS_VENV) $(RELEASE_VENV) $(WHEEL_VENV)
+	rm -rf .types build dist site demo-output
