@@ -174,9 +174,8 @@ def views_of_photos(
     """Whole photos of one region each, whose maps are known: everything as `Views` has it, a row a photo."""
     plans = [_Plan(photo, Tile(0, 0, *maps.shape[-2:]), (0,)) for photo in range(len(maps))]
     ones = torch.ones(len(maps), 1, 1, 1, device=maps.device)
-    return Views(
-        plans, condition, control_texts, unet_texts, empty_text, ones, ones, maps, None, empty_text is not None
-    )
+    guided = empty_text is not None
+    return Views(plans, condition, control_texts, unet_texts, empty_text, ones, ones, None, maps, guided)
 
 
 def _plan(photo: int, tile: Tile, texts: Texts, known: RegionMaps | None) -> _Plan:
