@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.restoring import crops_of, psnr
+from benchmarks.restoring import crops_of, looks, psnr
 from instructrestore.model.degradation.chain import Degradation
 from instructrestore.model.restoring.checkpoint import load_pipeline
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.training.checkpoints import last_of_run
-from instructrestore.pretrained.brisque import brisque
 
 STEPS = (1, 2, 4)
 LEAST, MOST = 0.5, 1.1
@@ -45,11 +44,6 @@ def restored(pipe: InstructRestorePipeline, lq: Tensor, left: float, **sampling:
     return images.clamp(0, 1)
 
 
-def looks(photos: Tensor) -> float:
-    pictures = (photos * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return float(np.mean([brisque(picture) for picture in pictures]))
-
-
 def row(name: str, pipe: InstructRestorePipeline, lq: Tensor, hq: Tensor, **sampling: Any) -> str:
     middle = lq.shape[-1] // 2
     whole, low, high = (restored(pipe, lq, left, **sampling) for left in (1.0, LEAST, MOST))
@@ -59,7 +53,7 @@ def row(name: str, pipe: InstructRestorePipeline, lq: Tensor, hq: Tensor, **samp
     )
     gain = float((psnr(whole, hq) - psnr(lq, hq)).mean())
     ratio = abs(inside / outside) if outside else np.inf
-    return f"| {name} | {gain:+.3f} | {looks(whole):.1f} | {inside:+.3f} | {outside:+.3f} | {ratio:.1f} |"
+    return f"| {name} | {gain:+.3f} | {looks(whole).mean():.1f} | {inside:+.3f} | {outside:+.3f} | {ratio:.1f} |"
 
 
 def main() -> None:
@@ -79,7 +73,7 @@ def main() -> None:
         pipe.set_progress_bar_config(disable=True)
     hq = crops_of(given.folders, given.photos, given.size)
     lq = Degradation()(hq, list(range(len(hq))))
-    print(f"{len(hq)} crops of {given.size} px, LQ {psnr(lq, hq).mean():.2f} dB, BRISQUE {looks(lq):.1f}")
+    print(f"{len(hq)} crops of {given.size} px, LQ {psnr(lq, hq).mean():.2f} dB, BRISQUE {looks(lq).mean():.1f}")
     print("| | PSNR over LQ, dB | BRISQUE | left half | right half | ratio |")
     print("|---|---|---|---|---|---|")
     for steps in STEPS:

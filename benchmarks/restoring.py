@@ -4,7 +4,8 @@ python -m benchmarks.restoring FOLDER... --base BASE [--checkpoint CHECKPOINT] [
 
 Of each folder the first N photos, by name, scaled to a shorter side of 512 px where it is another; of each its middle
 square, degraded by the release's chain, its seed the photo's place in the list. One scale for the whole crop: no mask
-is needed. Gains are differences of PSNR (RGB, of the crop against the photo itself), and the share of crops above 0.
+is needed. Gains are differences of PSNR (RGB, of the crop against the photo itself), with the share of crops above 0;
+BRISQUE, of a result in 8 bits, with the share of crops that are below their LQ photo's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from instructrestore.model.degradation.chain import Degradation
 from instructrestore.model.restoring.checkpoint import load_pipeline
+from instructrestore.pretrained.brisque import brisque
 
 SHORT_SIDE = 512
 STEPS, SCALES = (1, 2, 4), (0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
@@ -45,6 +47,12 @@ def psnr(photos: Tensor, hq: Tensor) -> Tensor:
     return -10 * (photos - hq).square().mean((1, 2, 3)).log10()
 
 
+def looks(photos: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1] -> (B,) BRISQUE."""
+    pictures = (photos * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return torch.tensor([brisque(picture) for picture in pictures])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+")
@@ -57,8 +65,8 @@ def main() -> None:
     pipe.set_progress_bar_config(disable=True)
     hq = crops_of(given.folders, given.photos, given.size)
     lq = Degradation()(hq, list(range(len(hq))))
-    before = psnr(lq, hq)
-    print(f"{len(hq)} crops of {given.size} px, LQ {before.mean():.2f} dB")
+    before, looked = psnr(lq, hq), looks(lq)
+    print(f"{len(hq)} crops of {given.size} px, LQ {before.mean():.2f} dB, BRISQUE {looked.mean():.1f}")
     for steps in STEPS:
         for scale in SCALES if steps == STEPS[0] else (1.0,):
             images = pipe(
@@ -70,11 +78,11 @@ def main() -> None:
                 output_type="pt",
             ).images
             assert isinstance(images, Tensor)
-            gains = psnr(images.clamp(0, 1), hq) - before
-            better = float((gains > 0).float().mean())
-            print(
-                f"{steps} steps, scale {scale}: {gains.mean():+.3f} dB, least {gains.min():+.3f}, better {better:.0%}"
-            )
+            restored = images.clamp(0, 1)
+            gains, looking = psnr(restored, hq) - before, looks(restored)
+            more, better = (f"{(each > 0).float().mean():.0%}" for each in (gains, looked - looking))
+            print(f"{steps} steps, scale {scale}: {gains.mean():+.3f} dB, least {gains.min():+.3f}, ", end="")
+            print(f"better {more}; BRISQUE {looking.mean():.1f}, better {better}", flush=True)
 
 
 if __name__ == "__main__":

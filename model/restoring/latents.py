@@ -54,28 +54,21 @@ def decode(vae: Autoencoder, latents: Tensor, settings: SamplingSettings) -> Ten
 
 def set_timesteps(scheduler: Any, settings: SamplingSettings) -> None:
     """Gives the scheduler the timesteps of the settings, on the CPU. ValueError where it cannot have them."""
-    steps, least, refining = settings.num_inference_steps, settings.least_timestep, settings.refining_timestep
+    steps, least = settings.num_inference_steps, settings.least_timestep
     if not least:
         scheduler.set_timesteps(steps, device="cpu")
-        if not 0 < refining < scheduler.timesteps[-1]:
-            return
+        return
     if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
-        wish = "least_timestep" if least else "refining_timestep"
         raise ValueError(
-            f"{type(scheduler).__name__} chooses its timesteps itself: leave {wish} out, or take another "
+            f"{type(scheduler).__name__} chooses its timesteps itself: leave least_timestep out, or take another "
             "scheduler, such as DPMSolverMultistepScheduler"
         )
-    spaced = _spaced(len(scheduler.alphas_cumprod) - 1, least, steps) if least else scheduler.timesteps.tolist()
-    if 0 < refining < spaced[-1]:
-        spaced.append(refining)
-    scheduler.set_timesteps(timesteps=spaced, device="cpu")
-
-
-def _spaced(last: int, least: int, steps: int) -> list[int]:
-    """Evenly and with the last timestep first ("trailing": Lin et al. 2023, table 2), over a part of the schedule."""
+    last = len(scheduler.alphas_cumprod) - 1
     if steps > last + 1 - least:
         raise ValueError(f"{steps} steps do not fit between timestep {last} and least_timestep={least}")
-    return [last - step * (last + 1 - least) // steps for step in range(steps)]
+    # Evenly and with the last timestep first ("trailing": Lin et al. 2023, table 2), over a part of the schedule.
+    spaced = [last - step * (last + 1 - least) // steps for step in range(steps)]
+    scheduler.set_timesteps(timesteps=spaced, device="cpu")
 
 
 def first_latents(scheduler: Any, noise: Tensor, lq_latents: Tensor | None, start_timestep: int | None) -> Tensor:

@@ -335,7 +335,7 @@ class InstructRestorePipeline(DiffusionPipeline):
         )
         tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
         tiles = len(plan_tiles(height, width, tile, overlap, step=self.controlnet.size_multiple))
-        return settings.most_steps * -(-tiles // settings.tile_batch)
+        return settings.num_inference_steps * -(-tiles // settings.tile_batch)
 
     def _resolved(self, settings: SamplingSettings | None, overrides: dict[str, Any]) -> SamplingSettings:
         return resolve(settings, overrides, {**self.on_this_machine, **(self.config["sampling"] or {})})

@@ -46,12 +46,6 @@ class SamplingSettings(BaseModel):
         description="The steps lie at even distances from the last timestep down to this one, and the last step goes "
         "from there to the photo; 0: where the scheduler puts them. For a base that learnt these timesteps alone.",
     )
-    refining_timestep: int = Field(
-        default=0,
-        ge=0,
-        description="One more step, from this timestep to the photo, follows steps that end above it: where one step "
-        "gives the expected photo, it draws the detail that belongs to it. 0: none.",
-    )
     guidance_scale: float = Field(
         default=3.6,
         ge=1,
@@ -183,11 +177,6 @@ class SamplingSettings(BaseModel):
             raise ValueError("rest=keep leaves the other parts exactly as they are: leave out careful")
         return self
 
-    @property
-    def most_steps(self) -> int:
-        """How often the networks run at the most, with a refining step."""
-        return self.num_inference_steps + (self.refining_timestep > 0)
-
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What is as it always was goes without saying, so that results from before it could be chosen are known."""
@@ -201,7 +190,7 @@ class SamplingSettings(BaseModel):
         if not self.careful:
             for name in ("careful", "careful_scale", "careful_size"):
                 values.pop(name, None)
-        for name in ("grow", "invert", "refining_timestep"):
+        for name in ("grow", "invert"):
             if not getattr(self, name):
                 values.pop(name, None)
         return values

@@ -39,8 +39,7 @@ UNET: dict[str, Any] = {
     "use_linear_projection": True,
 }
 # The last timestep is noise alone (zero terminal SNR: Lin et al. 2023, section 3.1), and what is predicted is the
-# sample: so the first step gives the expected photo, and every further one draws detail out of it; one from near the
-# photo draws only what is nearly certain.
+# sample: so the first step gives the expected photo, and every further one draws detail out of it.
 SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_schedule": "scaled_linear",
@@ -50,11 +49,10 @@ SCHEDULER: dict[str, Any] = {
     "prediction_type": "sample",
     "timestep_spacing": "trailing",
     "solver_order": 1,  # which is DDIM, at any timesteps
-    "lambda_min_clipped": -100.0,  # clips nothing; diffusers' own is minus infinity, which JSON has not
 }
-# One step and a refining one, and no guidance: the network sees the LQ photo, and its text has little to add to what is
-# there. Its mask decoder sees the LQ photo alone, so the mask is the same in every step.
-SAMPLING: dict[str, Any] = {"num_inference_steps": 1, "refining_timestep": 40, "guidance_scale": 1.0, "mask_steps": 1}
+# Few steps, and no guidance: the network sees the LQ photo, and its text has little to add to what is there. Its mask
+# decoder sees the LQ photo alone, so the mask is the same in every step.
+SAMPLING: dict[str, Any] = {"num_inference_steps": 1, "guidance_scale": 1.0, "mask_steps": 1}
 
 
 def build_small_base(folder: str | Path, seed: int = 0) -> None:

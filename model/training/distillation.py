@@ -42,7 +42,7 @@ FAINT = 1e-4  # added to energies, so that the root's gradient is bounded
 def student_sampling(settings: DistillationSettings) -> dict[str, Any]:
     """What a student's ControlNet records: how it is sampled, wherever no option says otherwise. Its teacher's guidance
     is in what it has learnt."""
-    return {"num_inference_steps": settings.steps, "refining_timestep": 0, "guidance_scale": 1.0}
+    return {"num_inference_steps": settings.steps, "guidance_scale": 1.0}
 
 
 class FewSteps:

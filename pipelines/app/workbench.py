@@ -238,7 +238,7 @@ class Workbench:
         """Megapixels times steps."""
         settings = self.sampling(asked)
         height, width = settings.restored_size(preview_size(size) if asked.preview else size)
-        steps = 1 if asked.kind == "mask" else settings.most_steps * max(1, len(asked.sweep))
+        steps = 1 if asked.kind == "mask" else settings.num_inference_steps * max(1, len(asked.sweep))
         return max(height * width / 1e6, 0.05) * steps
 
 

@@ -123,7 +123,7 @@ def restore_dataset(asked: DatasetRestoration, console: Console) -> StageSummary
             on_device = replace(loading, device=given.device)
             megapixels = [row.width * row.height / 1e6 * settings.upscale**2 for row in rows]
             build = partial(RestoreStage, source.path, template, on_device, settings, asked.seed, given.threads)
-            fields = given.stage_fields(megapixels, settings.most_steps, rows_per_part, asked.batch)
+            fields = given.stage_fields(megapixels, settings.num_inference_steps, rows_per_part, asked.batch)
             executor(replace(spec, build=build, **fields), todo)
 
         tasks = folder.plan(rows, rows_per_part, asked.batch, digest(made_by))

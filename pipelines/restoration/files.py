@@ -163,7 +163,7 @@ class _Run:
         self._out, self._options, self._model = out, options, model
         self._outputs, self._console, self._photos = options.outputs, console, photos
         self.summary = RestoreSummary()
-        self.progress = RestoreProgress(console, photos, options.settings.most_steps)
+        self.progress = RestoreProgress(console, photos, options.settings.num_inference_steps)
         self._restorer: PhotoRestorer | None = None
 
     def groups(self, jobs: Sequence[PhotoJob]) -> Iterator[list[PreparedPhoto]]:

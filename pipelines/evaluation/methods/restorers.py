@@ -182,7 +182,7 @@ def model_group(
         given_masks=given_masks,
         device=loading.device,
         weights_bytes=weights.bytes,
-        steps=settings.most_steps,
+        steps=settings.num_inference_steps,
     )
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from instructrestore.model.instruction.instruction import Instruction, RegionScale
 from instructrestore.model.restoring.checkpoint import load_pipeline
-from instructrestore.model.restoring.latents import set_timesteps
 from instructrestore.model.restoring.pipeline import InstructRestorePipeline
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
 from tests import numerics
@@ -177,31 +176,6 @@ def test_steps_over_a_part_of_the_schedule(pipe: InstructRestorePipeline) -> Non
             restore(pipe, photo(), **settings, least_timestep=997)
     finally:
         pipe.scheduler = own
-
-
-def test_a_refining_step_follows_steps_that_end_above_it(pipe: InstructRestorePipeline) -> None:
-    own = pipe.scheduler
-    for steps, least, expected in (
-        (1, 0, [999, 40]),
-        (2, 0, [999, 499, 40]),
-        (2, 800, [999, 899, 40]),
-        (25, 0, [*range(999, 38, -40)]),
-    ):
-        scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
-            own.config, solver_order=1, timestep_spacing="trailing"
-        )
-        set_timesteps(
-            scheduler, SamplingSettings(num_inference_steps=steps, least_timestep=least, refining_timestep=40)
-        )
-        assert scheduler.timesteps.tolist() == expected
-        pipe.scheduler = scheduler
-        try:
-            assert np.isfinite(restore(pipe, photo(), num_inference_steps=1, refining_timestep=40)).all()
-        finally:
-            pipe.scheduler = own
-    ddim = diffusers.DDIMScheduler.from_config(own.config, timestep_spacing="trailing")
-    with pytest.raises(ValueError, match=r"^DDIMScheduler chooses its timesteps itself: leave refining_timestep out"):
-        set_timesteps(ddim, SamplingSettings(num_inference_steps=2, refining_timestep=40))
 
 
 def first_latents(pipe: InstructRestorePipeline, **options: Any) -> tuple[Tensor, Tensor, Tensor]:

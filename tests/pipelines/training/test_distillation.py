@@ -134,7 +134,7 @@ def test_a_run_goes_on_where_it_was_and_its_checkpoint_takes_one_step(
     assert again and again.state[FILES] == latest.state[FILES]
 
     pipe = load_pipeline(tiny_base, latest.folder, device="cpu")
-    assert pipe.config["sampling"] == {"num_inference_steps": 1, "refining_timestep": 0, "guidance_scale": 1.0}
+    assert pipe.config["sampling"] == {"num_inference_steps": 1, "guidance_scale": 1.0}
     loading = ModelSource(str(tiny_base), str(latest.folder))
     assert loading.sampling(pipe._resolved(None, {})).num_inference_steps == 1
     own, updates = latest.trained(), latest.exported("unet")
