@@ -7,7 +7,9 @@ before as the grammar parts wishes would become a part of its caption. What give
   might be one is not guessed at ("a lens with 1.8 aperture" needs quotes);
 - a name of the other parts that no preposition leads to ("the dog the rest", but not "taller than the rest");
 - "clear", "a lot" or a sign, and then "the", "a", "my" ... ("the dog clear the cat", but not "the clear sky");
-- a verb, and then something to do it to ("the dog sharpen the cat", but not "a man holding a cat").
+- a verb, and then something to do it to ("the dog sharpen the cat", but not "a man holding a cat");
+- after a comma, a sentence of its own ("the sky, grass stays untouched", "the paper, it isn't noise");
+- a verb that is no wish here, and then something to do it to ("the man and delete the background").
 
 The work grows with the length of the caption: each place is judged by the few words around it.
 """
@@ -46,10 +48,12 @@ _APART = f"a comma or 'and' before the next wish, {_QUOTES}"
 _AT_THE_END = f"the scale at the end of its wish, {_QUOTES}"
 _OTHERS_APART = f"'and' before the other parts, {_QUOTES}"
 _NO_WISH = f"a caption that is no wish itself, {_QUOTES}"
+_ONLY_WISHES = f"nothing but what is to be clear, kept or blurred, {_QUOTES}"
 
 # An apostrophe is part of "dog's", "don't" and "o'clock", not of "clear'make".
 _PLAIN = re.compile(r"[^\W_]{1,2}'[^\W_]+|[^\W_]+(?:'(?:s|t|re|ll|d|ve|m)(?![^\W_]))?'?")
 _WORDS = re.compile(rf"[%+−-]?[.,]?[0-9][0-9.,]*%?(?![^\W_])|{_PLAIN.pattern}|[%&]|[^\s\w'-]")
+CLAUSE = 5  # words before a verb, in which a comma parts its sentence from what was before
 _NUMBER = re.compile(r"[%+−-]?[.,]?[0-9][0-9.,]*(?:/[0-9]+)?%?")
 
 _FIRST_OF_STATES = frozenset(phrase[0] for phrase in (*STATES, *STRENGTHS))
@@ -59,6 +63,12 @@ _LONG_OTHERS = frozenset(name for name in OTHERS if len(name) > 1 and name[0] !=
 _BACKDROPS = frozenset(name for name in BACKGROUND if len(name) > 1 and {"background", "backdrop"} & {*name})
 _AS_WELL = frozenset({("as", "well")})
 _NAMED_OTHERS = _OTHER_PARTS | _LONG_OTHERS | _BACKDROPS
+_SAYS_OF_IT = frozenset(
+    {"stay", "stays", "remain", "remains", "shall", "should", "must"}
+    | {"isn't", "aren't", "don't", "doesn't", "won't", "can't", "shan't", "shouldn't", "mustn't"}
+)
+_RELATIVE = frozenset({"who", "which", "that", "whose", "where"})
+_NO_WISHES = frozenset({"add", "delete", "erase", "remove", "replace"})
 
 
 def check_nothing_is_swallowed(text: str, tokens: list[Token]) -> None:
@@ -69,6 +79,7 @@ def check_nothing_is_swallowed(text: str, tokens: list[Token]) -> None:
         raise expected(text, tokens[0].start, _NO_WISH)
     for at in range(len(pieces)):
         what = _scale(pieces, at) or _next_part(pieces, at) or _others(pieces, at) or _verb(pieces, at)
+        what = what or _sentence(pieces, at)
         if what:
             raise expected(text, pieces[at].start, what)
     for token in tokens:
@@ -218,6 +229,20 @@ def _verb(pieces: list[Token], at: int) -> str | None:
     done_to = after and after not in PREPOSITIONS and not (verb == ("make",) and after in MADE_NOUNS)
     held = verb[0] in ("keep", "leave") and phrase_start(pieces, end + 1, len(pieces), STATES) < len(pieces)
     return _APART if held or (done_to and verb in ONLY_VERBS) else None
+
+
+def _sentence(pieces: list[Token], at: int) -> str | None:
+    """What is wrong with a verb at `at` that is no wish itself: one that says something of what stands before it, or
+    asks for something else."""
+    if at == 0 or at + 1 == len(pieces):
+        return None
+    comma = next((place for place in range(at - 1, max(0, at - CLAUSE) - 1, -1) if _parts(pieces[place])), at)
+    describes = any(_word(pieces, place) in _RELATIVE for place in range(comma, at))
+    if _word(pieces, at) in _SAYS_OF_IT and comma < at and not describes:
+        return _ONLY_WISHES
+    joined = _parts(pieces[at - 1]) or _word(pieces, at - 1) == "and"
+    other = _word(pieces, at) in _NO_WISHES or (_word(pieces, at), _word(pieces, at + 1)) == ("nothing", "but")
+    return _ONLY_WISHES if joined and other else None
 
 
 def _word(pieces: list[Token], at: int) -> str:

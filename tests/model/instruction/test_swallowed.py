@@ -48,6 +48,12 @@ SWALLOWED = [
     ('make "dog clear with 0.6, make "cat clear with 0.7', "with 0.6"),
     ('make "dog clear, make "cat clear', "clear, make"),
     ("sharpen a boy in red and holding a bat", "a bat"),
+    ("denoise the sky, grass stays untouched", "stays"),
+    ("do not sharpen anything, the picture shall stay as faithful as it can", "shall"),
+    ("keep the grain of the watercolour paper, it isn't noise", "isn't"),
+    ("sharpen the feathers of the bird, don't add noise to the smooth backdrop", "don't"),
+    ("restore the faces, and nothing but the faces", "nothing"),
+    ("leave the man in the blue shirt and delete the background", "delete"),
     ("sharpen a modern, clean bathroom", "bathroom"),
     ("sharpen a bus with 2, 3 or 4 doors with 0.5", "3 or"),
 ]
@@ -93,6 +99,9 @@ the sharper picture
 the dog as clear as the cat
 black/white photo of a man (left)
 dog 🐶
+the dog that doesn't bark
+the man, who should be old
+a remove sign
 """.strip().splitlines()
 
 
