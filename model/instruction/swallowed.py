@@ -53,7 +53,6 @@ _ONLY_WISHES = f"nothing but what is to be clear, kept or blurred, {_QUOTES}"
 # An apostrophe is part of "dog's", "don't" and "o'clock", not of "clear'make".
 _PLAIN = re.compile(r"[^\W_]{1,2}'[^\W_]+|[^\W_]+(?:'(?:s|t|re|ll|d|ve|m)(?![^\W_]))?'?")
 _WORDS = re.compile(rf"[%+−-]?[.,]?[0-9][0-9.,]*%?(?![^\W_])|{_PLAIN.pattern}|[%&]|[^\s\w'-]")
-CLAUSE = 5  # words before a verb, in which a comma parts its sentence from what was before
 _NUMBER = re.compile(r"[%+−-]?[.,]?[0-9][0-9.,]*(?:/[0-9]+)?%?")
 
 _FIRST_OF_STATES = frozenset(phrase[0] for phrase in (*STATES, *STRENGTHS))
@@ -63,6 +62,7 @@ _LONG_OTHERS = frozenset(name for name in OTHERS if len(name) > 1 and name[0] !=
 _BACKDROPS = frozenset(name for name in BACKGROUND if len(name) > 1 and {"background", "backdrop"} & {*name})
 _AS_WELL = frozenset({("as", "well")})
 _NAMED_OTHERS = _OTHER_PARTS | _LONG_OTHERS | _BACKDROPS
+_CLAUSE = 5  # words before a verb, in which a comma parts its sentence from what was before
 _SAYS_OF_IT = frozenset(
     {"stay", "stays", "remain", "remains", "shall", "should", "must"}
     | {"isn't", "aren't", "don't", "doesn't", "won't", "can't", "shan't", "shouldn't", "mustn't"}
@@ -78,8 +78,8 @@ def check_nothing_is_swallowed(text: str, tokens: list[Token]) -> None:
     if opening and opening[-1] < len(pieces):
         raise expected(text, tokens[0].start, _NO_WISH)
     for at in range(len(pieces)):
-        what = _scale(pieces, at) or _next_part(pieces, at) or _others(pieces, at) or _verb(pieces, at)
-        what = what or _sentence(pieces, at)
+        what = _scale(pieces, at) or _next_part(pieces, at) or _others(pieces, at)
+        what = what or _verb(pieces, at) or _sentence(pieces, at)
         if what:
             raise expected(text, pieces[at].start, what)
     for token in tokens:
@@ -236,7 +236,7 @@ def _sentence(pieces: list[Token], at: int) -> str | None:
     asks for something else."""
     if at == 0 or at + 1 == len(pieces):
         return None
-    comma = next((place for place in range(at - 1, max(0, at - CLAUSE) - 1, -1) if _parts(pieces[place])), at)
+    comma = next((place for place in range(at - 1, max(0, at - _CLAUSE) - 1, -1) if _parts(pieces[place])), at)
     describes = any(_word(pieces, place) in _RELATIVE for place in range(comma, at))
     if _word(pieces, at) in _SAYS_OF_IT and comma < at and not describes:
         return _ONLY_WISHES
