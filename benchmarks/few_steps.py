@@ -53,7 +53,7 @@ def row(name: str, pipe: InstructRestorePipeline, lq: Tensor, hq: Tensor, **samp
     )
     gain = float((psnr(whole, hq) - psnr(lq, hq)).mean())
     ratio = abs(inside / outside) if outside else np.inf
-    return f"| {name} | {gain:+.3f} | {looks(whole).mean():.1f} | {inside:+.3f} | {outside:+.3f} | {ratio:.1f} |"
+    return f"| {name} | {gain:+.3f} | {looks(whole).mean():.2f} | {inside:+.3f} | {outside:+.3f} | {ratio:.1f} |"
 
 
 def main() -> None:

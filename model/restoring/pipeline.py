@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -24,14 +23,10 @@ from instructrestore.model.networks.region_controlnet import RegionControlNet
 from instructrestore.model.networks.sentence_encoder import SentenceEncoder
 from instructrestore.model.networks.text_mask_decoder import SURELY_MEANT, TextMaskDecoder, text_vectors
 from instructrestore.model.networks.texts import Texts, TextStates, cut_texts
-from instructrestore.model.networks.tiling import Tile, plan_tiles
 from instructrestore.model.restoring.begun import Begun
 from instructrestore.model.restoring.careful import (
-    CarefulArea,
-    HeldCloser,
     careful_areas,
     check_careful,
-    drawn,
     report_of,
 )
 from instructrestore.model.restoring.choosing import Places, chosen_masks, read_places
@@ -42,20 +37,17 @@ from instructrestore.model.restoring.latents import (
     check_scheduler,
     copied,
     decode,
-    draw_noise,
-    encode,
     first_latents,
-    noised,
     set_timesteps,
 )
 from instructrestore.model.restoring.locating import Box, PhotoCutter, Point
+from instructrestore.model.restoring.network_inputs import NetworkInputs
 from instructrestore.model.restoring.output import MaskPrediction, RestorationOutput, as_output, report_masks, warn_of
 from instructrestore.model.restoring.request import MaskInput, MaskLists, PhotoInput, Request, read_request
-from instructrestore.model.restoring.sampling import Sampler
 from instructrestore.model.restoring.settings import SamplingSettings, resolve
-from instructrestore.model.restoring.shaping import check_shaping, shaped, shapes_masks
-from instructrestore.model.restoring.sizes import MIN_SIDE, pad, resize, shrink, to_latent_size, to_photo_size
-from instructrestore.model.restoring.views import RegionMaps, Views, maps_of_masks, maps_of_scales, plan_views
+from instructrestore.model.restoring.shaping import check_shaping, shapes_masks
+from instructrestore.model.restoring.sizes import MIN_SIDE, resize, to_photo_size
+from instructrestore.model.restoring.views import Views
 from instructrestore.shards.weight_files import share_weights
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
@@ -190,21 +182,20 @@ class InstructRestorePipeline(DiffusionPipeline):
         found = [given is None and request.scale_maps is None for given in request.masks]
         changed = [shapes_masks(settings, own) for own in request.edits]
         if any(changed):
-            shaped_ones = self._shaped_masks(request, texts, settings, copied(generator))
+            shaped_ones = self._inputs(settings, copied(generator)).shaped_masks(request, texts)
             masks = zip(shaped_ones, request.masks, changed, strict=True)
             request = replace(request, masks=[new if changes else own for new, own, changes in masks])
-        lq, padded = self._lq_photos(request, settings)
+        ready = self._inputs(settings, generator)
+        lq, padded = ready.lq_photos(request)
         set_timesteps(self.scheduler, settings)
-        tiles = self._tiles(padded, settings)
-        encode_texts = self._text_states()
         areas = careful_areas(request, settings)
-        held = [self._held_closer(own, request, padded, settings) for own in areas]
-        known = self._known(request, padded, tiles, texts, settings, generator, encode_texts, held)
-        groups = self._views(padded, texts, tiles, known, settings, encode_texts, held)
-        noise = self._noise(padded, generator, latents)
+        held = [ready.held_closer(own, request, padded) for own in areas]
+        known = ready.region_maps(request, padded, texts, held)
+        groups = ready.views(padded, texts, known, held)
+        noise = ready.noise(padded, latents)
         lq_latents = origin = None
         if settings.start == "lq" or self.controlnet.config["residual"]:
-            lq_latents = self._lq_latents(padded, settings, generator, posterior_noise)
+            lq_latents = ready.lq_latents(padded, posterior_noise)
         if self.controlnet.config["residual"]:
             origin, lq_latents = lq_latents, torch.zeros_like(noise)
         start = first_latents(
@@ -285,12 +276,13 @@ class InstructRestorePipeline(DiffusionPipeline):
         chosen, said = self._chosen(request, places, settings, generator, segmenter, timestep)
         request = _with_chosen(request, chosen)
         texts = self._texts(request, settings)
+        ready = self._inputs(settings, generator)
         size = settings.restored_size(request.size)
         if any(shapes_masks(settings, own) for own in request.edits):
-            found = self._shaped_masks(request, texts, settings, generator, timestep)
+            found = ready.shaped_masks(request, texts, timestep)
             masks = [resize(own, size)[:, 0] for own in found]
         else:
-            masks = [own.cpu() for own in self._found_masks(request, texts, settings, generator, timestep)]
+            masks = [own.cpu() for own in ready.found_masks(request, texts, timestep)]
             masks = [own if new is None else resize(new, size)[:, 0] for own, new in zip(masks, chosen, strict=True)]
         known = [self._unfamiliar(own) for own in texts]
         self.maybe_free_model_hooks()
@@ -329,12 +321,8 @@ class InstructRestorePipeline(DiffusionPipeline):
 
     def passes(self, size: tuple[int, int], settings: SamplingSettings) -> int:
         """How often the UNet runs for a photo of this (height, width): in each step once for every batch of tiles."""
-        multiple = self._multiple
-        height, width = (
-            -(-side // multiple) * multiple // self.vae_scale_factor for side in settings.restored_size(size)
-        )
-        tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
-        tiles = len(plan_tiles(height, width, tile, overlap, step=self.controlnet.size_multiple))
+        ready = self._inputs(settings)
+        tiles = len(ready.tiles(ready.padded_size(settings.restored_size(size))))
         return settings.num_inference_steps * -(-tiles // settings.tile_batch)
 
     def _resolved(self, settings: SamplingSettings | None, overrides: dict[str, Any]) -> SamplingSettings:
@@ -349,16 +337,6 @@ class InstructRestorePipeline(DiffusionPipeline):
             )
         if isinstance(generator, list) and len(generator) != len(request.photos):
             raise ValueError(f"there are {len(generator)} generators for {len(request.photos)} photos")
-
-    @property
-    def _multiple(self) -> int:
-        """The number of pixels that both sides of a photo must be multiples of."""
-        return self.vae_scale_factor * self.controlnet.size_multiple
-
-    def _lq_photos(self, request: Request, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
-        """The LQ photos at the restored size, and continued to a size that the networks can take."""
-        lq = resize(request.photos.to(self._execution_device), settings.restored_size(request.size))
-        return lq, pad(lq, self._padded_size(lq))
 
     def _with_pixels_kept(
         self,
@@ -376,39 +354,9 @@ class InstructRestorePipeline(DiffusionPipeline):
         ]
         return lay_in(pictures, request.photos.to(pictures.device), torch.stack(weights).to(pictures.device))
 
-    def _shaped_masks(
-        self,
-        request: Request,
-        texts: Sequence[Texts],
-        settings: SamplingSettings,
-        generator: Generators,
-        timestep: int | None = None,
-    ) -> list[Tensor]:
-        """Per photo its regions' masks (R, 1, H, W) of its size, on the CPU: given, or found by one pass; shaped."""
-        masks = list(request.masks)
-        if unknown := [photo for photo, own in enumerate(masks) if own is None]:
-            asked = replace(request, photos=request.photos[unknown])
-            generators = [generator[photo] for photo in unknown] if isinstance(generator, list) else generator
-            found = self._found_masks(asked, [texts[photo] for photo in unknown], settings, generators, timestep)
-            for photo, own in zip(unknown, found, strict=True):
-                masks[photo] = resize(own[:, None], request.size).cpu()
-        return [
-            shaped(own, edits, settings) for own, edits in zip(masks, request.edits, strict=True) if own is not None
-        ]
-
-    def _found_masks(
-        self,
-        request: Request,
-        texts: Sequence[Texts],
-        settings: SamplingSettings,
-        generator: Generators,
-        timestep: int | None,
-    ) -> list[Tensor]:
-        """Per photo the masks (R, H, W) that one pass finds, at the restored size."""
-        lq, padded = self._lq_photos(request, settings)
-        set_timesteps(self.scheduler, settings)
-        found = self._masks_of_one_step(padded, texts, settings, generator, self._text_states(), timestep)
-        return [to_photo_size(own, padded.shape[-2:], lq.shape[-2:]) for own in found]
+    def _inputs(self, settings: SamplingSettings, generator: Generators = None) -> NetworkInputs:
+        networks = self.vae, self.unet, self.controlnet, self.scheduler
+        return NetworkInputs(*networks, self._text_states(), self._execution_device, settings, generator)
 
     def _text_states(self) -> TextStates:
         return TextStates(self.tokenizer, self.text_encoder, self._execution_device)
@@ -432,130 +380,6 @@ class InstructRestorePipeline(DiffusionPipeline):
             if share < SURELY_MEANT
         ]
 
-    def _padded_size(self, photos: Tensor) -> tuple[int, int]:
-        """The next larger size that the networks can take."""
-        multiple = self._multiple
-        height, width = photos.shape[-2:]
-        return -(-height // multiple) * multiple, -(-width // multiple) * multiple
-
-    def _latent_size(self, padded: Tensor) -> tuple[int, int]:
-        return padded.shape[-2] // self.vae_scale_factor, padded.shape[-1] // self.vae_scale_factor
-
-    def _at_latents(self, maps: Tensor, request: Request, padded: Tensor, settings: SamplingSettings) -> Tensor:
-        """A caller's maps (R, 1, H, W) at latent size."""
-        photo_size = settings.restored_size(request.size)
-        return to_latent_size(maps.to(padded.device), photo_size, self._latent_size(padded), self.vae_scale_factor)
-
-    def _held_closer(
-        self, areas: Sequence[CarefulArea], request: Request, padded: Tensor, settings: SamplingSettings
-    ) -> HeldCloser | None:
-        if not areas:
-            return None
-        return HeldCloser(
-            self._at_latents(drawn(areas, request.size)[None], request, padded, settings), settings.careful_scale
-        )
-
-    def _tiles(self, padded: Tensor, settings: SamplingSettings) -> list[Tile]:
-        """Tiles of the latent."""
-        tile, overlap = settings.tile // self.vae_scale_factor, settings.overlap // self.vae_scale_factor
-        return plan_tiles(*self._latent_size(padded), tile, overlap, step=self.controlnet.size_multiple)
-
-    def _noise(self, padded: Tensor, generator: Generators, given: Tensor | None = None) -> Tensor:
-        shape = (len(padded), self.unet.config["in_channels"], *self._latent_size(padded))
-        return draw_noise(shape, generator, given, padded.device)
-
-    def _lq_latents(
-        self, padded: Tensor, settings: SamplingSettings, generator: Generators, posterior_noise: Tensor | None = None
-    ) -> Tensor:
-        mean, deviation = encode(self.vae, padded, settings)
-        if settings.posterior == "mean":
-            return mean
-        return mean + deviation * self._noise(padded, generator, posterior_noise)
-
-    def _known(
-        self,
-        request: Request,
-        padded: Tensor,
-        tiles: Sequence[Tile],
-        texts: Sequence[Texts],
-        settings: SamplingSettings,
-        generator: Generators,
-        encode_texts: TextStates,
-        held: Sequence[HeldCloser | None],
-    ) -> list[RegionMaps | None]:
-        """Per photo its region maps, where masks are given or, for a photo in tiles, predicted ahead; else None."""
-        if request.scale_maps is not None:
-            maps = self._at_latents(request.scale_maps, request, padded, settings)
-            # Averages lie between the extremes, but for what is rounded: a constant map stays exactly that scale.
-            least, most = request.scale_maps.amin((1, 2, 3), True), request.scale_maps.amax((1, 2, 3), True)
-            maps = maps.clamp(least.to(maps.device), most.to(maps.device))
-            return [maps_of_scales(own, each.instruction) for own, each in zip(maps, texts, strict=True)]
-        masks = [None if own is None else self._at_latents(own, request, padded, settings) for own in request.masks]
-        if len(tiles) > 1 and (unknown := [photo for photo, own in enumerate(masks) if own is None]):
-            generators = [generator[photo] for photo in unknown] if isinstance(generator, list) else generator
-            found = self._masks_of_one_step(
-                padded[unknown], [texts[photo] for photo in unknown], settings, generators, encode_texts
-            )
-            for photo, own in zip(unknown, found, strict=True):
-                masks[photo] = F.interpolate(own, self._latent_size(padded), mode="bilinear")
-        hard = settings.mask == "hard"
-        return [
-            None if own is None else maps_of_masks(own, each.instruction, hard, closer)
-            for own, each, closer in zip(masks, texts, held, strict=True)
-        ]
-
-    def _masks_of_one_step(
-        self,
-        padded: Tensor,
-        texts: Sequence[Texts],
-        settings: SamplingSettings,
-        generator: Generators,
-        encode_texts: TextStates,
-        timestep: int | None = None,
-    ) -> list[Tensor]:
-        """Per photo the masks (R, 1, h, w) of one ControlNet pass over it, scaled down to fit into a tile."""
-        small = shrink(padded, settings.tile, self._multiple)
-        latents = self._noise(small, generator)
-        first = round(float(self.scheduler.timesteps[0]))
-        seen = first if timestep is None else timestep
-        added = settings.start_timestep if timestep is None and settings.start_timestep is not None else seen
-        if settings.start == "lq":
-            residual = self.controlnet.config["residual"]
-            lq_latents = torch.zeros_like(latents) if residual else self._lq_latents(small, settings, generator)
-            latents = noised(self.scheduler, lq_latents, latents, added)
-        whole = [Tile(0, 0, *latents.shape[-2:])]
-        unguided = settings.model_copy(update={"guidance_scale": 1.0})
-        (views,) = self._views(small, texts, whole, [None] * len(small), unguided, encode_texts)
-        masks = self._sampler(settings).predict_masks(
-            latents.to(self.unet.dtype), torch.tensor(seen, device=latents.device), views
-        )
-        return list(masks.split(views.counts))
-
-    def _views(
-        self,
-        padded: Tensor,
-        texts: Sequence[Texts],
-        tiles: Sequence[Tile],
-        known: Sequence[RegionMaps | None],
-        settings: SamplingSettings,
-        encode_texts: TextStates,
-        held: Sequence[HeldCloser | None] | None = None,
-    ) -> list[Views]:
-        def embed_condition(photo: int, tile: Tile) -> Tensor:
-            crop = tile.times(self.vae_scale_factor).crop(padded[photo : photo + 1])
-            return self.controlnet.embed_condition(crop.to(self.controlnet.dtype))
-
-        batch = settings.tile_batch if len(tiles) > 1 else None
-        guided = settings.guidance_scale != 1
-        groups = plan_views(texts, tiles, known, guided, batch, embed_condition, encode_texts, held)
-        for views in groups:
-            if views.maps is None:  # of whole photos, whose masks are decoded in each step
-                views.seen = self.controlnet.see(padded[[photo for photo, _ in views.places]].to(self.controlnet.dtype))
-        return groups
-
-    def _sampler(self, settings: SamplingSettings) -> Sampler:
-        return Sampler(self.unet, self.controlnet, settings, settings.overlap // self.vae_scale_factor)
-
     def _denoise(
         self,
         start: Tensor,
@@ -575,7 +399,7 @@ class InstructRestorePipeline(DiffusionPipeline):
                 changed = callback(self, step, timestep, {"latents": latents, "noise": noise}) or {}
                 return changed.get("latents", latents)
 
-            return self._sampler(settings).run(start, groups, self.scheduler, options, after_step)
+            return self._inputs(settings).sampler().run(start, groups, self.scheduler, options, after_step)
 
 
 def _with_chosen(request: Request, chosen: Sequence[Tensor | None]) -> Request:

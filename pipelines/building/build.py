@@ -33,6 +33,7 @@ from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.sources import SourceSettings, list_photos
 from instructrestore.dataengine.stages import build_stages
 from instructrestore.pipelines.building.presets import is_sealed, read_sources, sealed, to_toml
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.pipelines.terminal.damage import print_line
 from instructrestore.pipelines.terminal.progress import StageProgress
 from instructrestore.shards.addresses import has_secret
@@ -244,7 +245,7 @@ def print_summary(result: BuildResult, console: Console) -> None:
             soft_wrap=True,
         )
     console.print(
-        f"{made.photos:,} photos, {made.regions:,} triplets, {len(made.shards):,} shards in {result.dataset}",
+        f"{counts_text(photo=made.photos, triplet=made.regions, shard=len(made.shards))} in {result.dataset}",
         highlight=False,
         markup=False,
     )

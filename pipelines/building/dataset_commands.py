@@ -10,6 +10,7 @@ from rich.progress import Progress
 from instructrestore.dataengine.photos import photo_file
 from instructrestore.dataengine.reporting import statistics
 from instructrestore.dataengine.reporting.drawing import draw
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import Dataset
@@ -28,7 +29,7 @@ def verify(path: str, console: Console) -> bool:
         faults = find_faults(path, lambda: progress.advance(task))
     for fault in faults:
         console.print(visible_line(fault), markup=False, highlight=False, soft_wrap=True)
-    counted = f"{card.photos:,} photos, {card.regions:,} regions, {len(card.shards):,} shards"
+    counted = counts_text(photo=card.photos, region=card.regions, shard=len(card.shards))
     verdict = f"{len(faults)} fault{'s' if faults[1:] else ''}" if faults else "sound"
     console.print(f"{path}: {counted}: {verdict}", markup=False, highlight=False, soft_wrap=True)
     return not faults

@@ -18,8 +18,8 @@ from instructrestore.dataengine.run_folder import RunLayout
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.pipelines.building.measure import Measured, StageTime
 from instructrestore.pipelines.building.rounds_ahead import RoundsAhead, rounds_ahead
+from instructrestore.pipelines.terminal.amounts import duration_text, size_text
 from instructrestore.pipelines.terminal.damage import print_line
-from instructrestore.pipelines.terminal.durations import duration_text, size_text
 from instructrestore.shards.paths import Place
 
 BUSY = 0.8  # of the time: a processor that worked less on a sample had other things to do

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from instructrestore.pipelines.evaluation.row import rows_of
 from instructrestore.pipelines.evaluation.run import EvaluationRequest, run_evaluation
+from instructrestore.pipelines.terminal.amounts import duration_text, size_text
 from instructrestore.pipelines.terminal.console import PlainConsole
 from instructrestore.pipelines.terminal.damage import print_line
-from instructrestore.pipelines.terminal.durations import duration_text, size_text
 from instructrestore.shards.pairs import TestSet
 
 

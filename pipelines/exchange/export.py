@@ -10,6 +10,7 @@ from rich.table import Table
 
 from instructrestore.dataengine.exchange.export import ExportSummary
 from instructrestore.dataengine.exchange.export import export as write_layout
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.shards.index import Dataset
 
 
@@ -19,7 +20,10 @@ def export(dataset: str, to: str, out: Path, console: Console) -> ExportSummary:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("exporting", total=opened.card.photos)
         summary = write_layout(opened, to, out, lambda: progress.advance(task))
-    table = Table(title=f"{summary.photos:,} photos, {summary.regions:,} regions as {to}", title_justify="left")
+    table = Table(
+        title=f"{counts_text(photo=summary.photos, region=summary.regions)} as {to}",
+        title_justify="left",
+    )
     table.add_column("of each record")
     table.add_column("in it", justify="right")
     table.add_column(f"what {to} cannot hold", justify="right")

@@ -16,6 +16,7 @@ from instructrestore.dataengine.exchange.hugging_face_import import import_huggi
 from instructrestore.dataengine.reporting import card, statistics
 from instructrestore.dataengine.sources import list_photos, parse_source
 from instructrestore.dataengine.sources.label_studio import list_label_studio
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.shards.checksums import sha256
 from instructrestore.shards.files import commit
 from instructrestore.shards.index import Dataset
@@ -25,7 +26,7 @@ def import_dataset(folder: Path, out: Path, photos_per_shard: int, console: Cons
     """Raises as `import_hugging_face` does."""
     made = import_hugging_face(folder, out, out.absolute().name, photos_per_shard)
     card.write_card(out, made, statistics.of_dataset(Dataset(str(out))))
-    counted = f"{made.photos:,} photos, {made.regions:,} triplets, {len(made.shards):,} shards in {out}"
+    counted = f"{counts_text(photo=made.photos, triplet=made.regions, shard=len(made.shards))} in {out}"
     console.print(counted, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -55,5 +56,7 @@ def import_corrections(source: str, dataset: str, who: str, same: float, out: Pa
     for reason, count in sorted(left_out.items()):
         if count:
             console.print(f"{count:>9,}  left out: {reason}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{len(found):,} judgements of {dataset} in {out}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{counts_text(judgement=len(found))} of {dataset} in {out}", highlight=False, markup=False, soft_wrap=True
+    )
     return acts

@@ -14,6 +14,7 @@ from instructrestore.dataengine.judging.judgement import Audit, judgement_of, no
 from instructrestore.dataengine.judging.log import JudgementLog, log_path, standing
 from instructrestore.dataengine.judging.sampling import MAX_SAMPLE, draw, queue_path, read_queue, write_queue
 from instructrestore.dataengine.reporting import stated_accuracy
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.parsing import parse_object, read_bounded
 from instructrestore.shards.plain_text import json_text, visible_line
@@ -33,7 +34,10 @@ def draw_sample(dataset: str, sample: int, seed: int, console: Console) -> None:
         drawn = draw(opened, sample, seed, lambda: progress.advance(task))
     write_queue(path, drawn)
     strata = len({each.stratum for each in drawn})
-    _say(console, f"{len(drawn):,} of {opened.card.regions:,} regions, of {strata:,} strata, are to be judged: {path}")
+    _say(
+        console,
+        f"{len(drawn):,} of {counts_text(region=opened.card.regions)}, of {strata:,} strata, are to be judged: {path}",
+    )
     if accuracy := stated(opened):
         _say(console, f"{accuracy.judged:,} of them were judged before")
 

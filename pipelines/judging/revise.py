@@ -11,6 +11,7 @@ from instructrestore.dataengine.judging.accuracy import stated
 from instructrestore.dataengine.judging.log import JudgementLog, log_path
 from instructrestore.dataengine.judging.version import Version, write_version
 from instructrestore.dataengine.reporting import card, statistics
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.shards.index import Dataset
 from instructrestore.shards.new_folder import new_folder
 
@@ -47,7 +48,10 @@ def print_version(version: Version, out: Path, console: Console) -> None:
     gone = f", {version.dropped:,} left out" if version.dropped else ""
     _say(console, f"shards: {version.written:,} written anew, {version.linked:,} as in the parent{gone}")
     made = version.card
-    _say(console, f"{made.photos:,} photos, {made.regions:,} regions, {len(made.shards):,} shards in {out}")
+    _say(
+        console,
+        f"{counts_text(photo=made.photos, region=made.regions, shard=len(made.shards))} in {out}",
+    )
 
 
 def _say(console: Console, text: str) -> None:

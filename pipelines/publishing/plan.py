@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from instructrestore.pipelines.terminal.amounts import size_text
 from instructrestore.pipelines.terminal.damage import print_line
-from instructrestore.pipelines.terminal.durations import size_text
 from instructrestore.shards.plain_text import visible_line
 
 

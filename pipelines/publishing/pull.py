@@ -17,7 +17,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 
 from instructrestore.pipelines.publishing.hub import GO_ON, Kind, speaking
-from instructrestore.pipelines.terminal.durations import size_text
+from instructrestore.pipelines.terminal.amounts import size_text
 from instructrestore.shards.checksums import CHECKSUMS, is_as_written, parse_checksums
 from instructrestore.shards.files import commit as write
 from instructrestore.shards.files import follow_umask

@@ -16,7 +16,7 @@ from huggingface_hub.utils import sha
 
 from instructrestore.pipelines.publishing.hub import Kind, speaking
 from instructrestore.pipelines.publishing.plan import Plan, PlannedFile
-from instructrestore.pipelines.terminal.durations import size_text
+from instructrestore.pipelines.terminal.amounts import size_text
 
 FILES_PER_COMMIT = 1000  # more in one, and the hub may not be done with it in time
 

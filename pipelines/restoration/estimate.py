@@ -13,8 +13,8 @@ from rich.console import Console
 from instructrestore.dataengine.running.stage import Failed
 from instructrestore.pipelines.restoration.dataset import DatasetRestoration, read_template, triplets_of
 from instructrestore.pipelines.restoration.dataset_stage import RestoreRow, RestoreStage
+from instructrestore.pipelines.terminal.amounts import duration_text, size_text
 from instructrestore.pipelines.terminal.damage import print_line
-from instructrestore.pipelines.terminal.durations import duration_text, size_text
 from instructrestore.shards.index import Dataset
 
 

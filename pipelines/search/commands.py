@@ -19,6 +19,7 @@ from instructrestore.dataengine.search.space import WHOLE, Space, checked_query
 from instructrestore.dataengine.search.spaces import Kind, open_space
 from instructrestore.dataengine.search.vector_table import VectorTable
 from instructrestore.pipelines.search.sheet import MOST_SHOWN, Shown, write_sheet
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.pipelines.terminal.damage import print_line
 from instructrestore.pipelines.terminal.packages import check_installed
 from instructrestore.shards.index import Dataset
@@ -91,8 +92,10 @@ def index(
                 say=lambda line: print_line(visible_line(line), console),
             )
         made = table.record
-        line = f"{kind}: {made.photos:,} photos, {made.regions:,} regions by {made.model}"
-        print_line(f"{line}{f'; {made.lost:,} photos left out' if made.lost else ''}: {table.folder}", console)
+        line = f"{kind}: {counts_text(photo=made.photos, region=made.regions)} by {made.model}"
+        print_line(
+            f"{line}{f'; {counts_text(photo=made.lost)} left out' if made.lost else ''}: {table.folder}", console
+        )
 
 
 def find(

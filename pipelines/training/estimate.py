@@ -15,8 +15,8 @@ from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import Progress
 from instructrestore.model.training.validation import Validation
 from instructrestore.model.training.worker import TrainingWorker
+from instructrestore.pipelines.terminal.amounts import counts_text, duration_text, size_text
 from instructrestore.pipelines.terminal.damage import print_line
-from instructrestore.pipelines.terminal.durations import duration_text, size_text
 from instructrestore.pipelines.training.command import TrainingOptions, make_base, with_dtype
 from instructrestore.pipelines.training.training_run import check_resumable, train
 from instructrestore.shards.index import Dataset
@@ -34,7 +34,7 @@ def print_plan(options: TrainingOptions, sample: int | None, price: float | None
     run, settings = options.training_run(), options.settings
     for path, share in run.datasets:
         card = Dataset(path).card
-        say(f"{path}: {card.photos:,} photos, {card.regions:,} triplets, {float(share):.0%} of the run")
+        say(f"{path}: {counts_text(photo=card.photos, triplet=card.regions)}, {float(share):.0%} of the run")
     latest = run.checkpoints.latest()
     if latest:
         check_resumable(latest, settings)

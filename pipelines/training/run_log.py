@@ -17,6 +17,7 @@ from instructrestore.model.training.checkpoints import TrainingCheckpoint
 from instructrestore.model.training.settings import TrainingSettings
 from instructrestore.model.training.trainer import Progress
 from instructrestore.model.training.validation import Scores, Validation
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.pipelines.training.pictures import validation_sheet
 from instructrestore.shards.files import commit
 from instructrestore.shards.parsing import parse_object
@@ -109,7 +110,7 @@ class RunLog:
         )
 
     def _scores_line(self, scores: Scores) -> str:
-        of = f"{scores.regions} regions of {scores.photos}"
+        of = f"{counts_text(region=scores.regions)} of {scores.photos}"
         if scores.iou is None:
             return f"loss {scores.loss:.4f}; {of}"
         line = f"loss {scores.loss:.4f}, noise {scores.noise:.4f}, IoU {scores.iou:.3f}"

@@ -25,6 +25,7 @@ from instructrestore.pipelines.evaluation.page.table import arrow, html_comparis
 from instructrestore.pipelines.evaluation.tables.report import Report
 from instructrestore.pipelines.evaluation.tables.sweep import Sweep
 from instructrestore.pipelines.evaluation.tables.table import Cell, Column, Table
+from instructrestore.pipelines.terminal.amounts import counts_text
 from instructrestore.shards.plain_text import html_text
 
 
@@ -87,13 +88,9 @@ def _summary(evaluated: Evaluation) -> str:
     made = ", ".join(text for count, text in words if count) or "by no method"
     kind = "Bokeh test set" if evaluated.bokeh else "Test set"
     return html_text(
-        f"{kind} of {_photos(evaluated.photos)}, each with one region and its caption, restored {made}. "
+        f"{kind} of {counts_text(photo=evaluated.photos)}, each with one region and its caption, restored {made}. "
         "Every result is measured against its HQ photo."
     )
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def _headline(evaluated: Evaluation, tables: Sequence[Table], sweep: Sweep | None) -> str:

@@ -1,4 +1,4 @@
-"""Times and sizes for people."""
+"""Times, sizes and counts for people."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def size_text(size: float) -> str:
         if size >= scale:
             return f"{size / scale:.1f} {unit}"
     return f"{size:.0f} bytes"
+
+
+def counts_text(**counts: int) -> str:
+    """As "1 photo, 1,234 regions" of photo=1, region=1234: nouns that take an s."""
+    return ", ".join(f"{count:,} {one}{'' if count == 1 else 's'}" for one, count in counts.items())
