@@ -4,8 +4,8 @@ python -m benchmarks.few_steps FOLDER... --base BASE [--checkpoint CHECKPOINT] -
 
 The crops of benchmarks.restoring. PSNR (RGB) and BRISQUE at scale 1, means over the crops. Control: what the left
 half's PSNR moves by from scale 0.5 to 1.1 while the right half stays at 1, what the right half's does, and their ratio,
-of the means. STUDENT: a checkpoint of `instructrestore distill`, sampled as it records; the teacher is the base, or
-CHECKPOINT.
+of the means; and the same of how far a value changes, in levels of 255. STUDENT: a checkpoint of `instructrestore
+distill`, sampled as it records; the teacher is the base, or CHECKPOINT.
 """
 
 from __future__ import annotations
@@ -51,9 +51,17 @@ def row(name: str, pipe: InstructRestorePipeline, lq: Tensor, hq: Tensor, **samp
         float((psnr(high[..., part], hq[..., part]) - psnr(low[..., part], hq[..., part])).mean())
         for part in (slice(0, middle), slice(middle, None))
     )
+    change = (high - low).abs() * 255
+    near, far = float(change[..., :middle].mean()), float(change[..., middle:].mean())
     gain = float((psnr(whole, hq) - psnr(lq, hq)).mean())
-    ratio = abs(inside / outside) if outside else np.inf
-    return f"| {name} | {gain:+.3f} | {looks(whole).mean():.2f} | {inside:+.3f} | {outside:+.3f} | {ratio:.1f} |"
+    control = (
+        f"{inside:+.3f} | {outside:+.3f} | {_ratio(inside, outside)} | {near:.2f} | {far:.2f} | {_ratio(near, far)}"
+    )
+    return f"| {name} | {gain:+.3f} | {looks(whole).mean():.2f} | {control} |"
+
+
+def _ratio(there: float, elsewhere: float) -> str:
+    return f"{abs(there / elsewhere) if elsewhere else np.inf:.1f}"
 
 
 def main() -> None:
@@ -74,8 +82,8 @@ def main() -> None:
     hq = crops_of(given.folders, given.photos, given.size)
     lq = Degradation()(hq, list(range(len(hq))))
     print(f"{len(hq)} crops of {given.size} px, LQ {psnr(lq, hq).mean():.2f} dB, BRISQUE {looks(lq).mean():.1f}")
-    print("| | PSNR over LQ, dB | BRISQUE | left half | right half | ratio |")
-    print("|---|---|---|---|---|---|")
+    print("| | PSNR over LQ, dB | BRISQUE | left, dB | right, dB | ratio | left, levels | right, levels | ratio |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for steps in STEPS:
         print(row(f"teacher, {steps}", teacher, lq, hq, num_inference_steps=steps), flush=True)
     print(row("student", student, lq, hq), flush=True)

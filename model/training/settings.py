@@ -287,21 +287,21 @@ def small_distil() -> TrainingSettings:
     """A student of the small model that gives in one step what it gives in four (docs/training.md)."""
     return TrainingSettings(
         preset="small-distil",
-        steps=1000,
-        batch=16,
+        steps=800,
+        batch=8,
         learns="student",
-        distillation=DistillationSettings(steps=1, teacher_steps=4, detail=1.0),
+        distillation=DistillationSettings(steps=1, teacher_steps=4, detail=3.0),
         train_base=True,
         mask_weight=0,
         text_drop=0,
         scaled=0.5,
         even_photos=True,
         sharpen=False,
-        crop=CropSettings(size=128, least_share=0, short_side=512),
+        crop=CropSettings(size=64, least_share=0, short_side=512),
         optimizer=OptimizerSettings(
-            kind="muon", learning_rate=1e-3, schedule="cosine", warmup=20, weight_decay=1e-3, ema=0.98
+            kind="muon", learning_rate=1.5e-3, schedule="cosine", warmup=5, weight_decay=1e-3, ema=0.98
         ),
-        validation=ValidationSettings(share=0.05, every=250, photos=8, restored=8, steps=1),
+        validation=ValidationSettings(share=0.05, every=200, photos=8, restored=8, steps=1),
         dtype="measured",
         loader_workers=1,
         checkpoint_every=50,
