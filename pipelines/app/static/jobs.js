@@ -55,13 +55,14 @@ export async function asked() {
     return null;
   }
   const masks = await Promise.all(wish.regions.map((region) => maskId(photo.id, region)));
+  const { careful: _, ...settings } = options.settings; // of a rest that is left or blurred nothing is held closer
   return {
     photo: photo.id,
     instruction: wishAsked(),
     ...readFrom(),
     masks,
     seed: options.seed,
-    settings: options.settings,
+    settings: options.rest === "keep" || wish.bokeh ? settings : options.settings,
     ...(options.rest === "keep" ? { rest: options.rest, feather: options.feather } : {}),
   };
 }

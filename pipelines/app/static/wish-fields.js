@@ -21,6 +21,20 @@ function fieldsOf() {
   ];
 }
 
+const CAREFUL = [
+  { kind: "faces", label: "Small faces held close to the photo" },
+  { kind: "text", label: "Small lettering held close to the photo" },
+];
+
+const heldKinds = () => String(get().options.settings.careful ?? "").split(",").filter(Boolean);
+
+/** @param {string} kind @param {boolean} held */
+function hold(kind, held) {
+  const { careful: _, ...others } = get().options.settings;
+  const kinds = CAREFUL.map((each) => each.kind).filter((each) => (each === kind ? held : heldKinds().includes(each)));
+  change({ settings: kinds.length ? { ...others, careful: kinds.join(",") } : others });
+}
+
 function startRest() {
   const scale = scaleControl({
     label: "Strength of the rest",
@@ -40,9 +54,14 @@ function startRest() {
   feather.addEventListener("change", () => change({ feather: Math.max(0, Number(feather.value) || 0) }));
   const softness = make("label", {}, "Soft edge, px ", feather);
   const blurred = make("label", { class: "check" }, bokeh, "Blurred, as by a wide aperture (bokeh)");
+  const careful = CAREFUL.map(({ kind, label }) => {
+    const box = make("input", { type: "checkbox", id: `careful-${kind}` });
+    box.addEventListener("change", () => hold(kind, box.checked));
+    return { kind, box, element: make("label", { class: "check" }, box, label) };
+  });
   part("rest", HTMLElement).append(
     make("div", { class: "choice", role: "group", "aria-label": "The rest of the photo" }, restored, kept),
-    softness, blurred, scale.element,
+    softness, blurred, scale.element, ...careful.map(({ element }) => element),
   );
   watch(["wish", "options"], () => {
     const { wish, options } = get();
@@ -54,6 +73,10 @@ function startRest() {
     if (document.activeElement !== feather) feather.value = String(options.feather);
     bokeh.checked = wish.bokeh;
     scale.show(wish.others, wish.bokeh ? BLURRED : RESTORED);
+    for (const { kind, box, element } of careful) {
+      element.hidden = keep || wish.bokeh;
+      box.checked = heldKinds().includes(kind);
+    }
   });
 }
 

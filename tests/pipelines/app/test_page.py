@@ -314,15 +314,31 @@ def test_the_rest_is_left_exactly_as_it_is(driver: Driver) -> None:
     driver.open()
     page = driver.page
     page.mouse.click(*driver.place(0.5, 0.7))
+    page.check("#careful-faces")
     page.click("text=Left exactly as it is")
+    assert not page.is_visible("#careful-faces")
     page.fill("#rest-feather", "6")
     page.press("#rest-feather", "Enter")
     job = driver.restore()
     assert job["asked"]["rest"] == "keep" and job["asked"]["feather"] == 6
+    assert "careful" not in job["asked"]["settings"]
     page.click("[data-look=difference]")
     driver.until(
         lambda: page.inner_text("#difference-says"), "Outside the regions no pixel differs. The regions are grey."
     )
+
+
+def test_small_faces_and_lettering_are_held_closer(driver: Driver) -> None:
+    driver.open()
+    page = driver.page
+    page.mouse.click(*driver.place(0.5, 0.7))
+    for kind in ("text", "faces"):
+        page.check(f"#careful-{kind}")
+    assert driver.restore()["asked"]["settings"]["careful"] == "faces,text"
+    page.uncheck("#careful-text")
+    page.uncheck("#careful-faces")
+    page.click(".result.shown button:has-text('This wish again')")
+    driver.until(lambda: page.is_checked("#careful-text") and page.is_checked("#careful-faces"), True)
 
 
 @pytest.mark.parametrize(
