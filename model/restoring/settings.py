@@ -43,8 +43,8 @@ class SamplingSettings(BaseModel):
     least_timestep: int = Field(
         default=0,
         ge=0,
-        description="The steps lie at even distances from the last timestep down to this one, and the last step goes "
-        "from there to the photo; 0: where the scheduler puts them. For a base that learnt these timesteps alone.",
+        description="The steps lie at even distances from the last timestep towards this one, at which the next would "
+        "lie; 0: where the scheduler puts them. For a base that learnt the timesteps above it alone.",
     )
     guidance_scale: float = Field(
         default=3.6,
