@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from instructrestore.model.instruction.instruction import Instruction
@@ -25,91 +26,101 @@ def edit_name(name: str, number: int) -> str:
     return f"{name}-{number}.png"
 
 
-def command_of(
-    photo: str,
-    instruction: Instruction,
-    seed: int,
-    settings: Mapping[str, Any],
-    masks: int,
-    source: ModelSource,
-    edits: Mapping[str, int],
-    maps: Mapping[str, Any] | None = None,
-) -> str:
-    """settings: those that differ from the model's own. masks: how many, as the job's results name them; edits: how
-    many of each name (unite, ...). maps: `scale_range` of a scale map; None: there is none."""
-    name = photo if not photo.startswith("-") else f"./{photo}"
-    words = ["instructrestore", "restore", name, str(instruction)]
-    for number in range(1, masks + 1):
-        words += ["--mask", f"{mask_name(number)}.png"]
-    for name, count in edits.items():
-        for number in range(1, count + 1):
-            words += [f"--{name}", edit_name(name, number)]
-    if maps is not None:
-        words += ["--scale-map", SCALE_MAP]
-        if ends := maps["scale_range"]:
-            words += ["--scale-range", ",".join(f"{scale:g}" for scale in ends)]
-    if seed:
-        words += ["--seed", str(seed)]
-    for setting, value in settings.items():
-        if setting == "compat" or (value is True and setting in OPTIONS):
-            words.append(OPTIONS[setting])
-        elif setting in OPTIONS:
-            words += [OPTIONS[setting], _word(value)]
-        else:
-            words += ["--set", f"{setting}={_word(value)}"]
-    for option, value in (("--base", source.base), ("--checkpoint", source.checkpoint)):
-        if value and value != SMALL:
-            words += [option, value]
-    if source.dtype != "float32":
-        words += ["--dtype", source.dtype]
-    return shlex.join(words)
+@dataclass(frozen=True)
+class Reproduction:
+    """What a job was asked for.
+
+    photo: its name. settings: those that differ from the model's own. masks: how many, as the job's results name them.
+    edits: how many of each name (unite, ...). has_scale_map: whether a scale map takes the masks' place; scale_range:
+    what black and white mean in it. sweep: the scales of a sweep.
+    """
+
+    photo: str
+    instruction: Instruction
+    seed: int
+    settings: Mapping[str, Any]
+    source: ModelSource
+    masks: int = 0
+    edits: Mapping[str, int] = field(default_factory=dict)
+    has_scale_map: bool = False
+    scale_range: tuple[float, float] | None = None
+    sweep: Sequence[float] = ()
+    mask_only: bool = False
+
+    def command(self) -> str:
+        """The command that does the same."""
+        name = self.photo if not self.photo.startswith("-") else f"./{self.photo}"
+        words = ["instructrestore", "restore", name, str(self.instruction)]
+        for mask in self._mask_names():
+            words += ["--mask", mask]
+        for edit, names in self._edit_names().items():
+            for each in names:
+                words += [f"--{edit}", each]
+        if self.has_scale_map:
+            words += ["--scale-map", SCALE_MAP]
+        if self.scale_range:
+            words += ["--scale-range", _word(self.scale_range)]
+        if self.seed:
+            words += ["--seed", str(self.seed)]
+        for setting, value in self.settings.items():
+            if setting == "compat" or (value is True and setting in OPTIONS):
+                words.append(OPTIONS[setting])
+            elif setting in OPTIONS:
+                words += [OPTIONS[setting], _word(value)]
+            else:
+                words += ["--set", f"{setting}={_word(value)}"]
+        for option, value in (("--base", self.source.base), ("--checkpoint", self.source.checkpoint)):
+            if value and value != SMALL:
+                words += [option, value]
+        if self.source.dtype != "float32":
+            words += ["--dtype", self.source.dtype]
+        if self.sweep:
+            words += ["--sweep", _word(self.sweep)]
+        if self.mask_only:
+            words.append("--mask-only")
+        return shlex.join(words)
+
+    def script(self) -> str:
+        """The same in Python."""
+        place = [repr(self.source.base), *([repr(self.source.checkpoint)] if self.source.checkpoint else [])]
+        if self.source.dtype != "float32":
+            place.append(f"dtype={self.source.dtype!r}")
+        asked = [f"photo,\n    {str(self.instruction)!r}"]
+        if self.masks:
+            asked.append(f"masks=[[{_opened(self._mask_names())}]]")
+        asked += [f"{edit}=[[{_opened(names)}]]" for edit, names in self._edit_names().items()]
+        if self.has_scale_map:
+            asked.append(f"scale_maps=[{_opened([SCALE_MAP])}]")
+        if self.scale_range:
+            asked.append(f"scale_range={self.scale_range!r}")
+        asked.append(f'generator=[torch.Generator("cpu").manual_seed({self.seed})]')
+        asked += [f"{name}={value!r}" for name, value in self.settings.items()]
+        cuts = "locate" in self.settings
+        asked += ["segmenter=PhotoParts()"] if cuts else []
+        return (
+            "import instructrestore\nimport torch\n"
+            + ("from instructrestore.pipelines.inference.photo_parts import PhotoParts\n" if cuts else "")
+            + "from PIL import Image, ImageOps\n\n"
+            f"pipe = instructrestore.load_pipeline({', '.join(place)})\n"
+            f'photo = ImageOps.exif_transpose(Image.open({self.photo!r})).convert("RGB")\n'
+            f"result = pipe(\n    {(',' + chr(10) + '    ').join(asked)},\n).images[0]\n"
+            'result.save("restored.png")\n'
+        )
+
+    def _mask_names(self) -> list[str]:
+        return [f"{mask_name(number)}.png" for number in range(1, self.masks + 1)]
+
+    def _edit_names(self) -> dict[str, list[str]]:
+        return {edit: [edit_name(edit, number) for number in range(1, count + 1)] for edit, count in self.edits.items()}
 
 
-def sweep_command(command: str, scales: Sequence[float]) -> str:
-    return f"{command} --sweep {','.join(f'{scale:g}' for scale in scales)}"
-
-
-def python_of(
-    photo: str,
-    instruction: Instruction,
-    seed: int,
-    settings: Mapping[str, Any],
-    masks: int,
-    source: ModelSource,
-    edits: Mapping[str, int],
-    maps: Mapping[str, Any] | None = None,
-) -> str:
-    """The same as a script."""
-    place = [repr(source.base), *([repr(source.checkpoint)] if source.checkpoint else [])]
-    if source.dtype != "float32":
-        place.append(f"dtype={source.dtype!r}")
-    asked = [f"photo,\n    {str(instruction)!r}"]
-    if masks:
-        names = ", ".join(f'Image.open("{mask_name(number)}.png")' for number in range(1, masks + 1))
-        asked.append(f"masks=[[{names}]]")
-    for name, count in edits.items():
-        names = ", ".join(f'Image.open("{edit_name(name, number)}")' for number in range(1, count + 1))
-        asked.append(f"{name}=[[{names}]]")
-    if maps is not None:
-        asked.append(f'scale_maps=[Image.open("{SCALE_MAP}")]')
-        if maps["scale_range"]:
-            asked.append(f"scale_range={maps['scale_range']!r}")
-    asked.append(f'generator=[torch.Generator("cpu").manual_seed({seed})]')
-    asked += [f"{name}={value!r}" for name, value in settings.items()]
-    cuts = "locate" in settings
-    asked += ["segmenter=PhotoParts()"] if cuts else []
-    return (
-        "import instructrestore\nimport torch\n"
-        + ("from instructrestore.pipelines.inference.photo_parts import PhotoParts\n" if cuts else "")
-        + "from PIL import Image, ImageOps\n\n"
-        f"pipe = instructrestore.load_pipeline({', '.join(place)})\n"
-        f'photo = ImageOps.exif_transpose(Image.open({photo!r})).convert("RGB")\n'
-        f"result = pipe(\n    {(',' + chr(10) + '    ').join(asked)},\n).images[0]\n"
-        'result.save("restored.png")\n'
-    )
+def _opened(names: Sequence[str]) -> str:
+    return ", ".join(f'Image.open("{name}")' for name in names)
 
 
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ",".join(_word(each) for each in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

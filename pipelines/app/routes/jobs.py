@@ -26,7 +26,7 @@ from instructrestore.pipelines.app.records import (
     WishGiven,
     WishRead,
 )
-from instructrestore.pipelines.app.reproduction import command_of, python_of, sweep_command
+from instructrestore.pipelines.app.reproduction import Reproduction
 from instructrestore.pipelines.app.routes.here import FAULTS, Here, Visitor
 from instructrestore.pipelines.app.routes.photos import PRIVATE, Longest
 from instructrestore.pipelines.app.saving import saved_as
@@ -109,11 +109,11 @@ def prepared(here: Here, asked: Asked, folder: str | None) -> Entry:
     size = (photo.height, photo.width)
     app.bench.check(asked, instruction, size)
     id, out = here.shelf.begin_job()
-    command, python = _reproduction(here, asked, instruction, photo.name)
+    again = _reproduction(here, asked, instruction, photo.name)
     job = Job(
         id=id, photo=photo.id, folder=folder, kind=asked.kind, asked=asked, instruction=str(instruction),
         created=now(), expected_seconds=app.bench.expected(asked, size), steps=app.bench.passes(asked, size),
-        command=command, python=python,
+        command=again.command(), python=again.script(),
     )  # fmt: skip
     work = Work(asked, instruction, here.photo_file(photo.id), masks, out, app.settings.out, edits, scale_map)
     return Entry(job, here.shelf, work, size)
@@ -125,21 +125,17 @@ def _mask_file(here: Here, id: str, photo: str) -> Path:
     return here.shelf.mask_file(id)
 
 
-def _reproduction(here: Here, asked: Asked, instruction: Instruction, photo: str) -> tuple[str, str]:
-    """The command and the call that do the same."""
+def _reproduction(here: Here, asked: Asked, instruction: Instruction, photo: str) -> Reproduction:
     bench = here.app.bench
     own, chosen = bench.own.model_dump(mode="json"), bench.sampling(asked).model_dump(mode="json")
     settings = {name: value for name, value in chosen.items() if value != own.get(name)}
-    masks = len(asked.masks) if any(asked.masks) else 0
-    rest = (photo, instruction, asked.seed, settings, masks, bench.source)
-    edits = {name: len(getattr(asked, name)) for name in EDITS if getattr(asked, name)}
-    maps = {"scale_range": asked.scale_range} if asked.scale_map else None
-    command = command_of(*rest, edits, maps)
-    if asked.kind == "sweep":
-        command = sweep_command(command, asked.sweep)
-    if asked.kind == "mask":
-        command += " --mask-only"
-    return command, python_of(*rest, edits, maps)
+    return Reproduction(
+        photo, instruction, asked.seed, settings, bench.source,
+        masks=len(asked.masks) if any(asked.masks) else 0,
+        edits={name: len(getattr(asked, name)) for name in EDITS if getattr(asked, name)},
+        has_scale_map=bool(asked.scale_map), scale_range=asked.scale_range,
+        sweep=asked.sweep if asked.kind == "sweep" else (), mask_only=asked.kind == "mask",
+    )  # fmt: skip
 
 
 @router.get("/jobs")

@@ -334,7 +334,8 @@ def test_small_faces_and_lettering_are_held_closer(driver: Driver) -> None:
     page.mouse.click(*driver.place(0.5, 0.7))
     for kind in ("text", "faces"):
         page.check(f"#careful-{kind}")
-    assert driver.restore()["asked"]["settings"]["careful"] == "faces,text"
+    job = driver.restore()
+    assert job["asked"]["settings"]["careful"] == "faces,text" and "--careful faces,text" in job["command"]
     page.uncheck("#careful-text")
     page.uncheck("#careful-faces")
     page.click(".result.shown button:has-text('This wish again')")
