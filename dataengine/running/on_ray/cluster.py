@@ -8,12 +8,13 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import AuthenticationError
 
@@ -22,6 +23,7 @@ from instructrestore.dataengine.running.stage import StageSpec
 from instructrestore.shards.errors import first_line
 
 PROBE_S = 5
+START_S = 120  # that Ray's own processes may take to start, each
 NODE_VERDICT_S = 30
 OBJECT_STORE_MIB = 256
 # In Ray's workers glibc gives every large array back to the system and takes it again, page by page: that doubled the
@@ -36,7 +38,7 @@ def connected(address: str | None, cpus: int | None, object_store_mib: int) -> I
 
     Without an address the variable RAY_ADDRESS counts, which `ray job submit` sets. object_store_mib: shared memory of
     the cluster that is started here; it listens on loopback alone and asks for a token of its own. Raises ValueError
-    where the cluster cannot be reached.
+    where the cluster cannot be reached, or does not start.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address == "local":  # Ray's word for one of its own
@@ -74,15 +76,35 @@ def _start_here(**given: Any) -> None:
     """
     disabled = os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled"
     token = {} if disabled else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32)}
-    with _set_for_now(token):
+    with _set_for_now({"RAY_gcs_server_port_wait_time_s": str(START_S), **token}):
         _read_token()
         clusters = ray_constants.ENABLE_RAY_CLUSTER
         ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray listens everywhere, even if told a loopback address
+        get_node = services.get_node
+        services.get_node = partial(_wait_for_node, get_node)
         try:  # "local": else Ray would take a cluster that somebody else has started on this machine
             ray.init(address="local", _node_ip_address=LOOPBACK, **given)
+        except Exception as error:  # no narrower one: it is what Ray raises
+            raise ValueError(
+                f"Ray did not start on this machine, of {os.cpu_count()} processors under a load of "
+                f"{os.getloadavg()[0]:.0f}: {first_line(error)}; run again when it is less busy"
+            ) from error
         finally:
             ray_constants.ENABLE_RAY_CLUSTER = clusters
+            services.get_node = get_node
     assert ipaddress.ip_address(ray.util.get_node_ip_address()).is_loopback, "Ray's own address is not loopback"
+
+
+def _wait_for_node(get_node: Callable[[str, str], Any], gcs_address: str, node: str) -> Any:
+    """Ray's `get_node`, which gives a node that is starting 30 s: not enough on a busy machine."""
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            return get_node(gcs_address, node)
+        except RuntimeError:  # it is not known yet
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _read_token() -> None:
