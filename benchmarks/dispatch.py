@@ -3,9 +3,10 @@
 python -m benchmarks.dispatch --workers 64 --ms 20                    64 workers, 3,200 photos/s at most
 python -m benchmarks.dispatch --workers 256 --ms 100 --processes 16   256 workers as threads of 16 processes
 
-Three things in turn, on the same Ray actors and through the same gate:
+Four things in turn, on the same Ray actors and through the same gate:
 
     stage    the real one: a worker reads its part, sleeps, commits it; the driver is told
+    one      the same, but no worker is handed a part ahead
     empty    as many calls of an actor as there are parts, each of which sleeps as long: what Ray itself costs
     alone    one call a worker, which sleeps as often: what the machine costs
 
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.actor import ActorHandle
 
 from benchmarks.overhead import photos
 from benchmarks.used import Used, shared_out_mib
@@ -72,6 +74,14 @@ def pass_gate(path: Path) -> None:
     (path / f"ready-{os.getpid()}-{threading.get_ident()}").touch()
     with (path / "gate").open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # given once the driver lets go of its own
+
+
+class OneInHand(StageRun):
+    """A stage whose workers get no part ahead."""
+
+    def _hand_out(self, worker: ActorHandle, behind: bool) -> None:
+        if not behind:
+            super()._hand_out(worker, behind)
 
 
 class Sleeping:
@@ -143,7 +153,9 @@ def measured(gate: Gate, options: Namespace, parts: int, ended: float) -> Measur
     return Measured(bound / (ended - gate.opened), driver / parts * 1000, workers / parts * 1000)
 
 
-def stage(workers: Sequence[Worker], run: RunFolder, folder: Path, options: Namespace) -> Measured:
+def stage(
+    workers: Sequence[Worker], run: RunFolder, folder: Path, options: Namespace, loop: type[StageRun] = StageRun
+) -> Measured:
     """The real one, through the driver's loop."""
     (folder / "parts").mkdir(parents=True)
     tasks = [Task(part.part, (part.where,), folder / "parts", digest(part.content)) for part in run.parts()]
@@ -155,7 +167,7 @@ def stage(workers: Sequence[Worker], run: RunFolder, folder: Path, options: Name
     def note(_: PartSummary) -> None:
         done.append(time.monotonic())
 
-    StageRun(spec, tasks, 100, note, list(workers), 0).loop(lambda: None)  # pyright: ignore[reportArgumentType]
+    loop(spec, tasks, 100, note, list(workers), 0).loop(lambda: None)  # pyright: ignore[reportArgumentType]
     return measured(gate, options, len(tasks), done[-1])
 
 
@@ -217,7 +229,7 @@ def started(options: Namespace) -> list[Worker]:
 
 
 def compare(options: Namespace, folder: Path) -> None:
-    """Prints medians of the three, and of how the first two compare in one round, for each size of parts."""
+    """Prints medians of the four, and of how they compare in one repeat, for each size of parts."""
     workers = started(options)
     for size, rounds in zip(options.parts, options.rounds, strict=True):
         options.photos = options.workers * size * rounds
@@ -229,6 +241,7 @@ def compare(options: Namespace, folder: Path) -> None:
         found = [
             (
                 stage(workers, run, where / f"stage-{repeat}", options),
+                stage(workers, run, where / f"one-{repeat}", options, OneInHand),
                 empty(workers, spans, where / f"empty-{repeat}", options),
                 alone(workers, spans, where / f"alone-{repeat}", options),
             )
@@ -237,17 +250,19 @@ def compare(options: Namespace, folder: Path) -> None:
         tell(found, f"{rounds} x {options.workers} parts of {size}")
 
 
-def tell(found: Sequence[tuple[Measured, Measured, Measured]], what: str) -> None:
+def tell(found: Sequence[tuple[Measured, ...]], what: str) -> None:
     print(f"{what}; load {os.getloadavg()[0]:.1f}")
-    for name, column in zip(("stage", "empty", "alone"), zip(*found, strict=True), strict=True):
+    for name, column in zip(("stage", "one", "empty", "alone"), zip(*found, strict=True), strict=True):
         shares = [one.share for one in column]
         print(
             f"  {name}: {statistics.median(shares):.1%} ({min(shares):.1%}-{max(shares):.1%}) of the bound; CPU ms "
             f"a part: driver {statistics.median(one.driver_ms for one in column):.2f}, "
             f"workers {statistics.median(one.workers_ms for one in column):.2f}"
         )
-    ratios = [real.share / bare.share for real, bare, _ in found]
-    print(f"  stage / empty: {statistics.median(ratios):.1%} ({min(ratios):.1%}-{max(ratios):.1%})", flush=True)
+    for name, place in (("one", 1), ("empty", 2)):
+        ratios = [measured[0].share / measured[place].share for measured in found]
+        told = f"{statistics.median(ratios):.1%} ({min(ratios):.1%}-{max(ratios):.1%})"
+        print(f"  stage / {name} of the same repeat: {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import ray
-from ray._private import ray_constants, services
+from ray._private import node as ray_node
+from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import AuthenticationError
 
@@ -23,7 +23,8 @@ from instructrestore.dataengine.running.stage import StageSpec
 from instructrestore.shards.errors import first_line
 
 PROBE_S = 5
-START_S = 120  # that Ray's own processes may take to start, each
+START_S = 120  # that Ray's first process may take to start
+START_TRIES = 4  # its raylet ends where another process takes 15 s to start, which it does on a busy machine
 NODE_VERDICT_S = 30
 OBJECT_STORE_MIB = 256
 # In Ray's workers glibc gives every large array back to the system and takes it again, page by page: that doubled the
@@ -76,41 +77,53 @@ def _start_here(**given: Any) -> None:
     """
     disabled = os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled"
     token = {} if disabled else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32)}
-    with _set_for_now({"RAY_gcs_server_port_wait_time_s": str(START_S), **token}):
+    with (
+        _set_for_now({"RAY_gcs_server_port_wait_time_s": str(START_S), **token}),
+        _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False),  # else it listens everywhere, even if told loopback
+        _replaced(ray_node, "Node", _Node),
+    ):
         _read_token()
-        clusters = ray_constants.ENABLE_RAY_CLUSTER
-        ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray listens everywhere, even if told a loopback address
-        get_node = services.get_node
-        services.get_node = partial(_wait_for_node, get_node)
-        try:  # "local": else Ray would take a cluster that somebody else has started on this machine
-            ray.init(address="local", _node_ip_address=LOOPBACK, **given)
-        except Exception as error:  # no narrower one: it is what Ray raises
-            raise ValueError(
-                f"Ray did not start on this machine, of {os.cpu_count()} processors under a load of "
-                f"{os.getloadavg()[0]:.0f}: {first_line(error)}; run again when it is less busy"
-            ) from error
-        finally:
-            ray_constants.ENABLE_RAY_CLUSTER = clusters
-            services.get_node = get_node
+        for left in reversed(range(START_TRIES)):
+            try:  # "local": else Ray would take a cluster that somebody else has started on this machine
+                ray.init(address="local", _node_ip_address=LOOPBACK, **given)
+                break
+            except ValueError:  # what was given
+                raise
+            except Exception as error:  # no narrower one: it is what Ray raises
+                _Node.latest.kill_all_processes(check_alive=False, allow_graceful=False)
+                if not left:
+                    raise ValueError(
+                        f"Ray did not start on this machine, of {os.cpu_count()} processors under a load of "
+                        f"{os.getloadavg()[0]:.0f}: {first_line(error)}; run again when it is less busy"
+                    ) from error
     assert ipaddress.ip_address(ray.util.get_node_ip_address()).is_loopback, "Ray's own address is not loopback"
 
 
-def _wait_for_node(get_node: Callable[[str, str], Any], gcs_address: str, node: str) -> Any:
-    """Ray's `get_node`, which gives a node that is starting 30 s: not enough on a busy machine."""
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            return get_node(gcs_address, node)
-        except RuntimeError:  # it is not known yet
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+class _Node(ray_node.Node):
+    """What Ray starts of itself on this machine; known even where it fails, so that what it left can be ended."""
+
+    latest: ray_node.Node
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        _Node.latest = self
+        super().__init__(*given, **named)
 
 
 def _read_token() -> None:
     """Has Ray read the environment again: it keeps the token of a cluster that this process was connected to before."""
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value of a module's variable for the block."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 @contextmanager

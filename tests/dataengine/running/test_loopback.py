@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,15 @@ nodes = Cluster(initialize_head=True, head_node_args={
 print("at", nodes.address, flush=True)
 sys.stdin.read()
 nodes.shutdown()
+"""
+LATE = """
+from instructrestore.dataengine.running.on_ray import cluster
+cluster.START_S, cluster.START_TRIES = 0, 2
+try:
+    with cluster.connected(None, 1, 80):
+        print("started")
+except ValueError as error:
+    print(error)
 """
 DRIVER = """
 import sys
@@ -139,3 +149,11 @@ def test_a_cluster_of_this_machine_answers_nobody_without_its_token(ray_cluster:
         [sys.executable, "-c", ask, address], env=variables(home), capture_output=True, text=True, check=False
     )
     assert ended.returncode and "InvalidAuthToken" in ended.stderr
+
+
+def test_a_cluster_that_does_not_start_in_time_is_one_sentence(home: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", LATE], cwd=ROOT, env=variables(home), capture_output=True, text=True, check=True
+    )
+    sentence = r"Ray did not start on this machine, of \d+ processors under a load of \d+: .*; run again when .*\n"
+    assert re.fullmatch(sentence, said.stdout)
