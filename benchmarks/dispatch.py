@@ -45,7 +45,6 @@ from instructrestore.dataengine.running.stage import StageSpec, Task
 CPUS = 2
 SETTLE_S = 5.0  # Ray starts spare processes after those that were asked for
 PAUSE_S = 1.0
-ENVIRONMENT = {"env_vars": MALLOC}
 
 
 class Gate:
@@ -222,9 +221,9 @@ def started(options: Namespace) -> list[Worker]:
     ray.get([host.__ray_ready__.remote() for host in hosts])
     took = time.monotonic() - begin
     time.sleep(SETTLE_S)
-    memory = sum(shared_out_mib(process) for process in Used.now().processes)
+    memory_mib = sum(shared_out_mib(process) for process in Used.now().processes)
     print(f"{options.workers} workers in {processes} processes, {options.ms:g} ms a photo", flush=True)
-    print(f"ready after {took:.0f} s, {memory:,.0f} MiB in all", flush=True)
+    print(f"ready after {took:.0f} s, {memory_mib:,.0f} MiB in all", flush=True)
     return [Worker(host, place) for place in range(share) for host in hosts]
 
 
