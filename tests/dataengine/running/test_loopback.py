@@ -62,7 +62,7 @@ def test_a_cluster_of_this_machine_is_open_to_no_other(ray_cluster: Cluster, tmp
         spec(tmp_path), tasks(tmp_path, [["ok"]]), 9, lambda summary: found.update(listeners_below(os.getpid()))
     )
     who = " ".join(found.values())
-    assert all(each in who for each in ("gcs_server", "raylet", "ray::_Actor", "RuntimeEnvAgent")), found
+    assert all(each in who for each in ("gcs_server", "raylet", "ray::Actor", "RuntimeEnvAgent")), found
     assert open_to_others(found) == {}
 
 
