@@ -1,26 +1,21 @@
-"""The scale of a cluster, by simulation.
+"""A whole build of 120,000 photos with 540,000 regions through stages that cost nothing.
 
-python -m benchmarks.cluster workers    64 workers that sleep 20 ms a photo, against 3,200 photos/s
-python -m benchmarks.cluster dataset    120,000 photos with 540,000 regions through stages that cost nothing
+python -m benchmarks.cluster
 
-Workers of the first share two processors, at some 120 MiB each. The second leaves a folder as large as its
-data set, under TMPDIR, until it ends.
+Leaves a folder as large as its data set, under TMPDIR, until it ends.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
-import os
 import resource
-import statistics
 import tempfile
 import threading
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -31,15 +26,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.overhead import photos
+from benchmarks.used import Used
 from instructrestore.dataengine.noun_phrases.parser import ParserAnswer, Question
 from instructrestore.dataengine.photos.encode import EncodedPhoto
 from instructrestore.dataengine.photos.row import Row
 from instructrestore.dataengine.reporting import card, report
 from instructrestore.dataengine.reporting import statistics as dataset_statistics
 from instructrestore.dataengine.run_folder import RunFolder
-from instructrestore.dataengine.running.integrity import digest
-from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
-from instructrestore.dataengine.running.part_files import PartSummary
+from instructrestore.dataengine.running.on_ray.runner import cluster
 from instructrestore.dataengine.running.run import Run
 from instructrestore.dataengine.running.stage import Drop, StageSpec, Task
 from instructrestore.dataengine.settings import BuildSettings
@@ -50,7 +44,6 @@ from instructrestore.shards.rle import Mask
 from instructrestore.shards.sample import AnnotatedPhoto, Answer, Photo, Piece, key_of
 
 CPUS = 2
-SETTLE_S = 3.0  # Ray starts spare processes after those that were asked for
 
 WIDTH, HEIGHT = 384, 256
 SUBJECTS = [f"{kind} {number:03d}" for number in range(250) for kind in ("tree", "wall", "lamp", "boat")]
@@ -59,125 +52,6 @@ COLOURS = ("red", "green", "blue", "white", "black", "brown", "grey", "yellow")
 SIZES = ("small", "large", "tall", "round")
 DOINGS = ("standing", "lying", "hanging", "left")
 PLACES = tuple(f"{at} the {what}" for at in ("on", "near", "behind") for what in ("field", "road", "table", "house"))
-
-
-@dataclass(frozen=True)
-class Used:
-    """CPU seconds so far, of this process and of those it started, which `processes` are; at: when, in seconds."""
-
-    at: float
-    driver_s: float
-    workers_s: float
-    processes: tuple[int, ...]
-
-    @classmethod
-    def now(cls) -> Used:
-        seconds: dict[int, float] = {}
-        parents: dict[int, int] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it has ended
-            process = int(stat.parent.name)
-            parents[process] = int(fields[1])
-            seconds[process] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        started = []
-        for process in seconds:
-            ancestor = parents[process]
-            while ancestor in parents and ancestor != os.getpid():
-                ancestor = parents[ancestor]
-            started += [process] * (ancestor == os.getpid())
-        return cls(time.monotonic(), time.process_time(), sum(seconds[p] for p in started), tuple(started))
-
-
-def shared_out_mib(process: int) -> float:
-    """A process's memory; what several processes share is shared out among them."""
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-class Sleeping:
-    """A stage that sleeps, and whose workers are ready when the gate opens."""
-
-    def __init__(self, gate: Path, row_s: float) -> None:
-        self._row_s = row_s
-        (gate.parent / f"ready-{os.getpid()}").touch()
-        with gate.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # given once the driver lets go of its own
-
-    def __call__(self, rows: Sequence[Row]) -> list[Row]:
-        time.sleep(self._row_s * len(rows))
-        return list(rows)
-
-
-class Gate:
-    """Holds workers until all are there and Ray is quiet; then it is open, and `used` says what was used by then."""
-
-    def __init__(self, folder: Path, workers: int) -> None:
-        self.path = folder / "gate"
-        self.path.touch()
-        self._workers = workers
-        self._lock = os.open(self.path, os.O_RDONLY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._begin = time.monotonic()
-        threading.Thread(target=self._wait, daemon=True).start()
-
-    def _wait(self) -> None:
-        while len(list(self.path.parent.glob("ready-*"))) < self._workers:
-            time.sleep(0.1)
-        self.start_up_s = time.monotonic() - self._begin
-        time.sleep(SETTLE_S)
-        self.memory_mib = sum(shared_out_mib(process) for process in Used.now().processes)
-        self.used = Used.now()
-        self.opened = time.monotonic()
-        os.close(self._lock)
-
-
-def workers(options: Namespace) -> None:
-    """Prints what share of the bound is reached, and what it takes, for each size of parts."""
-    print(f"{options.workers} workers, {options.ms:g} ms a photo, {options.photos:,} photos", flush=True)
-    with tempfile.TemporaryDirectory() as name, cluster(None, CPUS) as connected:
-        for size in options.parts:
-            where = Path(name) / f"parts-of-{size}"
-            run = RunFolder(where)
-            run.append(photos(options.photos), size)
-            if size == options.parts[0]:
-                gate, _ = one_run(connected, run, where / "first", options)
-                print(f"all ready after {gate.start_up_s:.0f} s, {gate.memory_mib:,.0f} MiB in all", flush=True)
-            shares, driver, below = [], [], []
-            for repeat in range(options.repeats):
-                gate, end = one_run(connected, run, where / f"{repeat}", options)
-                shares.append(options.photos * options.ms / 1000 / options.workers / (end.at - gate.opened))
-                driver.append((end.driver_s - gate.used.driver_s) / options.photos * 1000)
-                below.append((end.workers_s - gate.used.workers_s) / options.photos * 1000)
-            count = -(-options.photos // size)
-            most = options.photos / size / options.workers / -(-count // options.workers)
-            print(
-                f"{count} parts of {size}, at best {most:.1%} of the bound: {statistics.median(shares):.1%} "
-                f"({min(shares):.1%}-{max(shares):.1%}); CPU ms a photo: driver {statistics.median(driver):.2f}, "
-                f"workers {statistics.median(below):.2f}; load {os.getloadavg()[0]:.1f}",
-                flush=True,
-            )
-
-
-def one_run(connected: Cluster, run: RunFolder, folder: Path, options: Namespace) -> tuple[Gate, Used]:
-    """A stage through the gate; what was used when its last part was committed."""
-    folder.mkdir()
-    tasks = [Task(part.part, (part.where,), folder, digest(part.content)) for part in run.parts()]
-    gate = Gate(folder, min(options.workers, len(tasks)))
-    build = partial(Sleeping, gate.path, options.ms / 1000)
-    spec = StageSpec("sleeping", build, "sleeping", Row, Row, batch=4096, cpus=CPUS / options.workers)
-    done: list[float] = []
-
-    def note(_: PartSummary) -> None:
-        done.append(time.monotonic())
-
-    connected.run_stage(spec, tasks, 100, note)
-    return gate, replace(Used.now(), at=done[-1])
 
 
 class MadeUp:
@@ -289,7 +163,7 @@ def resident_mib() -> float:
 
 def dataset(options: Namespace) -> None:
     """A whole build with stages that cost nothing; prints what each step takes, and what it leaves on disk."""
-    settings = BuildSettings(photos_per_part=options.parts[0])
+    settings = BuildSettings(photos_per_part=options.parts)
     with tempfile.TemporaryDirectory() as name, cluster(None, CPUS) as connected:
         where = Path(name) / "run"
         folder = RunFolder(where)
@@ -329,19 +203,9 @@ def dataset(options: Namespace) -> None:
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("workers", "dataset"))
-    parser.add_argument("--photos", type=int, help="3,000 for workers, 120,000 for a data set")
-    parser.add_argument("--parts", type=int, nargs="+", help="photos in a part; several sizes for workers")
-    parser.add_argument("--workers", type=int, default=64)
-    parser.add_argument("--ms", type=float, default=20, help="that a worker sleeps, a photo")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    if options.what == "workers":
-        options.photos, options.parts = options.photos or 3000, options.parts or [8, 47]
-        workers(options)
-    else:
-        options.photos, options.parts = options.photos or 120_000, options.parts or [64]
-        dataset(options)
+    parser.add_argument("--photos", type=int, default=120_000)
+    parser.add_argument("--parts", type=int, default=64, help="photos in a part")
+    dataset(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ import ray
 import ray.data
 from pydantic import TypeAdapter
 
-from benchmarks.cluster import CPUS, Used, shared_out_mib
+from benchmarks.cluster import CPUS
+from benchmarks.used import Used, shared_out_mib
 from instructrestore.dataengine.noun_phrases.answers import ANSWERS, ASKED, AnswerCache
 from instructrestore.dataengine.noun_phrases.parser import ParserAnswer, ParserSettings, PhraseResult, Question
 from instructrestore.dataengine.noun_phrases.rounds import PIECES, NounPhraseSettings, Rounds

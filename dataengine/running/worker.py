@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from instructrestore.dataengine.running.outcomes import apply, batched
 from instructrestore.dataengine.running.part_files import Outcome, PartFile, PartSummary, read_outcomes, read_rows
 from instructrestore.dataengine.running.side_table import SideTable
-from instructrestore.dataengine.running.stage import Defect, StageSpec, StopStage, Task
+from instructrestore.dataengine.running.stage import Defect, Sink, StageSpec, StopStage, Task
 from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.paths import Place
 
@@ -43,6 +43,14 @@ class Todo:
     attempts: int = 0
 
 
+@dataclass(frozen=True)
+class PartInput:
+    """A part as it was read: its rows in order, of which outcomes are kept, and its slice of the side table."""
+
+    rows: list[Todo | Outcome[Any]]
+    side: Any
+
+
 class StageWorker:
     """Holds a stage; another one can take its place."""
 
@@ -60,25 +68,43 @@ class StageWorker:
 
     def do_part(self, task: Task) -> Done | Stopped:
         """The part's rows through the stage and its sink."""
+        return self.commit(task, self.through(task, self.read(task)))
+
+    def read(self, task: Task) -> PartInput | Stopped:
+        """The first third of a part: what it is made of."""
         try:
-            todo = inputs(self._spec, task)
-            side = self._side(task)
+            return PartInput(inputs(self._spec, task), self._side(task))
         except (OSError, DamagedFile) as error:
             return self._unread(error)
+
+    def through(self, task: Task, given: PartInput | Stopped) -> Sink | Stopped:
+        """The second: the rows through the stage, into the sink."""
+        if isinstance(given, Stopped):
+            return given
         try:
             sink = self._spec.sink(task, self._results)
         except OSError as error:
             return Stopped(disk_sentence(self._spec.name, task, error))
         try:
-            for batch in batched(todo, self._spec.batch):
+            for batch in batched(given.rows, self._spec.batch):
                 waiting = [item for item in batch if isinstance(item, Todo)]
-                done = iter(self._outcomes(waiting, side))
+                done = iter(self._outcomes(waiting, given.side))
                 for item in batch:
                     sink.add(next(done) if isinstance(item, Todo) else item)
-            return sink.commit()
         except (StopStage, Defect) as stop:
             sink.abandon()
             return self._stopped(stop)
+        except OSError as error:
+            sink.abandon()
+            return Stopped(disk_sentence(self._spec.name, task, error))
+        return sink
+
+    def commit(self, task: Task, sink: Sink | Stopped) -> Done | Stopped:
+        """The last: the sink to disk."""
+        if isinstance(sink, Stopped):
+            return sink
+        try:
+            return sink.commit()
         except OSError as error:
             sink.abandon()
             return Stopped(disk_sentence(self._spec.name, task, error))

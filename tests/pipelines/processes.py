@@ -14,7 +14,7 @@ def workers_of(driver: int) -> list[int]:
         try:
             if entry.name.isdigit() and os.getsid(int(entry.name)) == driver:
                 line = (entry / "cmdline").read_bytes()
-                if line.startswith(b"ray::_Actor"):
+                if line.startswith(b"ray::Actor"):
                     found.append(int(entry.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -29,7 +29,7 @@ def workers_below(raylet: int) -> list[int]:
             if not entry.name.isdigit():
                 continue
             parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
-            if parent == str(raylet) and (entry / "cmdline").read_bytes().startswith(b"ray::_Actor"):
+            if parent == str(raylet) and (entry / "cmdline").read_bytes().startswith(b"ray::Actor"):
                 found.append(int(entry.name))
         except (FileNotFoundError, ProcessLookupError):
             continue

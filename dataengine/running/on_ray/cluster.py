@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import node as ray_node
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import AuthenticationError
@@ -22,6 +23,8 @@ from instructrestore.dataengine.running.stage import StageSpec
 from instructrestore.shards.errors import first_line
 
 PROBE_S = 5
+START_S = 120  # that Ray's first process may take to start
+START_TRIES = 4  # its raylet ends where another process takes 15 s to start, which it does on a busy machine
 NODE_VERDICT_S = 30
 OBJECT_STORE_MIB = 256
 # In Ray's workers glibc gives every large array back to the system and takes it again, page by page: that doubled the
@@ -36,7 +39,7 @@ def connected(address: str | None, cpus: int | None, object_store_mib: int) -> I
 
     Without an address the variable RAY_ADDRESS counts, which `ray job submit` sets. object_store_mib: shared memory of
     the cluster that is started here; it listens on loopback alone and asks for a token of its own. Raises ValueError
-    where the cluster cannot be reached.
+    where the cluster cannot be reached, or does not start.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address == "local":  # Ray's word for one of its own
@@ -74,21 +77,53 @@ def _start_here(**given: Any) -> None:
     """
     disabled = os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled"
     token = {} if disabled else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32)}
-    with _set_for_now(token):
+    with (
+        _set_for_now({"RAY_gcs_server_port_wait_time_s": str(START_S), **token}),
+        _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False),  # else it listens everywhere, even if told loopback
+        _replaced(ray_node, "Node", _Node),
+    ):
         _read_token()
-        clusters = ray_constants.ENABLE_RAY_CLUSTER
-        ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray listens everywhere, even if told a loopback address
-        try:  # "local": else Ray would take a cluster that somebody else has started on this machine
-            ray.init(address="local", _node_ip_address=LOOPBACK, **given)
-        finally:
-            ray_constants.ENABLE_RAY_CLUSTER = clusters
+        for left in reversed(range(START_TRIES)):
+            try:  # "local": else Ray would take a cluster that somebody else has started on this machine
+                ray.init(address="local", _node_ip_address=LOOPBACK, **given)
+                break
+            except ValueError:  # what was given
+                raise
+            except Exception as error:  # no narrower one: it is what Ray raises
+                _Node.latest.kill_all_processes(check_alive=False, allow_graceful=False)
+                if not left:
+                    raise ValueError(
+                        f"Ray did not start on this machine, of {os.cpu_count()} processors under a load of "
+                        f"{os.getloadavg()[0]:.0f}: {first_line(error)}; run again when it is less busy"
+                    ) from error
     assert ipaddress.ip_address(ray.util.get_node_ip_address()).is_loopback, "Ray's own address is not loopback"
+
+
+class _Node(ray_node.Node):
+    """What Ray starts of itself on this machine; known even where it fails, so that what it left can be ended."""
+
+    latest: ray_node.Node
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        _Node.latest = self
+        super().__init__(*given, **named)
 
 
 def _read_token() -> None:
     """Has Ray read the environment again: it keeps the token of a cluster that this process was connected to before."""
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value of a module's variable for the block."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """The loop of one stage over its parts, with the whole cluster.
 
 A worker is an actor that holds the stage. It reads a part, maps it and commits it, so that the driver carries names
-and counts only. What can go wrong, and what then happens:
+and counts only. It is handed the next part ahead, which it reads while the stage is at work (actor.py). What can go
+wrong, and what then happens:
 
     a row raises             outcomes.py says what becomes of it; as a rule the row has failed and the part goes on
     a worker dies            it is replaced, and its part is done again row by row, so that the driver knows which row
-                             it was at; a row that kills two workers on living nodes has failed and is passed over
+                             it was at; a row that kills two workers on living nodes has failed and is passed over.
+                             The part that it had ahead is given back, once: it may have been that one
     a worker stalls          past its time limit it is killed, and the same happens
     a node is lost           its parts are done again elsewhere, which is nobody's fault; a part that has lost two nodes
                              is done row by row, and a row that loses two more has failed
@@ -31,11 +33,12 @@ from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, RuntimeEnvSetupError
 
 from instructrestore.dataengine.running.on_ray import cluster, environments
+from instructrestore.dataengine.running.on_ray.actor import PARTS_IN_HAND, Actor
 from instructrestore.dataengine.running.on_ray.row_by_row import PartByRow
 from instructrestore.dataengine.running.outcomes import FailureWatch
 from instructrestore.dataengine.running.part_files import PartFile, PartSummary, read_outcomes
 from instructrestore.dataengine.running.stage import Defect, StageSpec, StopStage, Task
-from instructrestore.dataengine.running.worker import Done, StageWorker, Stopped
+from instructrestore.dataengine.running.worker import Done, Stopped
 from instructrestore.shards.errors import first_line
 
 DEATHS_WITHOUT_PROGRESS = 5
@@ -43,19 +46,15 @@ POLL_S = 0.5
 LOOK_S = 5  # between two questions to the cluster what it has room for
 
 
-class _Actor(StageWorker):
-    def begin(self, spec: StageSpec) -> str | Stopped:
-        """Starts the stage; returns the node it runs on."""
-        return self.start(spec) or ray.get_runtime_context().get_node_id()
-
-
 @dataclass
 class _Assignment:
-    """What a worker is doing. task None: it is starting. by_row: the task is done row by row."""
+    """What a worker has in hand. task None: it is starting. by_row: the task is done row by row. behind: another part
+    is before it."""
 
     worker: ActorHandle
     task: Task | None
     by_row: PartByRow | None = None
+    behind: bool = False
     since: float = field(default_factory=time.monotonic)
     stalled: bool = False
 
@@ -92,6 +91,7 @@ class StageRun:
         self._watch = FailureWatch(spec.name, max_failures)
         self._on_part = on_part
         self._jobs: dict[ray.ObjectRef, _Assignment] = {}
+        self._following: dict[ActorHandle, _Assignment] = {}  # those that are behind another
         self._nodes: dict[ActorHandle, str] = {}
         self._idle = idle
         self._wait_s = wait_s
@@ -100,10 +100,11 @@ class StageRun:
         self._least = min(spec.min_workers, spec.workers or spec.min_workers, len(tasks))
         self._ready: list[ActorHandle] = []
         self._born: dict[ActorHandle, float] = {}
-        self._lost = Counter[tuple[str, int]]()  # nodes, by the task that was done there
+        self._lost = Counter[tuple[str, int]]()  # nodes, and workers that had it ahead, by the task
         self._deaths = 0
         self._last_death = 0.0
-        self._actor: Any = ray.remote(**cluster.options(spec), max_restarts=0)(_Actor)
+        given: dict[str, Any] = {"max_restarts": 0, "max_concurrency": PARTS_IN_HAND, **cluster.options(spec)}
+        self._actor: Any = ray.remote(**given)(Actor)
         self.files: dict[tuple[str, int], PartFile] = {}  # by the task's key
 
     def loop(self, check: Callable[[], None]) -> None:
@@ -140,7 +141,8 @@ class StageRun:
 
     def _answers(self) -> list[ray.ObjectRef]:
         if self._jobs:
-            return ray.wait(list(self._jobs), num_returns=1, timeout=POLL_S)[0]
+            first, others = ray.wait(list(self._jobs), num_returns=1, timeout=POLL_S)
+            return first + ray.wait(others, num_returns=len(others), timeout=0)[0] if first and others else first
         time.sleep(POLL_S)
         return []
 
@@ -191,21 +193,35 @@ class StageRun:
             self._least = 0
             while self._ready and (self._by_row or self._pending):
                 self._next(self._ready.pop())
-        busy = sum(job.task is not None for job in self._jobs.values())
+        at_work = {job.worker: job.task for job in self._jobs.values()}
+        busy = sum(task is not None for task in at_work.values())
         wanted = min(self._most, busy + len(self._pending) + len(self._by_row))
-        for _ in range(wanted - len(self._jobs) - len(self._ready)):
+        for _ in range(wanted - len(at_work) - len(self._ready)):
             worker = self._idle.pop() if self._idle else self._actor.remote()
             self._born[worker] = time.monotonic()
             self._jobs[worker.begin.remote(self._spec)] = _Assignment(worker, None)
 
     def _next(self, worker: ActorHandle) -> None:
-        if self._by_row:
+        """What a worker does next. It gets a part to follow as long as there are enough for all: at the end none waits
+        at a busy worker while another worker is idle."""
+        if follows := self._following.pop(worker, None):
+            follows.behind, follows.since = False, time.monotonic()
+        elif self._by_row:
             self._next_row(worker, self._by_row.popleft())
+            return
         elif self._pending:
-            task = self._pending.popleft()
-            self._jobs[worker.do_part.remote(task)] = _Assignment(worker, task)
+            self._hand_out(worker, behind=False)
         else:
             self._ready.append(worker)  # until the end: another one's part may come back
+            return
+        if len(self._pending) > self._most and not self._by_row:
+            self._hand_out(worker, behind=True)
+
+    def _hand_out(self, worker: ActorHandle, behind: bool) -> None:
+        task = self._pending.popleft()
+        job = self._jobs[worker.do_part.remote(task)] = _Assignment(worker, task, behind=behind)
+        if behind:
+            self._following[worker] = job
 
     def _next_row(self, worker: ActorHandle, by_row: PartByRow) -> None:
         """The part's next row to the worker; commits the part after its last one."""
@@ -249,13 +265,14 @@ class StageRun:
                     )
                 continue
             limit = self._spec.row_limit_s if job.by_row else self._spec.part_limit_s
-            if not job.stalled and now - job.since > limit:
+            if not (job.stalled or job.behind) and now - job.since > limit:
                 job.stalled = True
                 ray.kill(job.worker)
 
     def _bury(self, job: _Assignment, error: Exception) -> None:
         ray.kill(job.worker)
-        self._deaths_to_judge.append(_Death(job, self._nodes.pop(job.worker, None), error))
+        self._deaths_to_judge.append(_Death(job, self._nodes.get(job.worker), error))
+        self._following.pop(job.worker, None)
         self._looked = 0  # there may be a node less
 
     def _judge(self) -> None:
@@ -283,10 +300,10 @@ class StageRun:
             if job.by_row.killed(_reason(death)) if blame else job.by_row.lost():
                 self._deaths = 0
             self._by_row.append(job.by_row)
-        elif job.task and (blame or self._lost[job.task.key]):
+        elif job.task and ((blame and not job.behind) or self._lost[job.task.key]):
             self._by_row.append(PartByRow(self._spec, job.task))
         elif job.task:
-            self._lost[job.task.key] += 1  # a second node lost under one part may be that part's doing
+            self._lost[job.task.key] += 1  # a second node or worker lost under one part may be that part's doing
             self._pending.appendleft(job.task)
 
 

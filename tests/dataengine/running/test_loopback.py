@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,15 @@ print("at", nodes.address, flush=True)
 sys.stdin.read()
 nodes.shutdown()
 """
+LATE = """
+from instructrestore.dataengine.running.on_ray import cluster
+cluster.START_S, cluster.START_TRIES = 0, 2
+try:
+    with cluster.connected(None, 1, 80):
+        print("started")
+except ValueError as error:
+    print(error)
+"""
 DRIVER = """
 import sys
 import ray
@@ -52,7 +62,7 @@ def test_a_cluster_of_this_machine_is_open_to_no_other(ray_cluster: Cluster, tmp
         spec(tmp_path), tasks(tmp_path, [["ok"]]), 9, lambda summary: found.update(listeners_below(os.getpid()))
     )
     who = " ".join(found.values())
-    assert all(each in who for each in ("gcs_server", "raylet", "ray::_Actor", "RuntimeEnvAgent")), found
+    assert all(each in who for each in ("gcs_server", "raylet", "ray::Actor", "RuntimeEnvAgent")), found
     assert open_to_others(found) == {}
 
 
@@ -139,3 +149,11 @@ def test_a_cluster_of_this_machine_answers_nobody_without_its_token(ray_cluster:
         [sys.executable, "-c", ask, address], env=variables(home), capture_output=True, text=True, check=False
     )
     assert ended.returncode and "InvalidAuthToken" in ended.stderr
+
+
+def test_a_cluster_that_does_not_start_in_time_is_one_sentence(home: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", LATE], cwd=ROOT, env=variables(home), capture_output=True, text=True, check=True
+    )
+    sentence = r"Ray did not start on this machine, of \d+ processors under a load of \d+: .*; run again when .*\n"
+    assert re.fullmatch(sentence, said.stdout)

@@ -21,7 +21,7 @@ from instructrestore.dataengine.running.part_files import (
     write_part,
 )
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
-from tests.dataengine.running.trial_stages import Item, NeedsWeights, Trial
+from tests.dataengine.running.trial_stages import Item, NeedsWeights, SlowSink, Trial
 
 items = TypeAdapter(Item)
 
@@ -90,6 +90,28 @@ def test_a_deadly_row_is_failed_and_the_rest_done(tmp_path: Path, ray_cluster: C
     outcomes = run(ray_cluster, spec(tmp_path), tasks(tmp_path, [["ok", "die", "ok"], ["ok", "ok"]]))
     assert [o.kind for o in outcomes] == ["ok", "failed", "ok", "ok", "ok"]
     assert (outcomes[1].reason, outcomes[1].attempts) == ("worker died", 2)
+
+
+def test_a_part_ahead_of_a_worker_that_dies_is_not_blamed(tmp_path: Path, ray_cluster: Cluster) -> None:
+    parts = [["slow", "die once", "together"], ["together"] * 3, ["ok"], ["ok"]]
+    outcomes = run(ray_cluster, spec(tmp_path, workers=1), tasks(tmp_path, parts))
+    assert [o.kind for o in outcomes] == ["ok"] * 8
+    together = [o.row.value for o in outcomes if o.row and o.row.act == "together"]
+    assert together == [1, 3, 3, 3], "the part with the death row by row, the one behind it as a whole"
+
+
+def test_a_deadly_part_behind_one_that_is_being_committed_is_found(tmp_path: Path, ray_cluster: Cluster) -> None:
+    planned = tasks(tmp_path, [["ok", "ok"], ["die", "ok"], ["ok"], ["ok"]])
+    outcomes = run(ray_cluster, spec(tmp_path, workers=1, sink=SlowSink), planned)
+    assert [o.kind for o in outcomes] == ["ok", "ok", "failed", "ok", "ok", "ok"]
+    assert (outcomes[2].reason, outcomes[2].attempts) == ("worker died", 2)
+
+
+def test_no_part_waits_at_a_busy_worker_while_another_is_idle(tmp_path: Path, ray_cluster: Cluster) -> None:
+    planned = tasks(tmp_path, [["process"] + ["slow"] * 6, ["process"], ["process"]])
+    outcomes = run(ray_cluster, spec(tmp_path, workers=2, min_workers=2), planned)
+    slow, *quick = [o.row.value for o in outcomes if o.row and o.row.act == "process"]
+    assert slow not in quick
 
 
 def test_a_worker_that_hangs_counts_as_dead(tmp_path: Path, ray_cluster: Cluster) -> None:

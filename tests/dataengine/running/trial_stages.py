@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instructrestore.dataengine.running.stage import Drop, Failed, StopStage
+from instructrestore.dataengine.running.part_files import PartFile, PartSummary
+from instructrestore.dataengine.running.stage import Drop, Failed, PartSink, StopStage
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Trial:
         self._marks = marks
 
     def __call__(self, rows: Sequence[Item]) -> list[Item | Drop | Failed]:
+        self._together = len(rows)
         return [self._do(row) for row in rows]
 
     def _do(self, row: Item) -> Item | Drop | Failed:
@@ -48,6 +50,8 @@ class Trial:
             time.sleep(3600)
         if row.act == "slow":
             time.sleep(0.3)
+        if row.act == "together":
+            return Item(row.number, row.act, self._together)
         if row.act == "process":
             return Item(row.number, row.act, os.getpid())
         if row.act == "environment":
@@ -60,6 +64,14 @@ class Trial:
             return False
         mark.touch()
         return True
+
+
+class SlowSink(PartSink):
+    """A sink whose parts take a while to reach the disk."""
+
+    def commit(self) -> tuple[PartFile, PartSummary]:
+        time.sleep(0.5)
+        return super().commit()
 
 
 class Deadly:
