@@ -1,0 +1,127 @@
+"""Questions a second of several language-model servers of which some are slow, fail or die.
+
+python -m benchmarks.servers [--questions 768] [--in-flight 48] [--repeats 3]
+
+Each server is a process of its own that speaks chat completions over HTTP. A good one answers 16 requests at a time,
+in 1 s each, and the others wait; a slow one takes 10 s; a failing one gives HTTP 500 at once to 30% of its requests; a
+dying one ends without a word when half of its share is done. They are asked by the stage of the noun phrases, in the
+parts of a build. The run ends with an error where a question was answered twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from instructrestore.dataengine.noun_phrases.answers import QUESTIONS_PER_CHUNK
+from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer, ParserSettings, Question
+from instructrestore.dataengine.running.server_settings import ServerSettings
+
+SLOTS = 16
+SECONDS = 1.0
+SLOWER = 10
+FAILING = 0.3
+CASES = {
+    "two good": ("good", "good"),
+    "two good, one slow": ("good", "good", "slow"),
+    "two good, one failing": ("good", "good", "failing"),
+    "two good, one dying": ("good", "good", "dying"),
+    "two good and the three": ("good", "good", "slow", "failing", "dying"),
+    "slow, failing, dying": ("slow", "failing", "dying"),
+}
+
+
+async def serve(kind: str, dies_after: int) -> None:
+    """A server; prints its port, and then every description that it has answered."""
+    free = asyncio.Semaphore(SLOTS)
+    seconds = SECONDS * (SLOWER if kind == "slow" else 1)
+    asked = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+                body = json.loads(await reader.readexactly(int(length.split(b":")[1])))
+                asked += 1
+                if kind == "dying" and asked > dies_after:
+                    os._exit(1)
+                if kind == "failing" and random.random() < FAILING:
+                    writer.write(b"HTTP/1.1 500 Broken\r\nContent-Length: 2\r\n\r\n{}")
+                    continue
+                async with free:
+                    await asyncio.sleep(seconds)
+                said = json.dumps({"noun_phrase": "the red dog", "subject": "dog"})
+                reply = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(reply), reply))
+                await writer.drain()
+                print(json.loads(body["messages"][-1]["content"])["description"], flush=True)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def rate(kinds: Sequence[str], questions: int, in_flight: int) -> float:
+    """Answers a second; every question is answered once."""
+    dies_after = questions // 2 // sum(kind != "slow" for kind in kinds)
+    command = [sys.executable, "-m", "benchmarks.servers", "--dies-after", str(dies_after), "--serve"]
+    servers = [subprocess.Popen([*command, kind], stdout=subprocess.PIPE, text=True) for kind in kinds]
+    try:
+        urls = [f"http://127.0.0.1:{server.stdout.readline().strip()}/v1" for server in servers if server.stdout]
+        settings = ServerSettings(urls=tuple(urls), model="made", requests_in_flight=in_flight)
+        parser = Parser(ParserSettings(kind="server", server=settings))
+        asked = [Question(f"the dog number {number} is red", 1) for number in range(questions)]
+        part = max(QUESTIONS_PER_CHUNK, 4 * in_flight)
+        started = time.monotonic()
+        answers = [answer for first in range(0, questions, part) for answer in parser(asked[first : first + part])]
+        seconds = time.monotonic() - started
+    finally:
+        for server in servers:
+            server.terminate()
+        said = [server.communicate()[0].splitlines() for server in servers]
+    assert all(isinstance(answer, ParserAnswer) for answer in answers)
+    counts = Counter(line for lines in said for line in lines)
+    assert counts == Counter(question.description for question in asked), "answered twice, or not at all"
+    each = ", ".join(f"{kind} {len(lines)}" for kind, lines in zip(kinds, said, strict=True))
+    print(f"  {questions / seconds:6.1f} answers/s; answered by {each}", flush=True)
+    return questions / seconds
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=int, default=768)
+    parser.add_argument("--in-flight", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--serve", choices=("good", "slow", "failing", "dying"))
+    parser.add_argument("--dies-after", type=int, default=0, help="requests")
+    options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.serve, options.dies_after))
+        return
+    rates: dict[str, list[float]] = {name: [] for name in CASES}
+    for _ in range(options.repeats):
+        for name, kinds in CASES.items():
+            print(name, flush=True)
+            rates[name].append(rate(kinds, options.questions, options.in_flight))
+    print(f"load {os.getloadavg()[0]:.0f}; {options.in_flight} requests under way, a good server {SLOTS / SECONDS:g}/s")
+    good = median(rates["two good"])
+    for name, found in rates.items():
+        print(f"{name:44}{median(found):7.1f} ({min(found):.1f}-{max(found):.1f})  {median(found) / good:5.0%}")
+
+
+if __name__ == "__main__":
+    main()
