@@ -1,6 +1,6 @@
 """Questions a second of several language-model servers of which some are slow, fail or die.
 
-python -m benchmarks.servers [--questions 768] [--in-flight 48] [--repeats 3]
+python -m benchmarks.servers [--questions 512] [--in-flight 64] [--repeats 3]
 
 Each server is a process of its own that speaks chat completions over HTTP. A good one answers 16 requests at a time,
 in 1 s each, and the others wait; a slow one takes 10 s; a failing one gives HTTP 500 at once to 30% of its requests; a
@@ -22,12 +22,8 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
-from instructrestore.dataengine.noun_phrases.answers import QUESTIONS_PER_CHUNK
-from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer, ParserSettings, Question
-from instructrestore.dataengine.running.server_settings import ServerSettings
-
 SLOTS = 16
-SECONDS = 1.0
+SECONDS = 4.0
 SLOWER = 10
 FAILING = 0.3
 CASES = {
@@ -77,6 +73,11 @@ async def serve(kind: str, dies_after: int) -> None:
 
 def rate(kinds: Sequence[str], questions: int, in_flight: int) -> float:
     """Answers a second; every question is answered once."""
+    # Imported here: a server needs none of it, and is there the sooner.
+    from instructrestore.dataengine.noun_phrases.answers import QUESTIONS_PER_CHUNK  # noqa: PLC0415
+    from instructrestore.dataengine.noun_phrases.parser import Parser, ParserAnswer, ParserSettings, Question  # noqa: PLC0415
+    from instructrestore.dataengine.running.server_settings import ServerSettings  # noqa: PLC0415
+
     dies_after = questions // 2 // sum(kind != "slow" for kind in kinds)
     command = [sys.executable, "-m", "benchmarks.servers", "--dies-after", str(dies_after), "--serve"]
     servers = [subprocess.Popen([*command, kind], stdout=subprocess.PIPE, text=True) for kind in kinds]
@@ -103,8 +104,8 @@ def rate(kinds: Sequence[str], questions: int, in_flight: int) -> float:
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--questions", type=int, default=768)
-    parser.add_argument("--in-flight", type=int, default=48)
+    parser.add_argument("--questions", type=int, default=512)
+    parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--serve", choices=("good", "slow", "failing", "dying"))
     parser.add_argument("--dies-after", type=int, default=0, help="requests")

@@ -99,8 +99,8 @@ async def choose(servers: Sequence[Server], failed_at: Collection[Server], waves
         if usable:
             known = [each.seconds for each in usable if each.seconds is not None]
             expected = {each: each.expected(now, min(known, default=1.0)) for each in usable}
-            # The rest takes the others `waves` times their seconds, and the last of it once more.
-            soon = min(expected.values()) * (2 + waves)
+            # By when the fastest will surely be at work; servers that differ by less than twice count as alike.
+            soon = min(expected.values()) * max(2, waves)
             in_time = [each for each in usable if expected[each] <= soon]
             fresh = [each for each in in_time if each not in failed_at]
             return min(fresh or in_time, key=lambda each: (len(each.begun) + 1) * expected[each])

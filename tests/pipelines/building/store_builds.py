@@ -1,0 +1,91 @@
+"""Builds into an object store in processes of their own, which end at a chosen request."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from instructrestore.dataengine.running.executor import Executor
+from instructrestore.dataengine.running.part_files import PartFile, read_outcomes
+from instructrestore.dataengine.sources import parse_source
+from instructrestore.pipelines.building import build as building
+from instructrestore.pipelines.building.presets import embedded, with_values
+from instructrestore.shards.paths import ObjectPath, parse_place
+from instructrestore.shards.verify import verify
+from tests.object_store import ObjectStore
+from tests.pipelines.photos import BY_COLOUR, make_photos
+
+RUN = "bucket/run"
+PHOTOS = "bucket/photos"
+_processes = multiprocessing.get_context("forkserver")
+
+
+@contextmanager
+def store_with_photos(photos: Path, count: int) -> Iterator[ObjectStore]:
+    """A store whose bucket has `count` photos; the environment says where it is."""
+    make_photos(photos, count)
+    _processes.set_forkserver_preload([__name__, "pandas", "webdataset.writer"])
+    with ObjectStore() as store, pytest.MonkeyPatch.context() as environment:
+        for name, value in store.environment.items():
+            environment.setenv(name, value)
+        files = fsspec.filesystem("s3", skip_instance_cache=True)
+        files.mkdir("bucket")
+        for path in sorted(photos.iterdir()):
+            files.pipe_file(f"{PHOTOS}/{path.name}", path.read_bytes())
+        yield store
+
+
+def build(store: ObjectStore, last: int | None = None, photos_per_part: int = 2, photos_per_shard: int = 1) -> int:
+    """Builds in a process that is killed at request number `last`; the process's exit status."""
+    sizes = {"photos_per_part": photos_per_part, "shards": {"photos_per_shard": photos_per_shard}}
+    process = _processes.Process(target=_build, args=(store.environment, sizes))
+    store.begin(last, process.kill)
+    process.start()
+    process.join()
+    store.last = None
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _build(environment: dict[str, str], sizes: dict[str, Any]) -> None:
+    os.environ.update(environment)
+    alone: Any = lambda ray, *rest: Executor(None, *rest)  # noqa: E731  (Ray takes longer to start than all else)
+    building.Executor = alone
+    values = {"sources": [parse_source(f"s3://{PHOTOS}")], "quality_gate": {"short_side": 64, "score": 0.0}}
+    settings = with_values(embedded(), {**values, **sizes, **BY_COLOUR})
+    building.build(settings, parse_place(f"s3://{RUN}"), Console(file=io.StringIO()))
+
+
+def objects() -> dict[str, str]:
+    """The sha256 of every object of the run, by its name."""
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    found = {path: files.cat_file(path) for path in files.find(RUN)}
+    return {path[len(RUN) + 1 :]: hashlib.sha256(data).hexdigest() for path, data in found.items()}
+
+
+def clear() -> None:
+    """Removes the run."""
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    if files.exists(RUN):
+        files.rm(RUN, recursive=True)
+
+
+def check_whole(names: dict[str, str]) -> None:
+    """Raises where something that a crash left is there in part."""
+    for name in names:
+        place = ObjectPath(f"s3://{RUN}/{name}")
+        if PartFile.parse(place):
+            read_outcomes(place, TypeAdapter(Any))  # compares the rows with the hash in the name
+    if "dataset/dataset.json" in names:
+        assert verify(f"s3://{RUN}/dataset") == []
