@@ -3,7 +3,7 @@
 python -m benchmarks.servers [--questions 512] [--in-flight 64] [--repeats 3]
 
 Each server is a process of its own that speaks chat completions over HTTP. A good one answers 16 requests at a time,
-in 1 s each, and the others wait; a slow one takes 10 s; a failing one gives HTTP 500 at once to 30% of its requests; a
+in 2 s each, and the others wait; a slow one takes 20 s; a failing one gives HTTP 500 at once to 30% of its requests; a
 dying one ends without a word when half of its share is done. They are asked by the stage of the noun phrases, in the
 parts of a build. The run ends with an error where a question was answered twice.
 """
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from statistics import median
 
 SLOTS = 16
-SECONDS = 4.0
+SECONDS = 2.0
 SLOWER = 10
 FAILING = 0.3
 CASES = {
@@ -83,7 +83,7 @@ def rate(kinds: Sequence[str], questions: int, in_flight: int) -> float:
     servers = [subprocess.Popen([*command, kind], stdout=subprocess.PIPE, text=True) for kind in kinds]
     try:
         urls = [f"http://127.0.0.1:{server.stdout.readline().strip()}/v1" for server in servers if server.stdout]
-        settings = ServerSettings(urls=tuple(urls), model="made", requests_in_flight=in_flight)
+        settings = ServerSettings(urls=tuple(urls), model="made", requests_in_flight=in_flight, timeout_s=300)
         parser = Parser(ParserSettings(kind="server", server=settings))
         asked = [Question(f"the dog number {number} is red", 1) for number in range(questions)]
         part = max(QUESTIONS_PER_CHUNK, 4 * in_flight)

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,10 +22,11 @@ CREDENTIALS = {
 
 @dataclass(frozen=True)
 class Request:
-    """A request: "GET", "LIST", "PUT", ..., and the object's name with its bucket, or the prefix listed."""
+    """A request: "GET", "LIST", "PUT", ..., and the object's name with its bucket, or the prefix listed. came: when."""
 
     kind: str
     name: str
+    came: float = field(default_factory=time.monotonic, compare=False)
 
 
 class ObjectStore:
@@ -48,8 +49,10 @@ class ObjectStore:
             MotoRequestHandler,
             create_backend_app,
         )
+        from moto.s3.models import s3_backends
         from werkzeug.serving import make_server
 
+        self._backend = s3_backends["123456789012"]["aws"]
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._http = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=MotoRequestHandler)
         self.url = f"http://127.0.0.1:{self._http.server_port}"
@@ -67,6 +70,22 @@ class ObjectStore:
         """Forgets the requests so far."""
         with self._lock:
             self.requests, self.last, self.ended = [], last, ended
+
+    # By hand, past the protocol: neither counted nor late, and far quicker.
+
+    def put(self, key: str, data: bytes) -> None:
+        """Puts an object into the bucket "bucket"."""
+        self._backend.put_object("bucket", key, data)
+
+    def objects(self, prefix: str) -> dict[str, bytes]:
+        """The objects of that bucket whose keys begin so, by what follows."""
+        found = self._backend.buckets["bucket"].keys.items() if "bucket" in self._backend.buckets else ()
+        return {key[len(prefix) :]: each.value for key, each in found if key.startswith(prefix)}
+
+    def remove(self, prefix: str) -> None:
+        """Removes them."""
+        for key in self.objects(prefix):
+            self._backend.delete_object("bucket", prefix + key)
 
     def _answer(self, environment: dict[str, Any], start: Any) -> Iterable[bytes]:
         with self._lock:

@@ -1,6 +1,7 @@
 """Which of several servers of one model is asked next, by what each has shown so far.
 
     any                         the one expected to answer first: (requests under way + 1) x seconds of a request
+    not known yet               a few requests, until it has answered one
     slow                        no request that the others, done with all the rest, would wait for
     no connection, or several   rests, a little longer each time; then it gets one request at a time until it answers
     faults in a row
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 
 FAULTS_IN_A_ROW = 5
 _PROBE_EVERY_S = 3.0
+_AT_FIRST = 4  # requests at a server of which nothing is known yet
 _NEWEST = 0.2  # the weight of the newest answer in the seconds of a request
 _FORGET_S = 300.0  # in which half of a server's seconds is forgotten: one that was slow is tried again
 
@@ -96,6 +98,8 @@ async def choose(servers: Sequence[Server], failed_at: Collection[Server], waves
         now = time.monotonic()
         # Where all rest that can be reached, they are asked all the same: the requests wait, each for itself.
         usable = [each for each in servers if each.usable(now)] or [each for each in servers if each.away_since is None]
+        if len(servers) > 1:
+            usable = [each for each in usable if each.seconds is not None or len(each.begun) < _AT_FIRST]
         if usable:
             known = [each.seconds for each in usable if each.seconds is not None]
             expected = {each: each.expected(now, min(known, default=1.0)) for each in usable}

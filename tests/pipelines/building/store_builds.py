@@ -6,6 +6,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from instructrestore.dataengine.running.part_files import PartFile, read_outcome
 from instructrestore.dataengine.sources import parse_source
 from instructrestore.pipelines.building import build as building
 from instructrestore.pipelines.building.presets import embedded, with_values
-from instructrestore.shards.paths import ObjectPath, parse_place
+from instructrestore.shards.paths import parse_place
 from instructrestore.shards.verify import verify
 from tests.object_store import ObjectStore
 from tests.pipelines.photos import BY_COLOUR, make_photos
@@ -39,10 +40,9 @@ def store_with_photos(photos: Path, count: int) -> Iterator[ObjectStore]:
     with ObjectStore() as store, pytest.MonkeyPatch.context() as environment:
         for name, value in store.environment.items():
             environment.setenv(name, value)
-        files = fsspec.filesystem("s3", skip_instance_cache=True)
-        files.mkdir("bucket")
+        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("bucket")
         for path in sorted(photos.iterdir()):
-            files.pipe_file(f"{PHOTOS}/{path.name}", path.read_bytes())
+            store.put(f"photos/{path.name}", path.read_bytes())
         yield store
 
 
@@ -67,25 +67,19 @@ def _build(environment: dict[str, str], sizes: dict[str, Any]) -> None:
     building.build(settings, parse_place(f"s3://{RUN}"), Console(file=io.StringIO()))
 
 
-def objects() -> dict[str, str]:
+def objects(store: ObjectStore) -> dict[str, str]:
     """The sha256 of every object of the run, by its name."""
-    files = fsspec.filesystem("s3", skip_instance_cache=True)
-    found = {path: files.cat_file(path) for path in files.find(RUN)}
-    return {path[len(RUN) + 1 :]: hashlib.sha256(data).hexdigest() for path, data in found.items()}
+    return {name: hashlib.sha256(data).hexdigest() for name, data in store.objects("run/").items()}
 
 
-def clear() -> None:
-    """Removes the run."""
-    files = fsspec.filesystem("s3", skip_instance_cache=True)
-    if files.exists(RUN):
-        files.rm(RUN, recursive=True)
-
-
-def check_whole(names: dict[str, str]) -> None:
+def check_whole(store: ObjectStore) -> None:
     """Raises where something that a crash left is there in part."""
-    for name in names:
-        place = ObjectPath(f"s3://{RUN}/{name}")
-        if PartFile.parse(place):
-            read_outcomes(place, TypeAdapter(Any))  # compares the rows with the hash in the name
-    if "dataset/dataset.json" in names:
+    found = store.objects("run/")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in found.items():
+            place = Path(folder) / name.rpartition("/")[2]
+            if PartFile.parse(place):
+                place.write_bytes(data)
+                read_outcomes(place, TypeAdapter(Any))  # compares the rows with the hash in the name
+    if "dataset/dataset.json" in found:
         assert verify(f"s3://{RUN}/dataset") == []

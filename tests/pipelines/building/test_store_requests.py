@@ -1,4 +1,4 @@
-"""A build in an object store that is killed between any two of its requests: what it leaves, and that it goes on."""
+"""What an object store is asked, and what a build leaves there that is killed between any two of its requests."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import fsspec
 import pytest
 
+from instructrestore.dataengine.sources import list_photos, parse_source
 from instructrestore.shards.files import replacing
 from instructrestore.shards.paths import ObjectPath, read_many
-from tests.object_store import ObjectStore
-from tests.pipelines.building.store_builds import RUN, build, check_whole, clear, objects, store_with_photos
+from tests.object_store import ObjectStore, Request
+from tests.pipelines.building.store_builds import RUN, build, check_whole, objects, store_with_photos
 
 EVERY = 17  # of the requests of a build; benchmarks/stores.py takes all of them
 KILLED = -9
@@ -30,21 +31,21 @@ def test_a_kill_between_two_requests_leaves_nothing_in_part_and_the_next_build_g
     store: ObjectStore,
 ) -> None:
     assert build(store) == 0
-    requests, expected = len(store.requests), objects()
-    check_whole(expected)
+    requests, expected = len(store.requests), objects(store)
+    check_whole(store)
     for last in range(EVERY // 2, requests, EVERY):
-        clear()
+        store.remove("run/")
         assert build(store, last) == KILLED
-        left = objects()
-        check_whole(left)
+        left = objects(store)
+        check_whole(store)
         assert not set(left) - set(expected) - {".lock"}, "nothing has a name that a build does not give"
         assert build(store) == 0
-        assert objects() == expected, f"killed at request {last} of {requests}"
+        assert objects(store) == expected, f"killed at request {last} of {requests}"
 
 
 @pytest.mark.slow
 def test_a_part_costs_one_request_to_read_and_one_to_write(store: ObjectStore) -> None:
-    clear()
+    store.remove("run/")
     assert build(store, photos_per_part=1) == 0
     merged = [request.kind for request in store.requests if f"{RUN}/stages/06-merge/0" in request.name]
     # Written; its counts read by the driver; its rows read by the next stage.
@@ -70,6 +71,18 @@ def test_an_upload_in_pieces_that_breaks_off_is_not_seen(store: ObjectStore) -> 
     files = fsspec.filesystem("s3", skip_instance_cache=True)
     assert files.size("bucket/large.tar") == megabytes << 20
     assert files.cat_file("bucket/large.tar", start=0, end=3) == b"111", "the former one is there, and whole"
+
+
+@pytest.mark.slow
+def test_a_folder_of_photos_is_listed_once(store: ObjectStore) -> None:
+    for number in range(1500):
+        store.put(f"many/{number:06d}.jpg", b"")
+    store.begin()
+    assert len(list(list_photos(parse_source("s3://bucket/many")))) == 1500
+    pages, look = 2, 1  # of 1,000 names; whether there is any
+    assert store.requests.count(Request("LIST", "bucket/many/")) == pages + look
+    with pytest.raises(ValueError, match="is not a source"):
+        parse_source("s3://bucket/no-such-folder")
 
 
 def test_files_are_read_whole_in_one_request_each_and_an_empty_one_is_empty(store: ObjectStore) -> None:
