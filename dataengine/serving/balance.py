@@ -73,7 +73,8 @@ class Server:
         now = time.monotonic()
         self.faults += 1
         self.rests_until = max(self.rests_until, now + wait_s)
-        if self.faults >= FAULTS_IN_A_ROW:
+        # Faults come at once and answers later: what is under way may yet be answered.
+        if self.faults >= FAULTS_IN_A_ROW + len(self.begun):
             self._rest(now, backoff_s)
 
     def unreachable(self, backoff_s: float) -> None:

@@ -41,7 +41,7 @@ def questions(count: int, round: int = 1) -> list[Question]:
 
 def parser(*urls: str, **server: Any) -> Parser:
     """A parser with a server's settings made quick."""
-    quick = {"timeout_s": 0.8, "backoff_s": 0.02, "give_up_s": 1.0, "model": "test-model", "revision": "r1"}
+    quick = {"timeout_s": 5, "backoff_s": 0.02, "give_up_s": 1.0, "model": "test-model", "revision": "r1"}
     return Parser(ParserSettings(kind="server", server=ServerSettings(urls=urls, **{**quick, **server})))
 
 
