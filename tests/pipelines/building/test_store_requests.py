@@ -81,7 +81,7 @@ def test_a_folder_of_photos_is_listed_once(store: ObjectStore) -> None:
     assert len(list(list_photos(parse_source("s3://bucket/many")))) == 1500
     pages, looks = 2, 2  # of 1,000 names; whether there is any, and whether it is a folder
     assert store.requests.count(Request("LIST", "bucket/many/")) == pages + looks
-    with pytest.raises(ValueError, match="is not a source"):
+    with pytest.raises(ValueError, match="does not exist"):
         parse_source("s3://bucket/no-such-folder")
 
 
