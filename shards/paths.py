@@ -177,9 +177,12 @@ def read_many(places: Sequence[ObjectPath], last: int | None = None) -> Iterator
         with reaching(some[0]):
             files, _ = some[0].opened()
             keys = [str(files._strip_protocol(place.uri)) for place in some]
-            begin = [None if last is None else -last] * len(some)
+            # From byte 0: of a file as a whole s3fs asks the size first, a request more.
+            begin = [0 if last is None else -last] * len(some)
             found = cast(list[Any], files.cat_ranges(keys, begin, [None] * len(some), on_error="return"))
         for place, content in zip(some, found, strict=True):
+            if isinstance(content, Exception) and last is None:
+                content = read(place)  # of a file without a byte there is no range
             with reaching(place):
                 if isinstance(content, Exception):
                     raise content

@@ -3,11 +3,15 @@
 What happens to a request:
 
     answered                                  its text, whatever it says: judging it is not the client's job
-    429, 408, 5xx, too late, cut off          tried again, after a wait with full jitter, `tries` times in all
+    429, 408, 5xx, too late, cut off          tried again, `tries` times in all: at another server at once, or after a
+                                              wait with full jitter where none is as good
     any other 4xx, a reply too large          failed: this request's fault
     wrong key, unknown model or address       the stage stops, with one sentence
     connection refused or no route            waits for the server; all servers away for `give_up_s`: the stage stops
     `failures_in_a_row` requests failed       the stage stops: this is no single request's fault
+
+So what was answered is asked no more, and nothing is asked twice at the same time. Of several servers `balance` says
+which is asked.
 """
 
 from __future__ import annotations
@@ -17,20 +21,19 @@ import email.utils
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from instructrestore.dataengine.running.server_settings import ChatRequest, ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
+from instructrestore.dataengine.serving.balance import Server, choose
 from instructrestore.shards.parsing import parse_json
 
 KEY_ADVICE = "set api_key_env to the name of the environment variable that holds it"
 MAX_REPLY_BYTES = 1 << 20
 MAX_WAIT_S = 20.0
 _CONNECT_S = 5.0
-_PROBE_EVERY_S = 3.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -46,17 +49,6 @@ class _Refused(Exception):
     """The server will not answer this request."""
 
 
-@dataclass
-class _Server:
-    """What is known of one server, in seconds of time.monotonic(); away_since: no connection since then."""
-
-    url: str
-    in_flight: int = 0
-    away_since: float | None = None
-    rests_until: float = 0
-    answered_at: float = 0
-
-
 class LanguageModel:
     """Asks servers of one model. Raises ValueError where the environment variable of the key is not set.
 
@@ -68,6 +60,7 @@ class LanguageModel:
         self._settings = settings
         self._key, self._key_advice = settings.key(), key_advice
         self._certificates = httpx.create_ssl_context()
+        self._servers = [Server(url) for url in settings.urls]  # what is known of them lasts from call to call
         self._failed_in_a_row = 0
 
     def ask(self, requests: Sequence[ChatRequest]) -> list[str | Failed]:
@@ -76,15 +69,17 @@ class LanguageModel:
 
     async def _ask(self, requests: Sequence[ChatRequest]) -> list[str | Failed]:
         settings = self._settings
-        servers = [_Server(url) for url in settings.urls]
         replies: list[str | Failed] = [Failed("not asked")] * len(requests)
         waiting = iter(enumerate(requests))
+        for server in self._servers:
+            server.away_since = server.away_since and time.monotonic()
 
         async def work() -> None:
             # A client each: one client's pool goes through all its connections at every request.
             async with self._client() as client:
                 for place, request in waiting:  # shared: each worker takes the next one
-                    replies[place] = await self._reply(client, servers, request)
+                    waves = (len(requests) - 1 - place) / len(workers)
+                    replies[place] = await self._reply(client, request, waves)
 
         workers = [asyncio.create_task(work()) for _ in range(min(settings.requests_in_flight, len(requests)))]
         try:
@@ -110,42 +105,53 @@ class LanguageModel:
             trust_env=not self._settings.direct,
         )
 
-    async def _reply(self, client: httpx.AsyncClient, servers: Sequence[_Server], request: ChatRequest) -> str | Failed:
+    async def _reply(self, client: httpx.AsyncClient, request: ChatRequest, waves: float) -> str | Failed:
+        """waves: as for `choose`."""
         settings = self._settings
-        faults = 0
+        failed_at: set[Server] = set()
+        faults, wait_s = 0, 0.0
         while True:
-            server = await _free(servers)
-            started = time.monotonic()
-            server.in_flight += 1
+            server = await choose(self._servers, failed_at, waves)
+            if server in failed_at:
+                failed_at.clear()
+                bound = min(MAX_WAIT_S, settings.backoff_s * 2.0 ** (faults - 1))
+                await asyncio.sleep(wait_s + random.uniform(0, bound))
+                continue
+            started, wait_s = time.monotonic(), 0.0
+            server.begun.append(started)
             try:
                 text = await asyncio.wait_for(self._post(client, server, request), settings.timeout_s)
+                server.answered(time.monotonic() - started)
                 self._failed_in_a_row = 0
                 return text
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                # No fault of the request, unless the server talks to others in the meantime.
-                cause, wait_s = f"cannot connect ({type(error).__name__}: {error})", 0.0
-                faults += server.answered_at >= started
-                self._rest(servers, server, cause)
+                cause = f"cannot connect ({type(error).__name__}: {error})"
+                if isinstance(error, httpx.ConnectTimeout):
+                    server.late(time.monotonic() - started)
+                server.unreachable(settings.backoff_s)
+                self._give_up(cause)
+                if server.heard_at < started:
+                    continue  # no fault of the request, unless the server talks to others in the meantime
             except (asyncio.TimeoutError, httpx.TimeoutException):
-                cause, wait_s = f"no complete reply within {settings.timeout_s:g} s", 0.0
-                faults += 1
+                cause = f"no complete reply within {settings.timeout_s:g} s"
+                server.late(time.monotonic() - started)
+                server.failed(settings.backoff_s, 0)
             except httpx.TransportError as error:
-                cause, wait_s = f"the reply was cut off ({type(error).__name__})", 0.0
-                faults += 1
+                cause = f"the reply was cut off ({type(error).__name__})"
+                server.failed(settings.backoff_s, 0)
             except _TryAgain as error:
                 cause, wait_s = str(error), error.wait_s
-                faults += 1
+                server.failed(settings.backoff_s, wait_s)
             except _Refused as error:
                 return self._failed(str(error), server)
             finally:
-                server.in_flight -= 1
+                server.begun.remove(started)
+            faults += 1
+            failed_at.add(server)
             if faults >= settings.tries:
                 return self._failed(f"{cause}, {settings.tries} times", server)
-            if faults:
-                bound = min(MAX_WAIT_S, settings.backoff_s * 2.0 ** (faults - 1))
-                await asyncio.sleep(wait_s + random.uniform(0, bound))
 
-    async def _post(self, client: httpx.AsyncClient, server: _Server, request: ChatRequest) -> str:
+    async def _post(self, client: httpx.AsyncClient, server: Server, request: ChatRequest) -> str:
         """One try. Returns the reply's text."""
         body: dict[str, Any] = {
             "model": self._settings.model,
@@ -160,7 +166,7 @@ class LanguageModel:
         if request.seed is not None:
             body["seed"] = request.seed
         async with client.stream("POST", f"{server.url}/chat/completions", json=body) as response:
-            server.answered_at, server.away_since = time.monotonic(), None
+            server.heard()
             data = bytearray()
             async for chunk in response.aiter_raw():
                 data += chunk
@@ -170,7 +176,7 @@ class LanguageModel:
             self._complain(server, response, bytes(data))
         return _content(bytes(data))
 
-    def _complain(self, server: _Server, response: httpx.Response, data: bytes) -> None:
+    def _complain(self, server: Server, response: httpx.Response, data: bytes) -> None:
         """Raises what a status other than 200 means."""
         status = response.status_code
         at = f"the language model server at {server.url}"
@@ -200,36 +206,21 @@ class LanguageModel:
             text = text.replace(self._key, "***")
         return f": {text[:200]}" if text else ""
 
-    def _rest(self, servers: Sequence[_Server], server: _Server, cause: str) -> None:
-        """Leaves a server that cannot be reached alone for a moment. Raises StopStage when all are away too long."""
+    def _give_up(self, cause: str) -> None:
+        """Raises StopStage when all servers are away too long."""
         now = time.monotonic()
-        if server.away_since is None:
-            server.away_since = now
-        # A little longer each time, with jitter: many workers may be waiting for the same server.
-        bound = min(_PROBE_EVERY_S, max(self._settings.backoff_s, now - server.away_since))
-        server.rests_until = now + random.uniform(bound / 2, bound)
-        away = [other.away_since for other in servers]
+        away = [server.away_since for server in self._servers]
         if all(since is not None and now - since >= self._settings.give_up_s for since in away):
-            urls = ", ".join(other.url for other in servers)
+            urls = ", ".join(server.url for server in self._servers)
             raise StopStage(f"the language model server at {urls} does not answer: {cause}")
 
-    def _failed(self, error: str, server: _Server) -> Failed:
+    def _failed(self, error: str, server: Server) -> Failed:
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= self._settings.failures_in_a_row:
             raise StopStage(
                 f"the language model server at {server.url} failed {self._failed_in_a_row} requests in a row: {error}"
             )
         return Failed(error)
-
-
-async def _free(servers: Sequence[_Server]) -> _Server:
-    """The least busy server; one that was away gets one request at a time until it answers."""
-    while True:
-        now = time.monotonic()
-        free = [s for s in servers if s.away_since is None or (s.rests_until <= now and not s.in_flight)]
-        if free:
-            return min(free, key=lambda server: server.in_flight)
-        await asyncio.sleep(0.05)
 
 
 def _content(data: bytes) -> str:

@@ -12,6 +12,7 @@ import fsspec
 
 from instructrestore.dataengine.photos.photo_file import BYTE_RANGE, UnusablePhoto, file_system, local_path
 from instructrestore.shards.parsing import parse_json, read_at_most
+from instructrestore.shards.paths import STORES
 
 MISSING_PHOTO = "missing photo"
 MOST_ANNOTATIONS = 16 << 30  # bytes of a JSON file; the largest that is published has 6 GB
@@ -94,7 +95,12 @@ def is_folder(place: str) -> bool:
     if (local := local_path(place)) is not None:
         return os.path.isdir(local)
     files, path = file_system(place)
-    return files.isdir(path)
+    if place.partition("://")[0] not in STORES:
+        return files.isdir(path)
+    try:  # a store's `isdir` lists the folder to its end
+        return files.info(path)["type"] == "directory"
+    except FileNotFoundError:
+        return False
 
 
 def subfolders(folder: str) -> list[str]:

@@ -15,7 +15,7 @@ TRANSPORT = ("late", "429", "429 retry-after", "500", "cut off", "not json")
 CONTENT = ("wrong json", "prompt leak", "parroting")
 
 Choose = Callable[[str, int], str]
-"""(description, number of the try from 0) -> a fault of the above, another status such as "400", or "ok"."""
+"""(description, number of the try from 0) -> a fault of the above, another status such as "400", "dies", or "ok"."""
 
 
 def seeded(share: float, seed: int = 0) -> Choose:
@@ -35,7 +35,8 @@ class FaultyServer:
     """Listens on a local port (0: a free one) while in a `with` block.
 
     served: what each description was answered, in order. most_at_once: requests under way at the same moment.
-    bodies: the JSON of every request. keys: the Authorization headers seen.
+    bodies: the JSON of every request. keys: the Authorization headers seen. answered: how often each description was
+    sent a whole completion.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class FaultyServer:
         self.served: defaultdict[str, list[str]] = defaultdict(list)
         self.bodies: list[dict[str, Any]] = []
         self.keys: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
         self.most_at_once = 0
         self._choose = choose
         self._late_s, self._delay_s = late_s, delay_s
         self._at_once = 0
+        self._dead = False
         self._lock = threading.Lock()
         self._http = _Server(("127.0.0.1", port), self._handler())
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
@@ -63,6 +66,11 @@ class FaultyServer:
     def __exit__(self, *_: object) -> None:
         self._http.shutdown()
         self._http.server_close()
+
+    def die(self) -> None:
+        """As a killed process: what is under way is cut off, and nothing listens any more."""
+        self._dead = True
+        self.__exit__()
 
     def _take(self, body: dict[str, Any], key: str) -> tuple[str, str]:
         """Notes a request. Returns its description and what to do with it."""
@@ -87,6 +95,10 @@ class FaultyServer:
                 description, fault = owner._take(body, self.headers.get("Authorization", ""))
                 try:
                     time.sleep(owner._late_s if fault == "late" else owner._delay_s)
+                    if fault == "dies" and not owner._dead:
+                        owner.die()
+                    if owner._dead:
+                        raise ConnectionAbortedError
                     self._answer(description, fault)
                 except OSError:  # the client has given up and gone
                     self.close_connection = True
@@ -108,6 +120,7 @@ class FaultyServer:
                     self._send(200, b'{"choices": [{"mess')
                 else:
                     reply = json.dumps({"choices": [{"message": {"content": content(description, fault)}}]}).encode()
+                    owner.answered[description] += fault != "cut off"
                     self._send(200, reply, cut=fault == "cut off")
 
             def _send(self, status: int, data: bytes, headers: dict[str, str] | None = None, cut: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -24,6 +25,7 @@ from instructrestore.dataengine.noun_phrases.parser import (
 )
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
+from instructrestore.dataengine.serving.balance import FAULTS_IN_A_ROW
 from instructrestore.dataengine.serving.language_model import _seconds
 from tests.dataengine.serving.faulty_server import CONTENT, TRANSPORT, FaultyServer, seeded
 
@@ -39,7 +41,7 @@ def questions(count: int, round: int = 1) -> list[Question]:
 
 def parser(*urls: str, **server: Any) -> Parser:
     """A parser with a server's settings made quick."""
-    quick = {"timeout_s": 0.8, "backoff_s": 0.02, "give_up_s": 1.0, "model": "test-model", "revision": "r1"}
+    quick = {"timeout_s": 5, "backoff_s": 0.02, "give_up_s": 1.0, "model": "test-model", "revision": "r1"}
     return Parser(ParserSettings(kind="server", server=ServerSettings(urls=urls, **{**quick, **server})))
 
 
@@ -113,6 +115,55 @@ def test_several_servers_share_the_load_and_one_may_be_away() -> None:
     assert all(isinstance(outcome, ParserAnswer) for outcome in outcomes)
     assert len(one.bodies) + len(other.bodies) == 80
     assert min(len(one.bodies), len(other.bodies)) > 20
+
+
+def test_what_was_answered_is_asked_no_more_though_one_server_is_slow_one_fails_and_one_dies() -> None:
+    asked = questions(150)
+    requests = itertools.count()
+
+    def dying(description: str, tried: int) -> str:
+        return "dies" if next(requests) == 40 else "ok"
+
+    def failing(description: str, tried: int) -> str:
+        return "500" if seeded(0.3)(description, tried) != "ok" else "ok"
+
+    with (
+        FaultyServer(delay_s=1) as slow,
+        FaultyServer(failing, delay_s=0.02) as other,
+        FaultyServer(dying, delay_s=0.02) as dead,
+    ):
+        servers = slow, other, dead
+        outcomes = parser(*(server.url for server in servers), timeout_s=20, tries=12, requests_in_flight=12)(asked)
+        first = sum(server.answered.total() for server in servers)
+        alone = parser(other.url, timeout_s=20, tries=12)(asked)
+    assert all(isinstance(outcome, ParserAnswer) for outcome in outcomes)
+    assert outcomes == alone
+    assert first == len(asked), "each was answered once"
+    assert all(sum(server.answered[question.description] for server in servers) == 2 for question in asked)
+    failures = sum(fates.count("500") for fates in other.served.values())
+    assert failures > 10 and dead.answered.total() > 10
+    assert len(slow.bodies) < 40, "and less than a third was asked of the slow one"
+
+
+def test_a_server_that_only_fails_is_left_alone_while_others_answer() -> None:
+    with FaultyServer(delay_s=0.05) as good, FaultyServer(lambda description, tried: "500") as bad:
+        outcomes = parser(good.url, bad.url, timeout_s=20, requests_in_flight=8)(questions(100))
+    assert all(isinstance(outcome, ParserAnswer) for outcome in outcomes)
+    assert good.answered.total() == 100
+    assert FAULTS_IN_A_ROW <= len(bad.bodies) < 25
+
+
+def test_a_slow_server_gets_nothing_that_the_others_would_wait_for() -> None:
+    asked = questions(80)
+    with FaultyServer(delay_s=0.05) as good, FaultyServer(delay_s=5) as slow:
+        ask = parser(good.url, slow.url, timeout_s=20, requests_in_flight=8)
+        ask(asked[:16])  # how slow it is, is known from now on
+        known = len(slow.bodies)
+        started = time.monotonic()
+        ask(asked[16:])
+        assert time.monotonic() - started < 5
+    assert len(slow.bodies) == known
+    assert good.answered.total() + known == 80
 
 
 def test_a_server_that_is_down_stops_the_stage_with_one_sentence() -> None:
