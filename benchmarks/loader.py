@@ -100,11 +100,11 @@ def rate() -> None:
         epoch = PHOTOS * REGIONS // BATCH
         rates, busy, memory = [], [], [_memory()]
         for _ in range(3):
-            begin, before = time.perf_counter(), _processor_seconds()
+            begin, before = time.perf_counter(), processor_seconds()
             for _ in range(epoch):
                 next(batches)
             rates.append(epoch * BATCH / (time.perf_counter() - begin))
-            busy.append((_processor_seconds() - before) / (epoch * BATCH) * 1e3)
+            busy.append((processor_seconds() - before) / (epoch * BATCH) * 1e3)
             memory.append(_memory())
         print(f"{WORKERS} workers, {WIDTH}x{HEIGHT}, crops of 512: {', '.join(f'{r:.0f}' for r in rates)} triplets/s")
         print(f"processor time of all processes, whatever else runs: {statistics.median(busy):.1f} ms a triplet")
@@ -127,7 +127,8 @@ def _memory() -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def _processor_seconds() -> float:
+def processor_seconds() -> float:
+    """Of this process and its workers, in user and system mode."""
     ticks = [(process / "stat").read_text().rpartition(")")[2].split()[11:13] for process in _processes()]
     return sum(int(user) + int(system) for user, system in ticks) / os.sysconf("SC_CLK_TCK")
 
