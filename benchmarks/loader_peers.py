@@ -58,7 +58,7 @@ def neighbours(dataset: Dataset, number: int) -> Iterator[Batch]:
 
 def _shards(dataset: Dataset, number: int) -> webdataset.WebDataset:
     urls = [f"{dataset.path}/{entry.name}" for entry in dataset.card.shards]
-    return webdataset.WebDataset(urls, shardshuffle=len(urls), repeat=True, seed=number).decode()
+    return webdataset.WebDataset(urls, resampled=True, shardshuffle=False, seed=number).decode()
 
 
 def _loaded(samples: webdataset.WebDataset) -> Iterator[Batch]:

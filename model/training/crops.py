@@ -129,7 +129,8 @@ class Cropper:
         rng = np.random.default_rng(triplet.seed_of("crop"))
         photo_size = (triplet.photo.height, triplet.photo.width)
         height, width = scaled_size(*photo_size, settings)
-        runs = scaled_runs(drawn or region.mask, (height, width))
+        shown = drawn or region.mask
+        runs = scaled_runs(shown, (height, width))
         if not runs.area:
             raise Fault("empty region", region.caption)
         window = choose_window(runs, settings, rng)
@@ -138,7 +139,8 @@ class Cropper:
         photo = cut_photo(triplet, (height, width), window, flipped is not None)
 
         def cut(mask: Mask) -> BoolArray:
-            return _cut_mask(scaled_runs(mask, (height, width)), window, flipped is not None)
+            own = runs if mask is shown else scaled_runs(mask, (height, width))
+            return _cut_mask(own, window, flipped is not None)
 
         single = single_piece(region, others, drawn, photo, cut, chance) if drawn else None
         return Crop(
