@@ -1,11 +1,11 @@
 """The loader beside what people write: webdataset, PIL and pycocotools, the same shards and crops.
 
-python -m benchmarks.loader_peers [ROUNDS]     triplets/s and processor time a triplet, three ways in turn in each round
+python -m benchmarks.loader_peers [ROUNDS]     triplets/s and processor time a triplet, three ways in turn in a round
 
-All three have two worker processes, give batches of 32 crops of 512 with their masks, mirror half of them, and choose a crop's
-place by the same rule. `free` shuffles triplets, as the loader's order does, so each decodes its photo. `neighbours`
-decodes a photo once and cuts its four regions one after the other, which no free order allows. Everything needed is in the
-base install.
+All three have two worker processes, give batches of 32 crops of 512 with their masks, mirror half of them, and choose a
+crop's place by the same rule. `free` shuffles triplets, as the loader's order does, so each decodes its photo.
+`neighbours` decodes a photo once and cuts its four regions one after the other, which no free order allows. Everything
+needed is in the base install; the loader without the extra `jpeg` is measured as what it is then, and said.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.loader import BATCH, WORKERS, open_stream, processor_seconds, write_photos
 from instructrestore.model.training.crops import TRIES, stack
+from instructrestore.model.training.jpeg_part import decodes_parts
 from instructrestore.shards.index import Dataset
 
 SIZE, LEAST = 512, 0.01 * 512 * 512
@@ -62,7 +63,9 @@ def _shards(dataset: Dataset, number: int) -> webdataset.WebDataset:
 
 
 def _loaded(samples: webdataset.WebDataset) -> Iterator[Batch]:
-    return iter(DataLoader(samples.batched(BATCH), batch_size=None, num_workers=WORKERS, multiprocessing_context="fork"))
+    return iter(
+        DataLoader(samples.batched(BATCH), batch_size=None, num_workers=WORKERS, multiprocessing_context="fork")
+    )
 
 
 def _triplets(samples: Iterator[dict[str, Any]]) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -131,6 +134,7 @@ def main(rounds: int) -> None:
         for number in range(rounds):
             for name, way in ways.items():
                 found[name].append(_measured(way, dataset, number))
+    print("TurboJPEG 3:", "installed" if decodes_parts() else "not installed, so whole photos are decoded")
     for name, each in found.items():
         rates, busy = zip(*each, strict=True)
         print(f"{name}: {_spread(rates, '.0f')} triplets/s, {_spread(busy, '.1f')} ms of processor time a triplet")

@@ -1,8 +1,8 @@
 """A part of a JPEG without the rest: the pixels that Pillow gives, in about half the time.
 
-TurboJPEG 3 passes over the rows and columns that nobody asks for. What it must read all the same is the entropy code of
-the rows above, for a JPEG has no index. Its library comes with the system or with the extra `jpeg`; where it is missing,
-and for files that it should not decide about alone, the whole photo is decoded by Pillow, to the same bytes.
+TurboJPEG 3 passes over the rows and columns that nobody asks for. What it must read all the same is the entropy code
+of the rows above, for a JPEG has no index. Its library comes with the system or with the extra `jpeg`; where it is
+missing, and for files that it should not decide about alone, Pillow decodes the whole photo, to the same bytes.
 """
 
 from __future__ import annotations
@@ -64,13 +64,18 @@ class _TurboJpeg:
         return pixels if sound else None
 
 
+def decodes_parts() -> bool:
+    """Whether there is a library for it."""
+    return _library() is not None
+
+
 def part_of_jpeg(
     data: bytes, size: tuple[int, int], top: int, left: int, height: int, width: int
 ) -> NDArray[np.uint8] | None:
     """A window of a colour JPEG as (height, width, 3) uint8 RGB, bit for bit what Pillow decodes there.
 
-    size: (height, width) of the whole, which has three colours and in which the window lies. None where it must be decoded
-    whole: there is no library, the file is not `is_one_scan`, or the library finds anything wrong with it.
+    size: (height, width) of the whole, which has three colours and in which the window lies. None where it must be
+    decoded whole: there is no library, the file is not `is_one_scan`, or the library finds anything wrong with it.
     """
     library = _library()
     if library is None or not is_one_scan(data):
@@ -82,7 +87,10 @@ def _window(
     library: _TurboJpeg, data: bytes, size: tuple[int, int], top: int, left: int, height: int, width: int
 ) -> NDArray[np.uint8] | None:
     first_row, first_column = max(top - MARGIN, 0), max(left - MARGIN, 0) // ALIGNED * ALIGNED
-    rows, columns = (min(top + height + MARGIN, size[0]) - first_row, min(left + width + MARGIN, size[1]) - first_column)
+    rows, columns = (
+        min(top + height + MARGIN, size[0]) - first_row,
+        min(left + width + MARGIN, size[1]) - first_column,
+    )
     part = library.part(data, first_row, first_column, rows, columns)
     if part is None:
         return None

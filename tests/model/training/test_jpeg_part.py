@@ -13,13 +13,13 @@ from PIL import Image
 
 from instructrestore.model.training import crops, jpeg_part
 from instructrestore.model.training.crops import Window, cut_photo
-from instructrestore.model.training.jpeg_part import is_one_scan, part_of_jpeg
+from instructrestore.model.training.jpeg_part import decodes_parts, is_one_scan, part_of_jpeg
 from instructrestore.shards.reading.reader import Fault, Triplet
 from tests.model.training.test_crops import triplet_of
 from tests.real_photos import ANIMALS, present
 
 needs_library = pytest.mark.skipif(
-    jpeg_part._library() is None, reason="TurboJPEG 3 is not installed: pip install instructrestore[jpeg]"
+    not decodes_parts(), reason="TurboJPEG 3 is not installed: pip install instructrestore[jpeg]"
 )
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
