@@ -38,6 +38,7 @@ BATCHES = 12  # that are timed in each round
 SHUFFLED = 500  # triplets from which the next one is drawn
 
 coco: Any = pycocotools.mask  # its type stubs say other things than its code does
+wds: Any = webdataset  # its names are looked up when they are asked for
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -57,12 +58,12 @@ def neighbours(dataset: Dataset, number: int) -> Iterator[Batch]:
     return _loaded(_shards(dataset, number).shuffle(SHUFFLED // 4, rng=random.Random(number)).compose(_cut_all))
 
 
-def _shards(dataset: Dataset, number: int) -> webdataset.WebDataset:
+def _shards(dataset: Dataset, number: int) -> Any:
     urls = [f"{dataset.path}/{entry.name}" for entry in dataset.card.shards]
-    return webdataset.WebDataset(urls, resampled=True, shardshuffle=False, seed=number).decode()
+    return wds.WebDataset(urls, resampled=True, shardshuffle=False, seed=number).decode()
 
 
-def _loaded(samples: webdataset.WebDataset) -> Iterator[Batch]:
+def _loaded(samples: Any) -> Iterator[Batch]:
     return iter(
         DataLoader(samples.batched(BATCH), batch_size=None, num_workers=WORKERS, multiprocessing_context="fork")
     )
@@ -134,6 +135,7 @@ def main(rounds: int) -> None:
         for number in range(rounds):
             for name, way in ways.items():
                 found[name].append(_measured(way, dataset, number))
+                print(f"round {number + 1}, {name}: {found[name][-1][0]:.0f} triplets/s", flush=True)
     print("TurboJPEG 3:", "installed" if decodes_parts() else "not installed, so whole photos are decoded")
     for name, each in found.items():
         rates, busy = zip(*each, strict=True)

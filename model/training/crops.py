@@ -282,7 +282,7 @@ def cut_photo(triplet: Triplet, scaled: tuple[int, int], window: Window, mirrore
     pixels = decoded if isinstance(decoded, np.ndarray) else np.asarray(_scaled_part(decoded, scaled, inside))
     high, wide = _margins(window, inside)
     if mirrored:  # by OpenCV: numpy takes several times as long with pixels of three bytes
-        pixels, wide = cv2.flip(pixels, 1), wide[::-1]
+        pixels, wide = np.asarray(cv2.flip(pixels, 1), np.uint8), wide[::-1]
     if any((*high, *wide)):
         return np.pad(pixels, (high, wide, (0, 0)), mode="reflect")
     return np.ascontiguousarray(pixels)

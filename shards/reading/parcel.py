@@ -50,7 +50,7 @@ def unpacked(samples: list[Any] | Parcel) -> list[Any]:
 
 
 def _places(sizes: Sequence[int], block: torch.Tensor) -> list[memoryview]:
-    memory, places, end = memoryview(block.numpy()), [], 0
+    memory, places, end = block.numpy().data, [], 0
     for size in sizes:
         places.append(memory[end : end + size])
         end += size
