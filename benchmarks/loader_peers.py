@@ -135,11 +135,12 @@ def main(rounds: int) -> None:
         for number in range(rounds):
             for name, way in ways.items():
                 found[name].append(_measured(way, dataset, number))
-                print(f"round {number + 1}, {name}: {found[name][-1][0]:.0f} triplets/s", flush=True)
+                rate, busy = found[name][-1]
+                print(f"round {number + 1}, {name}: {rate:.0f} triplets/s, {busy:.1f} ms", flush=True)
     print("TurboJPEG 3:", "installed" if decodes_parts() else "not installed, so whole photos are decoded")
     for name, each in found.items():
-        rates, busy = zip(*each, strict=True)
-        print(f"{name}: {_spread(rates, '.0f')} triplets/s, {_spread(busy, '.1f')} ms of processor time a triplet")
+        rates, times = zip(*each, strict=True)
+        print(f"{name}: {_spread(rates, '.0f')} triplets/s, {_spread(times, '.1f')} ms of processor time a triplet")
     for name in ("free", "neighbours"):
         pairs = list(zip(found["ours"], found[name], strict=True))
         faster = [own[0] / other[0] for own, other in pairs]
