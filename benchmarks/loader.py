@@ -3,7 +3,7 @@
 python benchmarks/loader.py rate     triplets/s of 512x512 from 2-megapixel JPEG photos by two workers, memory over an
                                      epoch, bytes on disk a triplet
 python benchmarks/loader.py start    seconds from opening a data set of 1,000,000 triplets to its first place
-python benchmarks/loader.py parts    milliseconds of each thing that is done to a triplet
+python benchmarks/loader.py parts    processor milliseconds of each thing that is done to a triplet
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from PIL import Image
 from skimage import data as photos
 
 from instructrestore.model.training.crops import Cropper, CropSettings
+from instructrestore.model.training.jpeg_part import part_of_jpeg
 from instructrestore.shards.files import replacing
 from instructrestore.shards.index import INDEX_SCHEMA, Dataset, ShardEntry
 from instructrestore.shards.reading.order import Order, OrderSettings, exact_shares
@@ -100,11 +101,11 @@ def rate() -> None:
         epoch = PHOTOS * REGIONS // BATCH
         rates, busy, memory = [], [], [_memory()]
         for _ in range(3):
-            begin, before = time.perf_counter(), _processor_seconds()
+            begin, before = time.perf_counter(), processor_seconds()
             for _ in range(epoch):
                 next(batches)
             rates.append(epoch * BATCH / (time.perf_counter() - begin))
-            busy.append((_processor_seconds() - before) / (epoch * BATCH) * 1e3)
+            busy.append((processor_seconds() - before) / (epoch * BATCH) * 1e3)
             memory.append(_memory())
         print(f"{WORKERS} workers, {WIDTH}x{HEIGHT}, crops of 512: {', '.join(f'{r:.0f}' for r in rates)} triplets/s")
         print(f"processor time of all processes, whatever else runs: {statistics.median(busy):.1f} ms a triplet")
@@ -127,7 +128,8 @@ def _memory() -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def _processor_seconds() -> float:
+def processor_seconds() -> float:
+    """Of this process and its workers, in user and system mode."""
     ticks = [(process / "stat").read_text().rpartition(")")[2].split()[11:13] for process in _processes()]
     return sum(int(user) + int(system) for user, system in ticks) / os.sysconf("SC_CLK_TCK")
 
@@ -204,18 +206,24 @@ def parts() -> None:
         _time("reading: record and bytes", lambda n: reader.read(places[n].row, places[n].region))
         _time("  of that, parsing the record", lambda n: from_json(records[n]))
         _time("cropping: photo and mask", lambda n: cropper(triplets[n]))
-        _time("  of that, decoding the photo", lambda n: Image.open(io.BytesIO(triplets[n].data)).load())
+        size, (top, left) = (HEIGHT, WIDTH), ((HEIGHT - 512) // 2, (WIDTH - 512) // 2)
+        _time("  of that, the middle of the photo", lambda n: part_of_jpeg(triplets[n].data, size, top, left, 512, 512))
+        _time(
+            "    of that, the entropy code up to there: the last 16x16 of it",
+            lambda n: part_of_jpeg(triplets[n].data, size, top + 496, left, 16, 16),
+        )
         _time("  of that, a window of the mask, from its runs", lambda n: Runs(masks[n]).window(100, 100, 512, 512))
+        _time("instead: the whole photo, decoded", lambda n: Image.open(io.BytesIO(triplets[n].data)).load())
         _time("instead: a window of the whole mask, decoded", lambda n: masks[n].array()[100:612, 100:612].copy())
 
 
 def _time(what: str, call: Callable[[int], object]) -> None:
     times = []
     for _ in range(3):
-        begin = time.perf_counter()
+        begin = time.process_time()
         for number in range(64):
             call(number)
-        times.append((time.perf_counter() - begin) / 64 * 1e3)
+        times.append((time.process_time() - begin) / 64 * 1e3)
     print(f"{what}: {statistics.median(times):.2f} ms")
 
 

@@ -140,9 +140,11 @@ class Runs:
         begin, end = left * self.height, (left + width) * self.height
         first = int(np.searchsorted(self._ends, begin, side="right"))
         last = int(np.searchsorted(self._ends, end, side="left"))
-        lengths = np.diff(np.minimum(self._ends[first : last + 1], end), prepend=begin)
-        columns = np.repeat(np.arange(first, last + 1) & 1 == 1, lengths).reshape(width, self.height)
-        return np.ascontiguousarray(columns[:, top : top + height].T)
+        # Where the runs end when counted down the window's columns alone: what is above or below it has no length.
+        columns, rows = np.divmod(np.minimum(self._ends[first : last + 1], end), self.height)
+        ends = (columns - left) * height + np.clip(rows - top, 0, height)
+        ones = np.repeat(np.arange(first, last + 1) & 1 == 1, np.diff(ends, prepend=0))
+        return np.ascontiguousarray(ones.reshape(width, height).T)
 
     def _by_column(self, top: int, left: int, height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each column of a window: the pixels set before its first place, and those set in it."""

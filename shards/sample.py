@@ -210,7 +210,8 @@ def from_json(data: bytes) -> AnnotatedPhoto:
     if sample.photo.width * sample.photo.height > MAX_PIXELS:
         raise ValueError(f"a photo of {sample.photo.width}x{sample.photo.height} is over {MAX_PIXELS} pixels")
     for region in sample.regions:
-        for mask in (region.mask, *(piece.mask for piece in region.pieces)):
+        # Once each: the mask of a region of one piece is the piece's.
+        for mask in dict.fromkeys((region.mask, *(piece.mask for piece in region.pieces))):
             if (mask.height, mask.width) != (sample.photo.height, sample.photo.width):
                 raise ValueError(
                     f"a mask of {mask.width}x{mask.height} on a photo of {sample.photo.width}x{sample.photo.height}"

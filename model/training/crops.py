@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from instructrestore.model.training.instances import drawn_piece, single_piece
+from instructrestore.model.training.jpeg_part import part_of_jpeg
 from instructrestore.shards.errors import one_line
 from instructrestore.shards.reading.reader import Fault, Triplet
 from instructrestore.shards.rle import MAX_PIXELS, BoolArray, Mask, Runs
@@ -127,7 +129,8 @@ class Cropper:
         rng = np.random.default_rng(triplet.seed_of("crop"))
         photo_size = (triplet.photo.height, triplet.photo.width)
         height, width = scaled_size(*photo_size, settings)
-        runs = scaled_runs(drawn or region.mask, (height, width))
+        shown = drawn or region.mask
+        runs = scaled_runs(shown, (height, width))
         if not runs.area:
             raise Fault("empty region", region.caption)
         window = choose_window(runs, settings, rng)
@@ -136,7 +139,8 @@ class Cropper:
         photo = cut_photo(triplet, (height, width), window, flipped is not None)
 
         def cut(mask: Mask) -> BoolArray:
-            return _cut_mask(scaled_runs(mask, (height, width)), window, flipped is not None)
+            own = runs if mask is shown else scaled_runs(mask, (height, width))
+            return _cut_mask(own, window, flipped is not None)
 
         single = single_piece(region, others, drawn, photo, cut, chance) if drawn else None
         return Crop(
@@ -273,11 +277,22 @@ def cut_photo(triplet: Triplet, scaled: tuple[int, int], window: Window, mirrore
 
     scaled: the (height, width) at which the window is meant. Raises Fault.
     """
-    return _cut(_decoded(triplet, scaled), scaled, window, mirrored)
+    inside = _inside(*scaled, window)
+    decoded = _decoded(triplet, scaled, inside)
+    pixels = decoded if isinstance(decoded, np.ndarray) else np.asarray(_scaled_part(decoded, scaled, inside))
+    high, wide = _margins(window, inside)
+    if mirrored:  # by OpenCV: numpy takes several times as long with pixels of three bytes
+        pixels, wide = np.asarray(cv2.flip(pixels, 1), np.uint8), wide[::-1]
+    if any((*high, *wide)):
+        return np.pad(pixels, (high, wide, (0, 0)), mode="reflect")
+    return np.ascontiguousarray(pixels)
 
 
-def _decoded(triplet: Triplet, scaled: tuple[int, int]) -> Image.Image:
-    """The photo, or a smaller version of a JPEG that is to be scaled down to (height, width) `scaled`. Raises Fault."""
+def _decoded(
+    triplet: Triplet, scaled: tuple[int, int], inside: tuple[int, int, int, int]
+) -> Image.Image | NDArray[np.uint8]:
+    """The photo, or a smaller version of a JPEG that is to be scaled down to (height, width) `scaled`, or its part
+    `inside` alone. Raises Fault."""
     recorded = triplet.photo
     try:
         with _OPENERS[recorded.format](io.BytesIO(triplet.data)) as photo:
@@ -291,6 +306,10 @@ def _decoded(triplet: Triplet, scaled: tuple[int, int]) -> Image.Image:
             # A JPEG decodes at 1/2, 1/4 or 1/8 in less time; at twice the wanted size what that changes is invisible.
             if scaled[0] < height and isinstance(photo, JpegImageFile):
                 photo.draft(None, (2 * scaled[1], 2 * scaled[0]))
+            if scaled == (height, width) and isinstance(photo, JpegImageFile):
+                part = part_of_jpeg(triplet.data, scaled, *inside)
+                if part is not None:
+                    return part
             photo.load()
             return photo
     except Fault:
@@ -299,18 +318,11 @@ def _decoded(triplet: Triplet, scaled: tuple[int, int]) -> Image.Image:
         raise Fault("corrupt photo", one_line(error)) from None
 
 
-def _cut(photo: Image.Image, scaled: tuple[int, int], window: Window, mirrored: bool) -> NDArray[np.uint8]:
-    height, width = scaled
-    inside = _inside(height, width, window)
-    top, left, rows, columns = inside
+def _scaled_part(photo: Image.Image, scaled: tuple[int, int], inside: tuple[int, int, int, int]) -> Image.Image:
+    """A part (top, left, height, width) of the photo, which lies at the grid that it has when scaled."""
+    (height, width), (top, left, rows, columns) = scaled, inside
     if (photo.height, photo.width) == scaled:
-        cut = photo.crop((left, top, left + columns, top + rows))
-    else:  # scales the crop alone, on the grid that the whole photo would have
-        down, across = photo.height / height, photo.width / width
-        box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
-        cut = photo.resize((columns, rows), _filter(photo.height, height), box)
-    high, wide = _margins(window, inside)
-    if mirrored:  # by Pillow: numpy takes several times as long with pixels of three bytes
-        cut, wide = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT), wide[::-1]
-    pixels = np.asarray(cut)
-    return np.pad(pixels, (high, wide, (0, 0)), mode="reflect") if any((*high, *wide)) else pixels
+        return photo.crop((left, top, left + columns, top + rows))
+    down, across = photo.height / height, photo.width / width
+    box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
+    return photo.resize((columns, rows), _filter(photo.height, height), box)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from instructrestore.shards.errors import first_line, one_line
 from instructrestore.shards.reading.cache import check_windows
 from instructrestore.shards.reading.order import Order
+from instructrestore.shards.reading.parcel import Parcel, packed, unpacked
 from instructrestore.shards.reading.reader import Fault, PhotoReader, Triplet
 from instructrestore.shards.reading.turns import first_position
 
@@ -91,7 +92,7 @@ class TripletStream(IterableDataset, Generic[_Sample]):
             self,
             batch_size=None,
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=packed if workers else _as_it_is,
             prefetch_factor=PREFETCH if workers else None,
             timeout=LOOK_S if workers else 0,
             multiprocessing_context=START_METHOD if workers else None,
@@ -172,12 +173,12 @@ class TripletStream(IterableDataset, Generic[_Sample]):
         self.step = int(state["step"])
 
 
-def _next(batches: Iterator[list[_Sample]]) -> list[_Sample]:
+def _next(batches: Iterator[list[_Sample] | Parcel]) -> list[_Sample]:
     """The next micro-batch, waited for up to `TIMEOUT_S`. Raises RuntimeError, "DataLoader ...", where none comes."""
     end = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            return next(batches)
+            return unpacked(next(batches))
         except RuntimeError as error:  # after a mere timeout the loader waits on
             if not str(error).startswith("DataLoader timed out"):
                 raise

@@ -199,6 +199,29 @@ def test_a_killed_worker_stops_the_run(datasets: tuple[Dataset, Dataset]) -> Non
     assert "\n" not in str(stop.value)
 
 
+def pixels_of(triplet: Triplet) -> np.ndarray:
+    return np.full((300, 400), triplet.position, np.uint8)
+
+
+def pixels_until_death(triplet: Triplet) -> np.ndarray:
+    if triplet.position == 26:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return pixels_of(triplet)
+
+
+def test_arrays_are_the_same_through_shared_memory(datasets: tuple[Dataset, Dataset]) -> None:
+    stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), pixels_of, batch=8, micro_batch=4)
+    found = list(itertools.chain(*steps(stream, 4, 2)))
+    np.testing.assert_array_equal(found, [np.full((300, 400), position) for position in range(32)])
+    assert not any(array.flags.owndata for array in found)  # they lie in the block that the worker filled
+
+
+def test_a_worker_killed_while_its_arrays_wait_stops_the_run(datasets: tuple[Dataset, Dataset]) -> None:
+    stream = TripletStream([PhotoReader(datasets[0])], order_of(datasets[0]), pixels_until_death, batch=8)
+    with pytest.raises(StreamError, match=r"^the loader failed: DataLoader worker .* (killed|exited)"):
+        steps(stream, 9, 2)
+
+
 def test_a_killed_worker_is_noticed_in_a_thread(
     datasets: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
