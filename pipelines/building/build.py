@@ -194,7 +194,7 @@ def _said_of_judgements(dataset: Dataset) -> str:
 
 
 def _said(appended: Appended, parts: int, out: Place) -> str:
-    text = f"{appended.new:,} new photos; {parts:,} parts in {out}"
+    text = f"{counts_text(new_photo=appended.new, part=parts)} in {out}"
     if appended.twice:
         text += f"; {appended.twice:,} photos are listed more than once, and the first listing counts"
     if appended.signed:

@@ -23,5 +23,5 @@ def size_text(size: float) -> str:
 
 
 def counts_text(**counts: int) -> str:
-    """As "1 photo, 1,234 regions" of photo=1, region=1234: nouns that take an s."""
-    return ", ".join(f"{count:,} {one}{'' if count == 1 else 's'}" for one, count in counts.items())
+    """As "1 new photo, 1,234 regions" of new_photo=1, region=1234: nouns that take an s."""
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}{'' if count == 1 else 's'}" for name, count in counts.items())
