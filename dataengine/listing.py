@@ -1,0 +1,161 @@
+"""What the sources list, beside what a run has, on the disk: which photos are new, and whether listings agree.
+
+All of it lies in the tables of a database (running/scratch.py):
+
+    known      photos that the run has: URI, and a hash of what the sources said of each
+    listed     every listing, by its place among all of them, with its row of the manifest
+    repeats    listings of a photo that was listed before, and the place of the first, which counts
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from instructrestore.dataengine.photos.row import Row, SegmentMask, SourcePhoto
+from instructrestore.dataengine.running.scratch import fill, number_of, rows_of
+from instructrestore.shards.addresses import has_secret
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+# said: a hash of what the source says. without_size: the same but for the size that it states, null where it states
+# none. signed: whether an address in it is.
+_LISTED = pa.schema(
+    [("place", pa.int64()), ("uri", pa.string()), ("said", pa.uint64()), ("without_size", pa.uint64()),
+     ("signed", pa.bool_()), ("row", pa.binary())]
+)  # fmt: skip
+_KNOWN = pa.schema([("uri", pa.string()), ("said", pa.uint64())])
+_SOME = 4096  # rows at a time: annotations may be long
+_REPEATS = """
+CREATE TABLE repeats AS SELECT place, first FROM listed JOIN
+    (SELECT uri, min(place) AS first FROM listed GROUP BY uri HAVING count(*) > 1) USING (uri) WHERE place <> first
+"""
+_FIRST = "FROM listed ANTI JOIN repeats USING (place)"
+_NEW = f"{_FIRST} ANTI JOIN known USING (uri)"
+# Manifests of before 0.2 do not know the size that a source states: it is no contradiction that it does.
+_DOUBTFUL = f"""
+SELECT listed.place, listed.row, original.row FROM repeats JOIN listed ON listed.place = repeats.place
+    JOIN listed AS original ON original.place = first
+UNION ALL
+SELECT place, listed.row, NULL {_FIRST} JOIN known USING (uri)
+    WHERE known.said <> listed.said AND known.said IS DISTINCT FROM without_size
+ORDER BY 1
+"""
+_rows = TypeAdapter(Row)
+_sources = TypeAdapter(SourcePhoto)
+
+
+class Listing:
+    """The photos of a run and of its sources, in an empty database.
+
+    known: URI and `fingerprint` of the run's photos. photos: as the sources list them. signed: called before the first
+    one with a signed address is kept.
+    """
+
+    def __init__(
+        self,
+        database: DuckDBPyConnection,
+        known: Iterable[tuple[str, int]],
+        photos: Iterable[SourcePhoto],
+        signed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database = database
+        fill(database, "known", known, _KNOWN)
+        self.known = number_of(database, "SELECT count(*) FROM known")
+        fill(database, "listed", self._listed(photos, signed), _LISTED, _SOME)
+        database.execute(_REPEATS)
+        self.new = number_of(database, f"SELECT count(*) {_NEW}")
+        self.new_signed = number_of(database, f"SELECT count(*) {_NEW} WHERE signed")
+        self.twice = number_of(database, "SELECT count(*) FROM repeats")
+        self.gone = self.known - number_of(database, f"SELECT count(*) {_FIRST} SEMI JOIN known USING (uri)")
+
+    def check(self) -> None:
+        """Raises ValueError, in one sentence, where a source says other things of a photo than it did when the photo
+        came into the run, or where two listings of a photo contradict each other: the first such listing."""
+        for _, row, original in rows_of(self._database, _DOUBTFUL, some=_SOME):
+            photo = _rows.validate_json(row).origin
+            if original is None:
+                raise ValueError(
+                    f"the sources say other things of {photo.name} than when it came into this run (its annotations, "
+                    "licence or exclusion): build into another folder"
+                )
+            _Said.by(_rows.validate_json(original).origin).check(photo)
+
+    def fresh(self) -> Iterator[tuple[str, bytes]]:
+        """URI and row, as JSON, of the photos that are new to the run, in the order of their first listings."""
+        rows = rows_of(self._database, f"SELECT uri, row {_NEW} ORDER BY place", some=_SOME)
+        yield from ((uri, row) for uri, row in rows)
+
+    def photos(self) -> Iterator[SourcePhoto]:
+        """The same as they are listed."""
+        return (_rows.validate_json(row).origin for _, row in self.fresh())
+
+    def _listed(self, photos: Iterable[SourcePhoto], signed: Callable[[], None]) -> Iterator[tuple[object, ...]]:
+        """Rows of `_LISTED`."""
+        for place, photo in enumerate(photos):
+            said, without_size = 0, None
+            if self.known:
+                said = fingerprint(photo)
+                if photo.annotated_size is not None:
+                    without_size = fingerprint(replace(photo, annotated_size=None))
+            if is_signed := any(map(has_secret, _addresses(photo))):
+                signed()
+            yield place, photo.uri, said, without_size, is_signed, _rows.dump_json(Row(photo))
+
+
+def _addresses(photo: SourcePhoto) -> Iterator[str]:
+    yield photo.uri
+    yield from (each.mask.uri for each in photo.annotations or () if isinstance(each.mask, SegmentMask))
+
+
+class _Said(NamedTuple):
+    """What the first listing of a photo says, as far as another one could contradict it."""
+
+    source: str
+    excluded: bool
+    annotations: int  # a hash; 0: none
+    licence: str
+    bokeh: bool | None
+
+    @classmethod
+    def by(cls, photo: SourcePhoto) -> _Said:
+        drawn = 0
+        if photo.annotations:
+            said = SourcePhoto("", "", "", annotations=photo.annotations, annotated_size=photo.annotated_size)
+            drawn = _hash(_sources.dump_json(said))
+        return cls(photo.source, photo.excluded, drawn, photo.licence, photo.bokeh)
+
+    def check(self, photo: SourcePhoto) -> None:
+        """Raises ValueError, in one sentence, where a further listing of the photo says what this one does not.
+
+        A photo on an exclude list is left out whatever else is said of it.
+        """
+        other = _Said.by(photo)
+        twice = f"{photo.name} is listed twice, by {self.source} and by {other.source}"
+        if self.excluded:
+            return
+        if other.annotations and not self.annotations:
+            raise ValueError(f"{twice}, and only the second has annotations of it: name that source first")
+        if other.annotations and self.annotations != other.annotations:
+            raise ValueError(f"{twice}, with different annotations: leave out one of the two")
+        if other.licence and self.licence and self.licence != other.licence:
+            raise ValueError(f"{twice}, under different licences: leave out one of the two")
+        if None not in (other.bokeh, self.bokeh) and self.bokeh != other.bokeh:
+            raise ValueError(f"{twice}, once as bokeh and once not: leave out one of the two")
+
+
+def fingerprint(photo: SourcePhoto) -> int:
+    """A hash of what a source says of a photo; what the source and the photo in it are called is no part of that, nor
+    are the annotations of a photo that cannot be used."""
+    said = replace(photo, name="", source="", annotations=None if photo.problem else photo.annotations)
+    return _hash(_sources.dump_json(said))
+
+
+def _hash(said: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
