@@ -2,9 +2,10 @@
 
 All of it lies in the tables of a database (running/scratch.py):
 
-    known      photos that the run has: URI, and a hash of what the sources said of each
+    known      photos that the run has: URI, and a hash of the row of each; stored: the rows, where one is another now
     listed     every listing, by its place among all of them, with its row of the manifest
     repeats    listings of a photo that was listed before, and the place of the first, which counts
+    new        those of photos that the run has not; changed: of photos that it has, with another row
 """
 
 from __future__ import annotations
@@ -17,34 +18,32 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from instructrestore.dataengine.photos.row import Row, SegmentMask, SourcePhoto
+from instructrestore.dataengine.photos.row import Annotation, Row, SegmentMask, SourcePhoto
 from instructrestore.dataengine.running.scratch import fill, number_of, rows_of
 from instructrestore.shards.addresses import has_secret
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# said: a hash of what the source says. without_size: the same but for the size that it states, null where it states
-# none. signed: whether an address in it is.
+# hash: of the row as JSON. signed: whether an address in it is.
 _LISTED = pa.schema(
-    [("place", pa.int64()), ("uri", pa.string()), ("said", pa.uint64()), ("without_size", pa.uint64()),
-     ("signed", pa.bool_()), ("row", pa.binary())]
-)  # fmt: skip
-_KNOWN = pa.schema([("uri", pa.string()), ("said", pa.uint64())])
+    [("place", pa.int64()), ("uri", pa.string()), ("hash", pa.uint64()), ("signed", pa.bool_()), ("row", pa.binary())]
+)
+_KNOWN = pa.schema([("uri", pa.string()), ("hash", pa.uint64())])
+_STORED = pa.schema([("uri", pa.string()), ("stored", pa.binary())])
 _SOME = 4096  # rows at a time: annotations may be long
-_REPEATS = """
+_COMPARE = """
 CREATE TABLE repeats AS SELECT place, first FROM listed JOIN
-    (SELECT uri, min(place) AS first FROM listed GROUP BY uri HAVING count(*) > 1) USING (uri) WHERE place <> first
+    (SELECT uri, min(place) AS first FROM listed GROUP BY uri HAVING count(*) > 1) USING (uri) WHERE place <> first;
+CREATE TABLE new AS SELECT place, signed FROM listed ANTI JOIN repeats USING (place) ANTI JOIN known USING (uri);
+CREATE TABLE changed AS SELECT place, uri FROM listed ANTI JOIN repeats USING (place) JOIN known USING (uri)
+    WHERE known.hash <> listed.hash;
 """
-_FIRST = "FROM listed ANTI JOIN repeats USING (place)"
-_NEW = f"{_FIRST} ANTI JOIN known USING (uri)"
-# Manifests of before 0.2 do not know the size that a source states: it is no contradiction that it does.
-_DOUBTFUL = f"""
-SELECT listed.place, listed.row, original.row FROM repeats JOIN listed ON listed.place = repeats.place
+_DOUBTFUL = """
+SELECT listed.place, listed.row, original.row, NULL FROM repeats JOIN listed ON listed.place = repeats.place
     JOIN listed AS original ON original.place = first
 UNION ALL
-SELECT place, listed.row, NULL {_FIRST} JOIN known USING (uri)
-    WHERE known.said <> listed.said AND known.said IS DISTINCT FROM without_size
+SELECT listed.place, listed.row, NULL, stored FROM changed JOIN listed USING (place, uri) JOIN stored USING (uri)
 ORDER BY 1
 """
 _rows = TypeAdapter(Row)
@@ -54,64 +53,67 @@ _sources = TypeAdapter(SourcePhoto)
 class Listing:
     """The photos of a run and of its sources, in an empty database.
 
-    known: URI and `fingerprint` of the run's photos. photos: as the sources list them. signed: called before the first
-    one with a signed address is kept.
+    known: gives URI and row, as JSON, of the run's photos. photos: as the sources list them. signed: called before the
+    first one with a signed address is kept.
     """
 
     def __init__(
         self,
         database: DuckDBPyConnection,
-        known: Iterable[tuple[str, int]],
+        known: Callable[[], Iterable[tuple[str, bytes]]],
         photos: Iterable[SourcePhoto],
         signed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._database = database
-        fill(database, "known", known, _KNOWN)
+        self._database, self._known = database, known
+        fill(database, "known", ((uri, _hash(row)) for uri, row in known()), _KNOWN)
+        fill(database, "listed", _listed(photos, signed), _LISTED, _SOME)
+        database.execute(_COMPARE)
         self.known = number_of(database, "SELECT count(*) FROM known")
-        fill(database, "listed", self._listed(photos, signed), _LISTED, _SOME)
-        database.execute(_REPEATS)
-        self.new = number_of(database, f"SELECT count(*) {_NEW}")
-        self.new_signed = number_of(database, f"SELECT count(*) {_NEW} WHERE signed")
+        self.new = number_of(database, "SELECT count(*) FROM new")
+        self.new_signed = number_of(database, "SELECT count(*) FROM new WHERE signed")
         self.twice = number_of(database, "SELECT count(*) FROM repeats")
-        self.gone = self.known - number_of(database, f"SELECT count(*) {_FIRST} SEMI JOIN known USING (uri)")
+        self.gone = self.known + self.new + self.twice - number_of(database, "SELECT count(*) FROM listed")
 
     def check(self) -> None:
         """Raises ValueError, in one sentence, where a source says other things of a photo than it did when the photo
         came into the run, or where two listings of a photo contradict each other: the first such listing."""
-        for _, row, original in rows_of(self._database, _DOUBTFUL, some=_SOME):
+        changed = number_of(self._database, "SELECT count(*) FROM changed")
+        fill(self._database, "stored", self._known() if changed else (), _STORED, _SOME)
+        for _, row, original, stored in rows_of(self._database, _DOUBTFUL, some=_SOME):
             photo = _rows.validate_json(row).origin
-            if original is None:
+            if original is not None:
+                _Said.by(_rows.validate_json(original).origin).check(photo)
+            elif not _says_the_same(photo, _rows.validate_json(stored).origin):
                 raise ValueError(
                     f"the sources say other things of {photo.name} than when it came into this run (its annotations, "
                     "licence or exclusion): build into another folder"
                 )
-            _Said.by(_rows.validate_json(original).origin).check(photo)
 
     def fresh(self) -> Iterator[tuple[str, bytes]]:
         """URI and row, as JSON, of the photos that are new to the run, in the order of their first listings."""
-        rows = rows_of(self._database, f"SELECT uri, row {_NEW} ORDER BY place", some=_SOME)
+        rows = rows_of(
+            self._database, "SELECT uri, row FROM listed SEMI JOIN new USING (place) ORDER BY place", some=_SOME
+        )
         yield from ((uri, row) for uri, row in rows)
 
     def photos(self) -> Iterator[SourcePhoto]:
         """The same as they are listed."""
         return (_rows.validate_json(row).origin for _, row in self.fresh())
 
-    def _listed(self, photos: Iterable[SourcePhoto], signed: Callable[[], None]) -> Iterator[tuple[object, ...]]:
-        """Rows of `_LISTED`."""
-        for place, photo in enumerate(photos):
-            said, without_size = 0, None
-            if self.known:
-                said = fingerprint(photo)
-                if photo.annotated_size is not None:
-                    without_size = fingerprint(replace(photo, annotated_size=None))
-            if is_signed := any(map(has_secret, _addresses(photo))):
-                signed()
-            yield place, photo.uri, said, without_size, is_signed, _rows.dump_json(Row(photo))
+
+def _listed(photos: Iterable[SourcePhoto], signed: Callable[[], None]) -> Iterator[tuple[object, ...]]:
+    """Rows of `_LISTED`."""
+    for place, photo in enumerate(photos):
+        row = _rows.dump_json(Row(photo))
+        if is_signed := has_secret(photo.uri) or (
+            photo.annotations is not None and any(map(_is_signed, photo.annotations))
+        ):
+            signed()
+        yield place, photo.uri, _hash(row), is_signed, row
 
 
-def _addresses(photo: SourcePhoto) -> Iterator[str]:
-    yield photo.uri
-    yield from (each.mask.uri for each in photo.annotations or () if isinstance(each.mask, SegmentMask))
+def _is_signed(annotation: Annotation) -> bool:
+    return isinstance(annotation.mask, SegmentMask) and has_secret(annotation.mask.uri)
 
 
 class _Said(NamedTuple):
@@ -150,11 +152,16 @@ class _Said(NamedTuple):
             raise ValueError(f"{twice}, once as bokeh and once not: leave out one of the two")
 
 
-def fingerprint(photo: SourcePhoto) -> int:
-    """A hash of what a source says of a photo; what the source and the photo in it are called is no part of that, nor
-    are the annotations of a photo that cannot be used."""
-    said = replace(photo, name="", source="", annotations=None if photo.problem else photo.annotations)
-    return _hash(_sources.dump_json(said))
+def _says_the_same(photo: SourcePhoto, stored: SourcePhoto) -> bool:
+    """Whether a source says of a photo what it did; what the source and the photo in it are called is no part of that,
+    nor are the annotations of a photo that cannot be used."""
+    # Manifests of before 0.2 do not know the size that a source states: it is no contradiction that it does.
+    size = stored.annotated_size or photo.annotated_size
+    now, then = (
+        replace(each, name="", source="", annotations=None if each.problem else each.annotations)
+        for each in (photo, replace(stored, annotated_size=size))
+    )
+    return now == then
 
 
 def _hash(said: bytes) -> int:

@@ -11,10 +11,11 @@ import pytest
 from duckdb import DuckDBPyConnection
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from instructrestore.dataengine import listing
-from instructrestore.dataengine.listing import Listing, fingerprint
-from instructrestore.dataengine.photos.row import Annotation, PolygonMask, SegmentMask, SourcePhoto
+from instructrestore.dataengine.listing import Listing
+from instructrestore.dataengine.photos.row import Annotation, PolygonMask, Row, SegmentMask, SourcePhoto
 from instructrestore.dataengine.running.scratch import scratch
 from tests.dataengine.emptied import emptied
 
@@ -48,7 +49,12 @@ def database() -> Iterator[None]:
 _open: list[DuckDBPyConnection] = []
 
 
-def in_memory(known: dict[str, int], listed: list[SourcePhoto]) -> tuple[Counter[str], list[SourcePhoto] | str]:
+def fingerprint(photo: SourcePhoto) -> bytes:
+    said = replace(photo, name="", source="", annotations=None if photo.problem else photo.annotations)
+    return TypeAdapter(SourcePhoto).dump_json(said)
+
+
+def in_memory(known: dict[str, bytes], listed: list[SourcePhoto]) -> tuple[Counter[str], list[SourcePhoto] | str]:
     """Counts, and the new photos or the complaint, as it was done before it went to the disk."""
     seen: dict[str, SourcePhoto] = {}
     counts, fresh = Counter(new=0, twice=0, known=0, signed=0), list[SourcePhoto]()
@@ -81,11 +87,12 @@ def test_on_the_disk_is_new_what_is_new_in_memory(
 ) -> None:
     """again: the sources list what the run has, before anything else."""
     had = {photo.uri: fingerprint(photo) for photo in known}
+    rows = {photo.uri: TypeAdapter(Row).dump_json(Row(photo)) for photo in known}
     listed = [*known, *listed] if again else listed
     counts, expected = in_memory(had, listed)
     signed: list[None] = []
     with emptied(*_open) as database:
-        found = Listing(database, had.items(), listed, lambda: signed.append(None))
+        found = Listing(database, rows.items, listed, lambda: signed.append(None))
         assert (found.new, found.twice, found.gone) == (counts["new"], counts["twice"], len(had) - counts["known"])
         assert found.new_signed == counts["signed"] and bool(signed) == any("Signature" in each.uri for each in listed)
         if isinstance(expected, list):
