@@ -50,7 +50,7 @@ _rows = TypeAdapter(Row)
 _sources = TypeAdapter(SourcePhoto)
 
 
-class Listing:
+class RunListing:
     """The photos of a run and of its sources, in an empty database.
 
     known: gives URI and row, as JSON, of the run's photos. photos: as the sources list them. signed: called before the

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
-from instructrestore.dataengine.listing import Listing
+from instructrestore.dataengine.listing import RunListing
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.integrity import digest, reading
 from instructrestore.dataengine.running.part_files import (
@@ -115,7 +115,8 @@ class RunFolder(RunLayout):
                 waiting: list[bytes] = []
                 for batch in file.iter_batches(columns=["name", "row"]):
                     for uri, row in zip(batch["name"].to_pylist(), batch["row"].to_pylist(), strict=True):
-                        if not (row.startswith(_begin(uri)) or _rows.validate_json(row).origin.uri == uri):
+                        begins_so = isinstance(uri, str) and row.startswith(_begin(uri))
+                        if not begins_so and _rows.validate_json(row).origin.uri != uri:
                             raise DamagedFile(path, MANIFEST_REMEDY)
                         yield uri, row
                         waiting.append(row)
@@ -135,7 +136,7 @@ class RunFolder(RunLayout):
         self.create()
         number = len(self._manifest_files())
         with scratch(self.tables) as database:
-            listing = Listing(database, self.known, photos, self.keep_private)
+            listing = RunListing(database, self.known, photos, self.keep_private)
             listing.check()
             if listing.new:
                 self._write(self.manifest / f"{number:06d}.parquet", listing.fresh(), photos_per_part)

@@ -8,7 +8,7 @@ from functools import partial
 
 from rich.console import Console
 
-from instructrestore.dataengine.listing import Listing
+from instructrestore.dataengine.listing import RunListing
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.run_folder import RunFolder
 from instructrestore.dataengine.running.scratch import scratch
@@ -39,7 +39,7 @@ def print_plan(
     listings = Counter[str]()
     left_out: LeftOut = {}
     with scratch(None) as database:
-        listing = Listing(database, folder.known, _counted(listed(settings, left_out), listings))
+        listing = RunListing(database, folder.known, _counted(listed(settings, left_out), listings))
         sampled = draw(listing.photos(), sample) if sample else []
     for title, photos in listings.items():
         console.print(f"{photos:>9,}  photos of {title}", highlight=False, markup=False)

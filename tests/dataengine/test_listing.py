@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from instructrestore.dataengine import listing
-from instructrestore.dataengine.listing import Listing
+from instructrestore.dataengine.listing import RunListing
 from instructrestore.dataengine.photos.row import Annotation, PolygonMask, Row, SegmentMask, SourcePhoto
 from instructrestore.dataengine.running.scratch import scratch
 from tests.dataengine.emptied import emptied
@@ -92,7 +92,7 @@ def test_on_the_disk_is_new_what_is_new_in_memory(
     counts, expected = in_memory(had, listed)
     signed: list[None] = []
     with emptied(*_open) as database:
-        found = Listing(database, rows.items, listed, lambda: signed.append(None))
+        found = RunListing(database, rows.items, listed, lambda: signed.append(None))
         assert (found.new, found.twice, found.gone) == (counts["new"], counts["twice"], len(had) - counts["known"])
         assert found.new_signed == counts["signed"] and bool(signed) == any("Signature" in each.uri for each in listed)
         if isinstance(expected, list):
