@@ -2,22 +2,18 @@
 
 python benchmarks/overhead.py noop      photos/s through a stage that does nothing, after Ray has started
 python benchmarks/overhead.py intake    photos/s of 768x512 PNG and JPEG through intake and gate
-python benchmarks/overhead.py plan      seconds and memory to plan, and to resume, a manifest of 1,000,000 photos
-python benchmarks/overhead.py plan s3://bucket/empty-folder     the same of 100,000 photos in a store, and the requests
 """
 
 from __future__ import annotations
 
 import io
-import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,14 +25,12 @@ from instructrestore.dataengine.quality.quality_gate import QualityGate, Quality
 from instructrestore.dataengine.run_folder import RunFolder
 from instructrestore.dataengine.running.integrity import digest
 from instructrestore.dataengine.running.on_ray.runner import Cluster, cluster
-from instructrestore.dataengine.running.part_files import PartSummary, Slice, list_parts
+from instructrestore.dataengine.running.part_files import PartSummary, Slice
 from instructrestore.dataengine.running.stage import StageSpec, Task
 from instructrestore.dataengine.running.stage_kinds import Part
-from instructrestore.shards.paths import ObjectPath, Place, make_folder, parse_place
+from instructrestore.shards.paths import Place
 
 REPEATS = 5
-MILLION = 1_000_000
-IN_A_STORE = 100_000
 
 
 class Nothing:
@@ -123,71 +117,10 @@ def _write_photos(folder: Path, count: int) -> None:
         (folder / f"{number:05d}.{'png' if number % 2 else 'jpg'}").write_bytes(file.getvalue())
 
 
-def plan(place: str | None = None) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = parse_place(place or f"{name}/run")
-        count = IN_A_STORE if place else MILLION
-        requests = _requests(folder)
-        begin = time.monotonic()
-        run = RunFolder(folder)
-        run.append(photos(count), 64)
-        parts = run.parts()
-        print(f"planned {count:,} photos as {len(parts):,} parts in {time.monotonic() - begin:.1f} s{_said(requests)}")
-        stage_folders = _pretend_done(folder / "stages", parts)
-        requests.clear()
-        begin = time.monotonic()
-        run = RunFolder(folder)
-        new = run.append(photos(count), 64).new
-        parts = run.parts()
-        done = 0
-        for number, stage in enumerate(stage_folders):
-            found = list_parts(stage)
-            for part in parts:
-                wanted = digest(number, part.content)
-                done += any(file.input == wanted for file in found.get(part.part, ()))
-        print(
-            f"resumed in {time.monotonic() - begin:.1f} s: {new} new photos, {done:,} of "
-            f"{len(parts) * len(stage_folders):,} parts of {len(stage_folders)} stages done{_said(requests)}"
-        )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    print(f"peak memory {peak:.2f} GiB")
-
-
-def _pretend_done(folder: Place, parts: Sequence[Part], stages: int = 8) -> list[Place]:
-    """The part files of finished stages, empty: planning reads their names alone."""
-    folders = [folder / f"{number:02d}-stage" for number in range(stages)]
-    for number, stage in enumerate(folders):
-        make_folder(stage)
-        names = [f"{part.part:06d}-{digest(number, part.content)}-0-{part.content}.parquet" for part in parts]
-        if isinstance(stage, Path):
-            for name in names:
-                (stage / name).touch()
-        else:
-            files, key = stage.opened()
-            files.pipe({f"{key}/{name}": b"" for name in names})
-    return folders
-
-
-def _requests(place: Place) -> Counter[str]:
-    """Counts what this process asks of an S3 store from now on, by operation; stays empty for a local folder."""
-    counted: Counter[str] = Counter()
-    if isinstance(place, ObjectPath):
-        files, _ = place.opened()
-        cast(Any, files).connect()
-        events = cast(Any, files).s3.meta.events
-        events.register("before-call.s3", lambda model, **_: counted.update([model.name]))
-    return counted
-
-
-def _said(requests: Counter[str]) -> str:
-    listed = ", ".join(f"{name} {count:,}" for name, count in sorted(requests.items()))
-    return f"; {sum(requests.values()):,} requests ({listed})" if listed else ""
-
-
 def _spread(values: Sequence[float]) -> str:
     return f"median {statistics.median(values):,.0f} (min {min(values):,.0f}, max {max(values):,.0f})"
 
 
 if __name__ == "__main__":
     TypeAdapter(Row)  # built once, outside of what is timed
-    {"noop": noop, "intake": intake, "plan": plan}[sys.argv[1] if len(sys.argv) > 1 else "noop"](*sys.argv[2:])
+    {"noop": noop, "intake": intake}[sys.argv[1] if len(sys.argv) > 1 else "noop"]()

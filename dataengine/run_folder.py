@@ -15,21 +15,22 @@ RUN/.lock                  held by the one build that works here (running/lock.p
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
-from instructrestore.dataengine.photos.row import Row, SegmentMask, SourcePhoto
+from instructrestore.dataengine.listing import RunListing
+from instructrestore.dataengine.photos.row import Row, SourcePhoto
 from instructrestore.dataengine.running.integrity import digest, reading
 from instructrestore.dataengine.running.part_files import (
     GROUP_ROWS,
@@ -40,10 +41,10 @@ from instructrestore.dataengine.running.part_files import (
     rows_hash,
     whole_files,
 )
+from instructrestore.dataengine.running.scratch import scratch
 from instructrestore.dataengine.running.stage_kinds import Part
 from instructrestore.dataengine.running.work_folder import WorkFolder
 from instructrestore.dataengine.sources.settings import SourceSettings
-from instructrestore.shards.addresses import has_secret
 from instructrestore.shards.errors import DamagedFile
 from instructrestore.shards.files import commit, replacing
 from instructrestore.shards.parsing import parse_object
@@ -51,8 +52,8 @@ from instructrestore.shards.paths import Place, names, read_if_there
 
 RUN_SCHEMA = 1
 _PARTS_KEY = b"instructrestore.parts"
+_AS_LISTED = {"outcome": "ok", "reason": "", "detail": "", "attempts": 0}
 _rows = TypeAdapter(Row)
-_sources = TypeAdapter(SourcePhoto)
 _counts = TypeAdapter(dict[str, dict[str, int]])
 
 
@@ -95,16 +96,16 @@ class RunFolder(RunLayout):
         for path, footer in zip(files, read_metadata(files, MANIFEST_REMEDY), strict=True):
             with reading(path, MANIFEST_REMEDY):
                 stored = parse_object(footer.metadata[_PARTS_KEY], str(path))
+            name = str(path)
             for place, content in enumerate(stored["hashes"]):
                 start = place * stored["size"]
-                rows = Slice(str(path), start, start + stored["size"], content=content)
+                rows = Slice(name, start, start + stored["size"], content=content)
                 found.append(Part(len(found), rows, content))
         return found
 
-    def known(self) -> dict[str, int]:
-        """The photos in the manifest: by URI, a hash of what the sources said of each. All of it is compared with the
-        hashes of its parts: it cannot be made again. Raises DamagedFile."""
-        known: dict[str, int] = {}
+    def known(self) -> Iterator[tuple[str, bytes]]:
+        """The photos in the manifest: the URI, and the row as JSON. All of it is compared with the hashes of its parts:
+        it cannot be made again. Raises DamagedFile."""
         files = self._manifest_files()
         for path, source in zip(files, whole_files(files), strict=True):
             with reading(path, MANIFEST_REMEDY):
@@ -114,17 +115,16 @@ class RunFolder(RunLayout):
                 waiting: list[bytes] = []
                 for batch in file.iter_batches(columns=["name", "row"]):
                     for uri, row in zip(batch["name"].to_pylist(), batch["row"].to_pylist(), strict=True):
-                        origin = _rows.validate_json(row).origin
-                        if origin.uri != uri:
+                        begins_so = isinstance(uri, str) and row.startswith(_begin(uri))
+                        if not begins_so and _rows.validate_json(row).origin.uri != uri:
                             raise DamagedFile(path, MANIFEST_REMEDY)
-                        known[uri] = _fingerprint(origin)
+                        yield uri, row
                         waiting.append(row)
                         if len(waiting) == stored["size"]:
                             hashes.append(rows_hash(waiting))
                             waiting.clear()
                 if [*hashes, *([rows_hash(waiting)] if waiting else [])] != stored["hashes"]:
                     raise DamagedFile(path, MANIFEST_REMEDY)
-        return known
 
     def append(self, photos: Iterable[SourcePhoto], photos_per_part: int) -> Appended:
         """Puts photos that the manifest does not have into new parts.
@@ -134,28 +134,29 @@ class RunFolder(RunLayout):
         photo contradict each other.
         """
         self.create()
-        counts = Counter[str]()
-        known = self.known()
         number = len(self._manifest_files())
-        fresh = _fresh(known, photos, counts)
-        part = list(islice(fresh, photos_per_part))
-        if part:
-            with replacing(self.manifest / f"{number:06d}.parquet") as file:
-                hashes: list[str] = []
-                with pq.ParquetWriter(file, PART_SCHEMA, compression="zstd") as writer:
-                    waiting: list[dict[str, Any]] = []
-                    while part:
-                        if counts["signed"]:
-                            self.keep_private()
-                        hashes.append(rows_hash(row["row"] for row in part))
-                        waiting += part
-                        part = list(islice(fresh, photos_per_part))
-                        if len(waiting) >= GROUP_ROWS or not part:
-                            writer.write_table(pa.Table.from_pylist(waiting, schema=PART_SCHEMA))
-                            waiting = []
-                    stored = json.dumps({"size": photos_per_part, "hashes": hashes})
-                    writer.add_key_value_metadata({_PARTS_KEY.decode(): stored})
-        return Appended(counts["new"], counts["twice"], len(known) - counts["known"], bool(counts["signed"]))
+        with scratch(self.tables) as database:
+            listing = RunListing(database, self.known, photos, self.keep_private)
+            listing.check()
+            if listing.new:
+                self._write(self.manifest / f"{number:06d}.parquet", listing.fresh(), photos_per_part)
+        return Appended(listing.new, listing.twice, listing.gone, bool(listing.new_signed))
+
+    def _write(self, path: Place, photos: Iterator[tuple[str, bytes]], photos_per_part: int) -> None:
+        """Commits a file of the manifest. photos: URI and row."""
+        hashes: list[str] = []
+        with replacing(path) as file, pq.ParquetWriter(file, PART_SCHEMA, compression="zstd") as writer:
+            waiting: list[dict[str, Any]] = []
+            while part := list(islice(photos, photos_per_part)):
+                hashes.append(rows_hash(row for _, row in part))
+                waiting += [{**_AS_LISTED, "name": uri, "row": row} for uri, row in part]
+                if len(waiting) >= GROUP_ROWS:
+                    writer.write_table(pa.Table.from_pylist(waiting, schema=PART_SCHEMA))
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.Table.from_pylist(waiting, schema=PART_SCHEMA))
+            stored = json.dumps({"size": photos_per_part, "hashes": hashes})
+            writer.add_key_value_metadata({_PARTS_KEY.decode(): stored})
 
     def keep_private(self) -> None:
         """From now on only its owner can open the folder, which holds signed addresses; a store has its own rules."""
@@ -171,6 +172,11 @@ class RunFolder(RunLayout):
         stored |= {digest(source.kind, source.path, source.exclude): dict(+counts) for source, counts in found.items()}
         commit(path, json.dumps({"hash": digest(stored), "sources": stored}, indent=1, sort_keys=True).encode())
         return dict(sorted(sum(map(Counter[str], stored.values()), Counter[str]()).items()))
+
+
+def _begin(uri: str) -> bytes:
+    """How the row of a photo begins, so that it need not be parsed for its URI."""
+    return b'{"origin":{"uri":' + to_json(uri) + b","
 
 
 def _left_out(path: Place) -> dict[str, dict[str, int]]:
@@ -196,93 +202,3 @@ class Appended:
     twice: int
     gone: int
     signed: bool = False
-
-
-def _fresh(known: dict[str, int], photos: Iterable[SourcePhoto], counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The manifest's rows of photos that are not known."""
-    seen: dict[str, _Listing] = {}
-    said: dict[_Listing, _Listing] = {}  # equal ones are one object: photos without annotations mostly say the same
-    for photo in photos:
-        if first := seen.get(photo.uri):
-            first.check(photo)
-            counts["twice"] += 1
-            continue
-        listing = _Listing.of(photo)
-        seen[photo.uri] = said.setdefault(listing, listing)
-        if photo.uri not in known:
-            counts["new"] += 1
-            counts["signed"] += any(map(has_secret, _addresses(photo)))
-            yield _manifest_row(photo)
-            continue
-        counts["known"] += 1
-        # Manifests of before 0.2 do not know the size that a source states: it is no contradiction that it does.
-        if known[photo.uri] != _fingerprint(photo) and (
-            photo.annotated_size is None or known[photo.uri] != _fingerprint(replace(photo, annotated_size=None))
-        ):
-            raise ValueError(
-                f"the sources say other things of {photo.name} than when it came into this run (its annotations, "
-                "licence or exclusion): build into another folder"
-            )
-
-
-def _addresses(photo: SourcePhoto) -> Iterator[str]:
-    yield photo.uri
-    yield from (each.mask.uri for each in photo.annotations or () if isinstance(each.mask, SegmentMask))
-
-
-class _Listing(NamedTuple):
-    """What the first listing of a photo says, as far as another one could contradict it."""
-
-    source: str
-    excluded: bool
-    annotations: int  # a hash; 0: none
-    licence: str
-    bokeh: bool | None
-
-    @classmethod
-    def of(cls, photo: SourcePhoto) -> _Listing:
-        drawn = 0
-        if photo.annotations:
-            said = SourcePhoto("", "", "", annotations=photo.annotations, annotated_size=photo.annotated_size)
-            drawn = _hash(_sources.dump_json(said))
-        return cls(photo.source, photo.excluded, drawn, photo.licence, photo.bokeh)
-
-    def check(self, photo: SourcePhoto) -> None:
-        """Raises ValueError, in one sentence, where a further listing of the photo says what this one does not.
-
-        A photo on an exclude list is left out whatever else is said of it.
-        """
-        other = _Listing.of(photo)
-        twice = f"{photo.name} is listed twice, by {self.source} and by {other.source}"
-        if self.excluded:
-            return
-        if other.annotations and not self.annotations:
-            raise ValueError(f"{twice}, and only the second has annotations of it: name that source first")
-        if other.annotations and self.annotations != other.annotations:
-            raise ValueError(f"{twice}, with different annotations: leave out one of the two")
-        if other.licence and self.licence and self.licence != other.licence:
-            raise ValueError(f"{twice}, under different licences: leave out one of the two")
-        if None not in (other.bokeh, self.bokeh) and self.bokeh != other.bokeh:
-            raise ValueError(f"{twice}, once as bokeh and once not: leave out one of the two")
-
-
-def _fingerprint(photo: SourcePhoto) -> int:
-    """A hash of what a source says of a photo; what the source and the photo in it are called is no part of that, nor
-    are the annotations of a photo that cannot be used."""
-    said = replace(photo, name="", source="", annotations=None if photo.problem else photo.annotations)
-    return _hash(_sources.dump_json(said))
-
-
-def _hash(said: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
-
-
-def _manifest_row(photo: SourcePhoto) -> dict[str, Any]:
-    return {
-        "name": photo.uri,
-        "outcome": "ok",
-        "reason": "",
-        "detail": "",
-        "attempts": 0,
-        "row": _rows.dump_json(Row(photo)),
-    }

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import count, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from pydantic import TypeAdapter
 
-from instructrestore.dataengine.photos.near_duplicates import REVISION, Assignment, assign
-from instructrestore.dataengine.photos.row import Row
+from instructrestore.dataengine.photos.near_duplicates import PHOTOS, REVISION, Assignment, assign
 from instructrestore.dataengine.running.checkpoints import Execute
 from instructrestore.dataengine.running.part_files import read_rows_of
+from instructrestore.dataengine.running.scratch import fill
 from instructrestore.dataengine.running.stage_kinds import Part, TableStage
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 NAME = "near-duplicates"
-_rows = TypeAdapter(Row)
 
 
 class DuplicateTable(TableStage):
@@ -37,19 +36,43 @@ class DuplicateTable(TableStage):
     def make(
         self, parts: Sequence[Part], execute: Execute, retry_failed: bool, database: DuckDBPyConnection
     ) -> tuple[Iterator[tuple[int, dict[str, Any]]], dict[str, Any]]:
-        known = ("name", "uri", "sha256", "perceptual_hash", "excluded", "cut_from")
-        owners: list[int] = []
-        columns: dict[str, list[Any]] = {name: [] for name in known}
-        for part, photos in zip(parts, read_rows_of([part.where for part in parts], _rows), strict=True):
-            for _, row in photos:
-                assert row.photo
-                owners.append(part.part)
-                columns["name"].append(row.origin.name)
-                columns["uri"].append(row.origin.uri)
-                columns["sha256"].append(row.photo.sha256)
-                columns["perceptual_hash"].append(row.photo.perceptual_hash)
-                columns["excluded"].append(row.origin.excluded)
-                columns["cut_from"].append(row.origin.cut_from)
-        assigned = assign(pa.table(columns), self._bits) if owners else []
-        by_part = groupby(zip(owners, columns["uri"], assigned, strict=True), key=itemgetter(0))
-        return ((owner, {uri: found for _, uri, found in photos}) for owner, photos in by_part), {}
+        fill(database, "photos", _photos(parts), PHOTOS)
+        by_part = groupby(assign(database, self._bits), key=itemgetter(0))
+        return ((part, {uri: found for _, uri, found in photos}) for part, photos in by_part), {}
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What is needed of `SourcePhoto`, whose annotations take longest to read."""
+
+    name: str
+    uri: str
+    excluded: bool = False
+    cut_from: str = ""
+
+
+@dataclass(frozen=True)
+class _Photo:
+    sha256: str
+    perceptual_hash: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    origin: _Origin
+    photo: _Photo
+
+
+_rows = TypeAdapter(_Row)
+
+
+def _photos(parts: Sequence[Part]) -> Iterator[tuple[object, ...]]:
+    """Rows of `PHOTOS`."""
+    number = count()
+    for part, photos in zip(parts, read_rows_of([part.where for part in parts], _rows), strict=True):
+        for _, row in photos:
+            origin, photo = row.origin, row.photo
+            yield (
+                next(number), part.part, origin.name, origin.uri, photo.sha256, int(photo.perceptual_hash, 16),
+                origin.excluded, origin.cut_from,
+            )  # fmt: skip

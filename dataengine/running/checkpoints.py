@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from instructrestore.dataengine.running.part_files import PartFile, list_parts, summaries
+from instructrestore.dataengine.running.part_files import PartFile, part_files, summaries
 from instructrestore.dataengine.running.stage import StageSpec, StopStage, Task
 from instructrestore.shards.errors import first_three
 from instructrestore.shards.files import sweep
@@ -61,10 +61,10 @@ def complete(
             say(f"{spec.name}: damaged or gone, and made again: {named}, or what it tells of")
             remove([file.path for files in committed.values() if files[-1].path in lost for file in files])
             committed = _committed(folders, shared)
-    done = {task.key: committed[key][-1] for task in planned if (key := _known_by(task, shared)) in committed}
-    todo = [task for task in planned if task.key not in done]
+    todo = [task for task in planned if _known_by(task, shared) not in committed]
     if retry_failed:
-        todo += _again(spec, [(task, done[task.key]) for task in planned if task.key in done])
+        done = ((task, committed.get(_known_by(task, shared))) for task in planned)
+        todo += _again(spec, [(task, files[-1]) for task, files in done if files])
     if todo:
         if outputs:
             remove([file.path for file in _in_the_way(committed, planned, todo, shared)])
@@ -77,11 +77,11 @@ def complete(
             f"parts of the {spec.name} stage that workers committed are not in {folders[0]}: the folder must be one "
             "that every node sees"
         )
-    keep = {file.path for file in found}
-    stale = [file for of_input in committed.values() for file in of_input if file.path not in keep]
+    keep = set(found)
+    stale = [file for of_input in committed.values() for file in of_input if file not in keep]
     if shared:  # of the parts asked for, earlier attempts alone
         asked = {_known_by(task, shared) for task in planned}
-        stale = [file for key in asked for file in committed[key] if file.path not in keep]
+        stale = [file for key in asked for file in committed[key] if file not in keep]
     remove([file.path for file in stale])
     return found
 
@@ -97,8 +97,7 @@ def _committed(folders: Sequence[Place], shared: bool) -> dict[_Known, list[Part
     """The committed parts by what they are known by, the latest attempt of each last."""
     found: dict[_Known, list[PartFile]] = {}
     for folder in folders:
-        files = [file for of_part in list_parts(folder).values() for file in of_part]
-        for file in sorted(files, key=lambda file: (file.attempt, file.content)):
+        for file in sorted(part_files(folder), key=lambda file: (file.attempt, file.content)):
             found.setdefault((folder, -1 if shared else file.part, file.input), []).append(file)
     return found
 

@@ -50,7 +50,7 @@ GROUP_ROWS = 8192  # of a row group of a manifest
 MANIFEST_REMEDY = (
     "put a copy of it back, or remove its folder and build again with all sources of the run, which settings.toml names"
 )
-_NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})-(\d+)-([0-9a-f]{16})\.parquet")
+_NAME = re.compile(r"(\d{6}|[1-9]\d{6,})-([0-9a-f]{16})-(0|[1-9]\d*)-([0-9a-f]{16})\.parquet", re.ASCII)
 _SUMMARY_KEY = b"instructrestore.summary"
 _HASHES_KEY = b"instructrestore.hashes"  # of the summary, and of what the content's hash leaves out
 _FOOTER_BYTES = 64 << 10  # of a file in a store asked for when its footer is wanted; a longer one costs a request more
@@ -91,30 +91,34 @@ class PartSummary:
         return self.outcomes.count("o")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PartFile:
-    """A committed part."""
+    """A committed part: what its name says. There are as many as parts, so its name is made only where it is read."""
 
     part: int
     input: str
     attempt: int
     content: str
-    path: Place
+    folder: Place
+
+    @property
+    def path(self) -> Place:
+        return self.folder / f"{self.part:06d}-{self.input}-{self.attempt}-{self.content}.parquet"
 
     @classmethod
     def parse(cls, path: Place) -> PartFile | None:
-        match = _NAME.fullmatch(path.name)
-        return _named(match, path) if match else None
+        return _named(path.name, path.parent)
 
     def summary(self) -> PartSummary:
         return next(summaries([self]))
 
 
-def _named(match: re.Match[str], path: Place) -> PartFile:
-    return PartFile(int(match[1]), match[2], int(match[3]), match[4], path)
+def _named(name: str, folder: Place) -> PartFile | None:
+    match = _NAME.fullmatch(name)
+    return PartFile(int(match[1]), match[2], int(match[3]), match[4], folder) if match else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slice:
     """Rows [start, stop) among the ok rows of a part's or the manifest's file; stop None: to the end.
 
@@ -147,9 +151,9 @@ def write_part(
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     content = content_hash(records)
-    path = folder / f"{part:06d}-{input_hash}-{attempt}-{content}.parquet"
-    commit(path, buffer.getvalue())
-    return PartFile(part, input_hash, attempt, content, path), summary
+    file = PartFile(part, input_hash, attempt, content, folder)
+    commit(file.path, buffer.getvalue())
+    return file, summary
 
 
 def _table(outcomes: Sequence[Outcome[R]], rows: TypeAdapter[R]) -> pa.Table:
@@ -325,8 +329,13 @@ def _of_manifest(piece: Slice, place: Place, rows: TypeAdapter[R]) -> Iterator[t
 def list_parts(folder: Place) -> dict[int, list[PartFile]]:
     """The committed files of a stage's folder, by part; several of a part only where a kill left a stale one."""
     parts: dict[int, list[PartFile]] = {}
-    for name in names(folder):
-        if match := _NAME.fullmatch(name):
-            found = _named(match, folder / name)
-            parts.setdefault(found.part, []).append(found)
+    for found in part_files(folder):
+        parts.setdefault(found.part, []).append(found)
     return parts
+
+
+def part_files(folder: Place) -> Iterator[PartFile]:
+    """The committed files of a stage's folder, by name."""
+    for name in names(folder):
+        if found := _named(name, folder):
+            yield found

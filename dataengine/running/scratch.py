@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from instructrestore.dataengine.running.outcomes import batched
 from instructrestore.shards.paths import Place
@@ -82,20 +83,39 @@ def add(database: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None
     database.unregister("given_rows")
 
 
-def fill(database: duckdb.DuckDBPyConnection, table: str, rows: Iterable[Sequence[Any]], schema: pa.Schema) -> None:
-    """`add` of rows of that schema, some at a time; without any the table is made."""
-    for some in chain([[]], batched(rows, ROWS)):
-        columns = zip(*some, strict=True) if some else [()] * len(schema)
+def fill(
+    database: duckdb.DuckDBPyConnection,
+    table: str,
+    rows: Iterable[Sequence[Any]],
+    schema: pa.Schema,
+    some: int | None = None,
+) -> None:
+    """`add` of rows of that schema, some (ROWS) at a time; without any the table is made."""
+    for rows_at_a_time in chain([[]], batched(rows, some or ROWS)):
+        columns = zip(*rows_at_a_time, strict=True) if rows_at_a_time else [()] * len(schema)
         add(database, table, pa.table([list(column) for column in columns], schema=schema))
 
 
-def rows_of(database: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query, some at a time; the database may be used in between."""
+def rows_of(
+    database: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = (), some: int | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query, some (ROWS) at a time; the database may be used in between."""
     asked = database.cursor()
     try:
         asked.execute(query, values)
-        while some := asked.fetchmany(ROWS):
-            yield from some
+        while rows_at_a_time := asked.fetchmany(some or ROWS):
+            yield from rows_at_a_time
+    finally:
+        asked.close()
+
+
+def columns_of(database: duckdb.DuckDBPyConnection, query: str) -> Iterator[list[NDArray[Any]]]:
+    """The columns of a query's rows, numbers that are not null, some rows at a time; the same holds."""
+    asked = database.cursor()
+    try:
+        # By `sql`, as what `execute` gives to Arrow is in no order.
+        for some in asked.sql(query).to_arrow_reader(ROWS):
+            yield [column.to_numpy() for column in some.columns]
     finally:
         asked.close()
 

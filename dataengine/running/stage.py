@@ -47,7 +47,7 @@ class Defect(Exception):
     """A fault of the program itself that stops the run; its text names the stage, the row and the traceback."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """A part to be done: where its rows come from and under which name its outcomes are committed.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # whoever names stages need not wait for it
     from duckdb import DuckDBPyConnection
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """A part as one stage left it, and so as the next one finds it. content: hash of its rows."""
 

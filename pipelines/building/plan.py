@@ -8,8 +8,10 @@ from functools import partial
 
 from rich.console import Console
 
+from instructrestore.dataengine.listing import RunListing
 from instructrestore.dataengine.photos.row import SourcePhoto
 from instructrestore.dataengine.run_folder import RunFolder
+from instructrestore.dataengine.running.scratch import scratch
 from instructrestore.dataengine.settings import BuildSettings
 from instructrestore.dataengine.stages import build_stages
 from instructrestore.pipelines.building.build import LeftOut, listed
@@ -34,13 +36,16 @@ def print_plan(
     take. price: of an hour.
     """
     folder = RunFolder(out)
-    known = folder.known()
     listings = Counter[str]()
     left_out: LeftOut = {}
-    new = sum(photo.uri not in known for photo in _counted(listed(settings, left_out), listings))
+    with scratch(None) as database:
+        listing = RunListing(database, folder.known, _counted(listed(settings, left_out), listings))
+        sampled = draw(listing.photos(), sample) if sample else []
     for title, photos in listings.items():
         console.print(f"{photos:>9,}  photos of {title}", highlight=False, markup=False)
-    console.print(f"{new:>9,}  of them are new to {out}, which has {len(known):,}", highlight=False, markup=False)
+    console.print(
+        f"{listing.new:>9,}  of them are new to {out}, which has {listing.known:,}", highlight=False, markup=False
+    )
     for reason, count in sorted(sum(left_out.values(), Counter[str]()).items()):
         console.print(f"{count:>9,}  annotations are left out: {reason}", highlight=False, markup=False)
     names = [stage.name for stage in build_stages(settings, folder)]
@@ -48,10 +53,9 @@ def print_plan(
     if sample is None:
         line = "how long it takes, requests, disk and cost: --measure 20 takes 20 photos through the stages and says"
         print_line(line, console)
-    elif new:
+    elif listing.new:
         say = partial(print_line, console=console)
-        fresh = (photo for photo in listed(settings, {}) if photo.uri not in known)
-        measured = measure(settings, draw(fresh, sample), say)
-        found = estimate(settings, measured, new, out, start_of_ray(settings))
+        measured = measure(settings, sampled, say)
+        found = estimate(settings, measured, listing.new, out, start_of_ray(settings))
         print_estimate(found, measured, out, price, console)
     console.print(f"preset {settings.preset or 'none'}; nothing was written", highlight=False, markup=False)

@@ -233,7 +233,7 @@ def ends_of(folder: RunFolder) -> tuple[dict[str, tuple[str, str, str]], dict[st
     """
     ends: dict[str, tuple[str, str, str]] = {}
     counts: dict[str, dict[str, int]] = {}
-    expected = sorted(folder.known())
+    expected = sorted(uri for uri, _ in folder.known())
     stages = sorted(folder.stages.iterdir())
     for number in sorted({path.name[:2] for path in stages}):
         seen: list[str] = []

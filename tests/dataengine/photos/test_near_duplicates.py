@@ -3,34 +3,85 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from duckdb import DuckDBPyConnection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from instructrestore.dataengine.photos import near_duplicates, near_hashes
 from instructrestore.dataengine.photos.near_duplicates import (
     DISTANCE,
     EXACT,
     EXCLUDED,
+    PHOTOS,
     SAME_KEY,
     Assignment,
     Deduplicate,
-    assign,
-    group,
     perceptual_hash,
 )
 from instructrestore.dataengine.photos.photo_file import decode
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
+from instructrestore.dataengine.running.scratch import columns_of, fill, scratch
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.sample import Photo, key_of
 from tests import real_photos
+from tests.dataengine.emptied import emptied
+from tests.dataengine.photos import duplicates_in_memory
 
 FLAT = "0" * 16
+HASHES = pa.schema([("hash", pa.uint64())])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def database() -> Iterator[None]:
+    """One for all tests, each of which leaves it empty: to open it takes longer than they do."""
+    with scratch(None) as opened:
+        _open.append(opened)
+        yield
+        _open.clear()
+
+
+_open: list[DuckDBPyConnection] = []
+
+
+def group(hashes: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
+    """For each photo the index of the first photo of its group, by the labels of the distinct hashes."""
+    with emptied(*_open) as database:
+        fill(database, "hashes", ([each] for each in np.unique(hashes[hashes > 0]).tolist()), HASHES)
+        near_hashes.label_near(database, distance)
+        label = {h: n for hs, ns in columns_of(database, "SELECT * FROM near") for h, n in zip(hs, ns, strict=True)}
+    first: dict[int, int] = {}
+    named = (label.get(each, each) for each in hashes.tolist())
+    return np.array([n if name == 0 else first.setdefault(name, n) for n, name in enumerate(named)], np.int64)
+
+
+def assign(photos: pa.Table) -> list[Assignment]:
+    """photos: columns name, sha256, perceptual_hash (16 hex digits), excluded, cut_from."""
+    rows = [
+        (
+            n,
+            n,
+            row["name"],
+            row["name"],
+            row["sha256"],
+            number(row["perceptual_hash"]),
+            row["excluded"],
+            row["cut_from"],
+        )
+        for n, row in enumerate(photos.to_pylist())
+    ]
+    with emptied(*_open) as database:
+        fill(database, "photos", rows, PHOTOS)
+        found = list(near_duplicates.assign(database, DISTANCE))
+    assert [(part, uri) for part, uri, _ in found] == [(row[1], row[3]) for row in rows]
+    return [assignment for _, _, assignment in found]
 
 
 def number(hash: str) -> int:
@@ -105,7 +156,7 @@ def brute_force(hashes: list[int], distance: int) -> list[int]:
     steps=st.lists(st.tuples(st.integers(0, 30), st.sets(st.integers(0, 63), max_size=5)), max_size=25),
     distance=st.integers(0, 12),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_groups_are_those_of_brute_force(seeds: list[int], steps: list[tuple[int, set[int]]], distance: int) -> None:
     hashes = [*seeds, 0, seeds[0]]
     for base, bits in steps:  # clusters and chains: each a few bits from an earlier one
@@ -129,6 +180,28 @@ def test_many_hashes_and_one_picture_over_and_over() -> None:
     assert (groups[planted[:500]] == groups[planted[500:]]).all()
     assert (groups[200_000:] == groups[0]).all()
     assert len(np.unique(groups)) >= 200_000 - 520
+    assert (groups == duplicates_in_memory.group(hashes)).all()
+
+
+@given(
+    bases=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3),
+    steps=st.lists(st.tuples(st.integers(0, 60), st.sets(st.integers(0, 63), max_size=7)), max_size=60),
+    piece=st.sampled_from([1, 2, 5, 1 << 20]),
+    most_pairs=st.sampled_from([1, 3, 4_000_000]),
+    distance=st.sampled_from([0, 1, DISTANCE, 16]),
+)
+@settings(max_examples=25, deadline=None)
+def test_in_pieces_and_batches_the_groups_are_those_in_memory(
+    bases: list[int], steps: list[tuple[int, set[int]]], piece: int, most_pairs: int, distance: int
+) -> None:
+    hashes = [*bases, 0]
+    for base, bits in steps:
+        hashes.append(hashes[base % len(hashes)] ^ sum(1 << bit for bit in bits))
+    given = np.array(hashes, np.uint64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_hashes, "PIECE", piece)
+        patch.setattr(near_hashes, "MOST_PAIRS", most_pairs)
+        assert group(given, distance).tolist() == duplicates_in_memory.group(given, distance).tolist()
 
 
 def table(rows: list[tuple[str, str, int, bool]], cut_from: dict[str, str] | None = None) -> pa.Table:
@@ -193,7 +266,7 @@ def test_nothing_is_assigned_to_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("123456"), st.booleans()), max_size=20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_no_kept_photo_shares_bytes_or_a_group_with_a_test_photo(photos: list[tuple[str, bool]]) -> None:
     hashes = {letter: NEAR ^ (0b11 << 8 * (int(letter) // 3)) ^ (FAR if letter in "56" else 0) for letter in "123456"}
     rows = [(f"photo {i}", letter, hashes[letter], excluded) for i, (letter, excluded) in enumerate(photos)]
@@ -218,3 +291,35 @@ def test_the_stage_carries_the_assignment_out() -> None:
     kept, dropped = Deduplicate()([row("x"), row("y")], assignments)
     assert isinstance(kept, Row) and kept.photo is not None and kept.photo.group == "g" * 20
     assert dropped == Drop(EXACT, "same bytes as x")
+
+
+BYTES = [letter * 64 for letter in "12"] + ["1" * 20 + "2" * 44, "3" * 19 + "1" * 45, "3" * 64]
+HASHED = [0, NEAR, NEAR ^ 0b111, NEAR ^ 0b111111111, FAR, FAR ^ (1 << 63), 2**64 - 1]
+TEXTS = ["a", "", "it's", "é\0%", "x" * 300, "' || name --"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(TEXTS),
+            st.sampled_from(BYTES),
+            st.sampled_from(HASHED),
+            st.integers(0, 4).map(lambda n: n == 0),
+            st.sampled_from(["", "", *(key_of(each) for each in BYTES), "1" * 21]),
+        ),
+        max_size=30,
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_every_verdict_is_that_of_the_rules_in_memory(photos: list[tuple[str, str, int, bool, str]]) -> None:
+    """Equal bytes with different hashes too, equal keys with different bytes, names that are no names."""
+    columns = [list(column) for column in zip(*photos, strict=True)] if photos else [[]] * 5
+    names, sha256, hashes, excluded, cut_from = columns
+    names = [f"{name} {n}" if n % 2 else name for n, name in enumerate(names)]
+    kinds = (pa.string(), pa.string(), pa.string(), pa.bool_(), pa.string())
+    values = (names, sha256, [f"{each:016x}" for each in hashes], excluded, cut_from)
+    given = pa.table(
+        [pa.array(each, kind) for each, kind in zip(values, kinds, strict=True)],
+        ["name", "sha256", "perceptual_hash", "excluded", "cut_from"],
+    )
+    assert assign(given) == (duplicates_in_memory.assign(given) if photos else [])

@@ -96,7 +96,7 @@ def test_the_manifest_is_compared_with_its_hashes(tmp_path: Path) -> None:
     run.append([SourcePhoto(f"u{n}", f"n{n}", "s") for n in range(5)], 2)
     (path,) = run.manifest.iterdir()
     assert isinstance(path, Path)
-    is_named_or_the_same(path, lambda: (run.known(), run.parts()))
+    is_named_or_the_same(path, lambda: (list(run.known()), run.parts()))
     parts = run.parts()
     is_named_or_the_same(path, lambda: [[row for _, row in read_rows([part.where], rows)] for part in parts])
     path.write_bytes(path.read_bytes()[:-9])
