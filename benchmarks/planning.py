@@ -4,7 +4,7 @@ python -m benchmarks.planning plan PHOTOS           a manifest of so many photos
 python -m benchmarks.planning plan PHOTOS --out s3://bucket/empty-folder      the same in a store, and the requests
 python -m benchmarks.planning duplicates PHOTOS     which are near or equal, and the table of it
 
---part N: photos of a part. 2 of 100 photos are near another one, 1 of 100 has the bytes of another one. Under TMPDIR
+--part N: photos of a part. 4 of 100 photos are near another one, 1 of 100 has the bytes of another one. Under TMPDIR
 lies as much as a run would keep, until it ends.
 """
 

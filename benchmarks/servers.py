@@ -20,6 +20,7 @@ import time
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from statistics import median
 
 SLOTS = 16
@@ -81,8 +82,11 @@ def rate(kinds: Sequence[str], questions: int, in_flight: int) -> float:
     dies_after = (in_flight + questions) // 2 // sum(kind != "slow" for kind in kinds)
     command = [sys.executable, "-m", "benchmarks.servers", "--dies-after", str(dies_after), "--serve"]
     servers = [subprocess.Popen([*command, kind], stdout=subprocess.PIPE, text=True) for kind in kinds]
+    pool, readers = ThreadPoolExecutor(len(kinds)), list[Future[str]]()
     try:
-        urls = [f"http://127.0.0.1:{server.stdout.readline().strip()}/v1" for server in servers if server.stdout]
+        outputs = [server.stdout for server in servers if server.stdout]
+        urls = [f"http://127.0.0.1:{output.readline().strip()}/v1" for output in outputs]
+        readers = [pool.submit(output.read) for output in outputs]
         settings = ServerSettings(urls=tuple(urls), model="made", requests_in_flight=in_flight, timeout_s=300)
         parser = Parser(ParserSettings(kind="server", server=settings))
         asked = [Question(f"the dog number {number} is red", 1) for number in range(in_flight + questions)]
@@ -95,7 +99,7 @@ def rate(kinds: Sequence[str], questions: int, in_flight: int) -> float:
     finally:
         for server in servers:
             server.terminate()
-        said = [server.communicate()[0].splitlines() for server in servers]
+        said = [reader.result().splitlines() for reader in readers]
     failed = sum(not isinstance(answer, ParserAnswer) for answer in answers)
     twice = sum(count > 1 for count in Counter(line for lines in said for line in lines).values())
     each = ", ".join(f"{kind} {len(lines)}" for kind, lines in zip(kinds, said, strict=True))

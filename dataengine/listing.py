@@ -103,12 +103,15 @@ class RunListing:
 
 def _listed(photos: Iterable[SourcePhoto], signed: Callable[[], None]) -> Iterator[tuple[object, ...]]:
     """Rows of `_LISTED`."""
+    told = False
     for place, photo in enumerate(photos):
         row = _rows.dump_json(Row(photo))
         if is_signed := has_secret(photo.uri) or (
             photo.annotations is not None and any(map(_is_signed, photo.annotations))
         ):
-            signed()
+            if not told:
+                signed()
+            told = True
         yield place, photo.uri, _hash(row), is_signed, row
 
 

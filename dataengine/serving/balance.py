@@ -50,9 +50,10 @@ class Server:
         return self.rests_until <= now and not (self.troubled_since is not None and self.begun)
 
     def expected(self, now: float, unknown: float) -> float:
-        """Seconds of a request, and no less than the oldest under way has taken; `unknown` where nothing is known."""
+        """Seconds of a request, and no less than the oldest under way waits since the last answer; `unknown` where
+        nothing is known."""
         seconds = unknown if self.seconds is None else self.seconds * 0.5 ** ((now - self.seen_at) / _FORGET_S)
-        return max(seconds, now - self.begun[0]) if self.begun else seconds
+        return max(seconds, now - max(self.begun[0], self.seen_at)) if self.begun else seconds
 
     def heard(self) -> None:
         """It talks, whatever it says."""
@@ -65,8 +66,10 @@ class Server:
         self.seen_at = time.monotonic()
 
     def late(self, seconds: float) -> None:
-        """It gave no answer in this time."""
-        self.seconds, self.seen_at = max(seconds, self.seconds or 0), time.monotonic()
+        """It left a request without an answer for this time; where it answered others meanwhile, it is not slow."""
+        now = time.monotonic()
+        if self.seen_at < now - seconds:
+            self.seconds, self.seen_at = max(seconds, self.seconds or 0), now
 
     def failed(self, backoff_s: float, wait_s: float) -> None:
         """It failed a request, and asks to be left alone for `wait_s`, or 0."""

@@ -3,8 +3,8 @@
 What happens to a request:
 
     answered                                  its text, whatever it says: judging it is not the client's job
-    429, 408, 5xx, too late, cut off          tried again, `tries` times in all: at another server at once, or after a
-                                              wait with full jitter where none is as good
+    429, 408, 5xx, too late, cut off          tried again, `tries` times in all: the first time at once where another
+                                              server is as good, else after a wait with full jitter
     any other 4xx, a reply too large          failed: this request's fault
     wrong key, unknown model or address       the stage stops, with one sentence
     connection refused or no route            waits for the server; all servers away for `give_up_s`: the stage stops
@@ -109,13 +109,13 @@ class LanguageModel:
         """waves: as for `choose`."""
         settings = self._settings
         failed_at: set[Server] = set()
-        faults, wait_s = 0, 0.0
+        faults, wait_s, has_failed = 0, 0.0, False
         while True:
             server = await choose(self._servers, failed_at, waves)
-            if server in failed_at:
-                failed_at.clear()
+            if has_failed and (faults > 1 or server in failed_at):  # the second fault may be one that all share
+                has_failed = False
                 bound = min(MAX_WAIT_S, settings.backoff_s * 2.0 ** (faults - 1))
-                await asyncio.sleep(wait_s + random.uniform(0, bound))
+                await asyncio.sleep((wait_s if server in failed_at else 0) + random.uniform(0, bound))
                 continue
             started, wait_s = time.monotonic(), 0.0
             server.begun.append(started)
@@ -146,7 +146,7 @@ class LanguageModel:
                 return self._failed(str(error), server)
             finally:
                 server.begun.remove(started)
-            faults += 1
+            faults, has_failed = faults + 1, True
             failed_at.add(server)
             if faults >= settings.tries:
                 return self._failed(f"{cause}, {settings.tries} times", server)

@@ -128,7 +128,8 @@ def _library() -> _TurboJpeg | None:
             library = _TurboJpeg(path)
         except (OSError, AttributeError):
             continue
-        return library if _agrees(library) else None
+        if _agrees(library):
+            return library
     return None
 
 

@@ -19,6 +19,7 @@ def mask_name(number: int) -> str:
 
 
 SCALE_MAP = "scale-map.png"
+OF_RESTORING_ALONE = ("rest", "feather", "careful", "careful_scale", "careful_size")  # settings that find no mask
 
 
 def edit_name(name: str, number: int) -> str:
@@ -81,7 +82,7 @@ class Reproduction:
         return shlex.join(words)
 
     def script(self) -> str:
-        """The same in Python."""
+        """The same in Python; of a sweep the picture of the instruction's own scales."""
         place = [repr(self.source.base), *([repr(self.source.checkpoint)] if self.source.checkpoint else [])]
         if self.source.dtype != "float32":
             place.append(f"dtype={self.source.dtype!r}")
@@ -97,14 +98,20 @@ class Reproduction:
         asked += [f"{name}={value!r}" for name, value in self.settings.items()]
         cuts = "locate" in self.settings
         asked += ["segmenter=PhotoParts()"] if cuts else []
+        call, made, save = "result = pipe", "images", 'result.save("restored.png")\n'
+        if self.mask_only:
+            call, made = "masks = pipe.predict_mask", "masks"
+            save = (
+                "for number, mask in enumerate(masks, 1):\n"
+                '    Image.fromarray((mask * 255).round().astype("uint8")).save(f"mask-{number}.png")\n'
+            )
         return (
             "import instructrestore\nimport torch\n"
             + ("from instructrestore.pipelines.inference.photo_parts import PhotoParts\n" if cuts else "")
             + "from PIL import Image, ImageOps\n\n"
             f"pipe = instructrestore.load_pipeline({', '.join(place)})\n"
             f'photo = ImageOps.exif_transpose(Image.open({self.photo!r})).convert("RGB")\n'
-            f"result = pipe(\n    {(',' + chr(10) + '    ').join(asked)},\n).images[0]\n"
-            'result.save("restored.png")\n'
+            f"{call}(\n    {(',' + chr(10) + '    ').join(asked)},\n).{made}[0]\n{save}"
         )
 
     def _mask_names(self) -> list[str]:

@@ -5,16 +5,13 @@ Through a pipe 32 crops of 512 take the process that trains five times as much o
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import get_worker_info
 
-SHARED_MEMORY = "/dev/shm"
 LEAST_BYTES = 2**18  # of arrays; less goes through the pipe
 
 
@@ -33,9 +30,13 @@ def packed(samples: list[Any]) -> list[Any] | Parcel:
     head = pickle.dumps(samples, protocol=5, buffer_callback=buffers.append)
     arrays = [buffer.raw() for buffer in buffers]
     sizes = tuple(array.nbytes for array in arrays)
-    if sum(sizes) < LEAST_BYTES or not _has_room(sum(sizes)):
+    if sum(sizes) < LEAST_BYTES:
         return samples
-    block = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(sum(sizes)))
+    try:
+        storage = torch.UntypedStorage._new_shared(sum(sizes))
+    except RuntimeError:  # no room: torch reserves all of it first
+        return samples
+    block = torch.empty(0, dtype=torch.uint8).set_(storage)
     for place, array in zip(_places(sizes, block), arrays, strict=True):
         place[:] = array
     return Parcel(head, sizes, block)
@@ -55,13 +56,3 @@ def _places(sizes: Sequence[int], block: torch.Tensor) -> list[memoryview]:
         places.append(memory[end : end + size])
         end += size
     return places
-
-
-def _has_room(size: int) -> bool:
-    """Whether all workers at once could take twice as much. What does not fit would kill the process that writes it."""
-    worker = get_worker_info()
-    try:
-        free = os.statvfs(SHARED_MEMORY)
-    except OSError:
-        return False
-    return free.f_bavail * free.f_frsize >= 2 * size * (worker.num_workers if worker else 1)

@@ -90,11 +90,13 @@ def _start_here(**given: Any) -> None:
             except ValueError:  # what was given
                 raise
             except Exception as error:  # no narrower one: it is what Ray raises
-                _Node.latest.kill_all_processes(check_alive=False, allow_graceful=False)
+                if _Node.latest:
+                    _Node.latest.kill_all_processes(check_alive=False, allow_graceful=False)
                 if not left:
                     raise ValueError(
                         f"Ray did not start on this machine, of {os.cpu_count()} processors under a load of "
-                        f"{os.getloadavg()[0]:.0f}: {first_line(error)}; run again when it is less busy"
+                        f"{os.getloadavg()[0]:.0f}: {first_line(error)}; where the machine is busy, run again when it "
+                        "is less so"
                     ) from error
     assert ipaddress.ip_address(ray.util.get_node_ip_address()).is_loopback, "Ray's own address is not loopback"
 
@@ -102,7 +104,7 @@ def _start_here(**given: Any) -> None:
 class _Node(ray_node.Node):
     """What Ray starts of itself on this machine; known even where it fails, so that what it left can be ended."""
 
-    latest: ray_node.Node
+    latest: ray_node.Node | None = None
 
     def __init__(self, *given: Any, **named: Any) -> None:
         _Node.latest = self

@@ -202,8 +202,8 @@ class StageRun:
             self._jobs[worker.begin.remote(self._spec)] = _Assignment(worker, None)
 
     def _next(self, worker: ActorHandle) -> None:
-        """What a worker does next. It gets a part to follow as long as there are enough for all: at the end none waits
-        at a busy worker while another worker is idle."""
+        """What a worker does next. It gets a part to follow as long as there are enough for all: at the end, of parts
+        that take alike, none waits at a busy worker while another worker is idle."""
         if follows := self._following.pop(worker, None):
             follows.behind, follows.since = False, time.monotonic()
         elif self._by_row:

@@ -26,7 +26,7 @@ from instructrestore.pipelines.app.records import (
     WishGiven,
     WishRead,
 )
-from instructrestore.pipelines.app.reproduction import Reproduction
+from instructrestore.pipelines.app.reproduction import OF_RESTORING_ALONE, Reproduction
 from instructrestore.pipelines.app.routes.here import FAULTS, Here, Visitor
 from instructrestore.pipelines.app.routes.photos import PRIVATE, Longest
 from instructrestore.pipelines.app.saving import saved_as
@@ -129,6 +129,8 @@ def _reproduction(here: Here, asked: Asked, instruction: Instruction, photo: str
     bench = here.app.bench
     own, chosen = bench.own.model_dump(mode="json"), bench.sampling(asked).model_dump(mode="json")
     settings = {name: value for name, value in chosen.items() if value != own.get(name)}
+    if asked.kind == "mask":
+        settings = {name: value for name, value in settings.items() if name not in OF_RESTORING_ALONE}
     return Reproduction(
         photo, instruction, asked.seed, settings, bench.source,
         masks=len(asked.masks) if any(asked.masks) else 0,

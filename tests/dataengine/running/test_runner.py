@@ -107,7 +107,7 @@ def test_a_deadly_part_behind_one_that_is_being_committed_is_found(tmp_path: Pat
     assert (outcomes[2].reason, outcomes[2].attempts) == ("worker died", 2)
 
 
-def test_no_part_waits_at_a_busy_worker_while_another_is_idle(tmp_path: Path, ray_cluster: Cluster) -> None:
+def test_no_part_is_handed_ahead_where_there_are_few(tmp_path: Path, ray_cluster: Cluster) -> None:
     planned = tasks(tmp_path, [["process"] + ["slow"] * 6, ["process"], ["process"]])
     outcomes = run(ray_cluster, spec(tmp_path, workers=2, min_workers=2), planned)
     slow, *quick = [o.row.value for o in outcomes if o.row and o.row.act == "process"]

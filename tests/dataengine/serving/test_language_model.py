@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from instructrestore.dataengine.noun_phrases.parser import (
 )
 from instructrestore.dataengine.running.server_settings import ServerSettings
 from instructrestore.dataengine.running.stage import Failed, StopStage
-from instructrestore.dataengine.serving.balance import FAULTS_IN_A_ROW
+from instructrestore.dataengine.serving.balance import FAULTS_IN_A_ROW, Server
 from instructrestore.dataengine.serving.language_model import _seconds
 from tests.dataengine.serving.faulty_server import CONTENT, TRANSPORT, FaultyServer, seeded
 
@@ -151,6 +152,32 @@ def test_a_server_that_only_fails_is_left_alone_while_others_answer() -> None:
     assert all(isinstance(outcome, ParserAnswer) for outcome in outcomes)
     assert good.answered.total() == 100
     assert FAULTS_IN_A_ROW <= len(bad.bodies) < 25
+
+
+def test_a_fault_that_all_servers_share_for_a_moment_is_waited_for() -> None:
+    first: list[float] = []
+
+    def away(description: str, tried: int) -> str:
+        first.append(time.monotonic())
+        return "503" if time.monotonic() < first[0] + 0.3 else "ok"
+
+    with ExitStack() as servers:
+        urls = [servers.enter_context(FaultyServer(away)).url for _ in range(6)]
+        outcomes = parser(*urls, timeout_s=20, backoff_s=0.2, requests_in_flight=16)(questions(60))
+    assert all(isinstance(outcome, ParserAnswer) for outcome in outcomes)
+
+
+def test_one_request_without_an_answer_does_not_make_a_server_slow_that_answers_others() -> None:
+    server, now = Server("http://here"), time.monotonic()
+    server.begun.append(now - 60)
+    server.answered(2)
+    assert server.expected(time.monotonic(), 1) == pytest.approx(2, rel=0.1)
+    server.late(60)
+    assert server.seconds == 2
+    hangs = Server("http://there", begun=[now - 60])
+    assert hangs.expected(now, 1) == 60
+    hangs.late(60)
+    assert hangs.seconds == 60
 
 
 def test_a_slow_server_gets_nothing_that_the_others_would_wait_for() -> None:

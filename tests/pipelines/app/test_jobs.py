@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import runpy
 import shlex
 import subprocess
 import sys
@@ -83,6 +84,25 @@ def test_with_a_mask_the_command_gives_the_same_bytes_and_the_python_call_the_sa
     subprocess.run([sys.executable, "-c", job["python"]], cwd=tmp_path, check=True, timeout=300)
     with Image.open(tmp_path / "restored.png") as image:
         assert (np.asarray(image) == picture(visitor, job)).all()
+
+
+def test_a_mask_is_found_again_by_command_and_script_whatever_was_asked_of_the_rest(
+    visitor: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dog.png").write_bytes(png_of())
+    job = ended(visitor, ask(visitor, bring(visitor)["id"], kind="mask", settings={"careful": "faces,text"}))
+    files_of(visitor, job, tmp_path)
+    found = (tmp_path / "mask-1.png").read_bytes()
+    assert "--careful" not in job["command"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", shlex.split(job["command"]))
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code in (0, None)
+    (tmp_path / "again.py").write_text(job["python"])
+    runpy.run_path("again.py")
+    with Image.open(tmp_path / "mask-1.png") as again, Image.open(io.BytesIO(found)) as image:
+        assert (np.asarray(again) == np.asarray(image)).all()
 
 
 def test_masks_given_and_masks_found_go_together(visitor: TestClient) -> None:
