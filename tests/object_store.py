@@ -50,8 +50,10 @@ class ObjectStore:
             create_backend_app,
         )
         from moto.s3.models import s3_backends
+        from s3fs import S3FileSystem
         from werkzeug.serving import make_server
 
+        S3FileSystem.clear_instance_cache()  # else it keeps to the server of a test before
         self._backend = s3_backends["123456789012"]["aws"]
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._http = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=MotoRequestHandler)
