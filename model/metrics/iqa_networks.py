@@ -6,11 +6,11 @@ with is exchanged for the while, the networks are made untrained, and `MetricWei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -55,7 +55,7 @@ def _pyiqa(name: str, title: str) -> ModuleType:
 
 def _untrained_lpips(arch: Any) -> nn.Module:
     alexnet = arch.models.alexnet
-    with _exchanged(arch, "models", SimpleNamespace(alexnet=lambda **_: alexnet(weights=None))):
+    with patch.object(arch, "models", SimpleNamespace(alexnet=lambda **_: alexnet(weights=None))):
         return arch.LPIPS(pretrained=False, net="alex", version="0.1")
 
 
@@ -73,7 +73,7 @@ def _untrained_clipiqa(arch: Any) -> nn.Module:
         "transformer_heads": 8,
         "transformer_layers": 12,
     }  # RN50's
-    with _exchanged(arch, "load", lambda *_: clip(**sizes).eval()):
+    with patch.object(arch, "load", lambda *_: clip(**sizes).eval()):
         return arch.CLIPIQA()
 
 
@@ -83,7 +83,7 @@ def _untrained_musiq(arch: Any) -> nn.Module:
 
 def _untrained_maniqa(arch: Any) -> nn.Module:
     create_model = arch.timm.create_model
-    with _exchanged(arch, "timm", SimpleNamespace(create_model=lambda model, **_: create_model(model))):
+    with patch.object(arch, "timm", SimpleNamespace(create_model=lambda model, **_: create_model(model))):
         return arch.MANIQA(pretrained=False, train_dataset="pipal")
 
 
@@ -118,14 +118,3 @@ _NETWORKS = {
     "musiq": (_untrained_musiq, _fill_musiq),
     "maniqa": (_untrained_maniqa, _fill_maniqa),
 }
-
-
-@contextmanager
-def _exchanged(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Another value for a module's name, until the end of the block."""
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)

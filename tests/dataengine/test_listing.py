@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from duckdb import DuckDBPyConnection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -16,7 +14,6 @@ from pydantic import TypeAdapter
 from instructrestore.dataengine import listing
 from instructrestore.dataengine.listing import RunListing
 from instructrestore.dataengine.photos.row import Annotation, PolygonMask, Row, SegmentMask, SourcePhoto
-from instructrestore.dataengine.running.scratch import scratch
 from tests.dataengine.emptied import emptied
 
 MASKS = [PolygonMask([[0, 0, 4, 0, 4, 4.5]]), PolygonMask([]), SegmentMask("m.png", None)]
@@ -35,18 +32,6 @@ photos = st.builds(
     problem=st.sampled_from(["", "", "missing photo"]),
     annotated_size=st.sampled_from([None, None, (4, 8)]),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def database() -> Iterator[None]:
-    """One for all tests: to open it takes longer than they do."""
-    with scratch(None) as opened:
-        _open.append(opened)
-        yield
-        _open.clear()
-
-
-_open: list[DuckDBPyConnection] = []
 
 
 def fingerprint(photo: SourcePhoto) -> bytes:
@@ -91,7 +76,7 @@ def test_on_the_disk_is_new_what_is_new_in_memory(
     listed = [*known, *listed] if again else listed
     counts, expected = in_memory(had, listed)
     signed: list[None] = []
-    with emptied(*_open) as database:
+    with emptied() as database:
         found = RunListing(database, rows.items, listed, lambda: signed.append(None))
         assert (found.new, found.twice, found.gone) == (counts["new"], counts["twice"], len(had) - counts["known"])
         assert found.new_signed == counts["signed"] and bool(signed) == any("Signature" in each.uri for each in listed)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import ray
 from ray._private import node as ray_node
@@ -79,8 +80,8 @@ def _start_here(**given: Any) -> None:
     token = {} if disabled else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32)}
     with (
         _set_for_now({"RAY_gcs_server_port_wait_time_s": str(START_S), **token}),
-        _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False),  # else it listens everywhere, even if told loopback
-        _replaced(ray_node, "Node", _Node),
+        patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False),  # else it listens everywhere, even if told loopback
+        patch.object(ray_node, "Node", _Node),
     ):
         _read_token()
         for left in reversed(range(START_TRIES)):
@@ -115,17 +116,6 @@ def _read_token() -> None:
     """Has Ray read the environment again: it keeps the token of a cluster that this process was connected to before."""
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Another value of a module's variable for the block."""
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 @contextmanager

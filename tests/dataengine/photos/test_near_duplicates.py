@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from duckdb import DuckDBPyConnection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -28,7 +26,7 @@ from instructrestore.dataengine.photos.near_duplicates import (
 )
 from instructrestore.dataengine.photos.photo_file import decode
 from instructrestore.dataengine.photos.row import Row, SourcePhoto
-from instructrestore.dataengine.running.scratch import columns_of, fill, scratch
+from instructrestore.dataengine.running.scratch import columns_of, fill
 from instructrestore.dataengine.running.stage import Drop
 from instructrestore.shards.sample import Photo, key_of
 from tests import real_photos
@@ -39,21 +37,9 @@ FLAT = "0" * 16
 HASHES = pa.schema([("hash", pa.uint64())])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def database() -> Iterator[None]:
-    """One for all tests, each of which leaves it empty: to open it takes longer than they do."""
-    with scratch(None) as opened:
-        _open.append(opened)
-        yield
-        _open.clear()
-
-
-_open: list[DuckDBPyConnection] = []
-
-
 def group(hashes: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
     """For each photo the index of the first photo of its group, by the labels of the distinct hashes."""
-    with emptied(*_open) as database:
+    with emptied() as database:
         fill(database, "hashes", ([each] for each in np.unique(hashes[hashes > 0]).tolist()), HASHES)
         near_hashes.label_near(database, distance)
         label = {h: n for hs, ns in columns_of(database, "SELECT * FROM near") for h, n in zip(hs, ns, strict=True)}
@@ -77,7 +63,7 @@ def assign(photos: pa.Table) -> list[Assignment]:
         )
         for n, row in enumerate(photos.to_pylist())
     ]
-    with emptied(*_open) as database:
+    with emptied() as database:
         fill(database, "photos", rows, PHOTOS)
         found = list(near_duplicates.assign(database, DISTANCE))
     assert [(part, uri) for part, uri, _ in found] == [(row[1], row[3]) for row in rows]
