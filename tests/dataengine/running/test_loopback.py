@@ -155,5 +155,8 @@ def test_a_cluster_that_does_not_start_in_time_is_one_sentence(home: Path) -> No
     said = subprocess.run(
         [sys.executable, "-c", LATE], cwd=ROOT, env=variables(home), capture_output=True, text=True, check=True
     )
-    sentence = r"Ray did not start on this machine, of \d+ processors under a load of \d+: .*; where the machine is busy, run again when it is less so\n"
+    sentence = (
+        r"Ray did not start on this machine, of \d+ processors under a load of \d+: .*; "
+        r"where the machine is busy, run again when it is less so\n"
+    )
     assert re.fullmatch(sentence, said.stdout)
